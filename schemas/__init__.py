@@ -1,0 +1,1 @@
+"""The contract: tables, manifest, settings and errors, each declared once."""

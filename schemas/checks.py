@@ -1,0 +1,77 @@
+"""Checks of a release's database: each is a query that must return no rows.
+
+Most are derived from the declarations (bounds, choices, references); the rest state what the tables mean together.
+Keys and nulls need no check: SQLite refuses such rows when they are written (STRICT, NOT NULL, PRIMARY KEY). The named
+parameters `:low` and `:high` are the rating scale, null for implicit feedback.
+"""
+
+from __future__ import annotations
+
+from schemas.tables import Table, TABLES
+
+ADDITIVE_TOLERANCE = 1e-5
+
+RELATIONS: dict[str, str] = {
+    "ranks of a list run from 1 without gaps": """
+        select user_id, count(*) as n, max(rank) as last from recommendations group by user_id having n != last""",
+    "ranks of similar items run from 1 without gaps": """
+        select item_id, source, count(*) as n, max(rank) as last from similar_items group by item_id, source having n != last""",
+    "ranks of popular items run from 1 without gaps": """
+        select genre, count(*) as n, max(rank) as last from popular group by genre having n != last""",
+    "a list holds an item once": """
+        select user_id, item_id from recommendations group by user_id, item_id having count(*) > 1""",
+    "no list holds an item that its user has": """
+        select r.user_id, r.item_id from recommendations r cross join ratings h
+        where h.user_id = r.user_id and h.item_id = r.item_id""",
+    "every user has a list": """
+        select user_id from users where not exists (select 1 from recommendations r where r.user_id = users.user_id)""",
+    "a list is ordered by score within its source, ties by item id": """
+        select b.user_id, b.rank from recommendations a join recommendations b
+        on b.user_id = a.user_id and b.rank = a.rank + 1 and b.source = a.source
+        where b.score > a.score or (b.score = a.score and b.item_id < a.item_id)""",
+    "predicted ratings are inside the scale": """
+        select user_id, item_id, predicted_rating from recommendations
+        where predicted_rating < :low or predicted_rating > :high""",
+    "contributions add up to the score": f"""
+        select r.user_id, r.item_id, r.score, e.total from recommendations r join (
+          select user_id, item_id, sum(contribution) as total from explanations group by user_id, item_id
+        ) e on e.user_id = r.user_id and e.item_id = r.item_id
+        where abs(r.score - e.total) > {ADDITIVE_TOLERANCE} * max(abs(r.score), 1e-3)""",
+    "an explanation explains a recommendation": """
+        select e.user_id, e.item_id from explanations e left join recommendations r
+        on r.user_id = e.user_id and r.item_id = e.item_id where r.user_id is null""",
+    "a history reason names an item that the user has": """
+        select e.user_id, e.evidence_id from explanations e left join ratings h
+        on h.user_id = e.user_id and h.item_id = e.evidence_id where e.kind = 'history' and h.user_id is null""",
+    "counts of users are those of their ratings": """
+        select u.user_id from users u where u.n_ratings != (select count(*) from ratings r where r.user_id = u.user_id)""",
+    "counts of items are those of their ratings": """
+        select i.item_id from items i where i.n_ratings != (select count(*) from ratings r where r.item_id = i.item_id)""",
+    "an item is not its own neighbour": "select item_id from similar_items where item_id = similar_item_id",
+}
+
+
+def declared_checks(table: Table) -> dict[str, str]:
+    """Bounds, choices and references of one table."""
+    checks = {}
+    for column in table.columns:
+        name = f"{table.name}.{column.name}"
+        outside = [f"{column.name} < {column.minimum}"] if column.minimum is not None else []
+        outside += [f"{column.name} > {column.maximum}"] if column.maximum is not None else []
+        if outside:
+            checks[f"{name} is inside its bounds"] = f"select * from {table.name} where {' or '.join(outside)}"
+        if column.choices:
+            choices = ", ".join(f"'{choice}'" for choice in column.choices)
+            checks[f"{name} is one of its choices"] = f"select * from {table.name} where {column.name} not in ({choices})"
+    for reference in table.references:
+        checks[f"{table.name}.{reference.column} is in {reference.table}"] = (
+            f"select distinct {reference.column} from {table.name} "
+            f"where {reference.column} not in (select {reference.target} from {reference.table})"
+        )
+    return checks
+
+
+def all_checks() -> dict[str, str]:
+    """Name of each check to its query."""
+    declared = {name: sql for table in TABLES.values() for name, sql in declared_checks(table).items()}
+    return declared | RELATIONS

@@ -1,0 +1,73 @@
+"""Schemas and documents derived from the table declarations: Arrow and Parquet, SQLite DDL, Datasette metadata, Markdown."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, USER_ID
+
+_SQLITE_TYPES = {pa.string(): "TEXT", pa.int64(): "INTEGER", pa.bool_(): "INTEGER", pa.float64(): "REAL"}
+
+
+def arrow_type(kind: pa.DataType | str, ids: IdTypes) -> pa.DataType:
+    return ids.arrow(kind) if kind in (USER_ID, ITEM_ID) else kind
+
+
+def arrow_schema(table: Table, ids: IdTypes) -> pa.Schema:
+    """The Parquet schema, each field with its description and the schema with the table's grain."""
+    return pa.schema(
+        [
+            pa.field(c.name, arrow_type(c.type, ids), c.is_nullable, {"description": c.description})
+            for c in table.columns
+        ],
+        {"table": table.name, "grain": table.grain, "key": ",".join(table.key)},
+    )
+
+
+def sqlite_type(kind: pa.DataType | str, ids: IdTypes) -> str:
+    return _SQLITE_TYPES[arrow_type(kind, ids)]
+
+
+def sqlite_ddl(table: Table, ids: IdTypes) -> str:
+    """`create table`, STRICT and WITHOUT ROWID: rows are stored in key order."""
+    lines = [f"  {c.name} {sqlite_type(c.type, ids)}{'' if c.is_nullable else ' not null'}" for c in table.columns]
+    lines.append(f"  primary key ({', '.join(table.key)})")
+    lines += [f"  foreign key ({r.column}) references {r.table} ({r.target})" for r in table.references]
+    return f"create table {table.name} (\n" + ",\n".join(lines) + "\n) strict, without rowid"
+
+
+def sqlite_indexes(table: Table) -> list[str]:
+    return [f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})" for columns in table.indexes]
+
+
+def datasette_tables() -> dict:
+    """The `tables` block of Datasette's metadata: a description for every table and column, facets where they help."""
+    return {
+        table.name: {
+            "description": f"{table.grain[0].upper()}{table.grain[1:]}.",
+            "columns": {column.name: column.description for column in table.columns},
+            **({"facets": list(table.facets)} if table.facets else {}),
+        }
+        for table in TABLES.values()
+    }
+
+
+def data_dictionary() -> str:
+    """The README's data dictionary, as Markdown."""
+    blocks = []
+    for table in TABLES.values():
+        rows = [
+            f"| `{c.name}` | {_shown_type(c.type)}{', null' if c.is_nullable else ''} | {c.description.replace('|', chr(92) + '|')} |"
+            for c in table.columns
+        ]
+        key = ", ".join(f"`{name}`" for name in table.key)
+        blocks.append(
+            f"**`{table.name}`**: {table.grain}. Key: {key}.\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(rows)
+        )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _shown_type(kind: pa.DataType | str) -> str:
+    if kind in (USER_ID, ITEM_ID):
+        return "id"
+    return {"string": "text", "int64": "integer", "bool": "boolean", "double": "real"}[str(kind)]

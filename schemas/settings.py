@@ -1,0 +1,170 @@
+"""Every setting, declared once: default, bounds, meaning, and the commands that take it as a flag.
+
+A value comes, in this order, from the flag (`--ials-factors 64`), the environment (`CINEMATCH_IALS_FACTORS`), the settings
+file (`ials_factors = 64` in `cinematch.toml`, or the file that `--settings` or `CINEMATCH_SETTINGS` names), what an earlier step of the same release
+recorded, the default. An unknown setting, wherever it stands, is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import SettingError
+
+ENVIRONMENT_PREFIX = "CINEMATCH_"
+DEFAULT_FILE = "cinematch.toml"
+
+ANY = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "bench")
+BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
+INGEST = ("run", "ingest")
+TRAIN = ("run", "train")
+RECOMMEND = ("run", "train", "evaluate", "recommend")
+
+
+def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
+    """One setting. `bounds`: minimum, maximum, choices; `is_machine` marks what says where and how fast, not what is computed."""
+    return field(default=default, metadata={"commands": commands, "description": description, **bounds})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one command, resolved and checked. Empty text stands for "not set"."""
+
+    warehouse: str = _setting("warehouse/data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
+    spark_master: str = _setting("local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True)
+    spark_driver_memory: str = _setting("2g", BUILD, "heap of Spark's driver, in Spark's notation", is_machine=True)
+    spark_executor_memory: str = _setting("2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True)
+    seed: int = _setting(42, BUILD, "seed of the generated sample, the held-out users and every random start", minimum=0, maximum=2**31 - 1)
+
+    source: str = _setting("sample", INGEST, "where interactions come from", choices=("sample", "movielens", "table"))
+    path: str = _setting("", INGEST, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
+    dataset: str = _setting("", INGEST, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
+    dataset_url: str = _setting("https://files.grouplens.org/datasets/movielens", INGEST, "where data sets are downloaded from", is_machine=True)
+    columns: str = _setting("", INGEST, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`")
+    items: str = _setting("", INGEST, "`table`: file of the item catalogue", is_machine=True)
+    item_columns: str = _setting("", INGEST, "`table`: our names to those of the item catalogue, such as `title=Name`")
+    rating_scale: str = _setting("", INGEST, "lowest and highest rating, such as `1:5`; read from the source when empty")
+    as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601); now when empty")
+    scale: float = _setting(1.0, INGEST, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000)
+    min_interactions: int = _setting(100, INGEST, "fewer usable interactions are refused", minimum=1)
+    holdout_users: float = _setting(0.1, INGEST, "share of the users whose last interactions are kept out of training to evaluate", minimum=0, maximum=1)
+    holdout_fraction: float = _setting(0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9)
+
+    models: str = _setting("popular,content,ials,als", TRAIN, "models to train, by name")
+    serve: str = _setting("ials", RECOMMEND, "model that ranks the lists", choices=("ials",))
+    ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
+    ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
+    ials_alpha: float = _setting(4.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)
+    ials_reg: float = _setting(0.3, TRAIN, "regularisation of `ials`, times the interactions of a row", minimum=1e-9)
+    als_factors: int = _setting(32, TRAIN, "factors of `als`", minimum=1, maximum=1024)
+    als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
+    als_reg: float = _setting(0.15, TRAIN, "regularisation of `als`, times the ratings of a row", minimum=1e-9)
+    bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
+    popular_n: int = _setting(200, TRAIN, "length of each popular list", minimum=1)
+    similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)
+
+    n: int = _setting(50, ("run", "recommend"), "length of a stored list", minimum=1, maximum=1000)
+    explain_n: int = _setting(20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0)
+    reasons_n: int = _setting(3, ("run", "recommend"), "strongest contributions stored for each", minimum=1, maximum=100)
+    min_history: int = _setting(3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1)
+    parity_users: int = _setting(100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0)
+    keep: int = _setting(5, ("run", "promote", "releases"), "newest releases that pruning keeps, besides the current one", minimum=1)
+
+    host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)
+    port: int = _setting(8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True)
+
+    def recorded(self) -> dict[str, Any]:
+        """What a release records: every setting that decides what is computed, not where."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("is_machine")}
+
+    def model_names(self) -> list[str]:
+        return [name.strip() for name in self.models.split(",") if name.strip()]
+
+
+FIELDS = {f.name: f for f in fields(Settings)}
+
+
+def resolve(
+    flags: Mapping[str, Any], environment: Mapping[str, str], *, recorded: Mapping[str, Any] | None = None, folder: Path = Path(".")
+) -> Settings:
+    """Settings from flags, environment, file, an earlier step's record and defaults, in that order of precedence.
+
+    `flags` holds what the command line gave, `settings` among it naming the file; values that are None were not given.
+    Raises SettingError for an unknown name or a value that does not fit, naming where it stands.
+    """
+    values = dict(recorded or {})
+    named = flags.get("settings") or environment.get(ENVIRONMENT_PREFIX + "SETTINGS")
+    path = Path(named) if named else folder / DEFAULT_FILE
+    if named or path.exists():
+        values |= {name: _parse(name, value, f"{path}") for name, value in _read(path).items()}
+    for variable, value in sorted(environment.items()):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable != ENVIRONMENT_PREFIX + "SETTINGS":
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            values[name] = _parse(name, value, f"the environment ({variable})")
+    for name, value in flags.items():
+        if value is not None and name != "settings":
+            values[name] = _parse(name, value, f"--{name.replace('_', '-')}")
+    return Settings(**values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingError(f"{path}: no such settings file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: not a TOML file of settings: {error}") from None
+
+
+def _parse(name: str, value: Any, where: str) -> Any:
+    """One value in its declared type and bounds. Text is what flags and the environment give."""
+    if name not in FIELDS:
+        near = difflib.get_close_matches(name, FIELDS, 1)
+        raise SettingError(f"unknown setting {name!r} in {where}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    declared = FIELDS[name]
+    kind, bounds = type(declared.default), declared.metadata
+    try:
+        if isinstance(value, bool) and kind is not bool or kind is str and not isinstance(value, str):
+            raise ValueError
+        if kind is bool:
+            value = {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        elif kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
+        else:
+            value = kind(value)
+        if kind is float and not math.isfinite(value):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+        raise SettingError(f"{name} in {where}: expected {expected}, got {value!r}") from None
+    minimum, maximum, choices = bounds.get("minimum"), bounds.get("maximum"), bounds.get("choices")
+    if minimum is not None and value < minimum:
+        raise SettingError(f"{name} in {where}: expected at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise SettingError(f"{name} in {where}: expected at most {maximum}, got {value}")
+    if choices and value not in choices:
+        raise SettingError(f"{name} in {where}: expected one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def settings_table() -> str:
+    """The README's table of settings, as Markdown."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, declared in FIELDS.items():
+        bounds = declared.metadata
+        parts = [bounds["description"]]
+        if bounds.get("choices"):
+            parts.append("one of " + ", ".join(f"`{choice}`" for choice in bounds["choices"]))
+        low, high = bounds.get("minimum"), bounds.get("maximum")
+        if low is not None or high is not None:
+            parts.append(f"{low if low is not None else ''}..{high if high is not None else ''}")
+        default = "" if declared.default == "" else f"`{declared.default}`"
+        lines.append(f"| `{name}` | {default} | {'; '.join(parts)} |")
+    return "\n".join(lines) + "\n"
+

@@ -1,0 +1,1 @@
+"""Online: the Datasette plugin that answers lookups from the promoted release."""

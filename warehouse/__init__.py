@@ -1,0 +1,1 @@
+"""Storage: paths, Parquet, SQLite, the life of a release, SQL text."""

@@ -1,0 +1,101 @@
+"""Where everything lies in a warehouse; the only module that knows a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import UsageError
+
+_RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of one release, in staging or sealed."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "cinematch.db"
+
+    @property
+    def tables(self) -> Path:
+        return self.folder / "tables"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def work(self) -> Path:
+        """What a later step needs and a sealed release does not keep."""
+        return self.folder / "work"
+
+    def table(self, name: str) -> Path:
+        return self.tables / f"{name}.parquet"
+
+    def model(self, name: str) -> Path:
+        return self.models / name
+
+    def step(self, name: str) -> Path:
+        """The record of a finished step; a step is done when this file is there."""
+        return self.work / "steps" / f"{name}.json"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    folder: Path
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / "raw"
+
+    @property
+    def releases(self) -> Path:
+        return self.folder / "releases"
+
+    @property
+    def staging(self) -> Path:
+        return self.releases / ".staging"
+
+    @property
+    def current(self) -> Path:
+        return self.folder / "current"
+
+    @property
+    def promotions(self) -> Path:
+        return self.folder / "promotions.jsonl"
+
+    @property
+    def catalog(self) -> Path:
+        return self.folder / "catalog.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / ".lock"
+
+    def sealed(self, release_id: str) -> Release:
+        return Release(self.releases / checked_id(release_id))
+
+    def staged(self, release_id: str) -> Release:
+        return Release(self.staging / checked_id(release_id))
+
+
+def checked_id(release_id: str) -> str:
+    """The id itself. Raises UsageError where it cannot name a folder of releases."""
+    if not _RELEASE_ID.fullmatch(release_id):
+        raise UsageError(
+            f"release id {release_id!r}: expected 1 to 64 letters, digits, - or _, the first a letter or digit, such as 20260104T020000Z"
+        )
+    return release_id
