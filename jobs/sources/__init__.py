@@ -33,7 +33,8 @@ class Batch(NamedTuple):
 
 class Catalogue(NamedTuple):
     """The item catalogue. items: item_id (int64 or string), title, year (int64, null), genres and tags (joined by |),
-    description (null), one row an item; refused: rows of the quarantine table; n_read: rows of the item file."""
+    description (null), one row an item; refused: rows of the quarantine table, those of a file of tags among them; n_read: items and
+    refused rows."""
 
     items: pa.Table
     refused: pa.Table

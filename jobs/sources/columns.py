@@ -1,0 +1,68 @@
+"""Which column of a file is which of ours: as the settings say, or by well-known names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jobs.sources.catalogue import ATTRIBUTES
+from schemas.errors import SettingError, SourceError
+
+REQUIRED = ("user_id", "item_id")
+OF_INTERACTIONS = (*REQUIRED, "rating", "weight", "rated_at")
+OF_ITEMS = ("item_id", *ATTRIBUTES)
+
+WELL_KNOWN: dict[str, tuple[str, ...]] = {
+    "user_id": ("user_id", "userid", "user", "customer_id", "customerid", "visitor_id", "visitorid"),
+    "item_id": ("item_id", "itemid", "item", "movie_id", "movieid", "product_id", "productid"),
+    "rating": ("rating", "stars"),
+    "weight": ("weight",),
+    "rated_at": ("rated_at", "timestamp", "time", "datetime", "date", "created_at"),
+    "title": ("title", "name"),
+    "year": ("year",),
+    "genres": ("genres", "genre", "categories", "category"),
+    "tags": ("tags",),
+    "description": ("description", "overview"),
+}
+
+
+def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
+    """Our names to the file's, from `ours=theirs,...`. A comma that no name of ours follows belongs to the file's name."""
+    columns: dict[str, str] = {}
+    last = ""
+    for piece in text.split(","):
+        ours, equals, theirs = (part.strip() for part in piece.partition("="))
+        if equals and (ours in allowed or not last):
+            if ours not in allowed:
+                raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
+            if ours in columns:
+                raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
+            if not theirs:
+                raise SettingError(f"{setting}: {ours} names no column; expected {ours}=NAME")
+            columns[ours], last = theirs, ours
+        elif equals:
+            raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
+        elif piece.strip():
+            raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece.strip()!r}")
+    return columns
+
+
+def chosen(text: str, setting: str, allowed: tuple[str, ...], required: Iterable[str], fields: Iterable[str], label: str) -> dict[str, str]:
+    """The mapping for a file with these fields. Where the setting is empty the fields with well-known names are taken; what
+    is required is looked for by name in any case."""
+    fields = list(fields)
+    columns = parsed(text, setting, allowed)
+    for ours in required if columns else allowed:
+        by_name = {field.strip().lower(): field for field in reversed(fields)}
+        known = next((by_name[name] for name in WELL_KNOWN[ours] if name in by_name), None)
+        if ours not in columns and known is not None:
+            columns[ours] = known
+    missing = [ours for ours in required if ours not in columns]
+    if missing:
+        raise SourceError(
+            f"{label}: no column for {' and '.join(missing)}; the file has: {', '.join(fields)}; "
+            f"say which with {setting}, such as {missing[0]}=NAME"
+        )
+    absent = [f"{theirs!r} (for {ours})" for ours, theirs in columns.items() if theirs not in fields]
+    if absent:
+        raise SourceError(f"{label}: no column {' and '.join(absent)}; the file has: {', '.join(fields)}")
+    return columns

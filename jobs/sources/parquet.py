@@ -1,0 +1,95 @@
+"""The reader of Parquet: a file, or a folder of parts that are one table, in blocks of typed columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.sources.blocks import Block
+from schemas.errors import SourceError
+
+BLOCK_ROWS = 2**19
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """A Parquet table. `name` is what refused rows are filed under; lines are row numbers, from 1, through all parts."""
+
+    name: str
+    parts: tuple[Path, ...]
+    schema: pa.Schema
+
+    @property
+    def label(self) -> str:
+        return str(self.parts[0] if len(self.parts) == 1 else self.parts[0].parent)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(self.schema.names)
+
+    def blocks(self, columns: Mapping[str, str], *, block_rows: int | None = None) -> Iterator[Block]:
+        """The rows, block after block. `columns`: our name of each wanted column to the file's."""
+        theirs = list(dict.fromkeys(columns.values()))
+        line = 1
+        for part in self.parts:
+            try:
+                with pq.ParquetFile(part, memory_map=True) as file:
+                    for batch in file.iter_batches(block_rows or BLOCK_ROWS, columns=theirs, use_threads=False):
+                        found = {ours: plain(batch.column(batch.schema.get_field_index(name))) for ours, name in columns.items()}
+                        yield _block(found, line, batch.num_rows)
+                        line += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise SourceError(f"{part}: damaged near row {line}: {error}") from error
+
+    def id_type(self, field: str, role: str) -> str:
+        """`int64` or `string`. Raises SourceError for a type that cannot be an id."""
+        kind = plain(self.schema.field(field).type)
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return "int64"
+        if pa.types.is_string(kind) or pa.types.is_binary(kind):
+            return "string"
+        raise SourceError(f"{self.label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text")
+
+
+def open_parquet(path: Path) -> Parquet:
+    """A file or a folder of *.parquet, whose parts have to have one schema."""
+    parts = tuple(sorted(path.glob("*.parquet"))) if path.is_dir() else (path,)
+    if not parts:
+        raise SourceError(f"{path}: no *.parquet in this folder")
+    schemas = []
+    for part in parts:
+        try:
+            schemas.append(pq.read_schema(part))
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{part}: not a readable Parquet file: {error}") from error
+        if not schemas[0].equals(schemas[-1]):
+            raise SourceError(f"{part}: its columns differ from those of {parts[0].name}; expected parts of one table")
+    return Parquet(path.name, parts, schemas[0])
+
+
+def plain(what: pa.Array | pa.DataType) -> pa.Array | pa.DataType:
+    """An array, or a type, without dictionaries, views, large offsets and decimals."""
+    kind = what if isinstance(what, pa.DataType) else what.type
+    plainer = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_large_string(plainer) or pa.types.is_string_view(plainer):
+        plainer = pa.string()
+    elif pa.types.is_large_binary(plainer) or pa.types.is_binary_view(plainer) or pa.types.is_fixed_size_binary(plainer):
+        plainer = pa.binary()
+    elif pa.types.is_decimal(plainer) or pa.types.is_float16(plainer):
+        plainer = pa.float64()
+    if isinstance(what, pa.DataType):
+        return plainer
+    return what if plainer == kind else what.cast(plainer)
+
+
+def _block(columns: dict[str, pa.Array], line: int, n_rows: int) -> Block:
+    def text(i: int) -> str:
+        values = [values[i].as_py() for values in columns.values()]
+        return ",".join("" if value is None else str(value) for value in values)
+
+    return Block(columns, np.arange(line, line + n_rows, dtype=np.int64), text, [])

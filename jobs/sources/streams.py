@@ -1,0 +1,68 @@
+"""Input files as streams of bytes: plain, gzip or a member of a zip, told apart by their first bytes."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from schemas.errors import SourceError
+
+GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+_DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to read, or a member of a zip file. `name` is what refused rows are filed under."""
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        return Path(self.member).name if self.member else self.path.name
+
+    @property
+    def label(self) -> str:
+        """The name for messages, which have to find the file."""
+        return f"{self.path}, member {self.member}" if self.member else str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The bytes, decompressed. What cannot be opened or unpacked is a SourceError."""
+        if not self.path.is_file():
+            raise SourceError(f"{self.path}: {'a folder' if self.path.is_dir() else 'no such file'}; expected a file to read")
+        try:
+            if self.member:
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                    yield stream
+            elif magic(self.path) == GZIP:
+                with gzip.open(self.path) as stream:
+                    yield stream
+            else:
+                with self.path.open("rb") as stream:
+                    yield stream
+        except _DAMAGED as error:
+            raise SourceError(f"{self.label}: damaged or cut short ({error}); fetch the file again") from error
+        except OSError as error:
+            raise SourceError(f"{self.label}: cannot be read: {error.strerror or error}") from error
+
+
+def magic(path: Path) -> bytes:
+    """GZIP, ZIP or PARQUET for a file that begins so, b"" for any other. Raises SourceError where there is no file to read."""
+    if path.is_dir():
+        raise SourceError(f"{path}: a folder; expected a file")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return next((known for known in (GZIP, ZIP, PARQUET) if head.startswith(known)), b"")
