@@ -40,6 +40,15 @@ def sqlite_indexes(table: Table) -> list[str]:
     return [f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})" for columns in table.indexes]
 
 
+def datasette_metadata(queries: dict[str, dict]) -> dict:
+    """Datasette's metadata for a release: described tables and columns, facets, and the canned queries given."""
+    return {
+        "title": "CineMatch",
+        "description": "Recommendations computed once a week, in the open, as rows.",
+        "databases": {"cinematch": {"tables": datasette_tables(), "queries": queries}},
+    }
+
+
 def datasette_tables() -> dict:
     """The `tables` block of Datasette's metadata: a description for every table and column, facets where they help."""
     return {

@@ -44,6 +44,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    is_measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,8 +224,8 @@ MODELS = Table(
         Column("needs_ratings", BOOLEAN, "whether it cannot be trained on implicit feedback"),
         Column("parameters", TEXT, "JSON of its hyper-parameters and learned constants"),
         Column("seed", INTEGER, "seed of its random start"),
-        Column("train_s", REAL, "seconds to train", minimum=0),
-        Column("peak_mib", REAL, "peak memory of the process tree while training, MiB", minimum=0),
+        Column("train_s", REAL, "seconds to train", minimum=0, is_measured=True),
+        Column("peak_mib", REAL, "peak memory of the process tree while training, MiB", minimum=0, is_measured=True),
         Column("size_mib", REAL, "size of its item side on disk, MiB", minimum=0),
     ),
 )

@@ -39,8 +39,8 @@ class Release:
 
     @property
     def work(self) -> Path:
-        """What a later step needs and a sealed release does not keep."""
-        return self.folder / "work"
+        """What a later step needs and a sealed release does not keep: beside the staged folder, so that sealing is one rename."""
+        return self.folder.with_name(f"{self.id}.work")
 
     def table(self, name: str) -> Path:
         return self.tables / f"{name}.parquet"

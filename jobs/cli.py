@@ -1,0 +1,145 @@
+"""The `cinematch` command: parses, resolves settings, calls one step, prints its figures, formats errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from schemas.errors import CineMatchError
+from schemas.settings import FIELDS, resolve, Settings
+from warehouse.layout import Warehouse
+
+log = logging.getLogger("cinematch")
+
+EXAMPLES = {
+    "run": "cinematch run --source movielens --path ml-latest-small.zip",
+    "ingest": "cinematch ingest --release 20260104T020000Z --source table --path purchases.csv.gz "
+    "--columns user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity",
+    "train": "cinematch train --release 20260104T020000Z --ials-factors 128",
+    "evaluate": "cinematch evaluate --release 20260104T020000Z",
+    "recommend": "cinematch recommend --release 20260104T020000Z --n 100",
+    "seal": "cinematch seal --release 20260104T020000Z",
+    "promote": "cinematch promote --release 20260104T020000Z",
+    "releases": "cinematch releases list",
+    "serve": "cinematch serve --port 8001",
+    "bench": "cinematch bench topn --json topn.json",
+}
+SENTENCES = {
+    "run": "Every step, from a source to a promoted release.",
+    "ingest": "Read a source, refuse what cannot be used, sort the rest by user.",
+    "train": "Fit each model and keep its item side.",
+    "evaluate": "Score the held-out ends of sampled users' histories.",
+    "recommend": "Compute every user's list and its reasons.",
+    "seal": "Build, check and digest the release, and make it read-only.",
+    "promote": "Make a sealed release the one that is served.",
+    "serve": "Serve the promoted release with Datasette.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status, 0 only when it did what was asked."""
+    parsed = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    try:
+        return parsed.do(parsed) or 0
+    except CineMatchError as error:
+        print(f"cinematch: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("cinematch: stopped; nothing was promoted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    from jobs import benches, release_commands
+
+    top = argparse.ArgumentParser(
+        prog="cinematch", description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
+        epilog="Start with: cinematch run --source sample, then cinematch serve",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, sentence in SENTENCES.items():
+        command = add_command(commands, name, sentence, example=EXAMPLES[name], settings_of=name)
+        if name in _STEPS:
+            command.add_argument("--release", required=name != "run", help="id of the release" + (", by default the time" if name == "run" else ""))
+            command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+        command.set_defaults(do=_serve if name == "serve" else _run if name == "run" else _step)
+    release_commands.add_to(commands)
+    benches.add_to(commands)
+    return top
+
+
+def add_command(commands, name: str, sentence: str, *, example: str, settings_of: str) -> argparse.ArgumentParser:
+    """A subcommand with a sentence, an example, and a flag for each setting of `settings_of`."""
+    command = commands.add_parser(
+        name, help=sentence, description=sentence, epilog=f"Example: {example}", allow_abbrev=False,
+        formatter_class=argparse.HelpFormatter,
+    )
+    command.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)")
+    for setting, declared in FIELDS.items():
+        if settings_of in declared.metadata["commands"]:
+            default = f" (default: {declared.default})" if declared.default != "" else ""
+            command.add_argument(
+                f"--{setting.replace('_', '-')}", dest=setting, metavar="VALUE",
+                help=f"{declared.metadata['description']}{default}".replace("%", "%%"),
+            )
+    return command
+
+
+def flags(parsed: argparse.Namespace) -> dict[str, object]:
+    """The settings among parsed arguments."""
+    return {name: value for name, value in vars(parsed).items() if name in FIELDS or name == "settings"}
+
+
+def settings_of(parsed: argparse.Namespace, recorded: dict | None = None) -> Settings:
+    return resolve(flags(parsed), os.environ, recorded=recorded)
+
+
+def report(figures: dict, json_path: Path | None) -> None:
+    """A step's last line: one flat JSON object; also to a file where one is named."""
+    line = json.dumps(figures)
+    if json_path:
+        json_path.write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from jobs.run import run
+
+    report(run(settings_of(parsed), release_id=parsed.release), parsed.json)
+    return 0
+
+
+def _step(parsed: argparse.Namespace) -> int:
+    from jobs.run import run_step
+    from jobs.step import recorded_settings
+
+    first = settings_of(parsed)
+    warehouse = Warehouse(Path(first.warehouse))
+    recorded = {} if parsed.command in ("ingest", "promote") else recorded_settings(warehouse.staged(parsed.release))
+    report(run_step(parsed.command, warehouse, parsed.release, settings_of(parsed, recorded)), parsed.json)
+    return 0
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    """Replace this process by the server, which shares no import with the batch."""
+    settings = settings_of(parsed)
+    os.execv(sys.executable, [
+        sys.executable, "-m", "serving", "--warehouse", settings.warehouse, "--host", settings.host, "--port", str(settings.port),
+    ])
+
+
+_STEPS: tuple[str, ...] = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote")
+Command = Callable[[argparse.Namespace], int | None]
+
+if __name__ == "__main__":
+    sys.exit(main())

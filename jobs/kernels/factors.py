@@ -1,0 +1,138 @@
+"""Factor models as item sides: fold a history in, score it, and split the score over the history.
+
+A user is never stored. With Y the item factors, S the items of a history of n interactions, y_i one row of Y:
+
+implicit (Hu, Koren, Volinsky 2008, lambda scaled by n as in Spark MLlib):
+    A = G + sum_S alpha s_j y_j y_j' + reg n I,   b = sum_S (1 + alpha s_j) y_j,   x = A^-1 b,   score_i = y_i' x
+    so score_i = sum_S (y_i' A^-1 y_j) (1 + alpha s_j)                              [contributions]
+explicit (Zhou et al. 2008, ALS-WR) on ratings less mu + b_u + b_j, with b_u = sum_S (r_j - mu - b_j) / (damping + n):
+    A = Y_S' Y_S + reg n I,   b = Y_S' e,   e_j = r_j - mu - b_u - b_j,   score_i = mu + b_u + b_i + y_i' x
+    so score_i = (mu + b_u + b_i) + sum_S (y_i' A^-1 y_j) e_j                       [bias + contributions]
+
+y_i' A^-1 y_i is the posterior variance of the score up to the noise; compared with the same without the history's data
+term it says how much of the uncertainty about item i this history removes.
+
+A miniature: two items with factors (1, 0) and (0, 1), G = I, alpha 1, reg 0. The history {item 0, strength 1} gives
+A = diag(2, 1), b = (2, 0), x = (1, 0): item 0 scores 1, all of it from itself, and item 1 scores 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotrs
+
+from jobs.kernels.histories import Histories
+
+
+def gramian(item_factors: np.ndarray) -> np.ndarray:
+    """Y'Y. item_factors (n_items, f) -> (f, f) float64."""
+    gram = np.zeros((item_factors.shape[1],) * 2)
+    for start in range(0, len(item_factors), 65536):
+        block = item_factors[start : start + 65536].astype(np.float64)
+        gram += block.T @ block
+    return gram
+
+
+def centred(histories: Histories, mu: float, item_biases: np.ndarray, damping: float) -> np.ndarray:
+    """What explicit ALS is fitted to, (m,): r_j - mu - b_u - b_j, with the user's damped bias b_u from the same history."""
+    over_items = histories.ratings - mu - item_biases[histories.items]
+    lengths = np.diff(histories.indptr)
+    user_of = np.repeat(np.arange(len(lengths)), lengths)
+    user_biases = np.bincount(user_of, over_items, len(lengths)) / (damping + lengths)
+    return over_items - user_biases[user_of]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A folded-in user: the factors x (f,), the Cholesky factor of A (f, f, upper), what each history item weighs in b
+    (n,), and the constant c that the score of item i adds to b_i (mu + b_u; 0 for implicit)."""
+
+    x: np.ndarray
+    cholesky: np.ndarray
+    weights: np.ndarray
+    constant: float
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """A^-1 right, for right (f, k)."""
+        return dpotrs(self.cholesky, right)[0]
+
+
+@dataclass(frozen=True)
+class ImplicitFactors:
+    """Item side of implicit ALS: item_factors (n_items, f) float32, gramian (f, f) float64, alpha and reg."""
+
+    item_factors: np.ndarray
+    gramian: np.ndarray
+    alpha: float
+    reg: float
+
+    def fold_in(self, items: np.ndarray, strengths: np.ndarray) -> Posterior:
+        """Solve one user. items (n,) item_num, strengths (n,) > 0. n = 0 has no solution and raises ValueError."""
+        Y = self.item_factors[items].astype(np.float64)
+        A = self.gramian + (Y * (self.alpha * strengths)[:, None]).T @ Y
+        A.flat[:: len(A) + 1] += self.reg * len(items)
+        weights = 1.0 + self.alpha * strengths
+        return _posterior(A, weights @ Y, weights, 0.0)
+
+    def variance_reduction(self, posterior: Posterior, n_history: int, targets: np.ndarray) -> np.ndarray:
+        """1 - (y' A^-1 y) / (y' (G + reg n I)^-1 y) for each target item, (k,) in 0..1."""
+        Y = self.item_factors[targets].astype(np.float64).T
+        prior = self.gramian.copy()
+        prior.flat[:: len(prior) + 1] += self.reg * n_history
+        before = np.einsum("fk,fk->k", Y, dpotrs(_cholesky(prior), Y)[0])
+        after = np.einsum("fk,fk->k", Y, posterior.solve(Y))
+        return np.clip(1.0 - after / np.maximum(before, np.finfo(float).tiny), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ExplicitFactors:
+    """Item side of explicit ALS: item_factors (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu, reg,
+    damping of the user's bias, and the scale's bounds."""
+
+    item_factors: np.ndarray
+    item_biases: np.ndarray
+    mu: float
+    reg: float
+    damping: float
+    low: float
+    high: float
+
+    def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
+        """Solve one user. items (n,) item_num, ratings (n,) on the scale. With n = 0 the user is the mean user."""
+        if len(items) == 0:
+            f = self.item_factors.shape[1]
+            return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
+        Y = self.item_factors[items].astype(np.float64)
+        over_items = ratings - self.mu - self.item_biases[items]
+        user_bias = over_items.sum() / (self.damping + len(items))
+        errors = over_items - user_bias
+        A = Y.T @ Y
+        A.flat[:: len(A) + 1] += self.reg * len(items)
+        return _posterior(A, errors @ Y, errors, self.mu + user_bias)
+
+    def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
+        """Predicted ratings (k,), inside the scale."""
+        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
+        return np.clip(raw, self.low, self.high)
+
+
+def contributions(
+    item_factors: np.ndarray, posterior: Posterior, items: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """Share of each history item in the score of each target, (n, k): (y_j' A^-1 y_i) w_j."""
+    solved = posterior.solve(item_factors[targets].astype(np.float64).T)
+    return (item_factors[items].astype(np.float64) @ solved) * posterior.weights[:, None]
+
+
+def _cholesky(A: np.ndarray) -> np.ndarray:
+    factor, info = dpotrf(A)
+    if info != 0:
+        raise ValueError("the normal equations are not positive definite: raise the regularisation")
+    return factor
+
+
+def _posterior(A: np.ndarray, b: np.ndarray, weights: np.ndarray, constant: float) -> Posterior:
+    factor = _cholesky(A)
+    return Posterior(dpotrs(factor, b)[0], factor, weights, constant)

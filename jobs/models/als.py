@@ -1,0 +1,26 @@
+"""als: explicit ALS on ratings less the overall mean and the biases of user and item; predicts ratings."""
+
+from __future__ import annotations
+
+from jobs.kernels.factors import centred
+from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.models.factors import item_factors
+
+NAME = "als"
+CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
+
+
+def fit(data: TrainingData) -> ItemSide:
+    settings, damping = data.settings, data.settings.bias_damping
+    mu = float(data.rating_sum.sum() / data.n_ratings.sum())
+    biases = (data.rating_sum - mu * data.n_ratings) / (data.n_ratings + damping)
+    low, high = data.rating_scale
+    factors = item_factors(
+        data.values(lambda histories: centred(histories, mu, biases, damping)), data.n_items, rank=settings.als_factors, maxIter=settings.als_iterations, regParam=settings.als_reg,
+        implicitPrefs=False, seed=settings.seed,
+    )
+    return ItemSide(
+        {"item_factors": factors, "item_biases": biases},
+        {"mu": mu, "reg": settings.als_reg, "damping": damping, "low": low, "high": high},
+    )
+

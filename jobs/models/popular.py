@@ -1,0 +1,23 @@
+"""popular: how much an item is liked by everybody, from a damped mean and a count."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.models.contract import Capabilities, ItemSide, TrainingData
+
+NAME = "popular"
+CAPABILITIES = Capabilities(predicts_rating=False, folds_in=True)
+
+
+def fit(data: TrainingData) -> ItemSide:
+    """score = n * (damped mean - low) / (high - low): the interactions, each worth its place on the scale; n without ratings."""
+    n = data.n_ratings.astype(float)
+    if data.rating_scale is None:
+        return ItemSide({"scores": n, "damped_means": np.full(len(n), np.nan), "n_ratings": data.n_ratings}, {})
+    low, high = data.rating_scale
+    damping = data.settings.bias_damping
+    mu = data.rating_sum.sum() / max(n.sum(), 1)
+    means = (data.rating_sum + damping * mu) / np.maximum(n + damping, 1e-9)
+    scores = n * (means - low) / (high - low)
+    return ItemSide({"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping})

@@ -1,0 +1,129 @@
+"""recommend: every user's list and its reasons, one pass over the users, a part a Spark task."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import item_side
+from jobs.item_tables import load_items
+from jobs.kernels import lists as kernel
+from jobs.parts import collect, each_part
+from jobs.ratings import Part, read_part
+from jobs.session import spark_session
+from jobs.step import facts, Facts, Step
+from schemas.derive import arrow_schema
+from schemas.settings import Settings
+from schemas.tables import EXPLANATIONS, RECOMMENDATIONS
+from warehouse import parquet
+from warehouse.layout import Release
+
+USERS_PER_BLOCK = 2_000
+FALLBACKS = {kernel.POPULAR_GENRE: "popular_genre", kernel.POPULAR: "popular"}
+
+
+def recommend(running: Step) -> None:
+    release, settings = running.release, running.settings
+    found = facts(release)
+    for name in ("recommendations", "explanations"):
+        for old in parquet.parts(release.work / name):
+            old.unlink()
+    with spark_session(settings, scratch=running.scratch) as spark:
+        produce = _Producer(release, found, settings)
+        frame = each_part(spark, found.n_parts, produce, "n_users long, n_lists long, n_reasons long")
+        figures = collect(spark, frame, label="recommend", n_tasks=found.n_parts)
+    for name in ("n_users", "n_lists", "n_reasons"):
+        running.figures[{"n_lists": "n_recommendations", "n_reasons": "n_explanations"}.get(name, name)] = pc.sum(figures[name]).as_py()
+
+
+class _Producer:
+    """One part of recommendations and explanations, as a Spark task."""
+
+    def __init__(self, release: Release, found: Facts, settings: Settings) -> None:
+        self._release, self._facts, self._settings = release, found, settings
+
+    def __call__(self, number: int) -> pa.Table:
+        part = read_part(self._release, number, self._facts)
+        blocks = [self._tables(part, start) for start in range(0, len(part.histories), USERS_PER_BLOCK)]
+        counts = [len(part.histories)]
+        for which, table in ((0, RECOMMENDATIONS), (1, EXPLANATIONS)):
+            path = parquet.part(self._release.work / table.name, number)
+            counts.append(parquet.write(path, (block[which] for block in blocks), arrow_schema(table, self._facts.ids)))
+        return pa.table({name: pa.array([n], pa.int64()) for name, n in zip(("n_users", "n_lists", "n_reasons"), counts)})
+
+    def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
+        stop = min(start + USERS_PER_BLOCK, len(part.histories))
+        whole = part.histories
+        rows = slice(whole.indptr[start], whole.indptr[stop])
+        block = kernel.Histories(whole.indptr[start : stop + 1] - rows.start, whole.items[rows], whole.strengths[rows], whole.ratings[rows])
+        side = item_side.load(self._release, self._settings.serve)
+        lists = kernel.recommend(side, block, **list_settings(self._settings))
+        names = _Names(self._release, part.user_ids.slice(start, stop - start), self._settings.serve)
+        return names.recommendations(lists), names.explanations(lists)
+
+
+def list_settings(settings: Settings) -> dict[str, int]:
+    """What of a release's settings decides its lists; the keywords of the kernel."""
+    return {name: getattr(settings, name) for name in ("n", "explain_n", "reasons_n", "min_history")}
+
+
+class _Names:
+    """From the kernel's arrays to table rows: numbers to ids, tiers to sources, values to details."""
+
+    def __init__(self, release: Release, user_ids: pa.Array, served: str) -> None:
+        self._user_ids, (self._item_ids, (_, _, self._genres)) = user_ids, load_items(release)
+        self._sources = pa.array([served, FALLBACKS[kernel.POPULAR_GENRE], FALLBACKS[kernel.POPULAR]])
+
+    def recommendations(self, lists: kernel.Lists) -> pa.Table:
+        lengths = np.diff(lists.indptr)
+        return pa.table({
+            "user_id": self._user_ids.take(pa.array(_user_of(lists))),
+            "rank": np.arange(len(lists.items)) - np.repeat(lists.indptr[:-1], lengths) + 1,
+            "item_id": self._item_ids.take(pa.array(lists.items)),
+            "score": lists.scores,
+            "predicted_rating": _nullable(lists.predicted),
+            "confidence": _nullable(lists.confidence),
+            "source": self._sources.take(pa.array(lists.tiers)),
+        })
+
+    def explanations(self, lists: kernel.Lists) -> pa.Table:
+        """Rows in key order: by user, then item, then position."""
+        items = lists.items[lists.reason_rows]
+        users = _user_of(lists)[lists.reason_rows]
+        order = np.lexsort((lists.reason_positions, items, users))
+        kinds, evidence, values = lists.kinds[order], lists.evidence[order], lists.values[order]
+        return pa.table({
+            "user_id": self._user_ids.take(pa.array(users[order])),
+            "item_id": self._item_ids.take(pa.array(items[order])),
+            "position": lists.reason_positions[order].astype(np.int64),
+            "kind": pa.array(kernel.KINDS).take(pa.array(kinds)),
+            "evidence_id": self._evidence(kinds, evidence),
+            "contribution": _nullable(lists.contributions[order]),
+            "detail": _details(kinds, values),
+        })
+
+    def _evidence(self, kinds: np.ndarray, evidence: np.ndarray) -> pa.Array:
+        def named(kind: int, names: pa.Array) -> pa.Array:
+            return names.cast(pa.string()).take(pa.array(evidence, mask=kinds != kind))
+
+        return pc.coalesce(named(kernel.HISTORY, self._item_ids), named(kernel.GENRE, pa.array(self._genres, pa.string())))
+
+
+def _details(kinds: np.ndarray, values: np.ndarray) -> pa.Array:
+    """{"rating": 4.5} for a rated item, {"match": 0.83} for a genre, {"n": 57} for the items that a residual sums."""
+    texts = pa.array(np.round(values, 6)).cast(pa.string())
+    whole = pa.array(np.nan_to_num(values).astype(np.int64)).cast(pa.string())
+    shown = pc.if_else(pa.array(kinds == kernel.RESIDUAL), whole, texts)
+    names = pa.array(['{"rating": ', '{"match": ', "", '{"n": ']).take(pa.array(kinds))
+    joined = pc.binary_join_element_wise(names, shown, "}", "")
+    return pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
+
+
+def _user_of(lists: kernel.Lists) -> np.ndarray:
+    return np.repeat(np.arange(len(lists.indptr) - 1), np.diff(lists.indptr))
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))
+

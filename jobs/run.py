@@ -1,0 +1,139 @@
+"""run: every step in order, one release; and one step by name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import psutil
+
+from jobs.progress import PeakMemory
+from jobs.step import step, Step, STEPS
+from jobs.summary import print_summary
+from schemas.errors import StepError
+from schemas.settings import Settings
+from warehouse import catalog, release as releases
+from warehouse.layout import Release, Warehouse
+
+log = logging.getLogger("cinematch")
+
+NEEDS = {
+    "ingest": (), "train": ("ingest",), "evaluate": ("ingest", "train"), "recommend": ("ingest", "train"),
+    "seal": ("ingest", "train", "evaluate", "recommend"),
+}
+
+
+def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
+    """Run one step; returns its figures. A sealed release is not built again: its steps end at once, well."""
+    if name == "promote":
+        return promote(warehouse, release_id, settings)
+    if warehouse.sealed(release_id).folder.exists():
+        log.info("%s: release %s is sealed already; nothing to do", name, release_id)
+        return {"step": name, "release": release_id, "is_sealed": True}
+    staged = warehouse.staged(release_id)
+    if name == "ingest":
+        staged.folder.mkdir(parents=True, exist_ok=True)
+    with step(name, staged, settings, needs=NEEDS[name]) as running:
+        _do(name, running, warehouse)
+    if name == "seal":
+        catalog.rebuild(warehouse)
+    return running.figures
+
+
+def _do(name: str, running: Step, warehouse: Warehouse) -> None:
+    """Import and call the step; each imports only what it needs, so that a light step starts fast."""
+    if name == "ingest":
+        from jobs.ingest import ingest
+
+        ingest(running, warehouse)
+    elif name == "train":
+        from jobs.train import train
+
+        train(running)
+    elif name == "evaluate":
+        from jobs.evaluate import evaluate
+
+        evaluate(running)
+    elif name == "recommend":
+        from jobs.recommend import recommend
+
+        recommend(running)
+    else:
+        from jobs.seal import seal
+
+        seal(running, warehouse)
+
+
+def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
+    """Point at a sealed release, then prune what is no longer kept."""
+    started = time.monotonic()
+    previous = releases.promote(warehouse, release_id, reason="newest release")
+    pruned = releases.prune(warehouse, keep=settings.keep)
+    catalog.rebuild(warehouse)
+    return {
+        "step": "promote", "release": release_id, "previous": previous, "n_pruned": len(pruned),
+        "seconds_s": round(time.monotonic() - started, 3),
+    }
+
+
+def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
+    """Every step of one release, from source to promotion; a failed run leaves nothing behind but its log."""
+    warehouse = Warehouse(_folder(settings))
+    _sweep(warehouse)
+    release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
+    staged = warehouse.staged(release_id)
+    if warehouse.sealed(release_id).folder.exists():
+        raise StepError(f"release {release_id} is sealed already; leave --release out to build a new one")
+    _claim(staged)
+    started = time.monotonic()
+    figures: dict[str, dict[str, Any]] = {}
+    try:
+        with PeakMemory() as peak:
+            for name in STEPS:
+                figures[name] = run_step(name, warehouse, release_id, settings)
+    finally:
+        for leftover in (staged.folder, staged.work):
+            if leftover.exists():
+                releases.remove(leftover)
+    print_summary(warehouse, release_id)
+    ingest = figures["ingest"]
+    return {
+        "step": "run", "release": release_id, **{k: v for k, v in ingest.items() if k.startswith("n_")},
+        **{f"{name}_s": figures[name]["seconds_s"] for name in STEPS},
+        "seconds_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1),
+    }
+
+
+def _folder(settings: Settings):
+    from pathlib import Path
+
+    return Path(settings.warehouse)
+
+
+def _claim(staged: Release) -> None:
+    """Say which process builds this release, so that another run can tell a live one from a dead one's remains."""
+    staged.folder.mkdir(parents=True, exist_ok=True)
+    staged.work.mkdir(parents=True, exist_ok=True)
+    me = psutil.Process()
+    (staged.work / "owner.json").write_text(json.dumps({"pid": me.pid, "started": me.create_time()}), encoding="utf-8")
+
+
+def _sweep(warehouse: Warehouse) -> None:
+    """Remove what a killed run left in staging; what step commands build there is not a run's and stays."""
+    for owner in warehouse.staging.glob("*.work/owner.json"):
+        try:
+            claim = json.loads(owner.read_text(encoding="utf-8"))
+            is_alive = psutil.pid_exists(claim["pid"]) and psutil.Process(claim["pid"]).create_time() == claim["started"]
+        except (ValueError, KeyError, psutil.Error):
+            is_alive = False
+        if not is_alive:
+            log.info("removing %s, left by a run that ended early", owner.parent.name.removesuffix(".work"))
+            staged = warehouse.staged(owner.parent.name.removesuffix(".work"))
+            for leftover in (staged.folder, staged.work):
+                if leftover.exists():
+                    releases.remove(leftover)

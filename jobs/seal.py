@@ -1,0 +1,132 @@
+"""seal: the tables into one SQLite file, checked, compared, digested; then the staged release becomes a sealed one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import parity
+from jobs.progress import Progress
+from jobs.step import facts, Facts, record, Step, STEPS
+from schemas.checks import all_checks
+from schemas.derive import arrow_schema, datasette_metadata
+from schemas.errors import CheckError
+from schemas.manifest import Manifest
+from schemas.tables import IdTypes, Table, TABLES
+from warehouse import parquet, release as releases
+from warehouse.layout import Release, Warehouse
+from warehouse.queries import canned_queries
+from warehouse.sqlite import Builder, failed_checks, open_immutable
+
+PACKAGES = ("cinematch", "pyspark", "pyarrow", "numpy", "scipy", "implicit", "scikit-learn", "datasette")
+IN_PARTS = ("users", "ratings", "recommendations", "explanations", "similar_items")
+
+
+def seal(running: Step, warehouse: Warehouse) -> Release:
+    release, settings = running.release, running.settings
+    found = facts(release)
+    for name in IN_PARTS:
+        _join_parts(release, TABLES[name], found.ids)
+    running.figures["n_rows"] = _build(release, found.ids)
+    (release.folder / "metadata.json").write_text(json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8")
+    connection = open_immutable(release.database)
+    checks = failed_checks(connection, found.rating_scale)
+    if checks:
+        shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
+        raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
+    compared = parity.parity(release, connection, settings, found.rating_scale, n_users=settings.parity_users)
+    connection.close()
+    if compared["largest_relative_difference"] > parity.TOLERANCE:
+        raise CheckError(f"release {release.id}: lists of one user at a time differ from the stored ones: {compared}")
+    steps = [record(release, name)["figures"] for name in STEPS if release.step(name).exists()]
+    manifest = _manifest(running, found, steps, compared)
+    running.figures["n_bytes"] = sum(file["bytes"] for file in manifest.files.values())
+    running.figures["database_mib"] = round(release.database.stat().st_size / 2**20, 2)
+    sealed = releases.seal(warehouse, release, manifest)
+    shutil.rmtree(release.work)
+    return sealed
+
+
+def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:
+    folder = release.work / table.name
+
+    def blocks() -> Iterator[pa.Table]:
+        for path in parquet.parts(folder):
+            yield from parquet.blocks(path, table.names)
+
+    parquet.write(release.table(table.name), blocks(), arrow_schema(table, ids))
+
+
+def _build(release: Release, ids: IdTypes) -> int:
+    builder, n_rows = Builder(release.database, ids), 0
+    with Progress("seal", total=sum(parquet.n_rows(release.table(name)) for name in TABLES), unit="rows") as progress:
+        for table in TABLES.values():
+            def blocks(table: Table = table) -> Iterator[pa.Table]:
+                for block in parquet.blocks(release.table(table.name), table.names):
+                    yield block
+                    progress.add(len(block))
+
+            n_rows += builder.add(table, blocks())
+    builder.finish()
+    return n_rows
+
+
+def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) -> Manifest:
+    release, settings = running.release, running.settings
+    files = releases.digests(release)
+    tables = {name: _table_facts(release, table, files) for name, table in TABLES.items()}
+    return Manifest(
+        release=release.id,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        as_of=found.as_of,
+        source=found.source,
+        rating_scale=found.rating_scale,
+        ids={"user_id": found.ids.user_id, "item_id": found.ids.item_id},
+        input=found.input,
+        rows=found.rows,
+        counts={name: facts["rows"] for name, facts in tables.items()},
+        settings=settings.recorded(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}, "code": code_digest()},
+        steps=[*steps, running.measured()],
+        models=parquet.read(release.table("models")).to_pylist(),
+        metrics=parquet.read(release.table("metrics")).to_pylist(),
+        parity=compared,
+        checks={"n_checks": len(all_checks()), "n_failed": 0},
+        verdict={},
+        tables=tables,
+        files=files,
+    )
+
+
+def _table_facts(release: Release, table: Table, files: dict) -> dict:
+    """Rows, bytes and content digest of a table. The digest leaves out what is measured and not computed (seconds, memory),
+    so that the same input, settings and seed give the same one."""
+    path = release.table(table.name)
+    file = files[path.relative_to(release.folder).as_posix()]
+    content = file["sha256"]
+    computed = [column.name for column in table.columns if not column.is_measured]
+    if len(computed) < len(table.columns):
+        buffer = io.BytesIO()
+        pq.write_table(parquet.read(path, computed), buffer)
+        content = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    return {"rows": parquet.n_rows(path), "bytes": file["bytes"], "content_sha256": content}
+
+
+def code_digest() -> str:
+    """One digest over our own modules: which code made this release, wherever it was installed from."""
+    whole = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for package in ("schemas", "warehouse", "jobs"):
+        for path in sorted((root / package).rglob("*.py")):
+            whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:16]

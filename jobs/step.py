@@ -1,0 +1,119 @@
+"""What every step has: its release in staging, settings that outlive the process, and a record when it is done."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.progress import PeakMemory
+from schemas.errors import StepError
+from schemas.settings import Settings
+from schemas.tables import IdTypes
+from warehouse.layout import Release
+
+log = logging.getLogger("cinematch")
+
+STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
+
+
+@dataclass
+class Step:
+    """A running step. What it puts into `figures` is printed as its last line and kept in the manifest; `facts` are what
+    later steps need to know and no table says."""
+
+    name: str
+    release: Release
+    settings: Settings
+    figures: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    _started: float = field(default_factory=time.monotonic)
+    _peak: PeakMemory = field(default_factory=PeakMemory)
+
+    def measured(self) -> dict[str, Any]:
+        """The figures so far, with seconds and peak memory."""
+        return {
+            "step": self.name, "release": self.release.id, **self.figures,
+            "seconds_s": round(time.monotonic() - self._started, 3), "peak_mib": round(self._peak.mib, 1),
+        }
+
+    @property
+    def scratch(self) -> Path:
+        return self.release.work / "spark"
+
+
+@contextmanager
+def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, ...] = ()) -> Iterator[Step]:
+    """Run a step: check that the ones it needs are done, then record its figures, seconds and peak memory.
+
+    The record is written last and at once, so a step that was killed has none and is simply run again. Running a step again
+    drops the records of the steps after it, whose results would no longer belong to it.
+    """
+    if name != "ingest" and not release.folder.exists():
+        raise StepError(f"{name}: release {release.id} is not being built in {release.folder.parent}; run `cinematch ingest --release {release.id}` first")
+    for needed in needs:
+        if not release.step(needed).exists():
+            raise StepError(f"{name}: release {release.id} has no finished {needed}; run `cinematch {needed} --release {release.id}` first")
+    for later in STEPS[STEPS.index(name) :]:
+        release.step(later).unlink(missing_ok=True)
+    running = Step(name, release, settings)
+    log.info("%s: release %s starts", name, release.id)
+    with running._peak:
+        yield running
+    running.figures = figures = running.measured()
+    if release.work.exists():  # sealing removes it
+        write_json(release.step(name), {"figures": figures, "facts": running.facts, "settings": settings.recorded()})
+    log.info("%s: release %s done in %.1f s, peak %.0f MiB", name, release.id, figures["seconds_s"], figures["peak_mib"])
+
+
+def record(release: Release, name: str) -> dict[str, Any]:
+    """The record of a finished step: figures, facts, settings."""
+    return json.loads(release.step(name).read_text(encoding="utf-8"))
+
+
+def recorded_settings(release: Release) -> dict[str, Any]:
+    """Settings that the latest finished step of the release ran with; none before the first."""
+    done = [name for name in STEPS if release.step(name).exists()]
+    return record(release, done[-1])["settings"] if done else {}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ingest found out about a release's input."""
+
+    as_of: str
+    source: str
+    ids: IdTypes
+    rating_scale: tuple[float, float] | None
+    n_parts: int
+    rows: dict[str, int]
+    input: dict[str, Any]
+
+    @property
+    def low(self) -> float | None:
+        return self.rating_scale and self.rating_scale[0]
+
+    @property
+    def high(self) -> float | None:
+        return self.rating_scale and self.rating_scale[1]
+
+
+def facts(release: Release) -> Facts:
+    found = record(release, "ingest")["facts"]
+    scale = found["rating_scale"]
+    return Facts(**found | {"ids": IdTypes(**found["ids"]), "rating_scale": tuple(scale) if scale else None})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,84 @@
+"""The short printed summary of a run: rows, models, one user's list with its reasons, and how to serve it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from schemas.manifest import Manifest
+from warehouse.layout import Warehouse
+from warehouse.release import read_manifest
+from warehouse.sqlite import open_immutable
+
+
+def print_summary(warehouse: Warehouse, release_id: str) -> None:
+    release = warehouse.sealed(release_id)
+    manifest = read_manifest(release)
+    connection = open_immutable(release.database)
+    try:
+        print("\n".join(_lines(manifest, connection)))
+        print(f"\nServe it:  cinematch serve --warehouse {warehouse.folder}")
+    finally:
+        connection.close()
+
+
+def _lines(manifest: Manifest, connection: sqlite3.Connection) -> list[str]:
+    rows, counts = manifest.rows, manifest.counts
+    lines = [
+        f"\nRelease {manifest.release}, promoted",
+        f"  rows       {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined",
+        f"  tables     {counts['users']:,} users, {counts['items']:,} items, {counts['recommendations']:,} recommendations, {counts['explanations']:,} reasons",
+        "  models     " + ", ".join(_model(model) for model in manifest.models),
+        "  held out   " + (", ".join(_metric(metric) for metric in manifest.metrics) or "nobody"),
+        f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
+    ]
+    return lines + _one_user(connection)
+
+
+def _model(model: dict) -> str:
+    return f"{model['model']} {model['train_s']:.1f} s" if model["status"] == "trained" else f"{model['model']} {model['status']}: {model['message']}"
+
+
+def _metric(metric: dict) -> str:
+    at = f"@{metric['k']}" if metric["k"] else ""
+    return f"{metric['model']} {metric['metric']}{at} {metric['value']:.3f}"
+
+
+def _one_user(connection: sqlite3.Connection) -> list[str]:
+    """The user with a middling number of ratings, and the head of the list."""
+    user = connection.execute(
+        "select user_id, n_ratings from users order by abs(n_ratings - (select avg(n_ratings) from users)), user_id limit 1"
+    ).fetchone()
+    rows = connection.execute(
+        """select r.rank, r.item_id, i.title, r.score, r.predicted_rating from recommendations r join items i using (item_id)
+        where r.user_id = ? order by r.rank limit 5""", [user["user_id"]],
+    ).fetchall()
+    lines = [f"\nFor user {user['user_id']}, who has {user['n_ratings']} items:"]
+    for row in rows:
+        predicted = f"  predicted {row['predicted_rating']:.1f}" if row["predicted_rating"] is not None else ""
+        lines.append(f"  {row['rank']}. {row['title'][:60]:<60}  score {row['score']:.3f}{predicted}")
+        lines += [f"       {reason}" for reason in _reasons(connection, user["user_id"], row["item_id"])]
+    return lines
+
+
+def _reasons(connection: sqlite3.Connection, user, item) -> list[str]:
+    rows = connection.execute(
+        """select e.kind, e.evidence_id, e.contribution, e.detail, i.title from explanations e
+        left join items i on e.kind = 'history' and i.item_id = e.evidence_id
+        where e.user_id = ? and e.item_id = ? order by e.position""", [user, item],
+    )
+    return [reason_text(**dict(row)) for row in rows]
+
+
+def reason_text(kind: str, evidence_id: str | None, contribution: float | None, detail: str | None, title: str | None) -> str:
+    """One reason as a person would say it."""
+    more = json.loads(detail) if detail else {}
+    share = "" if contribution is None else f"{contribution:+.3f}  "
+    if kind == "history":
+        rated = f", rated {more['rating']:g}" if "rating" in more else ""
+        return f"{share}because of {title}{rated}"
+    if kind == "residual":
+        return f"{share}from {more['n']} other items"
+    if kind == "genre":
+        return f"genre {evidence_id}, match {more['match']:.2f}"
+    return f"{share}popular with everybody"

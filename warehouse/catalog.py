@@ -1,0 +1,49 @@
+"""catalog.db: every release, its models, metrics and promotions, to be asked in SQL; derived from the manifests."""
+
+from __future__ import annotations
+
+import json
+
+from schemas.errors import ReleaseError
+from warehouse.layout import Warehouse
+from warehouse.release import current_id, promotions, read_manifest, sealed_ids
+
+GRAINS = {
+    "releases": "one row per sealed release that is here",
+    "models": "one row per release and model",
+    "metrics": "one row per release, model, protocol, metric and k",
+    "promotions": "one row per promotion, oldest first",
+}
+
+
+def rebuild(warehouse: Warehouse) -> None:
+    """Bring the catalogue in line with the manifests; it replaces the old one in one transaction."""
+    from sqlite_utils import Database  # imports pandas: only where the catalogue is written
+
+    rows: dict[str, list[dict]] = {name: [] for name in GRAINS}
+    now = current_id(warehouse)
+    for name in sealed_ids(warehouse):
+        try:
+            manifest = read_manifest(warehouse.sealed(name))
+        except ReleaseError:
+            continue  # `releases list` shows it as damaged
+        rows["releases"].append({
+            "release": name, "created_at": manifest.created_at, "as_of": manifest.as_of, "source": manifest.source,
+            "served_model": manifest.served_model, "is_current": int(name == now), "input_sha256": manifest.input["sha256"],
+            **{f"n_{key}": n for key, n in manifest.rows.items()}, "verdict": json.dumps(manifest.verdict),
+            "bytes": sum(file["bytes"] for file in manifest.files.values()),
+        })
+        rows["models"] += [{"release": name, **model} for model in manifest.models]
+        rows["metrics"] += [{"release": name, **metric} for metric in manifest.metrics]
+    rows["promotions"] = [{"position": i, **entry} for i, entry in enumerate(promotions(warehouse), 1)]
+    keys = {
+        "releases": "release", "models": ("release", "model"), "metrics": ("release", "model", "protocol", "metric", "k"),
+        "promotions": "position",
+    }
+    database = Database(warehouse.catalog)
+    with database.conn:
+        for name, found in rows.items():
+            database[name].drop(ignore=True)
+            if found:
+                database[name].insert_all(found, pk=keys[name])
+    database.close()

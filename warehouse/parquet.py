@@ -1,0 +1,73 @@
+"""Parquet files that appear whole or not at all, and are the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP = 1 << 18
+
+
+def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
+    """Write tables one after another as one file; returns the rows written.
+
+    Columns are taken by name and cast to the schema. Row groups have ROW_GROUP rows wherever the tables were cut, so the
+    file does not depend on how many parts its rows came in.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    n_rows = 0
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for block in _regrouped(batches, schema):
+                writer.write_table(block, row_group_size=ROW_GROUP)
+                n_rows += len(block)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return n_rows
+
+
+def _regrouped(batches: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    pending: list[pa.Table] = []
+    n_pending = 0
+    for batch in batches:
+        pending.append(batch.select(schema.names).cast(schema))
+        n_pending += len(batch)
+        if n_pending >= ROW_GROUP:
+            joined = pa.concat_tables(pending)
+            whole = n_pending // ROW_GROUP * ROW_GROUP
+            yield joined.slice(0, whole).combine_chunks()
+            pending, n_pending = [joined.slice(whole)], n_pending - whole
+    if n_pending:
+        yield pa.concat_tables(pending).combine_chunks()
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """One file as a table."""
+    return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def parts(folder: Path) -> list[Path]:
+    """The part files of a folder in their order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.parquet"
+
+
+def n_rows(path: Path) -> int:
+    """Rows of a file, from its footer."""
+    return pq.read_metadata(path).num_rows
+
+
+def blocks(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """A file one row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns)

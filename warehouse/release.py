@@ -1,0 +1,195 @@
+"""The life of a release: staged, sealed, promoted, pruned.
+
+A release is built in `releases/.staging/<id>`, where a crash means that nothing has happened. Sealing writes the manifest
+last, syncs every file, makes them read-only and renames the folder; promoting replaces the file `current`. Both are one
+rename, so at any instant `current` names a complete release or there is none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import NotFound, ReleaseError, StepError
+from schemas.manifest import Manifest
+from warehouse.layout import checked_id, Release, Warehouse
+
+
+def new_id(warehouse: Warehouse, now: datetime) -> str:
+    """An id that sorts after every other release: the UTC time, and a letter more where that second is taken."""
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):
+        if not warehouse.sealed(stamp + suffix).folder.exists() and not warehouse.staged(stamp + suffix).folder.exists():
+            return stamp + suffix
+    raise StepError(f"release {stamp}: 27 releases in one second; wait a second and try again")
+
+
+def read_manifest(release: Release) -> Manifest:
+    """Raises NotFound where there is no such release, ReleaseError where it is not complete."""
+    try:
+        return Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
+    except FileNotFoundError:
+        if release.folder.exists():
+            raise ReleaseError(f"release {release.id}: {release.folder} has no manifest.json, so it is not a release; remove the folder") from None
+        raise NotFound(f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are") from None
+
+
+def sealed_ids(warehouse: Warehouse) -> list[str]:
+    """Ids of all sealed releases, oldest first. A folder without a manifest is not a release."""
+    if not warehouse.releases.exists():
+        return []
+    return sorted(p.name for p in warehouse.releases.iterdir() if not p.name.startswith(".") and (p / "manifest.json").exists())
+
+
+def current_id(warehouse: Warehouse) -> str | None:
+    """Id of the promoted release, or None before the first promotion."""
+    try:
+        return checked_id(warehouse.current.read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        return None
+
+
+def current(warehouse: Warehouse) -> tuple[Release, Manifest]:
+    """The promoted release. Raises NotFound before the first promotion, ReleaseError where it is damaged."""
+    found = current_id(warehouse)
+    if found is None:
+        raise NotFound(f"{warehouse.folder}: no release is promoted yet; run `cinematch run --source sample`")
+    release = warehouse.sealed(found)
+    return release, read_manifest(release)
+
+
+def digest(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def digests(release: Release) -> dict[str, dict[str, Any]]:
+    """Size and digest of every file of a release but its manifest, by path within it."""
+    paths = sorted(p for p in release.folder.rglob("*") if p.is_file() and p != release.manifest)
+    return {path.relative_to(release.folder).as_posix(): digest(path) for path in paths}
+
+
+def seal(warehouse: Warehouse, staged: Release, manifest: Manifest) -> Release:
+    """Make a staged release final. Its folder must hold nothing but what belongs to it."""
+    sealed = warehouse.sealed(staged.id)
+    if sealed.folder.exists():
+        raise StepError(f"release {staged.id} is already sealed; a sealed release is never written again")
+    temporary = staged.folder / ".manifest.tmp"
+    temporary.write_text(manifest.to_json(), encoding="utf-8")
+    os.replace(temporary, staged.manifest)
+    for path in sorted(staged.folder.rglob("*"), reverse=True):
+        sync(path)
+        if path.is_file():
+            path.chmod(0o444)
+    sync(staged.folder)
+    os.rename(staged.folder, sealed.folder)
+    for path in [*sealed.folder.rglob("*"), sealed.folder]:
+        if path.is_dir():
+            path.chmod(0o555)
+    sync(warehouse.releases)
+    return sealed
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(release: Release, manifest: Manifest) -> dict[str, str]:
+    """What is wrong with each file of a sealed release: missing, changed or unexpected; empty when whole."""
+    found = digests(release)
+    problems = {name: "missing" for name in manifest.files if name not in found}
+    problems |= {name: "not in the manifest" for name in found if name not in manifest.files}
+    problems |= {name: "changed" for name in found if name in manifest.files and found[name] != manifest.files[name]}
+    return problems
+
+
+def promote(warehouse: Warehouse, release_id: str, *, reason: str) -> str | None:
+    """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id."""
+    release = warehouse.sealed(release_id)
+    manifest = read_manifest(release)
+    problems = damage(release, manifest)
+    if problems:
+        shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
+        raise ReleaseError(f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy")
+    with lock(warehouse):
+        previous = current_id(warehouse)
+        if previous == release_id:
+            return previous
+        entry = {"at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "release": release_id, "previous": previous, "reason": reason}
+        with warehouse.promotions.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary = warehouse.folder / ".current.tmp"
+        temporary.write_text(release_id + "\n", encoding="utf-8")
+        sync(temporary)
+        os.replace(temporary, warehouse.current)
+        sync(warehouse.folder)
+    return previous
+
+
+def promotions(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Every promotion, oldest first. A last line that a crash cut short is left out."""
+    try:
+        lines = warehouse.promotions.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def rollback(warehouse: Warehouse) -> str:
+    """Promote the release that was current before this one; returns its id."""
+    now = current_id(warehouse)
+    before = [e["previous"] for e in promotions(warehouse) if e["release"] == now and e["previous"]]
+    usable = [name for name in before if name in sealed_ids(warehouse)]
+    if not usable:
+        raise ReleaseError(f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}")
+    promote(warehouse, usable[-1], reason=f"rolled back from {now}")
+    return usable[-1]
+
+
+def prune(warehouse: Warehouse, *, keep: int) -> list[str]:
+    """Remove all but the newest `keep` releases and the current one; returns the ids removed."""
+    with lock(warehouse):
+        ids = sealed_ids(warehouse)
+        doomed = [name for name in ids[: max(len(ids) - keep, 0)] if name != current_id(warehouse)]
+        for name in doomed:
+            remove(warehouse.sealed(name).folder)
+    return doomed
+
+
+def remove(folder: Path) -> None:
+    """Remove a release folder, read-only or not; its manifest goes first, so that half of it is never a release."""
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        path.chmod(stat.S_IRWXU)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def lock(warehouse: Warehouse) -> Iterator[None]:
+    """One at a time among the processes that move the pointer or remove releases."""
+    warehouse.folder.mkdir(parents=True, exist_ok=True)
+    with warehouse.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
