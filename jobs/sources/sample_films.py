@@ -11,25 +11,27 @@ import pyarrow as pa
 from jobs.sources.catalogue import schema
 from jobs.sources.sample_titles import GENRES, Titles
 
+TINY = (100, 360, 7_500)
 SMALL = (2_000, 1_200, 150_000)
 LARGE = (200_948, 87_585, 32_000_204)
 HUGE = (1_000_000, 218_000, 100_000_000)
 N_HIDDEN = 8
 FIRST_YEAR, LAST_YEAR = 1925, 2023
 SHARE_COLD = 0.02
+FAME_BEND = 25
 _GENRE_WEIGHTS = np.array([22, 16, 10, 9, 9, 7, 6, 6, 5, 4, 4, 3, 3, 4, 2, 1.5, 1, 0.8])
 
 
 def sizes(scale: float) -> tuple[int, int, int]:
-    """Users, films and ratings: the small sample at 1, the shape of MovieLens 32M at 213.33, a power law between and beyond.
+    """Users, films and ratings: the small sample at 1, the shape of MovieLens 32M at 213.33, power laws between, beyond and below.
 
     >>> sizes(1.0), sizes(32_000_204 / 150_000)
     ((2000, 1200, 150000), (200948, 87585, 32000204))
     """
-    low, high = (SMALL, LARGE) if scale * SMALL[2] <= LARGE[2] else (LARGE, HUGE)
+    low, high = (TINY, SMALL) if scale < 1 else (SMALL, LARGE) if scale * SMALL[2] <= LARGE[2] else (LARGE, HUGE)
     at = math.log(scale * SMALL[2] / low[2]) / math.log(high[2] / low[2])
     users, films = (round(low[i] * (high[i] / low[i]) ** at) for i in (0, 1))
-    return max(users, 20), max(films, 60), round(scale * SMALL[2])
+    return users, films, round(scale * SMALL[2])
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Films:
 def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     """The films and their catalogue; item_id is a film's position, from 1."""
     generator = np.random.default_rng([seed, 1])
-    n_topics = int(np.clip(0.7 * n_films**0.5, 12, 96))
+    n_topics = int(np.clip(0.6 * n_films**0.5, 14, 96))
     topic_genres = _topic_genres(generator, n_topics)
     years = np.sort(LAST_YEAR - np.minimum(generator.gamma(1.3, 16.0, n_films), LAST_YEAR - FIRST_YEAR).astype(np.int64))
 
@@ -63,14 +65,14 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     share = np.where(has_second & (first != second), generator.uniform(0.55, 0.85, n_films), 1.0)
 
     quality = generator.normal(0, 0.45, n_films)
-    renown = _renown(generator, n_films, quality, years)
+    renown, fame = _renown(generator, n_films, quality, years)
     topics = generator.normal(0, 1, (n_topics, N_HIDDEN)).astype(np.float32)
     hidden = share[:, None] * topics[first] + (1 - share[:, None]) * topics[second] + generator.normal(0, 0.45, (n_films, N_HIDDEN))
 
     members, cumulative, topic_weights = _membership(n_topics, first, second, share, renown)
     films = Films(
         years, quality.astype(np.float32), hidden.astype(np.float32), topics, topic_weights, members, cumulative,
-        np.cumsum(renown) / renown.sum(),
+        np.cumsum(fame) / fame.sum(),
     )
     return films, _catalogue(generator, years, topic_genres[first], topic_genres[second], has_second)
 
@@ -89,15 +91,14 @@ def _shares(generator: np.random.Generator, topic_genres: np.ndarray) -> np.ndar
     return shares / shares.sum()
 
 
-def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray) -> np.ndarray:
-    """How often a film is picked, up to a factor: a bent power law over ranks that favour good and recent films. A few are cold."""
+def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often a film is picked within its topics, and how often by anybody, each up to a factor: bent power laws over ranks that
+    favour good and recent films. The second is steeper, as a few films are known to all. Some films are cold."""
     appeal = generator.normal(0, 1, n_films) + 0.9 * quality + 0.012 * (years - LAST_YEAR)
     ranks = np.empty(n_films)
     ranks[np.argsort(-appeal)] = np.arange(n_films)
-    bend = 0.02 * n_films**0.9
-    renown = (ranks + bend) ** -1.6
-    renown[generator.random(n_films) < SHARE_COLD] = 0
-    return renown
+    is_warm = generator.random(n_films) >= SHARE_COLD
+    return is_warm * (ranks + 0.4 * n_films**0.7) ** -1.6, is_warm * (ranks + FAME_BEND) ** -1.6
 
 
 def _membership(

@@ -26,7 +26,8 @@ BEGIN, END = (int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()) for yea
 DAY_S = 86_400
 YEAR_S = 365.2425 * DAY_S
 _SITTING = 12
-_FOCUS, _ANY = 0.5, 0.12
+_FOCUS = 0.5
+_FAMOUS, _FAMOUS_AT_FIRST, _AT_FIRST = 0.05, 0.5, 12
 
 
 def counts_of_users(n_users: int, n_films: int, n_ratings: int, seed: int) -> np.ndarray:
@@ -47,10 +48,12 @@ def counts_of_users(n_users: int, n_films: int, n_ratings: int, seed: int) -> np
 
 @dataclass(frozen=True)
 class Slots:
-    """Places to be filled with films: user of the cell, time, how far into the user's stay (0 to 1), sitting (from 0 in the cell)."""
+    """Places to be filled with films: user of the cell, time, position in the user's history (from 0), how far that is into it
+    (0 to 1), sitting (from 0 in the cell)."""
 
     user: np.ndarray
     at: np.ndarray
+    position: np.ndarray
     progress: np.ndarray
     sitting: np.ndarray
 
@@ -90,17 +93,17 @@ def _slots(generator: np.random.Generator, counts: np.ndarray, n_films: int) -> 
     elapsed *= squeeze[user]
     earliest = np.minimum(counts / (MAX_SHARE * n_films), 1.0)
     begin = BEGIN + (END - BEGIN - span * squeeze) * (earliest + (1 - earliest) * generator.random(len(counts)) ** 0.7)
-    progress = (np.arange(n) - starts[user]) / np.maximum(counts - 1, 1)[user]
-    return Slots(user, (begin[user] + elapsed).astype(np.int64), progress, np.cumsum(opens) - 1)
+    position = np.arange(n) - starts[user]
+    progress = position / np.maximum(counts - 1, 1)[user]
+    return Slots(user, (begin[user] + elapsed).astype(np.int64), position, progress, np.cumsum(opens) - 1)
 
 
 def _mixtures(generator: np.random.Generator, n_users: int, topic_weights: np.ndarray) -> np.ndarray:
     """Topics of each user at the start and at the end of their stay, (2, users, topics); half of the taste stays."""
-    concentration = 2.5 * topic_weights
-    first, later = (generator.standard_gamma(np.broadcast_to(concentration, (n_users, len(topic_weights)))) + 1e-9 * topic_weights for _ in range(2))
+    first, later = (generator.standard_gamma(np.broadcast_to(topic_weights, (n_users, len(topic_weights)))) + 1e-9 * topic_weights for _ in range(2))
     first /= first.sum(axis=1, keepdims=True)
     later /= later.sum(axis=1, keepdims=True)
-    return np.stack([first, 0.4 * first + 0.6 * later])
+    return np.stack([first, 0.55 * first + 0.45 * later])
 
 
 def _topics(generator: np.random.Generator, mixtures: np.ndarray, user: np.ndarray, progress: np.ndarray) -> np.ndarray:
@@ -113,13 +116,13 @@ def _topics(generator: np.random.Generator, mixtures: np.ndarray, user: np.ndarr
 
 
 def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixtures: np.ndarray) -> np.ndarray:
-    """The film of each slot, -1 for the few that stay empty."""
+    """The film of each slot, -1 where nothing is left to watch."""
     n_films, n_topics = len(films.years), len(films.topics)
     opening = np.flatnonzero(np.diff(slots.sitting, prepend=-1))
     focus = _topics(generator, mixtures, slots.user[opening], slots.progress[opening])
     year = (1970 + slots.at / YEAR_S).astype(np.int64)
-    rated = films.overall > np.concatenate([[0.0], films.overall[:-1]])
-    warm = np.flatnonzero(rated)
+    famous = _FAMOUS + _FAMOUS_AT_FIRST * np.exp(-slots.position / _AT_FIRST)
+    warm = np.flatnonzero(np.diff(films.overall, prepend=0.0) > 0)
     watched = np.full(len(slots.user), -1, dtype=np.int64)
     taken = np.array([], dtype=np.int64)
     unfilled = np.arange(len(slots.user))
@@ -129,7 +132,7 @@ def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixture
         topic = np.where(generator.random(len(unfilled)) < _FOCUS, focus[slots.sitting[unfilled]], topic)
         place = np.searchsorted(films.cumulative, topic + generator.random(len(unfilled)), side="right")
         film = films.members[np.minimum(place, len(films.members) - 1)]
-        is_any = generator.random(len(unfilled)) < _ANY + 0.05 * attempt
+        is_any = generator.random(len(unfilled)) < famous[unfilled]
         drawn = np.searchsorted(films.overall, generator.random(int(is_any.sum())), side="right")
         film[is_any] = np.minimum(drawn, n_films - 1)
         if attempt >= 4:  # who has seen what is well known turns to what is not
@@ -149,7 +152,21 @@ def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixture
         unfilled = unfilled[is_left]
         if not len(unfilled):
             break
+    _fill(generator, films, slots.user, year, watched)
     return watched
+
+
+def _fill(generator: np.random.Generator, films: Films, user: np.ndarray, year: np.ndarray, watched: np.ndarray) -> None:
+    """Gives the slots that are still empty any film that was out and that the user has not watched."""
+    is_empty = watched < 0
+    starts = np.searchsorted(user, np.arange(user[-1] + 2))
+    for one in np.unique(user[is_empty]):
+        slots = slice(starts[one], starts[one + 1])
+        empty = np.flatnonzero(is_empty[slots]) + slots.start
+        may = (films.years <= year[empty].min()) & (np.diff(films.overall, prepend=0.0) > 0)
+        may[watched[slots][watched[slots] >= 0]] = False
+        chosen = generator.permutation(np.flatnonzero(may))[:len(empty)]
+        watched[empty[:len(chosen)]] = chosen
 
 
 def _ratings(generator: np.random.Generator, films: Films, slots: Slots, mixtures: np.ndarray, watched: np.ndarray) -> np.ndarray:
