@@ -25,9 +25,7 @@ EXAMPLES = {
     "recommend": "cinematch recommend --release 20260104T020000Z --n 100",
     "seal": "cinematch seal --release 20260104T020000Z",
     "promote": "cinematch promote --release 20260104T020000Z",
-    "releases": "cinematch releases list",
     "serve": "cinematch serve --port 8001",
-    "bench": "cinematch bench topn --json topn.json",
 }
 SENTENCES = {
     "run": "Every step, from a source to a promoted release.",
@@ -60,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    from jobs import benches, release_commands
+    from jobs import release_commands
+    from jobs.bench import commands as bench_commands
 
     top = argparse.ArgumentParser(
         prog="cinematch", description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
@@ -74,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
         command.set_defaults(do=_serve if name == "serve" else _run if name == "run" else _step)
     release_commands.add_to(commands)
-    benches.add_to(commands)
+    bench_commands.add_to(commands)
     return top
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -51,8 +53,6 @@ class PeakMemory:
     """Peak resident memory of this process and everything that it started, sampled from a thread, in MiB."""
 
     def __init__(self, every_s: float = 0.2) -> None:
-        import threading
-
         self.mib = 0.0
         self._every_s = every_s
         self._stop = threading.Event()
@@ -73,6 +73,11 @@ class PeakMemory:
 
     def _sample(self) -> None:
         self.mib = max(self.mib, tree_mib())
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tree_mib() -> float:

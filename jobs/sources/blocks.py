@@ -215,24 +215,18 @@ class _Lines:
         """The wanted columns as Arrow reads them, or None where it does not find exactly `n_rows` rows."""
         names = [str(i) for i in range(self.n_fields)]
         chosen = list(dict.fromkeys(str(position) for position in wanted.values()))
-        ragged = []
-
-        def refuse(row: pyarrow.csv.InvalidRow) -> str:
-            ragged.append(row.number)
-            return "skip"
-
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(body),
                 pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 64, column_names=names),
                 pyarrow.csv.ParseOptions(
                     delimiter=self.separator.decode(), quote_char='"' if self.dialect.has_quotes else False,
-                    newlines_in_values=n_rows < len(self.starts), invalid_row_handler=refuse,
+                    newlines_in_values=n_rows < len(self.starts),
                 ),
                 pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(chosen, pa.binary()), include_columns=chosen),
             )
-        except pa.ArrowInvalid:
+        except pa.ArrowInvalid:  # a row with too few or too many fields
             return None
-        if ragged or table.num_rows != n_rows:
+        if table.num_rows != n_rows:
             return None
         return {name: table.column(str(position)).combine_chunks() for name, position in wanted.items()}

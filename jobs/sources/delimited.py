@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,8 +57,8 @@ class Delimited:
                     raise SourceError(f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a delimited text file")
 
 
-def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2**20) -> Block:
-    """The rows of the first MiB or so, from which what a file does not say of itself is told."""
+def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2**22) -> Block:
+    """The rows of the first few MiB, from which what a file does not say of itself is told."""
     empty = Block({name: np.array([]) for name in columns}, np.array([], np.int64), str, [])
     return next((block for block in file.blocks(columns, block_bytes=n_bytes) if len(block.lines)), empty)
 
@@ -115,8 +115,3 @@ def _marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     for chunk in chunks:
         yield chunk, False
     yield b"", True
-
-
-def in_dialect(file: Delimited, **changes: object) -> Delimited:
-    """The same file read in another dialect."""
-    return replace(file, dialect=replace(file.dialect, **changes))

@@ -27,11 +27,14 @@ def parsed(text: str) -> tuple[float, float] | None:
 
 def told(ratings: np.ndarray) -> tuple[float, float] | None:
     """The smallest usual scale that holds 99.5 % of the finite ratings, else from the lowest to the highest of them; None
-    where there is no rating."""
+    where there is no rating. Half steps begin at 0.5 even where that is rare."""
     ratings = ratings[np.isfinite(ratings)]
     if not len(ratings):
         return None
+    is_half_step = (ratings * 2 % 1 == 0).mean() >= SHARE and (ratings % 1 == 0.5).mean() > 1 - SHARE
     for low, high in USUAL:
+        if is_half_step and (low, high) == (1.0, 5.0):
+            continue
         if ((ratings >= low) & (ratings <= high)).mean() >= SHARE:
             return low, high
     low, high = float(ratings.min()), float(ratings.max())

@@ -1,0 +1,41 @@
+"""`cinematch bench ...`: a subcommand a claim."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+from schemas.settings import resolve
+
+BENCHES = {
+    "topn": ("All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.", "cinematch bench topn --users 10000"),
+    "run": ("Source to promoted release on generated ratings: seconds and peak memory of the process tree.", "cinematch bench run --ratings 1000000"),
+}
+OPTIONS = {
+    "topn": (("users", 10_000, "users to rank for"), ("items", 87_585, "items to rank"), ("n", 100, "length of a list"), ("repeats", 3, "timed runs of each side")),
+    "run": (("ratings", 1_000_000, "ratings to generate"),),
+}
+
+
+def add_to(commands) -> None:
+    from jobs.cli import add_command
+
+    top = commands.add_parser("bench", help="Measure what the README claims.", description="Measure what the README claims.",
+                              epilog="Example: cinematch bench topn --json topn.json")
+    actions = top.add_subparsers(dest="action", required=True, metavar="BENCH")
+    for name, (sentence, example) in BENCHES.items():
+        action = add_command(actions, name, sentence, example=example, settings_of="bench")
+        for option, default, description in OPTIONS[name]:
+            action.add_argument(f"--{option}", type=int, default=default, dest=f"bench_{option}", metavar="COUNT", help=f"{description} (default: {default})")
+        action.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+        action.set_defaults(do=_do)
+
+
+def _do(parsed: argparse.Namespace) -> None:
+    from jobs.cli import flags, report
+
+    settings = resolve(flags(parsed), os.environ)
+    measure = importlib.import_module(f"jobs.bench.{parsed.action}").measure
+    report({"bench": parsed.action, **measure(settings, **{name: getattr(parsed, f"bench_{name}") for name, _, _ in OPTIONS[parsed.action]})}, parsed.json)

@@ -1,0 +1,112 @@
+"""bench topn: lists for all users from one ALS model, by our pass over parts and by Spark's own recommendForUserSubset.
+
+Both use the item factors of one MLlib model trained in this run. Ours folds each user in, leaves out what the user has and
+writes Parquet; Spark's uses its user factors, leaves nothing out and is only counted. Each side runs once to warm up.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import SparkSession
+
+from jobs.kernels.factors import gramian, ImplicitFactors
+from jobs.kernels.topn import FILTERED, top_n
+from jobs.kernels.histories import Histories
+from jobs.parts import each_part
+from jobs.progress import Progress, processors
+from jobs.session import spark_session
+from schemas.settings import Settings
+from warehouse import parquet
+
+FACTORS, HISTORY, ALPHA, REG = 64, 100, 2.0, 0.2
+USERS_PER_PART, USERS_PER_BLOCK = 2_500, 1_000
+SCHEMA = pa.schema({"user_id": pa.int64(), "rank": pa.int64(), "item_id": pa.int64(), "score": pa.float64()})
+
+
+def measure(settings: Settings, *, users: int, items: int, n: int, repeats: int) -> dict[str, Any]:
+    """Users a second of both sides, the median of `repeats`, and the ratio of the medians."""
+    with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
+        folder = Path(name)
+        with spark_session(settings, scratch=folder / "spark") as spark:
+            _histories(folder, users, items, settings.seed)
+            n_parts = -(-users // USERS_PER_PART)
+            frame = spark.read.parquet(*map(str, parquet.parts(folder))).withColumnRenamed("user_id", "user_num")
+            als = ALS(rank=FACTORS, maxIter=1, regParam=REG, alpha=ALPHA, implicitPrefs=True, seed=settings.seed,
+                      userCol="user_num", itemCol="item_id", ratingCol="weight")
+            model = als.fit(frame)
+            _save_factors(model.itemFactors.toArrow(), folder, items)
+            subset = frame.select("user_num").distinct().cache()
+            subset.count()
+            ours = lambda: _ours(spark, folder, n_parts, n)
+            theirs = lambda: model.recommendForUserSubset(subset, n).selectExpr("sum(size(recommendations))").collect()
+            seconds = {}
+            with Progress("bench topn", total=2 * (repeats + 1), unit="runs") as progress:
+                for side, work in (("ours", ours), ("spark", theirs)):
+                    seconds[side] = [_timed(work, progress) for _ in range(repeats + 1)][1:]
+    rates = {side: users / statistics.median(values) for side, values in seconds.items()}
+    return {
+        "n_users": users, "n_items": items, "n_factors": FACTORS, "n": n, "n_processors": processors(),
+        "ours_users_per_s": round(rates["ours"], 1), "spark_users_per_s": round(rates["spark"], 1),
+        "ours_to_spark_ratio": round(rates["ours"] / rates["spark"], 2),
+    }
+
+
+def _timed(work, progress: Progress) -> float:
+    started = time.perf_counter()
+    work()
+    progress.add(1)
+    return time.perf_counter() - started
+
+
+def _histories(folder: Path, users: int, items: int, seed: int) -> None:
+    """Part files of users with about HISTORY items each, popular items more often."""
+    rng = np.random.default_rng(seed)
+    for number, start in enumerate(range(0, users, USERS_PER_PART)):
+        stop = min(start + USERS_PER_PART, users)
+        drawn = (items * rng.random((stop - start, HISTORY)) ** 2).astype(np.int64)
+        pairs = np.unique(np.repeat(np.arange(start, stop), HISTORY) * items + drawn.ravel())
+        rows = pa.table({"user_id": pairs // items, "item_id": pairs % items, "weight": np.ones(len(pairs))})
+        parquet.write(parquet.part(folder, number), [rows], rows.schema)
+
+
+def _save_factors(rows: pa.Table, folder: Path, items: int) -> None:
+    factors = np.zeros((items, FACTORS), np.float32)
+    features = rows["features"].combine_chunks()
+    factors[rows["id"].to_numpy()] = features.flatten().to_numpy().reshape(len(features), -1)
+    np.save(folder / "item_factors.npy", factors)
+
+
+def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
+    def produce(number: int) -> pa.Table:
+        item_factors = np.load(folder / "item_factors.npy", mmap_mode="r")
+        side = ImplicitFactors(item_factors, gramian(item_factors), ALPHA, REG)
+        rows = parquet.read(parquet.part(folder, number))
+        user_ids, indptr = np.unique(rows["user_id"].to_numpy(), return_index=True)
+        whole = Histories(np.append(indptr, len(rows)), rows["item_id"].to_numpy().astype(np.int32), rows["weight"].to_numpy(), None)
+        blocks = (_lists(side, whole, user_ids, start, n) for start in range(0, len(user_ids), USERS_PER_BLOCK))
+        n_rows = parquet.write(parquet.part(folder / "lists", number), blocks, SCHEMA)
+        return pa.table({"n_rows": pa.array([n_rows], pa.int64())})
+
+    each_part(spark, n_parts, produce, "n_rows long").toArrow()
+
+
+def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start: int, n: int) -> pa.Table:
+    stop = min(start + USERS_PER_BLOCK, len(user_ids))
+    first, last = whole.indptr[start], whole.indptr[stop]
+    block = Histories(whole.indptr[start : stop + 1] - first, whole.items[first:last], whole.strengths[first:last], None)
+    spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
+    queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
+    found, scores = top_n(side.item_factors, queries, n, seen=block.matrix(len(side.item_factors)))
+    kept = scores > FILTERED
+    return pa.table({
+        "user_id": np.repeat(user_ids[start:stop], kept.sum(axis=1)), "rank": np.broadcast_to(np.arange(1, n + 1), found.shape)[kept],
+        "item_id": found[kept].astype(np.int64), "score": scores[kept].astype(np.float64),
+    })
