@@ -1,0 +1,160 @@
+"""Fixtures for every folder: two releases built once a session by the product itself, and copies of them to change."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, settings as hypothesis_settings
+
+from schemas.manifest import Manifest
+from schemas.settings import resolve, Settings
+from warehouse.layout import Release, Warehouse
+from warehouse.release import read_manifest
+
+# A shared machine decides how long an example takes; what it does must not depend on that. Examples repeat from run to run.
+hypothesis_settings.register_profile(
+    "cinematch", deadline=None, derandomize=True, max_examples=100, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+hypothesis_settings.load_profile("cinematch")
+
+# Spark runs for seconds here, so compiling its code well costs more than it saves; half the time of every step.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+SMALL = {
+    "spark_master": "local[2]", "spark_driver_memory": "1g", "ials_factors": 16, "ials_iterations": 4, "als_factors": 8,
+    "als_iterations": 4, "n": 20, "explain_n": 10, "similar_n": 10, "popular_n": 50, "parity_users": 40,
+}
+
+
+class Built(NamedTuple):
+    """A warehouse and the release that was promoted in it."""
+
+    warehouse: Warehouse
+    release_id: str
+
+    @property
+    def release(self) -> Release:
+        return self.warehouse.sealed(self.release_id)
+
+    @property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.release)
+
+
+def small_settings(folder: Path, **changed: object) -> Settings:
+    """Settings that make a release in seconds, in the warehouse `folder`; nothing of this machine's environment counts."""
+    return resolve(SMALL | {"warehouse": str(folder)} | changed, {}, folder=folder)
+
+
+def build(folder: Path, **changed: object) -> Built:
+    """Run every step, as the command does."""
+    from jobs.run import run
+
+    figures = run(small_settings(folder, **changed))
+    return Built(Warehouse(folder), figures["release"])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
+    """Settings of whoever runs the tests must not decide what they test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CINEMATCH_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def movie_release(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The generated sample, small: whole-number ids, ratings on 0.5 to 5, titles, genres, tags. Do not change it."""
+    return build(tmp_path_factory.mktemp("movies"), source="sample", scale=0.1, holdout_users=0.3)
+
+
+@pytest.fixture(scope="session")
+def purchase_release(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Purchases of a shop: text ids with spaces, slashes and other alphabets, no ratings, short histories, rows to refuse,
+    items that only the catalogue or only the purchases know. Do not change it."""
+    folder = tmp_path_factory.mktemp("purchases")
+    purchases, items = write_purchases(folder)
+    return build(
+        folder, source="table", path=str(purchases), items=str(items),
+        columns="user_id=customer,item_id=article,weight=quantity,rated_at=bought_at",
+        item_columns="item_id=article,title=name,genres=category", holdout_users=0.3,
+    )
+
+
+@pytest.fixture
+def copy_warehouse(tmp_path: Path) -> Callable[[Built], Built]:
+    """A function that copies a built warehouse, to be changed by one test."""
+
+    def copy(built: Built) -> Built:
+        folder = tmp_path / "copied"
+        shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw"))
+        return Built(Warehouse(folder), built.release_id)
+
+    return copy
+
+
+@pytest.fixture
+def spark(tmp_path: Path) -> Iterator:
+    """A Spark session as the steps have it. Building a release stops the session of its process, so it is one a test; the
+    JVM behind it stays, and a session then takes a second."""
+    from jobs.session import spark_session
+
+    with spark_session(small_settings(tmp_path), scratch=tmp_path / "spark") as session:
+        yield session
+
+
+PLACES = ("Zürich", "東京", "New York", "São Paulo/Centro", "Łódź", "O'Hara & Sons", "100%", "a+b=c?", "Ελλάδα", "naïve \"quoted\"")
+WARES = ("mug", "lamp", "clock", "frame", "bowl", "candle", "basket", "ribbon", "tile", "bell", "coaster", "jar")
+ROOMS = ("kitchen", "living room", "garden/outdoor", "büro")
+N_REFUSED_PURCHASES = 3
+
+
+def write_purchases(folder: Path) -> tuple[Path, Path]:
+    """Purchases and a catalogue as CSV; users have tastes (two rooms each), and every special case occurs."""
+    draw = random.Random(7)
+    articles = [f"{ware}/{place}" for ware in WARES for place in PLACES[:5]]
+    room_of = {article: ROOMS[i % len(ROOMS)] for i, article in enumerate(articles)}
+    rows = []
+    for number in range(60):
+        user = f"{PLACES[number % len(PLACES)]} #{number}"
+        liked = draw.sample(ROOMS, 2)
+        wanted = [article for article in articles if room_of[article] in liked]
+        n_bought = 1 + number % 3 if number < 6 else draw.randint(6, 18)
+        for article in draw.sample(wanted, n_bought):
+            at = f"2025-{draw.randint(1, 12):02d}-{draw.randint(1, 28):02d} {draw.randint(8, 19):02d}:30:00"
+            rows.append([user, article, draw.choice((1, 1, 2, 6, 24)), at])
+    rows += [[row[0], row[1], 3, "2025-12-29 10:00:00"] for row in rows[40:60]]
+    rows += [["Zürich #0", "only in the purchases", 1, "2025-06-01 12:00:00"]]
+    rows += [["", articles[0], 1, "2025-06-01 12:00:00"], ["Łódź #4", articles[1], -2, "2025-06-01 12:00:00"],
+             ["Łódź #4", articles[2], 1, "not a time"]]
+    catalogue = [[article, f"{article.split('/')[0]} from {article.split('/', 1)[1]}", room_of[article]] for article in articles]
+    catalogue += [["never bought", "A shelf that nobody bought", "kitchen"]]
+    return (
+        _write_csv(folder / "purchases.csv", ["customer", "article", "quantity", "bought_at"], rows),
+        _write_csv(folder / "articles.csv", ["article", "name", "category"], catalogue),
+    )
+
+
+def write_tiny_ratings(path: Path, *, n_users: int = 12, n_items: int = 20, n_each: int = 10) -> Path:
+    """Ratings 1 to 5, just enough to build a release."""
+    draw = random.Random(1)
+    rows = [
+        [user, item, draw.randint(1, 5), 1_600_000_000 + draw.randint(0, 10**6)]
+        for user in range(n_users) for item in draw.sample(range(n_items), n_each)
+    ]
+    return _write_csv(path, ["user_id", "item_id", "rating", "rated_at"], rows)
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
