@@ -1,0 +1,61 @@
+"""Slow, readable twins of the kernels: the definitions written out, one user and one item at a time, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def implicit_user(Y: np.ndarray, items: list[int], strengths: list[float], alpha: float, reg: float) -> tuple[np.ndarray, np.ndarray]:
+    """A and x of one user, by a dense solve of the normal equations over all items."""
+    Y = Y.astype(np.float64)
+    n_items, f = Y.shape
+    confidence, preference = np.ones(n_items), np.zeros(n_items)
+    for item, strength in zip(items, strengths):
+        confidence[item], preference[item] = 1 + alpha * strength, 1.0
+    A = Y.T @ np.diag(confidence) @ Y + reg * len(items) * np.eye(f)
+    b = Y.T @ (confidence * preference)
+    return A, np.linalg.solve(A, b)
+
+
+def explicit_user(
+    Y: np.ndarray, biases: np.ndarray, items: list[int], ratings: list[float], mu: float, reg: float, damping: float
+) -> tuple[np.ndarray, np.ndarray, float, list[float]]:
+    """A, x, the user's bias and what is left of each rating, by a dense solve over the rated items."""
+    Y = Y.astype(np.float64)
+    user_bias = sum(r - mu - biases[j] for j, r in zip(items, ratings)) / (damping + len(items))
+    errors = [r - mu - user_bias - biases[j] for j, r in zip(items, ratings)]
+    A = sum(np.outer(Y[j], Y[j]) for j in items) + reg * len(items) * np.eye(Y.shape[1])
+    b = sum(error * Y[j] for j, error in zip(items, errors))
+    return A, np.linalg.solve(A, b), user_bias, errors
+
+
+def ranked(scores: list[float], n: int, left_out: set[int]) -> list[int]:
+    """The n best items by a full sort, ties to the lower number."""
+    return sorted((item for item in range(len(scores)) if item not in left_out), key=lambda item: (-scores[item], item))[:n]
+
+
+def cosine_neighbours(rows: np.ndarray, item: int, n: int, *, shared_only: bool) -> list[tuple[int, float]]:
+    """The n nearest other rows by cosine; with `shared_only` only those that share a non-zero feature."""
+    rows = rows.astype(np.float64)
+    found = []
+    for other in range(len(rows)):
+        norms = np.linalg.norm(rows[item]) * np.linalg.norm(rows[other])
+        is_near = bool((rows[item] * rows[other]).any()) if shared_only else norms > 0
+        if other != item and norms > 0 and is_near:
+            found.append((other, float(rows[item] @ rows[other] / norms)))
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:n]
+
+
+def ndcg(ranking: list[int], held: set[int], k: int) -> float:
+    gain = sum(1 / math.log2(position + 1) for position, item in enumerate(ranking[:k], 1) if item in held)
+    return gain / sum(1 / math.log2(position + 1) for position in range(1, min(k, len(held)) + 1))
+
+
+def hit_rate(ranking: list[int], held: set[int], k: int) -> float:
+    return float(any(item in held for item in ranking[:k]))
+
+
+def recall(ranking: list[int], held: set[int], k: int) -> float:
+    return len(set(ranking[:k]) & held) / len(held)

@@ -1,0 +1,68 @@
+"""Small made-up worlds: an item side and histories over it, drawn from one seed so that a failing example stays short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
+from jobs.kernels.histories import Histories, strength
+from jobs.kernels.lists import ItemSide
+
+LOW, HIGH = 0.5, 5.0
+
+
+@dataclass(frozen=True)
+class World:
+    side: ItemSide
+    histories: Histories
+
+    def history(self, k: int) -> Histories:
+        """One user alone."""
+        rows = slice(self.histories.indptr[k], self.histories.indptr[k + 1])
+        return one_user(self.histories.items[rows], self.histories.strengths[rows], self.histories.ratings[rows])
+
+
+def one_user(items, strengths, ratings) -> Histories:
+    return Histories(np.array([0, len(items)]), np.asarray(items, np.int32), np.asarray(strengths, float), np.asarray(ratings, float))
+
+
+def item_side(
+    draw: np.random.Generator, n_items: int, n_factors: int = 4, *, n_genres: int = 5, is_rated: bool = True, n_untrained: int = 0, reg: float = 0.1
+) -> ItemSide:
+    factors = draw.normal(0, 0.7, (n_items, n_factors)).astype(np.float32)
+    factors[draw.choice(n_items, n_untrained, replace=False)] = 0
+    biases = draw.normal(0, 0.4, n_items)
+    rater = None
+    if is_rated:
+        rated_factors = draw.normal(0, 0.5, (n_items, n_factors)).astype(np.float32)
+        rater = ExplicitFactors(rated_factors, biases, 3.4, reg, 5.0, LOW, HIGH)
+    popularity = draw.integers(0, 6, n_items).astype(float)  # few values, so that there are ties
+    genres = csr_matrix((draw.random((n_items, n_genres)) < 0.3).astype(np.float32))
+    return ItemSide(ImplicitFactors(factors, gramian(factors), 4.0, reg), rater, popularity, genres)
+
+
+def histories(draw: np.random.Generator, n_items: int, lengths: list[int], *, is_rated: bool = True) -> Histories:
+    items = [np.sort(draw.choice(n_items, min(length, n_items), replace=False)) for length in lengths]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in items])]).astype(np.int64)
+    flat = np.concatenate([*items, np.zeros(0, int)]).astype(np.int32)
+    if is_rated:
+        ratings = draw.integers(1, 11, len(flat)) / 2
+        return Histories(indptr, flat, strength(ratings, np.ones(len(flat)), low=LOW, high=HIGH), ratings)
+    weights = draw.integers(1, 30, len(flat)).astype(float)
+    return Histories(indptr, flat, strength(np.full(len(flat), np.nan), weights, low=None, high=None), np.full(len(flat), np.nan))
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, min_length: int = 0) -> World:
+    """Up to 40 items and 5 users, some items without factors, ratings or none."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
+    n_items = draw(st.integers(4, 40), label="items")
+    is_rated = draw(st.booleans(), label="rated")
+    n_untrained = draw(st.integers(0, n_items // 3), label="untrained")
+    side = item_side(random, n_items, is_rated=is_rated, n_untrained=n_untrained)
+    lengths = draw(st.lists(st.integers(min_length, 12), min_size=1, max_size=5), label="lengths")
+    return World(side, histories(random, n_items, lengths, is_rated=is_rated))
