@@ -137,7 +137,7 @@ class Sieve:
             self.refuse(pc.invert(is_whole), lambda i: f"{name} '{values[i]}' is not a whole number")
             values = pc.if_else(is_whole, values, None)
         elif values.type == pa.uint64():
-            is_small = pc.less(values, 2**63)
+            is_small = pc.less(values, pa.scalar(2**63, pa.uint64()))
             self.refuse(pc.invert(is_small), lambda i: f"{name} {values[i]} is larger than {2**63 - 1}")
             values = pc.if_else(is_small, values, None)
         return values.cast(pa.int64())

@@ -24,24 +24,30 @@ _BISECT_TO = 32
 
 
 def told(values: pa.Array) -> str:
-    """How a column of text or numbers writes its times: a unit of Unix time, ISO, or a strptime pattern."""
+    """How a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO, or a strptime pattern."""
     values = values.slice(0, _N_TOLD)
-    numbers = values.cast(pa.float64()) if not _is_text(values) else numbers_or_null(values, pa.float64())
-    magnitudes = np.abs(numbers.drop_null().to_numpy(zero_copy_only=False))
-    if len(magnitudes) * 2 > len(values):
-        middle = float(np.median(magnitudes[np.isfinite(magnitudes)])) if np.isfinite(magnitudes).any() else 0.0
-        if 19000101 <= middle <= 21001231 and not _is_float(values):
-            as_dates = _by_pattern(_text(values), COMPACT)
-            if as_dates.null_count * 2 < len(values):
-                return COMPACT
-        return next((unit for unit, limit in ((SECOND, 1e11), (MILLISECOND, 1e14), (MICROSECOND, 1e17)) if middle < limit), NANOSECOND)
-    if not _is_text(values):
-        return SECOND
-    n_read = {ISO: len(values) - _iso(values).null_count}
-    if n_read[ISO] * 2 < len(values):
-        patterns = [date + clock for date in _DATES for clock in _CLOCKS]
-        n_read |= {pattern: len(values) - _by_pattern(values, pattern).null_count for pattern in patterns}
-    return max(n_read, key=lambda form: n_read[form])
+    is_text = _is_text(values)
+    numbers = numbers_or_null(values, pa.float64()) if is_text else values.cast(pa.float64())
+    n_numbers = len(numbers) - numbers.null_count
+    if is_text and n_numbers * 2 < len(values):
+        n_read = {"": n_numbers, ISO: len(values) - _iso(values).null_count}
+        if n_read[ISO] * 2 < len(values):
+            patterns = [date + clock for date in _DATES for clock in _CLOCKS]
+            n_read |= {pattern: len(values) - _by_pattern(values, pattern).null_count for pattern in patterns}
+        form = max(n_read, key=lambda form: n_read[form])
+        if form:
+            return form
+    return _unit(values, numbers)
+
+
+def _unit(values: pa.Array, numbers: pa.Array) -> str:
+    """The unit of numbers by their magnitude; eight digits that are dates throughout are dates."""
+    finite = numbers.filter(pc.is_finite(numbers)).to_numpy(zero_copy_only=False)
+    middle = float(np.median(np.abs(finite))) if len(finite) else 0.0
+    if 19000101 <= middle <= 21001231 and not pa.types.is_floating(values.type):
+        if _by_pattern(_text(values), COMPACT).null_count * 2 < len(values):
+            return COMPACT
+    return next((unit for unit, limit in ((SECOND, 1e11), (MILLISECOND, 1e14), (MICROSECOND, 1e17)) if middle < limit), NANOSECOND)
 
 
 def seconds(values: pa.Array, form: str) -> pa.Array:
@@ -139,10 +145,6 @@ def _floor(values: pa.Array, unit: int) -> pa.Array:
 
 def _is_text(values: pa.Array) -> bool:
     return pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-
-
-def _is_float(values: pa.Array) -> bool:
-    return pa.types.is_floating(values.type)
 
 
 def _text(values: pa.Array) -> pa.Array:
