@@ -52,6 +52,11 @@ class ItemSide:
         return np.flatnonzero(~self.ranker.item_factors.any(axis=1))
 
     @cached_property
+    def float32_noise(self) -> float:
+        """By how much a float32 score may be off, for user factors of length 1."""
+        return 1e-6 * float(np.linalg.norm(self.ranker.item_factors, axis=1).max(initial=0.0))
+
+    @cached_property
     def by_popularity(self) -> np.ndarray:
         return np.lexsort((np.arange(self.n_items), -self.popularity)).astype(np.int32)
 
@@ -169,21 +174,34 @@ def _fold(ranker: ImplicitFactors, histories: Histories, k: int, min_history: in
 
 
 def _candidates(side, histories, posteriors, known, n, barred):
-    """Item_nums that can reach the list of each known user: {k: (<= n + MARGIN,)}."""
+    """Item_nums that can reach the list of each known user: {k: (about n + MARGIN,)}."""
     if not known:
         return {}
     queries = np.array([posteriors[k].x for k in known], np.float32)
     seen = histories.matrix(side.n_items)
     seen = seen if len(known) == len(histories) else seen[known]
     items, scores = top_n(side.ranker.item_factors, queries, n + MARGIN, seen=seen, excluded=barred)
-    return {k: items[row][scores[row] > FILTERED] for row, k in enumerate(known)}
+    found = {k: items[row][scores[row] > FILTERED] for row, k in enumerate(known)}
+    for row, k in enumerate(known):
+        noise = side.float32_noise * np.linalg.norm(queries[row])
+        if len(found[k]) == n + MARGIN and scores[row, n - 1] - scores[row, -1] <= 2 * noise:
+            found[k] = _near(side, queries[row], scores[row, n - 1] - 2 * noise, seen[row].indices, barred)
+    return found
+
+
+def _near(side, query, least, seen, barred) -> np.ndarray:
+    """All item_nums that score least or more: where more items tie than the margin holds, float32 cannot choose among them."""
+    scores = side.ranker.item_factors @ query
+    scores[seen], scores[barred] = -np.inf, -np.inf
+    return np.flatnonzero(scores >= least).astype(np.int32)
 
 
 def _rank(side, posterior, candidates, history, n, excluded) -> _Ranking:
     if posterior is None:
         ranked, scores = np.zeros(0, np.int32), np.zeros(0)
     else:
-        exact = side.ranker.item_factors[candidates].astype(np.float64) @ posterior.x
+        # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
+        exact = np.einsum("cf,f->c", side.ranker.item_factors[candidates].astype(np.float64), posterior.x)
         order = np.lexsort((candidates, -exact))[:n]
         ranked, scores = candidates[order], exact[order]
     tiers = np.full(len(ranked), RANKED, np.int8)

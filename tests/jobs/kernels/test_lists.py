@@ -189,6 +189,20 @@ def test_items_that_nobody_had_in_training_are_never_ranked(world: World) -> Non
     assert not set(lists.items[lists.tiers == RANKED].tolist()) & set(world.side.untrained.tolist())
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+def test_equal_items_are_listed_in_the_order_of_their_numbers_however_many_there_are(seed: int, n: int) -> None:
+    """Hundreds of items share three vectors; wherever one stands in a block, it must score the same."""
+    random = np.random.default_rng(seed)
+    n_items, f = int(random.integers(50, 800)), int(random.integers(2, 48))
+    factors = random.normal(size=(3, f)).astype(np.float32)[random.integers(0, 3, n_items)]
+    side = ItemSide(ImplicitFactors(factors, gramian(factors), 4.0, 0.1), None, np.zeros(n_items), csr_matrix((n_items, 0), dtype=np.float32))
+    own = np.sort(random.choice(n_items, 5, replace=False))
+    lists = recommend(side, one_user(own, np.ones(5), np.full(5, np.nan)), n=n, explain_n=0, reasons_n=1, min_history=1)
+    x = side.ranker.fold_in(own, np.ones(5)).x
+    scores = [float(np.einsum("f,f", row.astype(float), x)) for row in factors]
+    assert lists.items.tolist() == plain.ranked([round(score, 12) for score in scores], n, set(own.tolist()))
+
+
 def test_a_checkerboard_is_completed() -> None:
     """Even users have even items, odd users odd ones; the one square that a user lacks is what they get first."""
     n = 12
