@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from jobs.sources.sample_ratings import counts_of_users, rating_cells, SCALE
 from jobs.sources.times import SECOND
 
 VERSION = 1
+RECORD = "rows.json"
 PART_ROWS = 1_500_000
 
 
@@ -52,8 +54,9 @@ class Sample:
 
 def open_sample(folder: Path, *, seed: int, scale: float, as_of: datetime) -> Sample:
     """The sample of this seed and scale in `folder`, generated unless it is there."""
-    kept = folder / f"seed-{seed}-scale-{scale:g}-v{VERSION}"
-    if not kept.is_dir():
+    kept = folder / f"seed-{seed}-scale-{scale}-v{VERSION}"
+    if not _is_whole(kept):
+        shutil.rmtree(kept, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=folder))
         try:
@@ -78,6 +81,20 @@ def generate(folder: Path, *, seed: int, scale: float) -> None:
             n_parts, waiting = _write(waiting, folder, n_parts), []
     if waiting:
         _write(waiting, folder, n_parts)
+    (folder / RECORD).write_text(json.dumps(_counted(folder)) + "\n")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files hold what was written into them; the record is written last."""
+    try:
+        return json.loads((folder / RECORD).read_text()) == _counted(folder)
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+
+
+def _counted(folder: Path) -> dict[str, int]:
+    """Rows of each file, from their footers."""
+    return {str(path.relative_to(folder)): pq.read_metadata(path).num_rows for path in sorted(folder.rglob("*.parquet"))}
 
 
 def _write(cells: list[pa.Table], folder: Path, n_parts: int) -> int:

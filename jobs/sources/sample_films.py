@@ -98,7 +98,7 @@ def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, y
     ranks = np.empty(n_films)
     ranks[np.argsort(-appeal)] = np.arange(n_films)
     is_warm = generator.random(n_films) >= SHARE_COLD
-    return is_warm * (ranks + 0.4 * n_films**0.7) ** -1.6, is_warm * (ranks + FAME_BEND) ** -1.6
+    return is_warm * (ranks + 0.6 * n_films**0.7) ** -2.1, is_warm * (ranks + FAME_BEND) ** -1.6
 
 
 def _membership(

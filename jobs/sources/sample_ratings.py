@@ -24,7 +24,6 @@ ROUNDS = 14
 SCALE = (0.5, 5.0)
 BEGIN, END = (int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()) for year in (1997, 2024))
 DAY_S = 86_400
-YEAR_S = 365.2425 * DAY_S
 _SITTING = 12
 _FOCUS = 0.5
 _FAMOUS, _FAMOUS_AT_FIRST, _AT_FIRST = 0.05, 0.5, 12
@@ -120,7 +119,7 @@ def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixture
     n_films, n_topics = len(films.years), len(films.topics)
     opening = np.flatnonzero(np.diff(slots.sitting, prepend=-1))
     focus = _topics(generator, mixtures, slots.user[opening], slots.progress[opening])
-    year = (1970 + slots.at / YEAR_S).astype(np.int64)
+    year = slots.at.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
     famous = _FAMOUS + _FAMOUS_AT_FIRST * np.exp(-slots.position / _AT_FIRST)
     warm = np.flatnonzero(np.diff(films.overall, prepend=0.0) > 0)
     watched = np.full(len(slots.user), -1, dtype=np.int64)
@@ -135,8 +134,8 @@ def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixture
         is_any = generator.random(len(unfilled)) < famous[unfilled]
         drawn = np.searchsorted(films.overall, generator.random(int(is_any.sum())), side="right")
         film[is_any] = np.minimum(drawn, n_films - 1)
-        if attempt >= 4:  # who has seen what is well known turns to what is not
-            is_rare = generator.random(len(unfilled)) < 0.1 * (attempt - 3)
+        if attempt >= 7:  # who has seen what is well known turns to what is not
+            is_rare = generator.random(len(unfilled)) < 0.12 * (attempt - 6)
             film[is_rare] = warm[generator.integers(0, len(warm), int(is_rare.sum()))]
         key = user * n_films + film
         is_new = films.years[film] <= year[unfilled]
