@@ -78,6 +78,14 @@ class Settings:
 
     host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)
     port: int = _setting(8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True)
+    read_only: bool = _setting(False, ("serve",), "no write routes at all", is_machine=True)
+    private: bool = _setting(False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True)
+    api_key_hashes: str = _setting("", ("serve",), "SHA-256 of API keys, separated by commas, besides those in the warehouse; `python -m serving.keys` makes one", is_machine=True)
+    stale_after_days: float = _setting(8.0, ("serve",), "answers of an older release say that they are stale", minimum=0, is_machine=True)
+    query_ms: int = _setting(1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True)
+    body_kib: int = _setting(1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True)
+    batch_n: int = _setting(1000, ("serve",), "most ratings in one request", minimum=1, maximum=100_000, is_machine=True)
+    write_rate: int = _setting(5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True)
 
     def recorded(self) -> dict[str, Any]:
         """What a release records: every setting that decides what is computed, not where."""
