@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs import item_side
 from jobs.kernels import lists as kernel
-from jobs.kernels.histories import Histories, strength
+from jobs.kernels.histories import Histories, one_history
 from schemas.settings import Settings
 from warehouse import item_side as item_side_files
 from warehouse.layout import Release
@@ -43,8 +43,5 @@ def parity(
 def history_of(connection: sqlite3.Connection, user, item_ids: np.ndarray, scale: tuple[float, float] | None) -> Histories:
     """One user's history from the ratings table; item_ids (n_items,) in order."""
     rows = connection.execute("select item_id, rating, weight from ratings where user_id = ? order by item_id", [user]).fetchall()
-    numbers = np.searchsorted(item_ids, np.array([row[0] for row in rows], item_ids.dtype)).astype(np.int32)
-    ratings = np.array([np.nan if row[1] is None else row[1] for row in rows], float)
-    weights = np.array([row[2] for row in rows], float)
     low, high = scale or (None, None)
-    return Histories(np.array([0, len(rows)]), numbers, strength(ratings, weights, low=low, high=high), ratings)
+    return one_history(item_ids, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], low=low, high=high)

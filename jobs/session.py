@@ -15,6 +15,8 @@ from schemas.settings import Settings
 # BLAS on one thread: the small solves of a fold-in get many times slower on several, and tasks already fill the cores.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
+
 
 @contextmanager
 def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession]:
@@ -26,8 +28,6 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
         .master(settings.spark_master)
         .config("spark.driver.memory", settings.spark_driver_memory)
         .config("spark.executor.memory", settings.spark_executor_memory)
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.local.dir", str(scratch.resolve()))
@@ -35,9 +35,11 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", "8")
         .config("spark.sql.adaptive.enabled", "false")
-        .config("spark.log.level", "ERROR")
-        .config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC")
+        .config("spark.driver.extraJavaOptions", f"-XX:+UseParallelGC -Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}")
     )
+    if settings.spark_master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     for name, value in ONE_THREAD.items():
         builder = builder.config(f"spark.executorEnv.{name}", value)
     spark = builder.getOrCreate()

@@ -82,12 +82,12 @@ def _save_factors(rows: pa.Table, folder: Path, items: int) -> None:
     features = rows["features"].combine_chunks()
     factors[rows["id"].to_numpy()] = features.flatten().to_numpy().reshape(len(features), -1)
     np.save(folder / "item_factors.npy", factors)
+    np.save(folder / "gramian.npy", gramian(factors))
 
 
 def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
     def produce(number: int) -> pa.Table:
-        item_factors = np.load(folder / "item_factors.npy", mmap_mode="r")
-        side = ImplicitFactors(item_factors, gramian(item_factors), ALPHA, REG)
+        side = ImplicitFactors(np.load(folder / "item_factors.npy", mmap_mode="r"), np.load(folder / "gramian.npy"), ALPHA, REG)
         rows = parquet.read(parquet.part(folder, number))
         user_ids, indptr = np.unique(rows["user_id"].to_numpy(), return_index=True)
         whole = Histories(np.append(indptr, len(rows)), rows["item_id"].to_numpy().astype(np.int32), rows["weight"].to_numpy(), None)

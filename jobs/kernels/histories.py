@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,3 +40,23 @@ def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, hig
     if low is None or high is None:
         return np.log2(1.0 + weights)
     return 0.25 + 0.75 * (ratings - low) / max(high - low, 1e-9)
+
+
+def one_history(
+    item_ids: np.ndarray, ids: Sequence, ratings: Sequence[float | None], weights: Sequence[float], *,
+    low: float | None, high: float | None,
+) -> Histories:
+    """One user's rows, as a database gives them, as Histories of one user.
+
+    item_ids (n_items,) in ascending order; ids, ratings (None where there is none) and weights one a row, in any order. A
+    row whose item is not among item_ids is left out: the item side knows nothing of it.
+    """
+    wanted = np.asarray(ids, item_ids.dtype if item_ids.dtype.kind != "U" else None)
+    if len(wanted) == 0 or len(item_ids) == 0:
+        return Histories(np.array([0, 0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+    numbers = np.searchsorted(item_ids, wanted)
+    rows = np.flatnonzero(item_ids[np.minimum(numbers, len(item_ids) - 1)] == wanted)
+    rows = rows[np.argsort(numbers[rows], kind="stable")]
+    given = np.array([np.nan if rating is None else rating for rating in ratings], float)[rows]
+    scale = {"low": low, "high": high}
+    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strength(given, np.array(weights, float)[rows], **scale), given)

@@ -1,0 +1,44 @@
+# Everything starts here: each target sets up what it needs. Only Python 3.11+ and Java 17+ are assumed.
+PYTHON ?= python3
+VENV := .venv
+WAREHOUSE ?= warehouse/data
+READY := $(VENV)/.ready
+
+.PHONY: help run test test-fast serve docs lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+run: $(READY) ## build and promote a release from the built-in sample
+	$(VENV)/bin/cinematch run --source sample --warehouse $(WAREHOUSE)
+
+serve: $(READY) ## serve the promoted release on http://127.0.0.1:8001
+	$(VENV)/bin/cinematch serve --warehouse $(WAREHOUSE)
+
+test: $(READY) ## run every test
+	$(VENV)/bin/pytest
+
+test-fast: $(READY) ## run the tests that take less than ten seconds each
+	$(VENV)/bin/pytest -m 'not slow'
+
+docs: $(READY) ## write the generated parts of README.md again
+	$(VENV)/bin/python -m jobs.readme
+
+lock: ## resolve pyproject.toml again and pin what it gives
+	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -e '.[test]'
+	$(VENV)/bin/pip freeze --exclude-editable > requirements.lock
+
+clean: ## remove the environment and the warehouse in this folder
+	-chmod -R u+w warehouse/data
+	rm -rf $(VENV) warehouse/data
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "CineMatch needs Python 3.11 or newer, found: $$($(PYTHON) --version 2>&1 | head -n 1). Get it with: apt-get install python3.11 python3.11-venv, then: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@version=$$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); [ "$${version:-0}" -ge 17 ] || { \
+	  echo "CineMatch needs Java 17 or newer, found: $${version:-none}. Get it with: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
