@@ -26,23 +26,19 @@ WELL_KNOWN: dict[str, tuple[str, ...]] = {
 
 
 def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Our names to the file's, from `ours=theirs,...`. A comma that no name of ours follows belongs to the file's name."""
+    """Our names to the file's, from `ours=theirs,...`."""
     columns: dict[str, str] = {}
-    last = ""
-    for piece in text.split(","):
+    for piece in filter(None, (part.strip() for part in text.split(","))):
         ours, equals, theirs = (part.strip() for part in piece.partition("="))
-        if equals and (ours in allowed or not last):
-            if ours not in allowed:
-                raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
-            if ours in columns:
-                raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
-            if not theirs:
-                raise SettingError(f"{setting}: {ours} names no column; expected {ours}=NAME")
-            columns[ours], last = theirs, ours
-        elif equals:
+        if not equals:
+            raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece!r}")
+        if ours not in allowed:
             raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
-        elif piece.strip():
-            raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece.strip()!r}")
+        if ours in columns:
+            raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
+        if not theirs:
+            raise SettingError(f"{setting}: {ours} names no column; expected {ours}=NAME")
+        columns[ours] = theirs
     return columns
 
 

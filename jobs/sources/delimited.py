@@ -58,9 +58,14 @@ class Delimited:
 
 
 def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2**22) -> Block:
-    """The rows of the first few MiB, from which what a file does not say of itself is told."""
-    empty = Block({name: np.array([]) for name in columns}, np.array([], np.int64), str, [])
-    return next((block for block in file.blocks(columns, block_bytes=n_bytes) if len(block.lines)), empty)
+    """The rows of the first few MiB that have any, from which what a file does not say of itself is told; without rows a
+    block with those that were refused."""
+    refused = []
+    for block in file.blocks(columns, block_bytes=n_bytes):
+        if len(block.lines):
+            return block
+        refused = refused or block.refused
+    return Block({}, np.array([], np.int64), str, refused)
 
 
 def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:

@@ -80,6 +80,9 @@ def open_table(
         raise SettingError(f"rating_scale: {file_label(file)} has no rating column; name one with columns, such as rating=NAME, or leave the scale out")
     told = {ours: theirs for ours, theirs in mapping.items() if ours in ("rating", "rated_at")}
     first = _first_rows(file, told or {"item_id": mapping["item_id"]})
+    if first.refused and not len(first.lines):
+        line, _, reason = first.refused[0]
+        raise SourceError(f"{file_label(file)}: no row can be read; the first, line {line}: {reason}")
     if not len(first.lines):
         raise SourceError(f"{file_label(file)}: no row below the names of the columns; expected one interaction a row")
     if "rating" in mapping and rating_scale is None:

@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.sources.blocks import count_fields, Dialect, MAX_RECORD_LINES
@@ -164,6 +164,7 @@ def _line(row: tuple[str, ...]) -> str:
     return out.getvalue()
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(good_lines, good_lines, bad_lines, blank_lines), max_size=25), st.sampled_from(["\n", "\r\n"]), st.sampled_from([16, 64, 4096]), st.booleans())
 @example([('1,"2', None), ('"",2,3', ("", "2", "3"))], "\n", 4096, True)
 def test_every_line_is_a_row_a_refusal_or_blank(tmp_path_factory, lines, end, block_bytes, has_last_end):
@@ -181,6 +182,7 @@ def test_every_line_is_a_row_a_refusal_or_blank(tmp_path_factory, lines, end, bl
     assert [line for line, _, _ in refused] == [i for i, (_, row) in enumerate(lines, 2) if row is None]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(good_lines, bad_lines, blank_lines, st.text('",1\n\r', max_size=12).map(lambda t: (t, None))), max_size=25), st.sampled_from([64, 200]))
 def test_where_blocks_are_cut_changes_nothing(tmp_path_factory, lines, block_bytes):
     path = tmp_path_factory.getbasetemp() / "cuts.csv"
@@ -189,6 +191,7 @@ def test_where_blocks_are_cut_changes_nothing(tmp_path_factory, lines, block_byt
     assert read(file, block_bytes) == read(file)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text('",1 b', max_size=6), min_size=1, max_size=6).map(",".join))
 def test_fields_are_counted_as_arrow_counts_them(tmp_path_factory, line):
     n = count_fields(line.encode(), b",")

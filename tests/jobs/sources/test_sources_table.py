@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA
@@ -153,6 +153,8 @@ def test_files_that_cannot_be(tmp_path):
         opened(tmp_path, "")
     with pytest.raises(SourceError, match="no row below"):
         opened(tmp_path, "user_id,item_id\n")
+    with pytest.raises(SourceError, match="no row can be read; the first, line 2: expected 2 fields, got 3"):
+        opened(tmp_path, "user_id,item_id\n1,2,3\n1,2,3\n")
     with pytest.raises(SourceError, match="a zip"):
         opened(tmp_path, b"PK\x03\x04rest")
     with pytest.raises(SourceError, match="not a readable Parquet file"):
@@ -354,6 +356,7 @@ moments = st.one_of(st.integers(0, 2 * 10**9).map(str), st.sampled_from(["", "so
 rows = st.one_of(st.tuples(ids, ids, ratings, moments).map(",".join), st.sampled_from(["", "1,2", "1,2,3,4,5"]))
 
 
+@settings(deadline=None)
 @given(st.lists(rows, max_size=30), st.sampled_from(["\n", "\r\n"]))
 def test_every_row_is_accepted_or_refused(tmp_path_factory, lines, end):
     path = tmp_path_factory.getbasetemp() / "rows.csv"
