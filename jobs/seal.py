@@ -26,7 +26,8 @@ from schemas.tables import IdTypes, Table, TABLES
 from warehouse import parquet, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
-from warehouse.sqlite import Builder, failed_checks, open_immutable
+from warehouse.sqlite import failed_checks, open_immutable
+from warehouse.sqlite_build import Builder
 
 PACKAGES = ("cinematch", "pyspark", "pyarrow", "numpy", "scipy", "implicit", "scikit-learn", "datasette")
 IN_PARTS = ("users", "ratings", "recommendations", "explanations", "similar_items")

@@ -1,0 +1,79 @@
+"""What a lookup gives back, and how it becomes a body: one success envelope, one error body, the shapes of Datasette."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.errors import CineMatchError, UsageError
+
+SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")
+
+
+class RequestError(UsageError):
+    """A request that is refused; `status` says how, `headers` what else the client should know."""
+
+    def __init__(self, message: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+@dataclass
+class Answer:
+    """One answer: its rows, the key of a row, the token of the next page, what stands beside them, and its entity tag.
+
+    `tag` is None where the answer may not be cached; `is_personal` answers are for one user's eyes. `opened` is the release
+    that it comes from. `encoded` rows, where given, are the rows as JSON, made on a shorter way.
+    """
+
+    rows: Sequence[Any] = ()
+    key: str = "item_id"
+    next: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    tag: str | None = None
+    is_personal: bool = False
+    status: int = 200
+    encoded: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    opened: Any = None
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces; NaN and infinity, which JSON has not, are an error."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def envelope(answer: Answer, *, release: str | None, took_ms: float, next_url: str | None) -> bytes:
+    """The success body: {ok, release, took_ms, ..., next, next_url, rows}."""
+    head = {"ok": True, "release": release, "took_ms": round(took_ms, 3), **answer.extra, "next": answer.next, "next_url": next_url}
+    rows = answer.encoded if answer.encoded is not None else compact(list(answer.rows))
+    return f'{compact(head)[:-1]},"rows":{rows}}}'.encode()
+
+
+def shaped(answer: Answer, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None) -> tuple[bytes, str]:
+    """Body and content type in one of Datasette's `_shape`s; `_nl` writes a row a line."""
+    rows: list[dict] = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
+    if shape == "objects":
+        return envelope(answer, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
+    if shape == "arrays":
+        columns = list(rows[0]) if rows else []
+        answer.extra = {**answer.extra, "columns": columns}
+        answer.rows, answer.encoded = [list(row.values()) for row in rows], None
+        return envelope(answer, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
+    if shape == "object":
+        return compact({str(row[answer.key]): row for row in rows}).encode(), JSON_TYPE
+    values = [next(iter(row.values())) for row in rows] if shape == "arrayfirst" else rows
+    if has_newlines:
+        return "".join(compact(value) + "\n" for value in values).encode(), "text/plain; charset=utf-8"
+    return compact(values).encode(), JSON_TYPE
+
+
+def error_body(error: CineMatchError) -> bytes:
+    """The one error body of every route."""
+    return compact({"ok": False, "error": str(error), "status": error.status}).encode()
+
+
+JSON_TYPE = "application/json; charset=utf-8"

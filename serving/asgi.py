@@ -1,0 +1,147 @@
+"""The short path: an ASGI wrapper that answers the product's routes and hands everything else to Datasette."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from schemas.errors import CineMatchError
+from serving import pages
+from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
+from serving.call import Call
+from serving.parameters import parsed, query_of
+from serving.routes import Route, Router
+from serving.service import Service
+
+log = logging.getLogger("cinematch.serving")
+
+App = Callable[[dict, Callable, Callable], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Application:
+    """ASGI application around Datasette's own."""
+
+    def __init__(self, service: Service, inner: App) -> None:
+        self._service = service
+        self._inner = inner
+        self._router = Router(service.routes)
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] != "http":
+            await self._inner(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    async def _lifespan(self, scope: dict, receive: Callable, send: Callable) -> None:
+        async def started(message: dict) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                await self._service.start()
+            elif message["type"] == "lifespan.shutdown.complete":
+                await self._service.stop()
+            await send(message)
+
+        await self._inner(scope, receive, started)
+
+    async def _http(self, scope: dict, receive: Callable, send: Callable) -> None:
+        raw = scope.get("raw_path") or quote(scope["path"]).encode()
+        raw = raw.split(b"?", 1)[0]
+        if not self._router.owns(raw):
+            await self._datasette(scope, receive, send)
+            return
+        started = time.perf_counter()
+        opened = self._service.current.hold()
+        route = None
+        wants_page = False
+        try:
+            headers = dict(scope["headers"])
+            wants_page = b"text/html" in headers.get(b"accept", b"") and not raw.endswith(b".json")
+            route, path, _ = self._router.find(scope["method"], raw)
+            values = parsed(route.declared, scope["query_string"].decode("latin-1"))
+            call = Call(opened, path, values)
+            answer = route.handler(self._service, call)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            status, body, found = await self._represent(route, call, answer, headers, wants_page, started, raw)
+        except Exception as error:
+            status, body, found = await self._refusal(error, wants_page, opened)
+        finally:
+            opened.let_go()
+        await respond(send, status, body, found, is_head=scope["method"] == "HEAD")
+
+    async def _represent(
+        self, route: Route, call: Call, answer: Answer, request: dict, wants_page: bool, started: float, raw: bytes
+    ) -> tuple[int, bytes, Headers]:
+        """Status, body and headers of an answer; 304 without a body where the client has it already."""
+        wants_page = wants_page and route.page is not None
+        headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        headers.append((b"vary", b"accept"))
+        if answer.tag is not None:
+            tag = f'W/"{answer.tag}{".html" if wants_page else ""}"'.encode()
+            headers.append((b"etag", tag))
+            headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
+            if _matches(request.get(b"if-none-match"), tag):
+                return 304, b"", headers
+        else:
+            headers.append((b"cache-control", b"no-store"))
+        opened = answer.opened or call.opened
+        next_url = None
+        if answer.next is not None:
+            query = urlencode({**query_of(call.values, route.declared), "next": answer.next})
+            next_url = f"{raw.decode('latin-1')}?{query}"
+        took_ms = (time.perf_counter() - started) * 1e3
+        if wants_page:
+            body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
+            return answer.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
+        shape = call.values.get("_shape", "objects")
+        if shape == "objects":
+            body, kind = envelope(answer, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
+        else:
+            body, kind = shaped(
+                answer, shape, has_newlines=call.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url
+            )
+        return answer.status, body, [*headers, (b"content-type", kind.encode())]
+
+    async def _refusal(self, error: Exception, wants_page: bool, opened: Any) -> tuple[int, bytes, Headers]:
+        """The one error body. What nobody foresaw is logged whole and answered without its insides."""
+        if isinstance(error, sqlite3.DatabaseError):
+            log.error("release %s cannot be read: %s", opened.id, error)
+            error = RequestError(f"release {opened.id} cannot be read just now; the log says why", 503)
+        elif not isinstance(error, CineMatchError):
+            log.exception("unexpected error", exc_info=error)
+            error = CineMatchError("something failed that should not; the log says what")
+        headers: Headers = [(b"cache-control", b"no-store")]
+        headers += [(name.encode(), value.encode()) for name, value in getattr(error, "headers", {}).items()]
+        if wants_page:
+            body = await pages.error_page(self._service, error)
+            return error.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
+        return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE.encode())]
+
+    async def _datasette(self, scope: dict, receive: Callable, send: Callable) -> None:
+        opened = self._service.current.hold()
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            opened.let_go()
+
+
+def _matches(given: bytes | None, tag: bytes) -> bool:
+    """If-None-Match compares weakly: the strength of either tag does not matter."""
+    if given is None:
+        return False
+    bare = tag.removeprefix(b"W/")
+    return given.strip() == b"*" or any(part.strip().removeprefix(b"W/") == bare for part in given.split(b","))
+
+
+async def respond(send: Callable, status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:
+    if status != 304:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_head else body})

@@ -1,0 +1,45 @@
+"""A request as the lookups see it, and the token that continues a list where a page ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from serving.answers import RequestError
+from serving.opened import OpenRelease
+
+
+@dataclass
+class Call:
+    """One request: the release that was current when it began, ids from the path, parsed parameters, and for writes the body
+    and the name of the key."""
+
+    opened: OpenRelease
+    path: Mapping[str, str]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes = b""
+    key: str | None = None
+
+
+class Token(NamedTuple):
+    """Where the next page begins: in which list (r, s, p), of which release, after which overlay sequence and rank.
+
+    Text: `r~20260104T020000Z~0~10`.
+    """
+
+    list: str
+    release: str
+    seq: int
+    rank: int
+
+    def text(self) -> str:
+        return f"{self.list}~{self.release}~{self.seq}~{self.rank}"
+
+    @classmethod
+    def parse(cls, text: str, list: str) -> Token:
+        """Raises RequestError where the text is not a token of that list."""
+        parts = text.split("~")
+        if len(parts) != 4 or parts[0] != list or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts[2:]):
+            raise RequestError(f"next: {text[:100]!r} is not a token of this list; give it back as the page before gave it")
+        return cls(list, parts[1], int(parts[2]), int(parts[3]))

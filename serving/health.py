@@ -1,0 +1,22 @@
+"""/health: whether the process lives, and whether it answers from the release that it should."""
+
+from __future__ import annotations
+
+from serving.answers import Answer
+from serving.call import Call
+from serving.service import Service
+
+
+def live(service: Service, call: Call) -> Answer:
+    """The process answers."""
+    return Answer(rows=[{"status": "live"}], key="status")
+
+
+def ready(service: Service, call: Call) -> Answer:
+    """200 while a release answers; `problem` says why the promoted one does not, where that is so."""
+    opened = service.current
+    row = {
+        "status": "ready" if service.problem is None else "degraded", "release": opened.id, "current": service.pointer,
+        "problem": service.problem, "computed_at": opened.computed_at, "stale": service.is_stale(opened), **service.write_state(),
+    }
+    return Answer(rows=[row], key="status")

@@ -1,0 +1,21 @@
+"""/: what there is, and some users to begin with."""
+
+from __future__ import annotations
+
+from serving.answers import Answer
+from serving.call import Call
+from serving.service import Service
+
+_SOME_USERS = "select user_id, n_ratings from users order by user_id limit 12"
+
+
+def home(service: Service, call: Call) -> Answer:
+    """The routes as rows; the page adds a few users and the release's figures."""
+    opened = call.opened
+    rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
+    users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS)]
+    return Answer(
+        rows=rows, key="path", tag=opened.id, opened=opened,
+        extra={"computed_at": opened.computed_at, "stale": service.is_stale(opened), "users": users, "counts": opened.manifest.counts,
+               "genres": opened.genres, "served_model": opened.manifest.served_model},
+    )

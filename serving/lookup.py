@@ -1,0 +1,202 @@
+"""/recommend, /similar and /popular: rows read from the release, or solved where the release cannot have them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schemas.errors import NotFound
+from serving.answers import Answer, RequestError
+from serving.call import Call, Token
+from serving.opened import iso, OpenRelease
+from serving.parameters import listed_ids, MAX_N
+from serving.rows import Listed, Reason, row, stored_reason
+from serving.service import Service
+from serving.solve import outside_genre, solve, Solved, solve_pairs
+
+_LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations
+where user_id = ? and rank > ? order by rank limit ?"""
+_REASONS = """select e.item_id, e.kind, e.evidence_id, e.contribution, e.detail
+from recommendations r cross join explanations e on e.user_id = r.user_id and e.item_id = r.item_id
+where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position"""
+_SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
+where item_id = ? and source = ? and rank > ? order by rank limit ?"""
+_POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
+
+
+def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+    """A user's list: stored where nothing came in since, otherwise solved from the full history."""
+    token = Token.parse(call.values["next"], "r") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    user = opened.ids.parse("user_id", call.path["user_id"])
+    seq = token.seq if token else service.user_seq(opened, user)
+    is_known = user is not None and (seq > 0 or opened.has_user(user))
+    if not is_known and call.values["strict"]:
+        raise NotFound(f"user {call.path['user_id']!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given")
+    after, n = token.rank if token else 0, call.values["n"]
+    excluded = excluded_items(opened, call.values)
+    if not is_known or seq or excluded is not None or after + n > opened.manifest.settings["n"]:
+        return _solved(service, call, opened, user if is_known else None, seq, after, excluded)
+    rows = [Listed(*found) for found in opened.connection.execute(_LIST, [user, after, n])]
+    reasons = _grouped(
+        stored_reason(opened, *found) for found in opened.connection.execute(_REASONS, [user, after, after + n])
+    )
+    page = Page(opened, user, seq, rows, reasons, next_rank(after, n, len(rows)))
+    if len(reasons) < len(rows) and opened.manifest.settings["explain_n"]:
+        return _with_all_reasons(service, page)
+    return _list(service, page)
+
+
+class Page(NamedTuple):
+    """The rows of one page and where the next one begins; `computed_at` is None for what the batch computed."""
+
+    opened: OpenRelease
+    user: Any
+    seq: int
+    rows: Sequence[Listed]
+    reasons: dict[Any, list[Reason]]
+    next: int | None
+    computed_at: str | None = None
+
+
+def next_rank(after: int, n: int, n_found: int) -> int | None:
+    """The position that a full page reached, where there may be another."""
+    return after + n if n_found == n and after + n < MAX_N else None
+
+
+def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
+    grouped: dict[Any, list[Reason]] = {}
+    for reason in found:
+        grouped.setdefault(reason.item_id, []).append(reason)
+    return grouped
+
+
+async def _with_all_reasons(service: Service, page: Page) -> Answer:
+    """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
+    missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
+    found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
+    return _list(service, page._replace(reasons=page.reasons | found.reasons))
+
+
+def _pairs_of(service: Service, page: Page, items: list) -> Solved:
+    return solve_pairs(page.opened, service.history(page.opened, page.user, page.seq), items)
+
+
+async def _solved(
+    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, after: int, excluded: np.ndarray | None
+) -> Answer:
+    n = call.values["n"]
+    wanted = max(min(after + n, MAX_N), opened.manifest.settings["n"])
+    if excluded is None:
+        found = await service.solved(opened, user, seq, wanted)
+    else:
+        found = await service.run_on(opened, lambda: solve(opened, service.history(opened, user, seq), n=wanted, excluded=excluded))
+    rows = found.rows[after : after + n]
+    reached = next_rank(after, n, len(rows))
+    if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
+        now_has = service.items_since(opened, user, seq)
+        rows = [entry for entry in rows if entry.item_id not in now_has]
+    page = Page(opened, user, seq, rows, found.reasons, reached, iso(service.now()) if seq or excluded is not None else None)
+    if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
+        return await _with_all_reasons(service, page)
+    return _list(service, page)
+
+
+def _list(service: Service, page: Page) -> Answer:
+    opened, rows = page.opened, page.rows
+    served = opened.manifest.served_model
+    is_personal = any(entry.source == served for entry in rows)
+    stale = service.is_stale(opened)
+    source = served if is_personal else rows[0].source if rows else "none"
+    return Answer(
+        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
+        next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
+        extra={
+            "user_id": page.user, "source": source, "computed_at": page.computed_at or opened.computed_at,
+            "personalized": is_personal, "stale": stale,
+        },
+        tag=f"{opened.id}.{page.seq}{'.s' if stale else ''}", is_personal=True, opened=opened,
+    )
+
+
+def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | None:
+    """item_nums that `genre` and `exclude` keep out; None where they keep nothing out."""
+    parts = []
+    if values["genre"] is not None:
+        parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
+    if values["exclude"]:
+        parts.append(np.array([n for n in map(opened.number, item_ids(opened, values["exclude"])) if n is not None], np.int64))
+    return np.unique(np.concatenate(parts)) if parts else None
+
+
+def item_ids(opened: OpenRelease, text: str) -> list[Any]:
+    """Ids of `exclude`; raises RequestError (400) where one cannot be an id of this release."""
+    found = []
+    for part in listed_ids(text):
+        item = opened.ids.parse("item_id", part)
+        if item is None:
+            raise RequestError(f"exclude: {part[:100]!r} is not an item id of release {opened.id}, whose ids are whole numbers")
+        found.append(item)
+    return found
+
+
+def known_genre(opened: OpenRelease, genre: str) -> str:
+    if genre not in opened.genres:
+        shown = ", ".join(opened.genres[:30]) or "none"
+        raise RequestError(f"genre: release {opened.id} has no genre {genre[:100]!r}; it has {shown}")
+    return genre
+
+
+def known_item(opened: OpenRelease, text: str) -> Any:
+    """The item's id. Raises NotFound where the release does not know it."""
+    item = opened.ids.parse("item_id", text)
+    if item is None or opened.title(item) is None:
+        raise NotFound(f"item {text[:200]!r}: not in release {opened.id}; /search?q= finds items by title")
+    return item
+
+
+def similar(service: Service, call: Call) -> Answer:
+    """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
+    token = Token.parse(call.values["next"], "s") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    item = known_item(opened, call.path["item_id"])
+    after, n = token.rank if token else 0, call.values["n"]
+    rows, source = [], call.values["source"]
+    for source in [source] if source else ["collaborative", "content"]:
+        rows = opened.connection.execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
+        if rows or after:
+            break
+    shown = [
+        {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity, "source": found}
+        for rank, other, similarity, found in rows[:n]
+    ]
+    return _items(
+        service, opened, shown, source=source, next=Token("s", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None,
+        item_id=item, title=opened.title(item),
+    )
+
+
+def popular(service: Service, call: Call) -> Answer:
+    """The most popular items, of all or of one genre."""
+    token = Token.parse(call.values["next"], "p") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    genre = known_genre(opened, call.values["genre"]) if call.values["genre"] else ""
+    n = call.values["n"]
+    rows = opened.connection.execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
+    shown = [
+        {"rank": rank, "item_id": item, "title": opened.title(item), "score": score, "n_ratings": n_ratings, "damped_mean": mean}
+        for rank, item, score, n_ratings, mean in rows[:n]
+    ]
+    token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
+    return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
+
+
+def _items(service: Service, opened: OpenRelease, rows: list[dict], *, source: str, next: str | None, **more: Any) -> Answer:
+    stale = service.is_stale(opened)
+    return Answer(
+        rows=rows, next=next,
+        extra={**more, "source": source, "computed_at": opened.computed_at, "personalized": False, "stale": stale},
+        tag=f"{opened.id}{'.s' if stale else ''}", opened=opened,
+    )

@@ -1,0 +1,140 @@
+"""One release as the server holds it: connection, manifest, names of items, and the item side, memory-mapped."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jobs.kernels.lists import assemble, ItemSide
+from schemas.errors import ReleaseError
+from schemas.manifest import Manifest
+from warehouse import item_side
+from warehouse.layout import Release
+from warehouse.release import read_manifest
+from warehouse.sqlite import open_immutable
+
+TITLES_KEPT = 50_000
+
+
+class OpenRelease:
+    """A sealed release, opened to be read by one event loop and, over connections of their own, by worker threads.
+
+    Everything here is immutable but the caches and the count of its users: `hold` and `let_go` bracket each use, and a
+    release that was retired closes when the last use ends.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self.files = release
+        self.manifest: Manifest = read_manifest(release)
+        self.id = self.manifest.release
+        self.ids = self.manifest.id_types
+        self.connection = _plain(release)
+        self.computed_at = self.manifest.created_at
+        self.created = datetime.fromisoformat(self.manifest.created_at).timestamp()
+        self.overlay_seq = int(self.manifest.input.get("overlay_seq") or 0)
+        arrays, parameters = item_side.load(release.model("items"))
+        self.item_ids: np.ndarray = arrays["item_ids"]
+        self.genres: list[str] = parameters["genres"]
+        self._titles: dict[Any, str | None] = {}
+        self._threads = threading.local()
+        self._opened: list[sqlite3.Connection] = [self.connection]
+        self._uses = 0
+        self._is_retired = False
+        self.on_close: list[Any] = []
+
+    @cached_property
+    def side(self) -> ItemSide:
+        """The item side, by the same function as the batch's."""
+        served = self.manifest.served_model
+        names = ["items", "popular", served] + (["als"] if item_side.exists(self.files.model("als")) else [])
+        return assemble({name: item_side.load(self.files.model(name)) for name in names}, served=served)
+
+    @cached_property
+    def has_ratings(self) -> bool:
+        return self.manifest.rating_scale is not None
+
+    def warm(self) -> None:
+        """Do what the first solve would wait for: map the item side, order items by popularity, read the head of each index."""
+        side = self.side
+        side.untrained, side.by_popularity
+        for table in ("recommendations", "explanations", "items", "similar_items", "popular", "ratings", "users"):
+            self.connection.execute(f"select * from {table} limit 1").fetchall()
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        connection = getattr(self._threads, "connection", None)
+        if connection is None:
+            connection = self._threads.connection = _plain(self.files)
+            self._opened.append(connection)
+        return connection
+
+    def age_s(self, now: float) -> float:
+        return now - self.created
+
+    def title(self, item_id: Any) -> str | None:
+        """Title of an item; None where the release does not know it."""
+        try:
+            return self._titles[item_id]
+        except KeyError:
+            row = self.connection.execute("select title from items where item_id = ?", [item_id]).fetchone()
+            if len(self._titles) >= TITLES_KEPT:
+                self._titles.clear()
+            title = self._titles[item_id] = row[0] if row else None
+            return title
+
+    def number(self, item_id: Any) -> int | None:
+        """item_num of an item, or None where the release does not know it."""
+        if isinstance(item_id, str) != (self.item_ids.dtype.kind == "U"):
+            return None
+        place = int(np.searchsorted(self.item_ids, item_id))
+        return place if place < len(self.item_ids) and self.item_ids[place] == item_id else None
+
+    def item_id(self, number: int) -> int | str:
+        return self.item_ids[number].item()
+
+    def has_user(self, user_id: Any) -> bool:
+        return self.connection.execute("select 1 from users where user_id = ?", [user_id]).fetchone() is not None
+
+    def hold(self) -> OpenRelease:
+        self._uses += 1
+        return self
+
+    def let_go(self) -> None:
+        self._uses -= 1
+        if self._is_retired and self._uses == 0:
+            self._close()
+
+    def retire(self) -> None:
+        """No new use begins; close as soon as none is left."""
+        self._is_retired = True
+        if self._uses == 0:
+            self._close()
+
+    def _close(self) -> None:
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        for callback in self.on_close:
+            callback()
+        self.__dict__.pop("side", None)
+        self._titles.clear()
+
+
+def _plain(release: Release) -> sqlite3.Connection:
+    """Rows as tuples, statements kept prepared."""
+    try:
+        connection = open_immutable(release.database)
+    except sqlite3.Error as error:
+        raise ReleaseError(f"release {release.id}: {release.database} cannot be opened: {error}") from None
+    connection.row_factory = None
+    return connection
+
+
+def iso(seconds: float) -> str:
+    """A Unix time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

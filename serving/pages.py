@@ -1,0 +1,45 @@
+"""HTML for people: each page is a template over the very answer that the JSON gives."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from schemas.errors import CineMatchError
+from serving.answers import Answer
+from serving.call import Call
+from serving.opened import OpenRelease
+
+if TYPE_CHECKING:
+    from serving.routes import Route
+    from serving.service import Service
+
+
+async def page(
+    service: Service, route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float
+) -> bytes:
+    """The route's page."""
+    rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
+    return await _rendered(
+        service, route.page, route=route, path=call.path, values=call.values, rows=rows, answer=answer.extra,
+        release=opened.id, opened=opened, next_url=next_url, took_ms=took_ms,
+    )
+
+
+async def error_page(service: Service, error: CineMatchError) -> bytes:
+    return await _rendered(service, "error", message=str(error), status=error.status, release=service.current.id)
+
+
+async def _rendered(service: Service, name: str, **context: Any) -> bytes:
+    template = service.datasette.jinja_env.get_template(f"cinematch_{name}.html")
+    return (await template.render_async(**context, id_path=id_path, signed=signed)).encode()
+
+
+def id_path(value: Any) -> str:
+    """An id as one segment of a path; a dot is written %2E, so that an id ending in .json stays an id."""
+    return quote(str(value), safe="").replace(".", "%2E")
+
+
+def signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"

@@ -1,0 +1,116 @@
+"""Parameters of a lookup, declared once: parsed, checked and described (OpenAPI) from the same declaration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from serving.answers import RequestError, SHAPES
+
+MAX_N = 1000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One query parameter. kind: integer, flag, text; `choices` are the only values of a text."""
+
+    name: str
+    kind: str
+    description: str
+    default: Any = None
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    is_required: bool = False
+
+    def parse(self, text: str) -> Any:
+        """The value. Raises RequestError (400) naming the parameter, what was expected and what was got."""
+        if self.kind == "integer":
+            digits = text.removeprefix("-")
+            if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}")
+            value = int(text)
+            if not self.minimum <= value <= self.maximum:
+                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}")
+            return value
+        if self.kind == "flag":
+            if text.lower() in ("1", "true", "on", "yes"):
+                return True
+            if text.lower() in ("0", "false", "off", "no", ""):
+                return False
+            raise RequestError(f"{self.name}: expected 1 or 0, got {text[:100]!r}")
+        if self.choices and text not in self.choices:
+            raise RequestError(f"{self.name}: expected one of {', '.join(self.choices)}, got {text[:100]!r}")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON schema."""
+        kind = {"integer": "integer", "flag": "string", "text": "string"}[self.kind]
+        limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": list(self.choices) or (["0", "1"] if self.kind == "flag" else None)}
+        default = int(self.default) if self.kind == "flag" and self.default is not None else self.default
+        return {"type": kind, **{k: v for k, v in limits.items() if v is not None}, **({"default": str(default) if kind == "string" else default} if default is not None else {})}
+
+
+N = Parameter("n", "integer", "rows to give", 10, 1, MAX_N)
+GENRE = Parameter("genre", "text", "only items of this genre")
+EXCLUDE = Parameter("exclude", "text", "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\")
+NEXT = Parameter("next", "text", "token of the next page, as the page before gave it")
+STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
+SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)
+NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)
+EVERYWHERE = (SHAPE, NL)
+
+
+def parsed(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
+    """Values of the declared parameters. Names that begin with _ and are not declared are left alone; others are refused."""
+    values = {parameter.name: parameter.default for parameter in declared}
+    if query:
+        by_name = {parameter.name: parameter for parameter in declared}
+        for name, text in _pairs(query):
+            if name in by_name:
+                values[name] = by_name[name].parse(text)
+            elif not name.startswith("_"):
+                near = difflib.get_close_matches(name, by_name, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(by_name)}" if by_name else ""
+                raise RequestError(f"unknown parameter {name[:100]!r}{hint}")
+    for parameter in declared:
+        if parameter.is_required and not values[parameter.name]:
+            raise RequestError(f"{parameter.name}: is missing; {parameter.description}")
+    return values
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (ValueError, UnicodeDecodeError):
+        raise RequestError("the query string: expected at most 100 parameters in percent-encoded UTF-8") from None
+
+
+def listed_ids(text: str | None) -> list[str]:
+    """The ids of a comma-separated list; a backslash takes the next character as it is."""
+    if not text:
+        return []
+    found, current, is_escaped = [], [], False
+    for character in text:
+        if is_escaped or character not in ",\\":
+            current.append(character)
+            is_escaped = False
+        elif character == "\\":
+            is_escaped = True
+        else:
+            found.append("".join(current))
+            current = []
+    return [part for part in [*found, "".join(current)] if part]
+
+
+def query_of(values: Mapping[str, Any], declared: Sequence[Parameter]) -> dict[str, str]:
+    """The values that differ from their defaults, as text: what the link to the next page repeats."""
+    texts = {}
+    for parameter in declared:
+        value = values.get(parameter.name)
+        if value is not None and value != parameter.default and parameter.name != "next":
+            texts[parameter.name] = str(int(value)) if parameter.kind == "flag" else str(value)
+    return texts

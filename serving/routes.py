@@ -1,0 +1,115 @@
+"""Every route of the product, declared once: dispatch, parameters, pages and the OpenAPI description come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from serving import health, lookup, releases, search, why
+from serving.answers import Answer, RequestError
+from serving.call import Call
+from serving.home import home
+from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, NEXT, Parameter, STRICT
+from serving.service import Service
+
+Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path, such as /why/{user_id}/{item_id}. `page` is the template of its HTML, `is_open` answers without
+    a key even on a private server."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    page: str | None = None
+    is_open: bool = False
+    body: str | None = None
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.path.strip("/").split("/"))
+
+    @property
+    def needs_key(self) -> bool:
+        return self.method != "GET" and self.body != "session"
+
+    @property
+    def declared(self) -> tuple[Parameter, ...]:
+        return self.parameters + EVERYWHERE
+
+
+REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
+SOURCE = Parameter("source", "text", "which neighbours; by default collaborative, and content where an item has none", None, choices=("collaborative", "content"))
+Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
+A = Parameter("a", "text", "id of a release", is_required=True)
+B = Parameter("b", "text", "id of another", is_required=True)
+
+READS = (
+    Route("GET", "/", home, "What there is", page="home"),
+    Route("GET", "/recommend/{user_id}", lookup.recommend, "A user's list with its reasons", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend"),
+    Route("GET", "/why/{user_id}/{item_id}", why.why, "The reasons of one score; they sum to it", (REASONS_N, STRICT), page="why"),
+    Route("GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"),
+    Route("GET", "/similar/{item_id}", lookup.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
+    Route("GET", "/popular", lookup.popular, "The most popular items, of all or of a genre", (N, GENRE, NEXT), page="popular"),
+    Route("GET", "/search", search.search, "Items by words of their title", (Q, N), page="search"),
+    Route("GET", "/releases", releases.listing, "The releases of the warehouse", page="releases"),
+    Route("GET", "/releases/compare", releases.compare, "Two releases side by side", (A, B), page="compare"),
+    Route("GET", "/releases/{release}", releases.show, "A release's manifest", page="release"),
+    Route("GET", "/health/live", health.live, "Whether the process lives", is_open=True),
+    Route("GET", "/health/ready", health.ready, "Whether it answers from the promoted release", is_open=True),
+)
+
+
+class Router:
+    """From a raw path to a route. Ids are whole path segments, percent-decoded one by one, so a text id may hold anything."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self.routes = routes
+        self._by_head: dict[tuple[str, int], list[Route]] = {}
+        for route in routes:
+            self._by_head.setdefault((route.segments[0], len(route.segments)), []).append(route)
+        self.heads = {route.segments[0] for route in routes}
+
+    def owns(self, raw: bytes) -> bool:
+        """Whether a path is ours to answer, be it with a 404; all others are Datasette's."""
+        head = raw[1:].split(b"/", 1)[0].decode("latin-1")
+        return head in self.heads or head.removesuffix(".json") in self.heads - {""}
+
+    def find(self, method: str, raw: bytes) -> tuple[Route, dict[str, str], bool]:
+        """The route, the path's values, and whether `.json` was asked for. Raises RequestError: 404, or 405 for another method."""
+        is_json = raw.endswith(b".json")
+        segments = (raw[:-5] if is_json else raw)[1:].split(b"/")
+        head = segments[0].decode("latin-1")
+        allowed = []
+        for route in self._by_head.get((head, len(segments)), ()):
+            path = _matched(route, segments)
+            if path is not None:
+                if route.method == ("GET" if method == "HEAD" else method):
+                    return route, path, is_json
+                allowed.append(route.method)
+        if allowed:
+            methods = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))
+            raise RequestError(f"{method} is not a method of this path; it has {methods}", 405, {"allow": methods})
+        known = ", ".join(sorted({route.path for route in self.routes if route.segments[0] == head}))
+        raise RequestError(f"no such path; under /{head} there is {known}", 404)
+
+
+def _matched(route: Route, segments: list[bytes]) -> dict[str, str] | None:
+    path = {}
+    for declared, segment in zip(route.segments, segments):
+        if declared[:1] == "{":
+            try:
+                text = unquote_to_bytes(segment).decode("utf-8")
+            except UnicodeDecodeError:
+                raise RequestError(f"{declared[1:-1]}: the path is not percent-encoded UTF-8", 400) from None
+            if not text or len(text) > 1000:
+                raise RequestError(f"{declared[1:-1]}: expected an id of 1 to 1000 characters", 404 if not text else 400)
+            path[declared[1:-1]] = text
+        elif declared.encode() != segment:
+            return None
+    return path

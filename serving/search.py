@@ -1,0 +1,48 @@
+"""/search: items by words of their title, the most rated first among equals."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+
+from serving.answers import Answer, RequestError
+from serving.call import Call
+from serving.opened import OpenRelease
+from serving.service import Service
+
+_SEARCH = """with found as (select item_id, rank as distance from items_fts where items_fts match ? order by rank limit 1000)
+select i.item_id, i.title, i.year, i.genres, i.n_ratings, i.mean_rating
+from found f cross join items i on i.item_id = f.item_id order by f.distance, i.n_ratings desc, i.item_id limit ?"""
+_WORD = re.compile(r"\w+")
+_STEPS = 1000
+
+
+def search(service: Service, call: Call) -> Answer:
+    """Every word must begin a word of the title; case and accents do not matter."""
+    opened = call.opened
+    words = _WORD.findall(call.values["q"][:200])
+    if not words:
+        raise RequestError("q: expected at least one word of a title")
+    match = " ".join(f'"{word}"*' for word in words)
+    rows = within(opened, service.settings.query_ms, "q", _SEARCH, [match, call.values["n"]])
+    names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
+    return Answer(
+        rows=[dict(zip(names, row)) for row in rows],
+        extra={"q": call.values["q"], "source": "search", "computed_at": opened.computed_at, "personalized": False, "stale": service.is_stale(opened)},
+        tag=opened.id, opened=opened,
+    )
+
+
+def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list) -> list[tuple]:
+    """Rows of a query that may be slow. Raises RequestError (400) once it takes longer than the limit."""
+    deadline = time.monotonic() + limit_ms / 1000
+    opened.connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    try:
+        return opened.connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise RequestError(f"{parameter}: the query took longer than {limit_ms} ms; ask for something rarer") from None
+    finally:
+        opened.connection.set_progress_handler(None, 0)

@@ -1,0 +1,51 @@
+"""The process: one socket, one event loop, one Datasette."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from schemas.errors import UsageError
+from schemas.settings import Settings
+from serving.service import Service
+from serving.site import site
+from warehouse.layout import Warehouse
+
+SWITCH_S = 0.0005
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal. Raises NotFound where no release is promoted, UsageError where the address is taken."""
+    sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back ten times sooner than by default
+    service = Service(Warehouse(Path(settings.warehouse)), settings)
+    app = site(service).app()
+    listening = _listen(settings.host, settings.port)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", server_header=False, date_header=False, timeout_graceful_shutdown=5,
+        backlog=1024,
+    )
+    print(_banner(service, settings, listening.getsockname()[1]), flush=True)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any") from None
+    listening.setblocking(False)
+    return listening
+
+
+def _banner(service: Service, settings: Settings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"Serving release {service.current.id} at http://{host}:{port}/"
