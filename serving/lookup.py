@@ -43,7 +43,7 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     reasons = _grouped(
         stored_reason(opened, *found) for found in opened.connection.execute(_REASONS, [user, after, after + n])
     )
-    page = Page(opened, user, seq, rows, reasons, next_rank(after, n, len(rows)))
+    page = Page(opened, call.path["user_id"], user, seq, rows, reasons, next_rank(after, n, len(rows)))
     if len(reasons) < len(rows) and opened.manifest.settings["explain_n"]:
         return _with_all_reasons(service, page)
     return _list(service, page)
@@ -53,6 +53,7 @@ class Page(NamedTuple):
     """The rows of one page and where the next one begins; `computed_at` is None for what the batch computed."""
 
     opened: OpenRelease
+    asked: str
     user: Any
     seq: int
     rows: Sequence[Listed]
@@ -98,7 +99,7 @@ async def _solved(
     if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
         now_has = service.items_since(opened, user, seq)
         rows = [entry for entry in rows if entry.item_id not in now_has]
-    page = Page(opened, user, seq, rows, found.reasons, reached, iso(service.now()) if seq or excluded is not None else None)
+    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, reached, iso(service.now()) if seq or excluded is not None else None)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return _list(service, page)
@@ -114,7 +115,7 @@ def _list(service: Service, page: Page) -> Answer:
         rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={
-            "user_id": page.user, "source": source, "computed_at": page.computed_at or opened.computed_at,
+            "user_id": page.asked if page.user is None else page.user, "is_known": page.user is not None, "source": source, "computed_at": page.computed_at or opened.computed_at,
             "personalized": is_personal, "stale": stale,
         },
         tag=f"{opened.id}.{page.seq}{'.s' if stale else ''}", is_personal=True, opened=opened,

@@ -63,7 +63,7 @@ class OpenRelease:
         side = self.side
         side.untrained, side.by_popularity
         for table in ("recommendations", "explanations", "items", "similar_items", "popular", "ratings", "users"):
-            self.connection.execute(f"select * from {table} limit 1").fetchall()
+            self.reader().execute(f"select * from {table} limit 1").fetchall()
 
     def reader(self) -> sqlite3.Connection:
         """This thread's connection."""

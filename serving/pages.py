@@ -32,7 +32,7 @@ async def error_page(service: Service, error: CineMatchError) -> bytes:
 
 
 async def _rendered(service: Service, name: str, **context: Any) -> bytes:
-    template = service.datasette.jinja_env.get_template(f"cinematch_{name}.html")
+    template = service.jinja.get_template(f"cinematch_{name}.html")
     return (await template.render_async(**context, id_path=id_path, signed=signed)).encode()
 
 

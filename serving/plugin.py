@@ -1,19 +1,19 @@
-"""The Datasette plugin: a table of contents. Where no server of ours was started, it adds nothing."""
+"""The Datasette plugin: a table of contents. On a Datasette that no server of ours began, every hook is silent."""
 
 from __future__ import annotations
 
 from datasette import hookimpl
 
-from serving.site import application, metadata
 
-
-@hookimpl(trylast=True)  # the outermost wrapper is the last one
+@hookimpl
 def asgi_wrapper(datasette):
-    """Answers the product's routes before Datasette's router."""
-    return application(datasette)
+    """Answers the product's routes before Datasette's router: `serving.asgi`."""
+    site = getattr(datasette, "cinematch", None)
+    return site and site.wrapper
 
 
 @hookimpl
 def get_metadata(datasette):
-    """Describes tables and columns of the release that is open, and its canned queries."""
-    return metadata(datasette)
+    """Describes the tables and columns of the open release, and its canned queries: `serving.site`."""
+    site = getattr(datasette, "cinematch", None)
+    return site and site.metadata

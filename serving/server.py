@@ -12,7 +12,7 @@ import uvicorn
 from schemas.errors import UsageError
 from schemas.settings import Settings
 from serving.service import Service
-from serving.site import site
+from serving.site import Site
 from warehouse.layout import Warehouse
 
 SWITCH_S = 0.0005
@@ -22,7 +22,7 @@ def serve(settings: Settings) -> None:
     """Serve until a signal. Raises NotFound where no release is promoted, UsageError where the address is taken."""
     sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back ten times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
-    app = site(service).app()
+    app = Site(service).datasette.app()
     listening = _listen(settings.host, settings.port)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(

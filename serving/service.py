@@ -31,9 +31,8 @@ class Service:
         self.current = OpenRelease(release)
         self.previous: OpenRelease | None = None
         self.pointer: str | None = self.current.id
-        self.datasette: Any = None
-        self.n_shown = 0
-        self.routes = _routes()
+        self.jinja: Any = None
+        self.routes: tuple = ()
         self.cache_control = b"private, no-cache" if settings.private else b"public, no-cache"
         self.problem: str | None = None
         self.compared: dict[tuple[str, str], dict] = {}
@@ -43,7 +42,7 @@ class Service:
 
     async def start(self) -> None:
         """Begin what runs beside the requests."""
-        await self.run(self.current.warm)
+        self._warming = asyncio.ensure_future(self.run_on(self.current, self.current.warm))
 
     async def stop(self) -> None:
         self.close()
@@ -121,9 +120,3 @@ class Service:
             return solve(opened, self.history(opened, user_id, seq), n=n)
         except ValueError as error:
             raise ReleaseError(f"release {opened.id}: user {user_id}'s list cannot be solved: {error}") from error
-
-
-def _routes() -> tuple:
-    from serving.routes import READS  # the handlers know the service; the service only hands the table on
-
-    return READS

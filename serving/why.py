@@ -29,19 +29,21 @@ def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
         reasons = [stored_reason(opened, *found) for found in opened.connection.execute(_PAIR_REASONS, [user, item])]
         entry = opened.connection.execute(_PAIR, [user, item]).fetchone() if reasons else None
         if entry:
-            return _why(service, opened, user, seq, Listed(*entry), reasons, is_stored=True, is_rated=False)
-    return _why_now(service, opened, user, item, seq, reasons_n)
+            return _why(service, call, opened, user, seq, Listed(*entry), reasons, is_stored=True, is_rated=False)
+    return _why_now(service, call, opened, user, item, seq, reasons_n)
 
 
-async def _why_now(service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None) -> Answer:
+async def _why_now(
+    service: Service, call: Call, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None
+) -> Answer:
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
     return _why(
-        service, opened, user, seq, found.rows[0], found.reasons.get(item, []), is_stored=False, is_rated=item in found.has
+        service, call, opened, user, seq, found.rows[0], found.reasons.get(item, []), is_stored=False, is_rated=item in found.has
     )
 
 
 def _why(
-    service: Service, opened: OpenRelease, user: Any, seq: int, entry: Listed, reasons: list[Reason], *, is_stored: bool, is_rated: bool
+    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, entry: Listed, reasons: list[Reason], *, is_stored: bool, is_rated: bool
 ) -> Answer:
     rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
@@ -50,7 +52,7 @@ def _why(
     return Answer(
         rows=rows, key="position",
         extra={
-            "user_id": user, "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
+            "user_id": call.path["user_id"] if user is None else user, "is_known": user is not None, "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
             "predicted_rating": entry.predicted_rating, "confidence": entry.confidence,
             "rank": entry.rank if is_stored else None, "residual": residual, "is_rated": is_rated,
             "source": entry.source, "computed_at": opened.computed_at if is_stored else iso(service.now()),
@@ -68,7 +70,7 @@ async def predict(service: Service, call: Call) -> Answer:
     stale = service.is_stale(opened)
     return Answer(
         rows=[{
-            "user_id": user, "item_id": item, "title": opened.title(item), "predicted_rating": entry.predicted_rating,
+            "user_id": call.path["user_id"] if user is None else user, "item_id": item, "title": opened.title(item), "predicted_rating": entry.predicted_rating,
             "score": entry.score, "confidence": entry.confidence, "source": entry.source, "is_rated": item in found.has,
         }],
         extra={
