@@ -1,7 +1,7 @@
 """Sources: where interactions and the item catalogue come from, read into checked Arrow batches.
 
-A source reads its files in blocks, refuses the rows that cannot be used, and hands over the rest in one form. Nothing
-is held in memory beyond a block, and no row becomes a Python object unless it is refused.
+A source reads its files in blocks, refuses the rows that cannot be used, and hands over the rest in one form.
+Nothing is held in memory beyond a block, and no row becomes a Python object unless it is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ QUARANTINE_SCHEMA = arrow_schema(QUARANTINE, IdTypes())
 class Batch(NamedTuple):
     """One block of an interactions file.
 
-    accepted: columns user_id, item_id (int64 or string), rating (float64, all null for implicit feedback), weight
-    (float64, > 0), rated_at (int64 Unix seconds, null where there is none), line (int64, of the file; grows).
-    refused: rows of the quarantine table. n_read = accepted + refused rows.
+    accepted: columns user_id, item_id (int64 or string), rating (float64, all null for implicit feedback),
+    weight (float64, > 0), rated_at (int64 Unix seconds, null where there is none), line (int64, of the file;
+    grows). refused: rows of the quarantine table. n_read = accepted + refused rows.
     """
 
     accepted: pa.Table
@@ -32,9 +32,9 @@ class Batch(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """The item catalogue. items: item_id (int64 or string), title, year (int64, null), genres and tags (joined by |),
-    description (null), one row an item; refused: rows of the quarantine table, those of a file of tags among them; n_read: items and
-    refused rows."""
+    """The item catalogue. items: item_id (int64 or string), title, year (int64, null), genres and tags
+    (joined by |), description (null), one row an item; refused: rows of the quarantine table, those of a file
+    of tags among them; n_read: items and refused rows."""
 
     items: pa.Table
     refused: pa.Table
@@ -42,8 +42,9 @@ class Catalogue(NamedTuple):
 
 
 class Source(Protocol):
-    """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for implicit feedback;
-    an id type is None where only the data can tell (text that may turn out to be whole numbers throughout)."""
+    """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for
+    implicit feedback; an id type is None where only the data can tell (text that may turn out to be whole
+    numbers throughout)."""
 
     name: str
     inputs: tuple[Path, ...]

@@ -1,4 +1,5 @@
-"""What makes a row an interaction: each column checked at once, and for each row that fails the first reason, in words."""
+"""What makes a row an interaction: each column checked at once, and for each row that fails the first reason,
+in words."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Rules:
-    """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an id type of
-    None keeps text as it is; `time_form` is one of `times`."""
+    """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
+    id type of None keeps text as it is; `time_form` is one of `times`."""
 
     source: str
     as_of: datetime
@@ -42,7 +43,11 @@ class Sieve:
 
     def refuse(self, is_bad: pa.Array | np.ndarray, reason: Callable[[int], str]) -> None:
         """Drops the rows that are bad and were good so far."""
-        bad = is_bad if isinstance(is_bad, np.ndarray) else is_bad.fill_null(True).to_numpy(zero_copy_only=False)
+        bad = (
+            is_bad
+            if isinstance(is_bad, np.ndarray)
+            else is_bad.fill_null(True).to_numpy(zero_copy_only=False)
+        )
         for i in np.flatnonzero(bad & self.is_good):
             self.reasons[int(i)] = reason(int(i))
         self.is_good &= ~bad
@@ -63,7 +68,8 @@ class Sieve:
         return pc.if_else(pa.array(~bad), values, None).cast(pa.string())
 
     def id(self, name: str, kind: str | None) -> pa.Array:
-        """Ids, whole numbers or trimmed text; empty ones are refused, as is what is no whole number where one is declared."""
+        """Ids, whole numbers or trimmed text; empty ones are refused, as is what is no whole number where one
+        is declared."""
         values = self.block.columns[name]
         if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
             self.refuse(values.is_null(), lambda i: f"{name} is empty")
@@ -83,11 +89,17 @@ class Sieve:
     def number(self, name: str) -> pa.Array:
         """Finite numbers; anything else is refused."""
         values = self.block.columns[name]
-        if pa.types.is_binary(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        if (
+            pa.types.is_binary(values.type)
+            or pa.types.is_string(values.type)
+            or pa.types.is_large_string(values.type)
+        ):
             text = self.text(name)
             numbers = numbers_or_null(text, pa.float64())
             if numbers.null_count:
-                self.refuse(pc.equal(pc.utf8_trim_whitespace(text), "").fill_null(True), lambda i: f"{name} is empty")
+                self.refuse(
+                    pc.equal(pc.utf8_trim_whitespace(text), "").fill_null(True), lambda i: f"{name} is empty"
+                )
                 self.refuse(numbers.is_null(), lambda i: f"{name} '{text[i]}' is not a number")
         else:
             numbers = values.cast(pa.float64())
@@ -105,7 +117,10 @@ class Sieve:
 
     def weight(self) -> pa.Array:
         weights = self.number("weight")
-        self.refuse(pc.less_equal(weights, 0), lambda i: f"weight {weights[i].as_py():g} is not positive (a cancellation?)")
+        self.refuse(
+            pc.less_equal(weights, 0),
+            lambda i: f"weight {weights[i].as_py():g} is not positive (a cancellation?)",
+        )
         return weights
 
     def rated_at(self, form: str, as_of: datetime) -> pa.Array:
@@ -118,7 +133,9 @@ class Sieve:
             self.refuse(is_empty, lambda i: "rated_at is empty")
             self.refuse(moments.is_null(), lambda i: f"rated_at '{shown[i]}' is not a time")
         latest = math.floor((as_of + DAY).timestamp())
-        self.refuse(pc.less(moments, 0), lambda i: f"rated_at {_date(moments[i].as_py())} is before 1970-01-01")
+        self.refuse(
+            pc.less(moments, 0), lambda i: f"rated_at {_date(moments[i].as_py())} is before 1970-01-01"
+        )
         self.refuse(
             pc.greater(moments, latest),
             lambda i: f"rated_at {_date(moments[i].as_py())} is after {as_of:%Y-%m-%d} (in the future)",
@@ -156,7 +173,9 @@ def accept(block: Block, rules: Rules) -> Batch:
         "item_id": item_ids,
         "rating": sieve.rating(rules.rating_scale) if "rating" in has else pa.nulls(n, pa.float64()),
         "weight": sieve.weight() if "weight" in has else pa.array(np.ones(n)),
-        "rated_at": sieve.rated_at(rules.time_form, rules.as_of) if "rated_at" in has else pa.nulls(n, pa.int64()),
+        "rated_at": sieve.rated_at(rules.time_form, rules.as_of)
+        if "rated_at" in has
+        else pa.nulls(n, pa.int64()),
         "line": pa.array(block.lines, pa.int64()),
     }
     accepted = pa.table(columns)

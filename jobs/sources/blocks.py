@@ -1,7 +1,9 @@
-r"""Delimited text cut into rows: which lines are rows, which columns they have, and which cannot be read and why.
+r"""Delimited text cut into rows: which lines are rows, which columns they have, and which cannot be read and
+why.
 
-A block is a run of whole lines. Arrow parses it in one go, and that is the whole story where every line with something on
-it gave one row. Where it did not, the lines are looked at: good ones are parsed again together, bad ones refused.
+A block is a run of whole lines. Arrow parses it in one go, and that is the whole story where every line with
+something on it gave one row. Where it did not, the lines are looked at: good ones are parsed again together,
+bad ones refused.
 
     1,10,4.5          row, line 1
                       no row, but line 2
@@ -13,16 +15,15 @@ it gave one row. Where it did not, the lines are looked at: good ones are parsed
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from jobs.sources.records import count_fields
 from schemas.errors import SourceError
 
 MAX_RECORD_LINES = 1000
@@ -33,7 +34,8 @@ Refusal = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited file is written. With `has_quotes` a field may stand in double quotes, a quote in it doubled."""
+    """How a delimited file is written. With `has_quotes` a field may stand in double quotes, a quote in it
+    doubled."""
 
     delimiter: str = ","
     has_quotes: bool = True
@@ -41,8 +43,8 @@ class Dialect:
 
 
 class Block(NamedTuple):
-    """Rows of one block, before their values are looked at. columns: binary for text, typed for Parquet; lines: int64, of
-    each row; text(i): row i as read; refused: the rows that have no columns."""
+    """Rows of one block, before their values are looked at. columns: binary for text, typed for Parquet;
+    lines: int64, of each row; text(i): row i as read; refused: the rows that have no columns."""
 
     columns: dict[str, pa.Array]
     lines: np.ndarray
@@ -59,39 +61,20 @@ def shown(raw: bytes) -> str:
     return raw.decode("utf-8", errors="backslashreplace")
 
 
-@cache
-def _patterns(delimiter: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """A field as Arrow's parser takes it, and the stricter one of a record that spans lines."""
-    d = re.escape(delimiter)
-    quoted = rb'"(?:[^"]|"")*+"'
-    plain = rb'(?!")[^%s\r\n]*' % d
-    lenient = rb"(?:%s[^%s\r\n]*|%s)" % (quoted, d, plain)
-    strict = rb"(?:%s|%s)" % (quoted, plain)
-    return re.compile(lenient), re.compile(strict)
-
-
-def count_fields(line: bytes, delimiter: bytes, *, is_strict: bool = False) -> int | None:
-    """Fields of one record; None where a quote is not closed, 0 where something other than a delimiter ends a field."""
-    field = _patterns(delimiter)[is_strict]
-    n, at = 1, 0
-    while (match := field.match(line, at)) is not None:
-        at = match.end()
-        if at == len(line):
-            return n
-        if line[at:at + 1] != delimiter:
-            return 0
-        n, at = n + 1, at + 1
-    return None
-
-
-def parse(body: bytes, dialect: Dialect, names: list[str], wanted: dict[str, int], first_line: int, is_last: bool) -> tuple[Block, int]:
-    """The rows of `body`, whole lines of which the first is `first_line`, and how many bytes of it were used: all of it
-    unless a quoted field is still open at its end and more is to come. `wanted` gives each column's position."""
+def parse(
+    body: bytes, dialect: Dialect, names: list[str], wanted: dict[str, int], first_line: int, is_last: bool
+) -> tuple[Block, int]:
+    """The rows of `body`, whole lines of which the first is `first_line`, and how many bytes of it were used:
+    all of it unless a quoted field is still open at its end and more is to come. `wanted` gives each column's
+    position."""
     separator = dialect.delimiter.encode()
     if len(separator) > 1:
         single = next((bytes([b]) for b in (31, 30, 29, 28, *range(1, 9)) if bytes([b]) not in body), None)
         if single is None:
-            raise SourceError(f"line {first_line} and on: control characters throughout; not a file delimited by {dialect.delimiter!r}")
+            raise SourceError(
+                f"line {first_line} and on: control characters throughout; not a file delimited by "
+                f"{dialect.delimiter!r}"
+            )
         body, separator = body.replace(separator, single), single
     lines = _Lines(body, separator, dialect, len(names))
     columns = lines.all_at_once(wanted)
@@ -103,7 +86,9 @@ def parse(body: bytes, dialect: Dialect, names: list[str], wanted: dict[str, int
     starts, ends = lines.starts[lines.rows], lines.row_ends[lines.rows]
 
     def text(i: int) -> str:
-        return shown(lines.body[starts[i]:ends[i]].strip(b"\r")).replace(separator.decode(), dialect.delimiter)
+        return shown(lines.body[starts[i] : ends[i]].strip(b"\r")).replace(
+            separator.decode(), dialect.delimiter
+        )
 
     used += (len(dialect.delimiter) - 1) * lines.body.count(separator, 0, used)
     return Block(columns, lines.rows + first_line, text, refused), used
@@ -121,8 +106,10 @@ class _Lines:
         self.row_ends = self.ends = newlines
         self.starts = np.concatenate([[0], newlines[:-1] + 1]).astype(np.int64) if len(newlines) else newlines
         is_blank = self.starts == self.ends
-        for i in np.flatnonzero((self.ends - self.starts < 16) & ~is_blank & (self.bytes[self.starts * ~is_blank] == 13)) if b"\r" in body else ():
-            is_blank[i] = not body[self.starts[i]:self.ends[i]].strip(b"\r")
+        if b"\r" in body:
+            is_return = ~is_blank & (self.bytes[self.starts * ~is_blank] == 13)
+            for i in np.flatnonzero(is_return & (self.ends - self.starts < 16)):
+                is_blank[i] = not body[self.starts[i] : self.ends[i]].strip(b"\r")
         self.rows = np.flatnonzero(~is_blank)
 
     def all_at_once(self, wanted: dict[str, int]) -> dict[str, pa.Array] | None:
@@ -135,7 +122,7 @@ class _Lines:
                 return None
         if self.dialect.has_quotes and b'"' in self.body:
             last = self.rows[-1]
-            if not count_fields(self.body[self.starts[last]:self.ends[last]].rstrip(b"\r"), self.separator):
+            if not count_fields(self.body[self.starts[last] : self.ends[last]].rstrip(b"\r"), self.separator):
                 return None
         return self._parsed(self.body, wanted, len(self.rows))
 
@@ -149,20 +136,21 @@ class _Lines:
         is_suspect |= self._holds(13, but_last=True)
         is_row = np.zeros(len(self.starts), dtype=bool)
         is_row[self.rows] = ~is_suspect[self.rows]
+        self.is_plain = is_row.copy()
         self.row_ends = self.ends.copy()
         refused: list[Refusal] = []
         free = 0
         for i in self.rows[is_suspect[self.rows]]:
             if i < free:
                 continue
-            line = self.body[self.starts[i]:self.ends[i]].rstrip(b"\r")
+            line = self.body[self.starts[i] : self.ends[i]].rstrip(b"\r")
             reason, last = self._judge(int(i), line)
             if last is None and not is_last and len(self.starts) - i < MAX_RECORD_LINES:
                 is_row[i:] = False
                 self.rows = np.flatnonzero(is_row)
                 return refused, int(self.starts[i])
             if reason is None:
-                is_row[i + 1:last + 1] = False
+                is_row[i + 1 : last + 1] = False
                 is_row[i], self.row_ends[i], free = True, self.ends[last], last + 1
             else:
                 text = shown(line).replace(self.separator.decode(), self.dialect.delimiter)
@@ -179,7 +167,10 @@ class _Lines:
         runs = zip(starts[np.append(True, is_gap)], ends[np.append(is_gap, True)], strict=True)
         columns = self._parsed(b"".join(self.body[a:b] for a, b in runs), wanted, len(self.rows))
         if columns is None:
-            raise SourceError(f"{len(self.rows)} lines cannot be told apart; expected fields delimited by {self.dialect.delimiter!r}")
+            raise SourceError(
+                f"{len(self.rows)} lines cannot be told apart; expected fields delimited by "
+                f"{self.dialect.delimiter!r}"
+            )
         return columns
 
     def _holds(self, byte: int, *, but_last: bool = False) -> np.ndarray:
@@ -191,7 +182,8 @@ class _Lines:
         return np.searchsorted(places, self.ends) > np.searchsorted(places, self.starts)
 
     def _judge(self, i: int, line: bytes) -> tuple[str | None, int | None]:
-        """Why line i is no row (None if it is one), and the last line of its record (None if that is further on)."""
+        """Why line i is no row (None if it is one), and the last line of its record (None if that is further
+        on)."""
         if not self.dialect.has_quotes:
             if b"\r" in line:
                 return "a carriage return inside the line", i
@@ -200,16 +192,26 @@ class _Lines:
         if n == self.n_fields:
             return None, i
         if n is not None:
-            return f"expected {self.n_fields} fields, got {n}" if n else "a carriage return inside the line", i
+            return (
+                f"expected {self.n_fields} fields, got {n}" if n else "a carriage return inside the line",
+                i,
+            )
         last = i
         for last in range(i + 1, min(i + MAX_RECORD_LINES, len(self.starts))):
             if self.body.find(b'"', self.starts[last], self.ends[last]) < 0:
                 continue
-            record = self.body[self.starts[i]:self.ends[last]].rstrip(b"\r")
+            record = self.body[self.starts[i] : self.ends[last]].rstrip(b"\r")
             n = count_fields(record, self.separator, is_strict=True)
+            if n == self.n_fields and self._is_one_text(i, last):
+                return None, last
             if n is not None:
-                return (None, last) if n == self.n_fields else ("a quote is not closed", i)
+                return "a quote is not closed", i
         return "a quote is not closed", None if last + 1 == len(self.starts) else i
+
+    def _is_one_text(self, first: int, last: int) -> bool:
+        """Whether the lines between read as text, and not as rows that two stray quotes stand around."""
+        between = self.is_plain[first + 1 : last]
+        return not len(between) or between.mean() < 0.5
 
     def _parsed(self, body: bytes, wanted: dict[str, int], n_rows: int) -> dict[str, pa.Array] | None:
         """The wanted columns as Arrow reads them, or None where it does not find exactly `n_rows` rows."""
@@ -220,10 +222,13 @@ class _Lines:
                 pa.BufferReader(body),
                 pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 64, column_names=names),
                 pyarrow.csv.ParseOptions(
-                    delimiter=self.separator.decode(), quote_char='"' if self.dialect.has_quotes else False,
+                    delimiter=self.separator.decode(),
+                    quote_char='"' if self.dialect.has_quotes else False,
                     newlines_in_values=n_rows < len(self.starts),
                 ),
-                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(chosen, pa.binary()), include_columns=chosen),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(chosen, pa.binary()), include_columns=chosen
+                ),
             )
         except pa.ArrowInvalid:  # a row with too few or too many fields
             return None

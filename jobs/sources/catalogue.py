@@ -33,7 +33,8 @@ def empty(item_id_type: str | None) -> Catalogue:
 
 
 def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None) -> Catalogue:
-    """The catalogue of a file of items. Of several rows with one id the first is taken and the others are refused."""
+    """The catalogue of a file of items. Of several rows with one id the first is taken and the others are
+    refused."""
     first_lines: dict[int | str, int] = {}
     accepted, refused = [], []
     for block in blocks:
@@ -55,15 +56,19 @@ def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None) -
 
 
 def from_interactions(blocks: Iterable[Block], item_id_type: str | None) -> Catalogue:
-    """The catalogue that rows of interactions carry: of each item the first value that is not empty. Refuses nothing, as
-    the rows themselves are judged as interactions."""
+    """The catalogue that rows of interactions carry: of each item the first value that is not empty. Refuses
+    nothing, as the rows themselves are judged as interactions."""
     merged: dict[str, pa.Table] = {}
     known = pa.table({"item_id": pa.array([], pa.int64() if item_id_type == "int64" else pa.string())})
     for block in blocks:
         sieve = Sieve(block)
         ids = sieve.id("item_id", item_id_type)
         is_good = pa.array(sieve.is_good)
-        known = pa.concat_tables([known, pa.table({"item_id": ids}).filter(is_good)]).group_by("item_id", use_threads=False).aggregate([])
+        known = (
+            pa.concat_tables([known, pa.table({"item_id": ids}).filter(is_good)])
+            .group_by("item_id", use_threads=False)
+            .aggregate([])
+        )
         for name in ATTRIBUTES:
             if name in block.columns:
                 rows = pa.table({"item_id": ids, name: _joined(sieve, name, is_lenient=True)}).filter(is_good)
@@ -71,7 +76,7 @@ def from_interactions(blocks: Iterable[Block], item_id_type: str | None) -> Cata
                 rows = pa.concat_tables([merged[name], rows]) if name in merged else rows
                 first = rows.group_by("item_id", use_threads=False).aggregate([(name, "first")])
                 merged[name] = first.rename_columns({f"{name}_first": name})
-    for name, rows in merged.items():
+    for rows in merged.values():
         known = known.join(rows, "item_id", use_threads=False)
     known = known.sort_by("item_id").combine_chunks()
     texts = {name: known[name].combine_chunks().fill_null("") for name in merged}
@@ -85,7 +90,9 @@ def described(ids: pa.Array, texts: Mapping[str, pa.Array]) -> pa.Table:
     columns = {
         "item_id": ids,
         "title": title,
-        "year": pc.coalesce(_year(texts["year"]), year_of_title(title)) if "year" in texts else year_of_title(title),
+        "year": pc.coalesce(_year(texts["year"]), year_of_title(title))
+        if "year" in texts
+        else year_of_title(title),
         "genres": _listed(texts.get("genres"), len(ids)),
         "tags": _listed(texts.get("tags"), len(ids)),
         "description": _null_if_empty(texts.get("description"), len(ids)),
@@ -100,7 +107,9 @@ def year_of_title(titles: pa.Array) -> pa.Array:
 
 def _year(texts: pa.Array) -> pa.Array:
     """A year, alone or as a part of a date such as 1999-03-31 or 31-Mar-1999."""
-    return pc.coalesce(_bounded(pc.extract_regex(texts, _YEAR_AT_START)), _bounded(pc.extract_regex(texts, _LAST_YEAR)))
+    return pc.coalesce(
+        _bounded(pc.extract_regex(texts, _YEAR_AT_START)), _bounded(pc.extract_regex(texts, _LAST_YEAR))
+    )
 
 
 def _bounded(found: pa.Array) -> pa.Array:
@@ -125,7 +134,9 @@ def readable(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([value.decode("utf-8", errors="backslashreplace") for value in values.to_pylist()], pa.string())
+        return pa.array(
+            [value.decode("utf-8", errors="backslashreplace") for value in values.to_pylist()], pa.string()
+        )
 
 
 def _listed(texts: pa.Array | None, n: int) -> pa.Array:

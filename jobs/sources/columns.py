@@ -33,7 +33,9 @@ def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
         if not equals:
             raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece!r}")
         if ours not in allowed:
-            raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
+            raise SettingError(
+                f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}"
+            )
         if ours in columns:
             raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
         if not theirs:
@@ -42,9 +44,16 @@ def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
     return columns
 
 
-def chosen(text: str, setting: str, allowed: tuple[str, ...], required: Iterable[str], fields: Iterable[str], label: str) -> dict[str, str]:
-    """The mapping for a file with these fields. Where the setting is empty the fields with well-known names are taken; what
-    is required is looked for by name in any case."""
+def chosen(
+    text: str,
+    setting: str,
+    allowed: tuple[str, ...],
+    required: Iterable[str],
+    fields: Iterable[str],
+    label: str,
+) -> dict[str, str]:
+    """The mapping for a file with these fields. Where the setting is empty the fields with well-known names
+    are taken; what is required is looked for by name in any case."""
     fields = list(fields)
     columns = parsed(text, setting, allowed)
     for ours in required if columns else allowed:

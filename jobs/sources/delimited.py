@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sources.blocks import Block, count_fields, Dialect, parse
+from jobs.sources.blocks import Block, Dialect, parse
+from jobs.sources.records import count_fields
 from jobs.sources.streams import Input
 from schemas.errors import SourceError
 
@@ -20,7 +21,8 @@ _DELIMITERS = (",", "\t", ";", "|")
 
 @dataclass(frozen=True)
 class Delimited:
-    """A delimited file. `fields`: the names of its columns, from the header or given; `first_line`: where rows begin."""
+    """A delimited file. `fields`: the names of its columns, from the header or given; `first_line`: where
+    rows begin."""
 
     input: Input
     dialect: Dialect
@@ -32,7 +34,10 @@ class Delimited:
         found = [i for i, name in enumerate(self.fields) if name == field]
         if len(found) != 1:
             problem = "no column" if not found else f"{len(found)} columns"
-            raise SourceError(f"{self.input.label}: {problem} {field!r} (for {role}); the file has: {', '.join(self.fields)}")
+            raise SourceError(
+                f"{self.input.label}: {problem} {field!r} (for {role}); the file has: "
+                f"{', '.join(self.fields)}"
+            )
         return found[0]
 
     def blocks(self, columns: Mapping[str, str], *, block_bytes: int | None = None) -> Iterator[Block]:
@@ -50,16 +55,22 @@ class Delimited:
                     end = body.find(b"\n") + 1 or len(body)
                     body, line, skip = body[end:], line + 1, skip - 1
                 if body:
-                    block, used = parse(body, self.dialect, list(self.fields), wanted, line, is_last)
+                    try:
+                        block, used = parse(body, self.dialect, list(self.fields), wanted, line, is_last)
+                    except SourceError as error:
+                        raise SourceError(f"{self.input.label}: {error}") from None
                     rest, line = body[used:] + rest, line + body.count(b"\n", 0, used)
                     yield block
                 if len(rest) > MAX_LINE_BYTES + size:
-                    raise SourceError(f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a delimited text file")
+                    raise SourceError(
+                        f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a "
+                        "delimited text file"
+                    )
 
 
 def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2**22) -> Block:
-    """The rows of the first few MiB that have any, from which what a file does not say of itself is told; without rows a
-    block with those that were refused."""
+    """The rows of the first few MiB that have any, from which what a file does not say of itself is told;
+    without rows a block with those that were refused."""
     refused = []
     for block in file.blocks(columns, block_bytes=n_bytes):
         if len(block.lines):
@@ -69,9 +80,12 @@ def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2*
 
 
 def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
-    """A file whose first line names its columns. Without a dialect the delimiter is the commonest in that line."""
+    """A file whose first line names its columns. Without a dialect the delimiter is the commonest in that
+    line."""
     with source.open() as stream:
-        chunks = _decoded(iter(lambda: stream.read(2**16), b""), dialect.encoding if dialect else "utf-8", source)
+        chunks = _decoded(
+            iter(lambda: stream.read(2**16), b""), dialect.encoding if dialect else "utf-8", source
+        )
         head = b""
         for chunk in chunks:
             head += chunk
@@ -80,15 +94,23 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
     lines = head.split(b"\n")
     n_blank = next((i for i, line in enumerate(lines) if line.strip()), None)
     if n_blank is None:
-        raise SourceError(f"{source.label}: empty; expected a line that names the columns, then one row a line")
+        raise SourceError(
+            f"{source.label}: empty; expected a line that names the columns, then one row a line"
+        )
     header = lines[n_blank].rstrip(b"\r")
     if b"\0" in header:
-        raise SourceError(f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet")
+        raise SourceError(
+            f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet"
+        )
     if dialect is None:
         n_fields = {d: count_fields(header, d.encode()) or 1 for d in _DELIMITERS}
         dialect = Dialect(max(_DELIMITERS, key=lambda d: n_fields[d]))
     text = header.decode("utf-8", errors="backslashreplace")
-    fields = next(csv.reader([text], delimiter=dialect.delimiter)) if dialect.has_quotes else text.split(dialect.delimiter)
+    fields = (
+        next(csv.reader([text], delimiter=dialect.delimiter))
+        if dialect.has_quotes
+        else text.split(dialect.delimiter)
+    )
     return Delimited(source, dialect, tuple(field.strip() for field in fields), n_blank + 2)
 
 
@@ -96,12 +118,16 @@ def without_header(source: Input, dialect: Dialect, fields: tuple[str, ...]) -> 
     """A file that begins with a row. Raises SourceError where it is empty."""
     with source.open() as stream:
         if not stream.read(1):
-            raise SourceError(f"{source.label}: empty; expected rows of {', '.join(fields)} delimited by {dialect.delimiter!r}")
+            raise SourceError(
+                f"{source.label}: empty; expected rows of {', '.join(fields)} delimited by "
+                f"{dialect.delimiter!r}"
+            )
     return Delimited(source, dialect, fields)
 
 
 def _decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
-    """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where there is nothing else."""
+    """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where
+    there is nothing else."""
     is_first, is_mac = True, False
     for chunk in chunks:
         if is_first:

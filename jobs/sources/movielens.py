@@ -1,4 +1,5 @@
-"""MovieLens as GroupLens publishes it: a folder or a zip of ml-latest, 20m, 25m, 32m (CSV), 1m, 10m (`::`) or 100k (tab, `|`)."""
+"""MovieLens as GroupLens publishes it: a folder or a zip of ml-latest, 20m, 25m, 32m (CSV), 1m, 10m (`::`) or
+100k (tab, `|`)."""
 
 from __future__ import annotations
 
@@ -13,76 +14,14 @@ import pyarrow.compute as pc
 
 from jobs.sources import Batch, Catalogue
 from jobs.sources.accept import accept, Rules
-from jobs.sources.blocks import Block, Dialect
+from jobs.sources.blocks import Block
 from jobs.sources.catalogue import from_items
-from jobs.sources.delimited import Delimited, first_rows, with_header, without_header
+from jobs.sources.delimited import first_rows
+from jobs.sources.movielens_formats import Format, FORMATS, GENRE_FLAGS, GENRES_100K, ML_100K, ML_10M
 from jobs.sources.streams import Input, magic, ZIP
 from jobs.sources.tags import with_tags
 from jobs.sources.times import SECOND
 from schemas.errors import SourceError
-
-HALF_STARS, WHOLE_STARS = (0.5, 5.0), (1.0, 5.0)
-GENRES_100K = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of a format: its name, dialect, the file's names of our columns, and its fields where it has no header."""
-
-    name: str
-    dialect: Dialect
-    columns: Mapping[str, str]
-    fields: tuple[str, ...] = ()
-
-    def open(self, source: Input) -> Delimited:
-        return without_header(source, self.dialect, self.fields) if self.fields else with_header(source, self.dialect)
-
-    def blocks(self, source: Input) -> Iterator[Block]:
-        return self.open(source).blocks(self.columns)
-
-
-@dataclass(frozen=True)
-class Format:
-    name: str
-    scale: tuple[float, float]
-    ratings: Part
-    movies: Part
-    tags: Part | None = None
-
-
-_CSV = Dialect()
-_DOUBLE_COLON = Dialect("::", has_quotes=False)
-_DOUBLE_COLON_LATIN = Dialect("::", has_quotes=False, encoding="latin-1")
-_OURS = {name: name for name in ("user_id", "item_id", "rating", "rated_at")}
-_MOVIES = {"item_id": "item_id", "title": "title", "genres": "genres"}
-_RATINGS_DAT = Part("ratings.dat", _DOUBLE_COLON, _OURS, tuple(_OURS))
-_FLAGS = tuple(f"flag{i}" for i in range(len(GENRES_100K)))
-
-CSV = Format(
-    "csv", HALF_STARS,
-    Part("ratings.csv", _CSV, {"user_id": "userId", "item_id": "movieId", "rating": "rating", "rated_at": "timestamp"}),
-    Part("movies.csv", _CSV, {"item_id": "movieId", "title": "title", "genres": "genres"}),
-    Part("tags.csv", _CSV, {"item_id": "movieId", "tag": "tag"}),
-)
-ML_10M = Format(
-    "ml-10m", HALF_STARS, _RATINGS_DAT,
-    Part("movies.dat", _DOUBLE_COLON, _MOVIES, tuple(_MOVIES)),
-    Part("tags.dat", _DOUBLE_COLON, {"item_id": "item_id", "tag": "tag"}, ("user_id", "item_id", "tag", "tagged_at")),
-)
-ML_1M = Format("ml-1m", WHOLE_STARS, _RATINGS_DAT, Part("movies.dat", _DOUBLE_COLON_LATIN, _MOVIES, tuple(_MOVIES)))
-ML_100K = Format(
-    "ml-100k", WHOLE_STARS,
-    Part("u.data", Dialect("\t", has_quotes=False), _OURS, tuple(_OURS)),
-    Part(
-        "u.item", Dialect("|", has_quotes=False, encoding="latin-1"),
-        {"item_id": "item_id", "title": "title", **{flag: flag for flag in _FLAGS}},
-        ("item_id", "title", "released", "released_on_video", "url", *_FLAGS),
-    ),
-)
-FORMATS = (CSV, ML_10M, ML_1M, ML_100K)
 
 
 @dataclass(frozen=True)
@@ -124,12 +63,19 @@ class MovieLens:
             return GENRES_100K
         with self.files["u.genre"].open() as stream:
             lines = stream.read().decode("latin-1").splitlines()
-        named = {int(number): name for name, _, number in (line.partition("|") for line in lines) if number.strip().isdigit()}
+        named = {
+            int(number): name
+            for name, _, number in (line.partition("|") for line in lines)
+            if number.strip().isdigit()
+        }
         return tuple(named.get(i, name) for i, name in enumerate(GENRES_100K))
 
 
-def open_movielens(path: Path, *, as_of: datetime, rating_scale: tuple[float, float] | None = None) -> MovieLens:
-    """The data set in a folder, a zip, or beside the ratings file that the path names; its format told by its files."""
+def open_movielens(
+    path: Path, *, as_of: datetime, rating_scale: tuple[float, float] | None = None
+) -> MovieLens:
+    """The data set in a folder, a zip, or beside the ratings file that the path names; its format told by its
+    files."""
     if path.is_file() and magic(path) != ZIP:
         path = path.parent
     if not path.exists():
@@ -140,8 +86,16 @@ def open_movielens(path: Path, *, as_of: datetime, rating_scale: tuple[float, fl
             if form.ratings.name not in files or (form is ML_10M and not _is_10m(files)):
                 continue
             if form.movies.name not in files:
-                raise SourceError(f"{path}: {form.ratings.name} without {form.movies.name}; found: {', '.join(sorted(files))}")
-            used = (form.ratings.name, form.movies.name, *([form.tags.name] if form.tags else []), *(["u.genre"] if form is ML_100K else []))
+                raise SourceError(
+                    f"{path}: {form.ratings.name} without {form.movies.name}; found: "
+                    f"{', '.join(sorted(files))}"
+                )
+            used = (
+                form.ratings.name,
+                form.movies.name,
+                *([form.tags.name] if form.tags else []),
+                *(["u.genre"] if form is ML_100K else []),
+            )
             chosen = {name: files[name] for name in used if name in files}
             for part in (form.ratings, form.movies):
                 opened = part.open(files[part.name])
@@ -150,7 +104,8 @@ def open_movielens(path: Path, *, as_of: datetime, rating_scale: tuple[float, fl
             return MovieLens(form, chosen, rating_scale or form.scale, as_of)
     found = ", ".join(sorted(name for files in candidates for name in files)[:20]) or "nothing"
     raise SourceError(
-        f"{path}: not a MovieLens data set; expected ratings.csv and movies.csv, ratings.dat and movies.dat, or u.data and u.item; found: {found}"
+        f"{path}: not a MovieLens data set; expected ratings.csv and movies.csv, ratings.dat and movies.dat, "
+        f"or u.data and u.item; found: {found}"
     )
 
 
@@ -164,7 +119,9 @@ def _zip_members(path: Path) -> list[dict[str, Input]]:
     """Members by name, folder by folder."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            members = [
+                name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name
+            ]
     except zipfile.BadZipFile as error:
         raise SourceError(f"{path}: not a readable zip ({error}); fetch the file again") from None
     folders: dict[str, dict[str, Input]] = {}
@@ -186,10 +143,14 @@ def _is_10m(files: Mapping[str, Input]) -> bool:
 
 def _with_genres(block: Block, names: tuple[str, ...]) -> Block:
     """The flags of u.item as one column of genres."""
-    columns = {name: values for name, values in block.columns.items() if name not in _FLAGS}
+    columns = {name: values for name, values in block.columns.items() if name not in GENRE_FLAGS}
     words = [
-        pc.if_else(pc.equal(block.columns[flag], b"1"), pa.scalar(b"" if name == "unknown" else name.encode() + b"|"), pa.scalar(b""))
-        for flag, name in zip(_FLAGS, names, strict=True)
+        pc.if_else(
+            pc.equal(block.columns[flag], b"1"),
+            pa.scalar(b"" if name == "unknown" else name.encode() + b"|"),
+            pa.scalar(b""),
+        )
+        for flag, name in zip(GENRE_FLAGS, names, strict=True)
     ]
     columns["genres"] = pc.binary_join_element_wise(*words, pa.scalar(b""))
     return block._replace(columns=columns)

@@ -16,7 +16,8 @@ from schemas.settings import Settings
 
 
 def open_source(settings: Settings, *, raw: Path, as_of: datetime) -> Source:
-    """The source to read. `raw` is the warehouse's folder of inputs: what is downloaded or generated is kept there."""
+    """The source to read. `raw` is the warehouse's folder of inputs: what is downloaded or generated is kept
+    there."""
     scale = parsed(settings.rating_scale)
     if settings.source == "sample":
         return open_sample(raw / "sample", seed=settings.seed, scale=settings.scale, as_of=as_of)
@@ -26,10 +27,17 @@ def open_source(settings: Settings, *, raw: Path, as_of: datetime) -> Source:
         if settings.dataset:
             archive = fetched(settings.dataset, url=settings.dataset_url, folder=raw / "movielens")
             return open_movielens(archive, as_of=as_of, rating_scale=scale)
-        raise UsageError("source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to download")
+        raise UsageError(
+            "source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to "
+            "download"
+        )
     if not settings.path:
         raise UsageError("source table: expected path, a CSV or Parquet file of interactions")
     return open_table(
-        Path(settings.path), as_of=as_of, columns=settings.columns, items=Path(settings.items) if settings.items else None,
-        item_columns=settings.item_columns, rating_scale=scale,
+        Path(settings.path),
+        as_of=as_of,
+        columns=settings.columns,
+        items=Path(settings.items) if settings.items else None,
+        item_columns=settings.item_columns,
+        rating_scale=scale,
     )

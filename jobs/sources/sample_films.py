@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.sources.catalogue import schema
-from jobs.sources.sample_titles import GENRES, Titles
+from jobs.sources.sample_titles import Titles
+from jobs.sources.sample_words import GENRES
 
 TINY = (100, 360, 7_500)
 SMALL = (2_000, 1_200, 150_000)
@@ -23,12 +24,15 @@ _GENRE_WEIGHTS = np.array([22, 16, 10, 9, 9, 7, 6, 6, 5, 4, 4, 3, 3, 4, 2, 1.5, 
 
 
 def sizes(scale: float) -> tuple[int, int, int]:
-    """Users, films and ratings: the small sample at 1, the shape of MovieLens 32M at 213.33, power laws between, beyond and below.
+    """Users, films and ratings: the small sample at 1, the shape of MovieLens 32M at 213.33, power laws
+    between, beyond and below.
 
     >>> sizes(1.0), sizes(32_000_204 / 150_000)
     ((2000, 1200, 150000), (200948, 87585, 32000204))
     """
-    low, high = (TINY, SMALL) if scale < 1 else (SMALL, LARGE) if scale * SMALL[2] <= LARGE[2] else (LARGE, HUGE)
+    low, high = (
+        (TINY, SMALL) if scale < 1 else (SMALL, LARGE) if scale * SMALL[2] <= LARGE[2] else (LARGE, HUGE)
+    )
     at = math.log(scale * SMALL[2] / low[2]) / math.log(high[2] / low[2])
     users, films = (round(low[i] * (high[i] / low[i]) ** at) for i in (0, 1))
     return users, films, round(scale * SMALL[2])
@@ -38,9 +42,10 @@ def sizes(scale: float) -> tuple[int, int, int]:
 class Films:
     """What the ratings are drawn from. Topics are tastes finer than genres; each film belongs to one or two.
 
-    years: int, of each film; quality: its bias, in stars; hidden: float32 (films, N_HIDDEN), what it is like; topics: (n_topics,
-    N_HIDDEN), what the films of a topic are like on average; topic_weights: how much is watched of each topic. A film is drawn from
-    topic t by looking up t + u, u uniform, in `cumulative`, which gives a place in `members`; from all topics in `overall`.
+    years: int, of each film; quality: its bias, in stars; hidden: float32 (films, N_HIDDEN), what it is like;
+    topics: (n_topics, N_HIDDEN), what the films of a topic are like on average; topic_weights: how much is
+    watched of each topic. A film is drawn from topic t by looking up t + u, u uniform, in `cumulative`, which
+    gives a place in `members`; from all topics in `overall`.
     """
 
     years: np.ndarray
@@ -58,7 +63,9 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     generator = np.random.default_rng([seed, 1])
     n_topics = int(np.clip(0.6 * n_films**0.5, 14, 96))
     topic_genres = _topic_genres(generator, n_topics)
-    years = np.sort(LAST_YEAR - np.minimum(generator.gamma(1.3, 16.0, n_films), LAST_YEAR - FIRST_YEAR).astype(np.int64))
+    years = np.sort(
+        LAST_YEAR - np.minimum(generator.gamma(1.3, 16.0, n_films), LAST_YEAR - FIRST_YEAR).astype(np.int64)
+    )
 
     first, second = generator.choice(n_topics, (2, n_films), p=_shares(generator, topic_genres))
     has_second = generator.random(n_films) < 0.35
@@ -67,11 +74,21 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     quality = generator.normal(0, 0.45, n_films)
     renown, fame = _renown(generator, n_films, quality, years)
     topics = generator.normal(0, 1, (n_topics, N_HIDDEN)).astype(np.float32)
-    hidden = share[:, None] * topics[first] + (1 - share[:, None]) * topics[second] + generator.normal(0, 0.45, (n_films, N_HIDDEN))
+    hidden = (
+        share[:, None] * topics[first]
+        + (1 - share[:, None]) * topics[second]
+        + generator.normal(0, 0.45, (n_films, N_HIDDEN))
+    )
 
     members, cumulative, topic_weights = _membership(n_topics, first, second, share, renown)
     films = Films(
-        years, quality.astype(np.float32), hidden.astype(np.float32), topics, topic_weights, members, cumulative,
+        years,
+        quality.astype(np.float32),
+        hidden.astype(np.float32),
+        topics,
+        topic_weights,
+        members,
+        cumulative,
         np.cumsum(fame) / fame.sum(),
     )
     return films, _catalogue(generator, years, topic_genres[first], topic_genres[second], has_second)
@@ -80,20 +97,33 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
 def _topic_genres(generator: np.random.Generator, n_topics: int) -> np.ndarray:
     """Two different genres of each topic; every genre leads one where there are topics enough."""
     weights = _GENRE_WEIGHTS / _GENRE_WEIGHTS.sum()
-    lead = np.concatenate([np.arange(min(n_topics, len(GENRES))), generator.choice(len(GENRES), max(0, n_topics - len(GENRES)), p=weights)])
+    lead = np.concatenate(
+        [
+            np.arange(min(n_topics, len(GENRES))),
+            generator.choice(len(GENRES), max(0, n_topics - len(GENRES)), p=weights),
+        ]
+    )
     other = (lead + generator.integers(1, len(GENRES), n_topics)) % len(GENRES)
     return np.stack([lead, other], axis=1)
 
 
 def _shares(generator: np.random.Generator, topic_genres: np.ndarray) -> np.ndarray:
-    """How many of the films each topic has: its genre's share, split unevenly over the topics of that genre."""
-    shares = _GENRE_WEIGHTS[topic_genres[:, 0]] / np.bincount(topic_genres[:, 0])[topic_genres[:, 0]] * generator.uniform(0.5, 1.5, len(topic_genres))
+    """How many of the films each topic has: its genre's share, split unevenly over the topics of that
+    genre."""
+    shares = (
+        _GENRE_WEIGHTS[topic_genres[:, 0]]
+        / np.bincount(topic_genres[:, 0])[topic_genres[:, 0]]
+        * generator.uniform(0.5, 1.5, len(topic_genres))
+    )
     return shares / shares.sum()
 
 
-def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often a film is picked within its topics, and how often by anybody, each up to a factor: bent power laws over ranks that
-    favour good and recent films. The second is steeper, as a few films are known to all. Some films are cold."""
+def _renown(
+    generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How often a film is picked within its topics, and how often by anybody, each up to a factor: bent power
+    laws over ranks that favour good and recent films. The second is steeper, as a few films are known to all.
+    Some films are cold."""
     appeal = generator.normal(0, 1, n_films) + 0.9 * quality + 0.012 * (years - LAST_YEAR)
     ranks = np.empty(n_films)
     ranks[np.argsort(-appeal)] = np.arange(n_films)
@@ -104,7 +134,8 @@ def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, y
 def _membership(
     n_topics: int, first: np.ndarray, second: np.ndarray, share: np.ndarray, renown: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Films topic after topic, and their running share within each; a topic nobody can pick from gets no weight."""
+    """Films topic after topic, and their running share within each; a topic nobody can pick from gets no
+    weight."""
     films = np.arange(len(first))
     members = np.concatenate([films, films])
     topics = np.concatenate([first, second])
@@ -118,17 +149,32 @@ def _membership(
     return members, topics + np.clip((running - before) / totals[topics], 0, 1), totals / totals.sum()
 
 
-def _catalogue(generator: np.random.Generator, years: np.ndarray, first: np.ndarray, second: np.ndarray, has_second: np.ndarray) -> pa.Table:
+def _catalogue(
+    generator: np.random.Generator,
+    years: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    has_second: np.ndarray,
+) -> pa.Table:
     """Titles, genres and tags in the words of the genres."""
     titles = Titles(generator)
     with_other = generator.random(len(years)) < 0.6
     rows: dict[str, list] = {"title": [], "genres": [], "tags": []}
     for i, year in enumerate(years.tolist()):
-        numbers = [first[i, 0]] + ([first[i, 1]] if with_other[i] else []) + ([second[i, 0]] if has_second[i] else [])
+        numbers = (
+            [first[i, 0]]
+            + ([first[i, 1]] if with_other[i] else [])
+            + ([second[i, 0]] if has_second[i] else [])
+        )
         genres = [GENRES[number] for number in dict.fromkeys(numbers)]
         rows["title"].append(titles.title(genres[0], genres[-1], year))
         rows["genres"].append("|".join(sorted(genres)))
         rows["tags"].append(titles.tags(genres, year))
     n = len(years)
-    columns = {"item_id": pa.array(np.arange(1, n + 1)), "year": pa.array(years), "description": pa.nulls(n, pa.string()), **rows}
+    columns = {
+        "item_id": pa.array(np.arange(1, n + 1)),
+        "year": pa.array(years),
+        "description": pa.nulls(n, pa.string()),
+        **rows,
+    }
     return pa.table({name: columns[name] for name in schema("int64").names}, schema=schema("int64"))

@@ -26,8 +26,8 @@ def parsed(text: str) -> tuple[float, float] | None:
 
 
 def told(ratings: np.ndarray) -> tuple[float, float] | None:
-    """The smallest usual scale that holds 99.5 % of the finite ratings, else from the lowest to the highest of them; None
-    where there is no rating. Half steps begin at 0.5 even where that is rare."""
+    """The smallest usual scale that holds 99.5 % of the finite ratings, else from the lowest to the highest
+    of them; None where there is no rating. Half steps begin at 0.5 even where that is rare."""
     ratings = ratings[np.isfinite(ratings)]
     if not len(ratings):
         return None

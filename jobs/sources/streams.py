@@ -37,7 +37,10 @@ class Input:
     def open(self) -> Iterator[BinaryIO]:
         """The bytes, decompressed. What cannot be opened or unpacked is a SourceError."""
         if not self.path.is_file():
-            raise SourceError(f"{self.path}: {'a folder' if self.path.is_dir() else 'no such file'}; expected a file to read")
+            raise SourceError(
+                f"{self.path}: {'a folder' if self.path.is_dir() else 'no such file'}; expected a file to "
+                "read"
+            )
         try:
             if self.member:
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
@@ -49,13 +52,16 @@ class Input:
                 with self.path.open("rb") as stream:
                     yield stream
         except _DAMAGED as error:
-            raise SourceError(f"{self.label}: damaged or cut short ({error}); fetch the file again") from error
+            raise SourceError(
+                f"{self.label}: damaged or cut short ({error}); fetch the file again"
+            ) from error
         except OSError as error:
             raise SourceError(f"{self.label}: cannot be read: {error.strerror or error}") from error
 
 
 def magic(path: Path) -> bytes:
-    """GZIP, ZIP or PARQUET for a file that begins so, b"" for any other. Raises SourceError where there is no file to read."""
+    """GZIP, ZIP or PARQUET for a file that begins so, b"" for any other. Raises SourceError where there is no
+    file to read."""
     if path.is_dir():
         raise SourceError(f"{path}: a folder; expected a file")
     try:

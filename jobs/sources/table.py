@@ -1,4 +1,5 @@
-"""Any file of interactions, CSV (gzip too) or Parquet, with or without ratings, and the file of its items where there is one."""
+"""Any file of interactions, CSV (gzip too) or Parquet, with or without ratings, and the file of its items
+where there is one."""
 
 from __future__ import annotations
 
@@ -50,7 +51,14 @@ class Table:
         return self._id_type("item_id")
 
     def interactions(self) -> Iterator[Batch]:
-        rules = Rules(_name(self.file), self.as_of, self.user_id_type, self.item_id_type, self.rating_scale, self.time_form)
+        rules = Rules(
+            _name(self.file),
+            self.as_of,
+            self.user_id_type,
+            self.item_id_type,
+            self.rating_scale,
+            self.time_form,
+        )
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
         for block in self.file.blocks(columns):
             yield accept(block, rules)
@@ -68,34 +76,50 @@ class Table:
 
 
 def open_table(
-    path: Path, *, as_of: datetime, columns: str = "", items: Path | None = None, item_columns: str = "",
+    path: Path,
+    *,
+    as_of: datetime,
+    columns: str = "",
+    items: Path | None = None,
+    item_columns: str = "",
     rating_scale: tuple[float, float] | None = None,
 ) -> Table:
-    """A file of interactions. What it does not say, the rating scale and how times are written, its first rows tell."""
+    """A file of interactions. What it does not say, the rating scale and how times are written, its first
+    rows tell."""
     file = open_file(path)
     allowed = OF_INTERACTIONS if items else (*OF_INTERACTIONS, *ATTRIBUTES)
     mapping = chosen(columns, "columns", allowed, REQUIRED, file.fields, file_label(file))
     _check_unique(file, mapping)
     if rating_scale and "rating" not in mapping:
-        raise SettingError(f"rating_scale: {file_label(file)} has no rating column; name one with columns, such as rating=NAME, or leave the scale out")
+        raise SettingError(
+            f"rating_scale: {file_label(file)} has no rating column; name one with columns, such as "
+            "rating=NAME, or leave the scale out"
+        )
     told = {ours: theirs for ours, theirs in mapping.items() if ours in ("rating", "rated_at")}
     first = _first_rows(file, told or {"item_id": mapping["item_id"]})
     if first.refused and not len(first.lines):
         line, _, reason = first.refused[0]
         raise SourceError(f"{file_label(file)}: no row can be read; the first, line {line}: {reason}")
     if not len(first.lines):
-        raise SourceError(f"{file_label(file)}: no row below the names of the columns; expected one interaction a row")
+        raise SourceError(
+            f"{file_label(file)}: no row below the names of the columns; expected one interaction a row"
+        )
     if "rating" in mapping and rating_scale is None:
         rating_scale = scales.told(_numbers(first.columns["rating"]))
         if rating_scale is None:
-            raise SourceError(f"{file_label(file)}: no rating is a number in column {mapping['rating']!r}; first: {_shown(first.columns['rating'])}")
+            raise SourceError(
+                f"{file_label(file)}: no rating is a number in column {mapping['rating']!r}; first: "
+                f"{_shown(first.columns['rating'])}"
+            )
     time_form = _time_form(first.columns["rated_at"]) if "rated_at" in mapping else ""
     if items is None:
         if item_columns:
             raise SettingError("item_columns: names columns of a file of items, and items names none")
         return Table(file, mapping, rating_scale, time_form, as_of)
     catalogue = open_file(items)
-    item_mapping = chosen(item_columns, "item_columns", OF_ITEMS, ("item_id",), catalogue.fields, file_label(catalogue))
+    item_mapping = chosen(
+        item_columns, "item_columns", OF_ITEMS, ("item_id",), catalogue.fields, file_label(catalogue)
+    )
     _check_unique(catalogue, item_mapping)
     return Table(file, mapping, rating_scale, time_form, as_of, catalogue, item_mapping)
 
@@ -125,7 +149,10 @@ def _paths(file: Delimited | Parquet) -> tuple[Path, ...]:
 def _check_unique(file: Delimited | Parquet, mapping: Mapping[str, str]) -> None:
     for ours, theirs in mapping.items():
         if file.fields.count(theirs) > 1:
-            raise SourceError(f"{file_label(file)}: {file.fields.count(theirs)} columns are called {theirs!r} (for {ours}); expected one")
+            raise SourceError(
+                f"{file_label(file)}: {file.fields.count(theirs)} columns are called {theirs!r} (for "
+                f"{ours}); expected one"
+            )
 
 
 def _first_rows(file: Delimited | Parquet, columns: Mapping[str, str]) -> Block:

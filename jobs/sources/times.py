@@ -1,4 +1,5 @@
-"""Times as sources write them, to Unix seconds. How a column is written is told once, from its first values."""
+"""Times as sources write them, to Unix seconds. How a column is written is told once, from its first
+values."""
 
 from __future__ import annotations
 
@@ -16,15 +17,23 @@ _ZONE = r"[0-9](?:Z|[+-]\d\d(?::?\d\d)?)$"
 _DATES = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
 _CLOCKS = (" %H:%M", " %H:%M:%S", "", ", %H:%M", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S")
 _SHAPES = {
-    "%Y": r"\d{4}", "%y": r"\d\d", "%m": r"\d{1,2}", "%d": r"(?P<day>\d{1,2})", "%H": r"\d{1,2}", "%I": r"\d{1,2}", "%M": r"\d\d",
-    "%S": r"\d\d", "%p": "[AaPp][Mm]",
+    "%Y": r"\d{4}",
+    "%y": r"\d\d",
+    "%m": r"\d{1,2}",
+    "%d": r"(?P<day>\d{1,2})",
+    "%H": r"\d{1,2}",
+    "%I": r"\d{1,2}",
+    "%M": r"\d\d",
+    "%S": r"\d\d",
+    "%p": "[AaPp][Mm]",
 }
 _N_TOLD = 10_000
 _BISECT_TO = 32
 
 
 def told(values: pa.Array) -> str:
-    """How a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO, or a strptime pattern."""
+    """How a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO,
+    or a strptime pattern."""
     values = values.slice(0, _N_TOLD)
     is_text = _is_text(values)
     numbers = numbers_or_null(values, pa.float64()) if is_text else values.cast(pa.float64())
@@ -47,7 +56,14 @@ def _unit(values: pa.Array, numbers: pa.Array) -> str:
     if 19000101 <= middle <= 21001231 and not pa.types.is_floating(values.type):
         if _by_pattern(_text(values), COMPACT).null_count * 2 < len(values):
             return COMPACT
-    return next((unit for unit, limit in ((SECOND, 1e11), (MILLISECOND, 1e14), (MICROSECOND, 1e17)) if middle < limit), NANOSECOND)
+    return next(
+        (
+            unit
+            for unit, limit in ((SECOND, 1e11), (MILLISECOND, 1e14), (MICROSECOND, 1e17))
+            if middle < limit
+        ),
+        NANOSECOND,
+    )
 
 
 def seconds(values: pa.Array, form: str) -> pa.Array:
@@ -58,7 +74,11 @@ def seconds(values: pa.Array, form: str) -> pa.Array:
         whole = numbers_or_null(values, pa.int64()) if _is_text(values) else None
         if whole is not None and whole.null_count == values.null_count:
             return _floor(whole, _PER_SECOND[form])
-        numbers = numbers_or_null(values, pa.float64()) if _is_text(values) else values.cast(pa.float64(), safe=False)
+        numbers = (
+            numbers_or_null(values, pa.float64())
+            if _is_text(values)
+            else values.cast(pa.float64(), safe=False)
+        )
         scaled = pc.floor(pc.divide(numbers, float(_PER_SECOND[form])))
         return pc.if_else(pc.less(pc.abs(scaled), 1e17), scaled, None).cast(pa.int64())
     text = _text(values)
@@ -86,7 +106,9 @@ def cast_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
         if len(values) <= _BISECT_TO:
             return pa.concat_arrays([_one(values.slice(i, 1), kind) for i in range(len(values))])
     middle = len(values) // 2
-    return pa.concat_arrays([cast_or_null(values.slice(0, middle), kind), cast_or_null(values.slice(middle), kind)])
+    return pa.concat_arrays(
+        [cast_or_null(values.slice(0, middle), kind), cast_or_null(values.slice(middle), kind)]
+    )
 
 
 def _one(value: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -131,7 +153,9 @@ def _by_pattern(text: pa.Array, pattern: str) -> pa.Array:
     shape = "^" + re.sub("%.", lambda match: _SHAPES[match[0]], pattern.replace(".", r"\.")) + "$"
     shape = shape.replace("{1,2}", "{2}") if pattern == COMPACT else shape
     written = pc.extract_regex(text, shape)
-    moments = pc.strptime(pc.if_else(written.is_valid(), text, None), format=pattern, unit="s", error_is_null=True)
+    moments = pc.strptime(
+        pc.if_else(written.is_valid(), text, None), format=pattern, unit="s", error_is_null=True
+    )
     day = pc.struct_field(written, "day").cast(pa.int64())
     return pc.if_else(pc.equal(pc.day(moments), day), moments, None).cast(pa.int64())
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.sources.blocks import count_fields, Dialect, MAX_RECORD_LINES
+from jobs.sources.blocks import Dialect, MAX_RECORD_LINES
 from jobs.sources.delimited import Delimited, with_header, without_header
+from jobs.sources.records import count_fields
 from jobs.sources.streams import Input
 from schemas.errors import SourceError
 
@@ -60,7 +61,10 @@ def test_lines_are_those_of_the_file(tmp_path):
 )
 def test_quotes_and_spaces_as_arrow_and_excel_read_them(tmp_path, line, fields):
     assert parsed(tmp_path, line + b"\n") == ([(2, *fields)], [])
-    assert parsed(tmp_path, line + b"\nshort\n" + line) == ([(2, *fields), (4, *fields)], [(3, "short", "expected 3 fields, got 1")])
+    assert parsed(tmp_path, line + b"\nshort\n" + line) == (
+        [(2, *fields), (4, *fields)],
+        [(3, "short", "expected 3 fields, got 1")],
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,8 @@ def test_quotes_and_spaces_as_arrow_and_excel_read_them(tmp_path, line, fields):
 def test_a_bad_line_costs_itself_and_no_other(tmp_path, line, reason):
     text = line.decode()
     assert parsed(tmp_path, b"1,2,3\n" + line + b"\n4,5,6\n7,8,9\n") == (
-        [(2, b"1", b"2", b"3"), (4, b"4", b"5", b"6"), (5, b"7", b"8", b"9")], [(3, text, reason)],
+        [(2, b"1", b"2", b"3"), (4, b"4", b"5", b"6"), (5, b"7", b"8", b"9")],
+        [(3, text, reason)],
     )
     assert parsed(tmp_path, b"1,2,3\n" + line) == ([(2, b"1", b"2", b"3")], [(3, text, reason)])
 
@@ -87,6 +92,12 @@ def test_a_bad_line_costs_itself_and_no_other(tmp_path, line, reason):
 def test_a_stray_quote_does_not_take_the_next_quoted_line(tmp_path):
     rows, refused = parsed(tmp_path, b'1,"open,3\n2,"b",3\n3,"c",3\n')
     assert [row[0] for row in rows] == [3, 4]
+    assert refused == [(2, '1,"open,3', "a quote is not closed")]
+
+
+def test_two_stray_quotes_do_not_make_the_rows_between_a_text(tmp_path):
+    rows, refused = parsed(tmp_path, b'1,"open,3\n' + b"1,2,3\n" * 9 + b'2,close",3\n')
+    assert [row[0] for row in rows] == [*range(3, 12), 12]
     assert refused == [(2, '1,"open,3', "a quote is not closed")]
 
 
@@ -109,7 +120,18 @@ def test_bytes_that_are_not_utf8_are_shown(tmp_path):
     assert parsed(tmp_path, b"\xff\xfe,2\n") == ([], [(2, r"\xff\xfe,2", "expected 3 fields, got 2")])
 
 
-@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa,b\n1,2\n", b"a,b\r\n1,2\r\n", b"a,b\r1,2\r", b"\n\na,b\n1,2", b"a;b\n1;2\n", b"a\tb\n1\t2\n", b"a|b\n1|2\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfa,b\n1,2\n",
+        b"a,b\r\n1,2\r\n",
+        b"a,b\r1,2\r",
+        b"\n\na,b\n1,2",
+        b"a;b\n1;2\n",
+        b"a\tb\n1\t2\n",
+        b"a|b\n1|2\n",
+    ],
+)
 def test_marks_line_ends_and_delimiters_are_told(tmp_path, content):
     rows, refused = read(with_header(written(tmp_path, content)))
     assert [row[1:] for row in rows] == [(b"1", b"2")] and refused == []
@@ -145,16 +167,23 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_double_colons(tmp_path):
     dialect = Dialect("::", has_quotes=False, encoding="latin-1")
-    file = without_header(written(tmp_path, '1::"Alien: Café::x\n2::b\n3::c::d'.encode("latin-1")), dialect, ("a", "b", "c"))
+    file = without_header(
+        written(tmp_path, '1::"Alien: Café::x\n2::b\n3::c::d'.encode("latin-1")), dialect, ("a", "b", "c")
+    )
     for block_bytes in (5, 1000):
         rows, refused = read(file, block_bytes)
         assert rows == [(1, b"1", '"Alien: Café'.encode(), b"x"), (3, b"3", b"c", b"d")]
         assert refused == [(2, "2::b", "expected 3 fields, got 2")]
 
 
-cells = st.one_of(st.sampled_from(["", "1", "4.5", "a b", "x,y", 'say "hi"', "é", ",", '""']), st.text("ab1,\" é", max_size=5))
+cells = st.one_of(
+    st.sampled_from(["", "1", "4.5", "a b", "x,y", 'say "hi"', "é", ",", '""']),
+    st.text('ab1," é', max_size=5),
+)
 good_lines = st.tuples(cells, cells, cells).map(lambda row: (_line(row), row))
-bad_lines = st.sampled_from(["1", "1,2", "1,2,3,4", '1,"2', '"', 'a,b,"c', '"x",2', "1,2\r3,4"]).map(lambda line: (line, None))
+bad_lines = st.sampled_from(["1", "1,2", "1,2,3,4", '1,"2', '"', 'a,b,"c', '"x",2', "1,2\r3,4"]).map(
+    lambda line: (line, None)
+)
 blank_lines = st.sampled_from(["", "\r"]).map(lambda line: (line, ()))
 
 
@@ -165,11 +194,16 @@ def _line(row: tuple[str, ...]) -> str:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(good_lines, good_lines, bad_lines, blank_lines), max_size=25), st.sampled_from(["\n", "\r\n"]), st.sampled_from([16, 64, 4096]), st.booleans())
+@given(
+    st.lists(st.one_of(good_lines, good_lines, bad_lines, blank_lines), max_size=25),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([16, 64, 4096]),
+    st.booleans(),
+)
 @example([('1,"2', None), ('"",2,3', ("", "2", "3"))], "\n", 4096, True)
 def test_every_line_is_a_row_a_refusal_or_blank(tmp_path_factory, lines, end, block_bytes, has_last_end):
-    """Lines that are good keep their place and their values, whatever stands around them. (An open quote may only ever join lines
-    into a record that is whole, so rows after one are not compared by value.)"""
+    """Lines that are good keep their place and their values, whatever stands around them. (An open quote may
+    only ever join lines into a record that is whole, so rows after one are not compared by value.)"""
     content = "a,b,c\n" + end.join(line for line, _ in lines) + (end if has_last_end else "")
     path = tmp_path_factory.getbasetemp() / "property.csv"
     path.write_bytes(content.encode())
@@ -183,7 +217,15 @@ def test_every_line_is_a_row_a_refusal_or_blank(tmp_path_factory, lines, end, bl
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(good_lines, bad_lines, blank_lines, st.text('",1\n\r', max_size=12).map(lambda t: (t, None))), max_size=25), st.sampled_from([64, 200]))
+@given(
+    st.lists(
+        st.one_of(
+            good_lines, bad_lines, blank_lines, st.text('",1\n\r', max_size=12).map(lambda t: (t, None))
+        ),
+        max_size=25,
+    ),
+    st.sampled_from([64, 200]),
+)
 def test_where_blocks_are_cut_changes_nothing(tmp_path_factory, lines, block_bytes):
     path = tmp_path_factory.getbasetemp() / "cuts.csv"
     path.write_bytes(("a,b,c\n" + "\n".join(line for line, _ in lines)).encode())
@@ -197,7 +239,15 @@ def test_fields_are_counted_as_arrow_counts_them(tmp_path_factory, line):
     n = count_fields(line.encode(), b",")
     path = tmp_path_factory.getbasetemp() / "count.csv"
     for n_header in {n or 3, 3}:
-        path.write_bytes((",".join("abcdefghijklmnopqrstuvwxyz"[:n_header]) + "\n" + line + "\n" + "1,2\n" * (n_header != 2)).encode())
+        path.write_bytes(
+            (
+                ",".join("abcdefghijklmnopqrstuvwxyz"[:n_header])
+                + "\n"
+                + line
+                + "\n"
+                + "1,2\n" * (n_header != 2)
+            ).encode()
+        )
         if line.strip():
             _, refused = read(with_header(Input(path)))
             assert (2 in [at for at, _, _ in refused]) == (n != n_header)

@@ -32,7 +32,8 @@ def archive() -> bytes:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`. cuts: after how many bytes the next answers break off; ranges: the Range headers seen."""
+    """Serves `files`. cuts: after how many bytes the next answers break off; ranges: the Range headers
+    seen."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -91,7 +92,9 @@ def test_it_is_fetched_checked_kept_and_not_fetched_again(tmp_path, server, caps
     assert [file.name for file in path.parent.iterdir()] == ["ml-tiny.zip"]
     assert "ml-tiny: 0.0 MiB, 100 %" in capsys.readouterr().err
     server.ranges.clear()
-    assert fetched("ml-tiny", url="http://127.0.0.1:9", folder=tmp_path / "raw") == path and server.ranges == []
+    assert (
+        fetched("ml-tiny", url="http://127.0.0.1:9", folder=tmp_path / "raw") == path and server.ranges == []
+    )
 
 
 def test_the_source_downloads_into_raw(tmp_path, server):
@@ -104,12 +107,18 @@ def test_the_source_downloads_into_raw(tmp_path, server):
 def test_a_broken_transfer_goes_on_where_it_broke(tmp_path, server):
     server.cuts = [1000, 500]
     fetched("ml-tiny", url=server.url, folder=tmp_path)
-    assert server.ranges[:3] == [("ml-tiny.zip", None), ("ml-tiny.zip", "bytes=1000-"), ("ml-tiny.zip", "bytes=1500-")]
+    assert server.ranges[:3] == [
+        ("ml-tiny.zip", None),
+        ("ml-tiny.zip", "bytes=1000-"),
+        ("ml-tiny.zip", "bytes=1500-"),
+    ]
 
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path, server):
     server.cuts = [100] * ATTEMPTS
-    with pytest.raises(SourceError, match=f"stopped after 400 bytes, {ATTEMPTS} times .*; run again to go on from there"):
+    with pytest.raises(
+        SourceError, match=f"stopped after 400 bytes, {ATTEMPTS} times .*; run again to go on from there"
+    ):
         fetched("ml-tiny", url=server.url, folder=tmp_path)
     assert (tmp_path / "ml-tiny.zip.part").stat().st_size == 400 and not (tmp_path / "ml-tiny.zip").exists()
     server.ranges.clear()
@@ -134,13 +143,17 @@ def test_a_part_that_is_already_whole_or_too_long(tmp_path, server):
 @pytest.mark.parametrize("form", ["{}  ml-tiny.zip", "MD5 (ml-tiny.zip) = {}", "{}\n"])
 def test_a_wrong_checksum_removes_the_file(tmp_path, server, form):
     server.files["ml-tiny.zip.md5"] = form.format("0" * 32).encode()
-    with pytest.raises(SourceError, match=f"checksum [0-9a-f]{{32}}, expected {'0' * 32}; the file was removed"):
+    with pytest.raises(
+        SourceError, match=f"checksum [0-9a-f]{{32}}, expected {'0' * 32}; the file was removed"
+    ):
         fetched("ml-tiny", url=server.url, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checksum_in_the_other_form(tmp_path, server):
-    server.files["ml-tiny.zip.md5"] = f"MD5 (ml-tiny.zip) = {hashlib.md5(server.files['ml-tiny.zip']).hexdigest().upper()}".encode()
+    server.files["ml-tiny.zip.md5"] = (
+        f"MD5 (ml-tiny.zip) = {hashlib.md5(server.files['ml-tiny.zip']).hexdigest().upper()}".encode()
+    )
     assert fetched("ml-tiny", url=server.url, folder=tmp_path).exists()
 
 
@@ -164,7 +177,10 @@ def test_a_checksum_file_without_a_checksum(tmp_path, server):
 
 
 def test_a_name_the_server_does_not_know(tmp_path, server):
-    with pytest.raises(SourceError, match=r"ml-none.zip: not found \(404\); expected dataset to be one of ml-latest-small, .*; got 'ml-none'"):
+    with pytest.raises(
+        SourceError,
+        match=r"ml-none.zip: not found \(404\); expected .* one of ml-latest-small, .*; got 'ml-none'",
+    ):
         fetched("ml-none", url=server.url, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -203,7 +219,10 @@ def test_a_terminal_gets_a_bar(tmp_path, server, monkeypatch):
     [
         (Settings(source="movielens"), "source movielens: expected path, .* or dataset"),
         (Settings(source="table"), "source table: expected path"),
-        (Settings(source="table", rating_scale="5"), "rating_scale: expected lowest:highest, such as 1:5, got '5'"),
+        (
+            Settings(source="table", rating_scale="5"),
+            "rating_scale: expected lowest:highest, such as 1:5, got '5'",
+        ),
         (Settings(source="table", rating_scale="5:1"), "rating_scale"),
         (Settings(source="table", rating_scale="a:b"), "rating_scale"),
         (Settings(source="table", rating_scale="1:inf"), "rating_scale"),

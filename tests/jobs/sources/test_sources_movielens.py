@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.sources.movielens import GENRES_100K, MovieLens, open_movielens
+from jobs.sources.movielens import MovieLens, open_movielens
+from jobs.sources.movielens_formats import GENRES_100K
 from schemas.errors import SourceError
 
 AS_OF = datetime(2026, 11, 20, tzinfo=timezone.utc)
@@ -24,15 +25,27 @@ MOVIES = [
 
 
 def write_csv(folder: Path) -> None:
-    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in RATINGS))
-    quoted = [(i, '"' + title.replace('"', '""') + '"', "|".join(genres) or "(no genres listed)") for i, title, genres in MOVIES]
-    (folder / "movies.csv").write_text("movieId,title,genres\r\n" + "".join(f"{i},{title},{genres}\r\n" for i, title, genres in quoted), newline="")
-    (folder / "tags.csv").write_text('userId,movieId,tag,timestamp\n1,10,Dark,1\n2,10,"weird, fun",1\n3,10,DARK,1\n1,99,x,1\n1,x,x,1\n')
+    (folder / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in RATINGS)
+    )
+    quoted = [
+        (i, '"' + title.replace('"', '""') + '"', "|".join(genres) or "(no genres listed)")
+        for i, title, genres in MOVIES
+    ]
+    (folder / "movies.csv").write_text(
+        "movieId,title,genres\r\n" + "".join(f"{i},{title},{genres}\r\n" for i, title, genres in quoted),
+        newline="",
+    )
+    (folder / "tags.csv").write_text(
+        'userId,movieId,tag,timestamp\n1,10,Dark,1\n2,10,"weird, fun",1\n3,10,DARK,1\n1,99,x,1\n1,x,x,1\n'
+    )
 
 
 def _dat(folder: Path, encoding: str) -> None:
     (folder / "ratings.dat").write_text("".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in RATINGS))
-    rows = "".join(f"{i}::{title}::{'|'.join(genres) or '(no genres listed)'}\n" for i, title, genres in MOVIES)
+    rows = "".join(
+        f"{i}::{title}::{'|'.join(genres) or '(no genres listed)'}\n" for i, title, genres in MOVIES
+    )
     (folder / "movies.dat").write_text(rows, encoding=encoding)
 
 
@@ -50,7 +63,9 @@ def write_100k(folder: Path) -> None:
     (folder / "u.data").write_text("".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS))
     rows = []
     for i, title, genres in MOVIES:
-        flags = ["1" if genre in genres or not genres and genre == "unknown" else "0" for genre in GENRES_100K]
+        flags = [
+            "1" if genre in genres or not genres and genre == "unknown" else "0" for genre in GENRES_100K
+        ]
         rows.append("|".join([str(i), title, "01-Jan-1995", "", "http://x", *flags]) + "\n")
     (folder / "u.item").write_text("".join(rows), encoding="latin-1")
     (folder / "u.genre").write_text("".join(f"{genre}|{i}\n" for i, genre in enumerate(GENRES_100K)) + "\n")
@@ -72,12 +87,21 @@ def accepted(source: MovieLens) -> pa.Table:
 
 
 def check(source: MovieLens, name: str) -> None:
-    assert (source.format.name, source.rating_scale, source.user_id_type, source.item_id_type) == (name, SCALES[name], "int64", "int64")
+    assert (source.format.name, source.rating_scale, source.user_id_type, source.item_id_type) == (
+        name,
+        SCALES[name],
+        "int64",
+        "int64",
+    )
     rows = accepted(source).drop(["line", "weight"])
-    assert [tuple(row.values()) for row in rows.to_pylist()] == [(u, i, float(r), t) for u, i, r, t in RATINGS]
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [
+        (u, i, float(r), t) for u, i, r, t in RATINGS
+    ]
     items = source.catalogue().items.to_pylist()
     assert [(row["item_id"], row["title"], row["year"], row["genres"]) for row in items] == [
-        (10, MOVIES[0][1], 1995, "Adventure|Sci-Fi"), (20, MOVIES[1][1], 1954, ""), (30, "Babylon 5", None, "Drama"),
+        (10, MOVIES[0][1], 1995, "Adventure|Sci-Fi"),
+        (20, MOVIES[1][1], 1954, ""),
+        (30, "Babylon 5", None, "Drama"),
     ]
     assert [row["tags"] for row in items] == ["dark|weird, fun" if name in ("csv", "ml-10m") else "", "", ""]
 
@@ -149,7 +173,12 @@ def test_refused_rows_of_every_file(tmp_path):
         ("ratings.csv", 6, "1,30,5.5,1", "rating 5.5 is off the scale 0.5 to 5"),
         ("ratings.csv", 8, ",30,4,1", "user_id is empty"),
         ("ratings.csv", 9, "1,30,4", "expected 4 fields, got 3"),
-        ("ratings.csv", 10, "9223372036854775808,1,4,1", "user_id '9223372036854775808' is not a whole number"),
+        (
+            "ratings.csv",
+            10,
+            "9223372036854775808,1,4,1",
+            "user_id '9223372036854775808' is not a whole number",
+        ),
     ]
     catalogue = source.catalogue()
     assert [tuple(row.values()) for row in catalogue.refused.to_pylist()] == [
@@ -163,7 +192,10 @@ def test_refused_rows_of_every_file(tmp_path):
 
 def test_at_most_twenty_tags_the_commonest_first(tmp_path):
     write_csv(tmp_path)
-    tags = [f"{user},10,tag {tag:02},1" for tag in range(30) for user in range(1 + (tag == 29))] + ["1,10,a|b,1", "1,10, ,1"]
+    tags = [f"{user},10,tag {tag:02},1" for tag in range(30) for user in range(1 + (tag == 29))] + [
+        "1,10,a|b,1",
+        "1,10, ,1",
+    ]
     (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n" + "\n".join(tags))
     catalogue = opened(tmp_path).catalogue()
     first = catalogue.items["tags"][0].as_py().split("|")
@@ -206,12 +238,20 @@ def test_ml_latest_small():
     source = opened(SMALL)
     rows = accepted(source)
     assert rows.num_rows == 100_836 and len(rows["user_id"].unique()) == 610
-    assert rows.slice(0, 1).to_pylist() == [{"user_id": 1, "item_id": 1, "rating": 4.0, "weight": 1.0, "rated_at": 964982703, "line": 2}]
+    assert rows.slice(0, 1).to_pylist() == [
+        {"user_id": 1, "item_id": 1, "rating": 4.0, "weight": 1.0, "rated_at": 964982703, "line": 2}
+    ]
     assert rows["line"].to_pylist() == list(range(2, 100_838))
     catalogue = source.catalogue()
     assert (catalogue.items.num_rows, catalogue.refused.num_rows) == (9_742, 0)
-    assert catalogue.items.slice(0, 1).to_pylist() == [{
-        "item_id": 1, "title": "Toy Story (1995)", "year": 1995, "genres": "Adventure|Animation|Children|Comedy|Fantasy",
-        "tags": "pixar|fun", "description": None,
-    }]
+    assert catalogue.items.slice(0, 1).to_pylist() == [
+        {
+            "item_id": 1,
+            "title": "Toy Story (1995)",
+            "year": 1995,
+            "genres": "Adventure|Animation|Children|Comedy|Fantasy",
+            "tags": "pixar|fun",
+            "description": None,
+        }
+    ]
     assert [path.name for path in source.inputs] == ["ratings.csv", "movies.csv", "tags.csv"]

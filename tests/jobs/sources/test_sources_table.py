@@ -1,4 +1,5 @@
-"""Any file of interactions: which columns are taken, what is refused with which words, and the catalogue beside it."""
+"""Any file of interactions: which columns are taken, what is refused with which words, and the catalogue
+beside it."""
 
 from __future__ import annotations
 
@@ -46,13 +47,33 @@ def reasons(folder: Path, rows: str, columns: str = MAPPED, **more) -> list[tupl
 
 
 def test_a_row_is_taken_as_it_is(tmp_path):
-    accepted, refused = all_of(opened(tmp_path, "u,i,r,t\n 17850 ,85123A,4.5,2010-12-01 08:26:00\n007,\"a,b\",1,2010-12-01T08:26:00+01:00\n", MAPPED))
+    accepted, refused = all_of(
+        opened(
+            tmp_path,
+            'u,i,r,t\n 17850 ,85123A,4.5,2010-12-01 08:26:00\n007,"a,b",1,2010-12-01T08:26:00+01:00\n',
+            MAPPED,
+        )
+    )
     assert refused == []
     assert accepted.to_pylist() == [
-        {"user_id": "17850", "item_id": "85123A", "rating": 4.5, "weight": 1.0, "rated_at": 1291191960, "line": 2},
+        {
+            "user_id": "17850",
+            "item_id": "85123A",
+            "rating": 4.5,
+            "weight": 1.0,
+            "rated_at": 1291191960,
+            "line": 2,
+        },
         {"user_id": "007", "item_id": "a,b", "rating": 1.0, "weight": 1.0, "rated_at": 1291188360, "line": 3},
     ]
-    assert [str(field.type) for field in accepted.schema] == ["string", "string", "double", "double", "int64", "int64"]
+    assert [str(field.type) for field in accepted.schema] == [
+        "string",
+        "string",
+        "double",
+        "double",
+        "int64",
+        "int64",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +89,7 @@ def test_a_row_is_taken_as_it_is(tmp_path):
         ("a,b,0.5,1", "rating 0.5 is off the scale 1 to 5"),
         (",b,3,1", "user_id is empty"),
         ("  ,b,3,1", "user_id is empty"),
-        ("a,\"\",3,1", "item_id is empty"),
+        ('a,"",3,1', "item_id is empty"),
         ("a\0,b,3,1", "user_id holds a zero byte"),
         ("a,b,3,", "rated_at is empty"),
         ("a,b,3,31/31/2020", "rated_at '31/31/2020' is not a time"),
@@ -78,16 +99,20 @@ def test_a_row_is_taken_as_it_is(tmp_path):
         ("a,b,3,999999999999999999", "rated_at 999999999999999999 is after 2026-11-20 (in the future)"),
         ("a,b,3", "expected 4 fields, got 3"),
         ("a,b,3,1,x", "expected 4 fields, got 5"),
-        ("a,\"b,3,1", "a quote is not closed"),
+        ('a,"b,3,1', "a quote is not closed"),
     ],
 )
 def test_what_is_refused_and_why(tmp_path, row, reason):
-    assert reasons(tmp_path, f"a,b,3,1000000000\n\n{row}\na,b,3,1000000000\na,c,4,1000000001\n") == [(4, reason)]
+    assert reasons(tmp_path, f"a,b,3,1000000000\n\n{row}\na,b,3,1000000000\na,c,4,1000000001\n") == [
+        (4, reason)
+    ]
 
 
 def test_the_first_reason_that_applies(tmp_path):
     assert reasons(tmp_path, ",,x,y\na,b,x,y\na,,3,1\na,b,3,1\n") == [
-        (2, "user_id is empty"), (3, "rating 'x' is not a number"), (4, "item_id is empty"),
+        (2, "user_id is empty"),
+        (3, "rating 'x' is not a number"),
+        (4, "item_id is empty"),
     ]
 
 
@@ -99,23 +124,42 @@ def test_bytes_that_are_not_utf8(tmp_path):
     source = opened(tmp_path, b"u,i,r,t,note\na,b,3,1,ok\n\xe9t\xe9,b,3,1,ok\na,b,3,1,\xa3\n", MAPPED)
     accepted, refused = all_of(source)
     assert accepted["line"].to_pylist() == [2, 4]  # a column that is not asked for may hold anything
-    assert refused == [{"source": "x.csv", "line": 3, "text": r"\xe9t\xe9,b,3,1,ok", "reason": "user_id is not UTF-8"}]
-
-
-def test_refused_text_is_the_row_as_read(tmp_path):
-    _, refused = all_of(opened(tmp_path, 'u,i,r,t\r\n"x, y",b,bad,1\r\n1,2,3,4\r\n', MAPPED, name="ratings.csv"))
-    assert refused == [{"source": "ratings.csv", "line": 2, "text": '"x, y",b,bad,1', "reason": "rating 'bad' is not a number"}]
-
-
-def test_weights_are_strengths(tmp_path):
-    accepted, refused = all_of(opened(tmp_path, "u,i,q\na,b,3\na,c,-1\na,d,0\na,e,x\n", "user_id=u,item_id=i,weight=q"))
-    assert accepted.select(["rating", "weight", "rated_at"]).to_pylist() == [{"rating": None, "weight": 3.0, "rated_at": None}]
-    assert [row["reason"] for row in refused] == [
-        "weight -1 is not positive (a cancellation?)", "weight 0 is not positive (a cancellation?)", "weight 'x' is not a number",
+    assert refused == [
+        {"source": "x.csv", "line": 3, "text": r"\xe9t\xe9,b,3,1,ok", "reason": "user_id is not UTF-8"}
     ]
 
 
-@pytest.mark.parametrize("header", ["user_id,item_id,rating,rated_at", "userId,movieId,rating,timestamp", "User,Item,Stars,Time"])
+def test_refused_text_is_the_row_as_read(tmp_path):
+    _, refused = all_of(
+        opened(tmp_path, 'u,i,r,t\r\n"x, y",b,bad,1\r\n1,2,3,4\r\n', MAPPED, name="ratings.csv")
+    )
+    assert refused == [
+        {
+            "source": "ratings.csv",
+            "line": 2,
+            "text": '"x, y",b,bad,1',
+            "reason": "rating 'bad' is not a number",
+        }
+    ]
+
+
+def test_weights_are_strengths(tmp_path):
+    accepted, refused = all_of(
+        opened(tmp_path, "u,i,q\na,b,3\na,c,-1\na,d,0\na,e,x\n", "user_id=u,item_id=i,weight=q")
+    )
+    assert accepted.select(["rating", "weight", "rated_at"]).to_pylist() == [
+        {"rating": None, "weight": 3.0, "rated_at": None}
+    ]
+    assert [row["reason"] for row in refused] == [
+        "weight -1 is not positive (a cancellation?)",
+        "weight 0 is not positive (a cancellation?)",
+        "weight 'x' is not a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    "header", ["user_id,item_id,rating,rated_at", "userId,movieId,rating,timestamp", "User,Item,Stars,Time"]
+)
 def test_well_known_names_need_no_setting(tmp_path, header):
     source = opened(tmp_path, f"{header}\n1,2,3,1000000000\n")
     assert all_of(source)[0].to_pylist() == [
@@ -129,8 +173,16 @@ def test_well_known_names_need_no_setting(tmp_path, header):
     [
         ("", SourceError, "no column for user_id and item_id; the file has: u, i, r, t"),
         ("user_id=u", SourceError, "no column for item_id; the file has: u, i, r, t"),
-        ("user_id=u,item_id=StockCode", SourceError, r"no column 'StockCode' \(for item_id\); the file has: u, i, r, t"),
-        ("user=u,item_id=i", SettingError, "no column of ours is called 'user'; expected user_id, item_id, rating"),
+        (
+            "user_id=u,item_id=StockCode",
+            SourceError,
+            r"no column 'StockCode' \(for item_id\); the file has: u, i, r, t",
+        ),
+        (
+            "user=u,item_id=i",
+            SettingError,
+            "no column of ours is called 'user'; expected user_id, item_id, rating",
+        ),
         ("user_id=u,item_id=i,user_id=i", SettingError, "user_id is named twice"),
         ("user_id=u,item_id=", SettingError, "item_id names no column"),
         ("u", SettingError, "expected ours=theirs"),
@@ -190,7 +242,9 @@ def test_files_that_cannot_be(tmp_path):
     ],
 )
 def test_times_in_many_forms(tmp_path, text, seconds):
-    accepted, refused = all_of(opened(tmp_path, f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n"))
+    accepted, refused = all_of(
+        opened(tmp_path, f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n")
+    )
     assert accepted["rated_at"].to_pylist() == [seconds] * 3
     assert [row["reason"] for row in refused] == ["rated_at 'never' is not a time"]
 
@@ -205,9 +259,19 @@ def test_days_that_do_not_exist(tmp_path, text):
 @pytest.mark.parametrize(
     "ratings, scale",
     [
-        ([1, 2, 3, 4, 5], (1, 5)), ([0.5, 3, 4.5], (0.5, 5)), ([1.5, 3, 4.5], (0.5, 5)), ([0, 1], (0, 1)), ([0, 3, 5], (0, 5)),
-        ([1, 10], (1, 10)), ([0, 9], (0, 10)), ([5, 100], (1, 100)), ([0, 100], (0, 100)), ([-10, 10], (-10, 10)), ([500], (0, 500)),
-        ([3.25, 4.1], (1, 5)), ([3] * 999 + [99], (1, 5)),
+        ([1, 2, 3, 4, 5], (1, 5)),
+        ([0.5, 3, 4.5], (0.5, 5)),
+        ([1.5, 3, 4.5], (0.5, 5)),
+        ([0, 1], (0, 1)),
+        ([0, 3, 5], (0, 5)),
+        ([1, 10], (1, 10)),
+        ([0, 9], (0, 10)),
+        ([5, 100], (1, 100)),
+        ([0, 100], (0, 100)),
+        ([-10, 10], (-10, 10)),
+        ([500], (0, 500)),
+        ([3.25, 4.1], (1, 5)),
+        ([3] * 999 + [99], (1, 5)),
     ],
 )
 def test_scales_are_told_from_the_ratings(tmp_path, ratings, scale):
@@ -225,41 +289,66 @@ def test_the_same_table_in_four_files(tmp_path):
     content = "user_id;item_id;rating;rated_at\n1;A;4;1000000000\n2;B;x;1000000001\n2;A;5;1000000002\n"
     csv = all_of(opened(tmp_path, content, name="a.csv"))
     gz = all_of(opened(tmp_path, gzip.compress(content.encode()), name="a.csv.gz"))
-    frame = pd.DataFrame({"user_id": ["1", "2", "2"], "item_id": ["A", "B", "A"], "rating": ["4", "x", "5"], "rated_at": [1000000000, 1000000001, 1000000002]})
+    frame = pd.DataFrame(
+        {
+            "user_id": ["1", "2", "2"],
+            "item_id": ["A", "B", "A"],
+            "rating": ["4", "x", "5"],
+            "rated_at": [1000000000, 1000000001, 1000000002],
+        }
+    )
     frame.to_parquet(tmp_path / "a.parquet")
     parquet = all_of(open_table(tmp_path / "a.parquet", as_of=AS_OF))
     assert csv[0].equals(gz[0])
     assert csv[0].drop(["line"]).equals(parquet[0].drop(["line"]))
     assert parquet[0]["line"].to_pylist() == [1, 3]
     assert [row["reason"] for row in csv[1] + gz[1] + parquet[1]] == ["rating 'x' is not a number"] * 3
-    assert parquet[1][0] == {"source": "a.parquet", "line": 2, "text": "2,B,x,1000000001", "reason": "rating 'x' is not a number"}
+    assert parquet[1][0] == {
+        "source": "a.parquet",
+        "line": 2,
+        "text": "2,B,x,1000000001",
+        "reason": "rating 'x' is not a number",
+    }
 
 
 def test_parquet_types(tmp_path):
-    table = pa.table({
-        "user_id": pa.array([1.0, None, 2.5, 3.0]),
-        "item_id": pa.array(["a", "b", "c", "d"]).dictionary_encode(),
-        "rating": pa.array([4, 4, 4, None], pa.int8()),
-        "rated_at": pa.array([datetime(2010, 12, 1, 8, 26)] * 4, pa.timestamp("ns")),
-    })
+    table = pa.table(
+        {
+            "user_id": pa.array([1.0, None, 2.5, 3.0]),
+            "item_id": pa.array(["a", "b", "c", "d"]).dictionary_encode(),
+            "rating": pa.array([4, 4, 4, None], pa.int8()),
+            "rated_at": pa.array([datetime(2010, 12, 1, 8, 26)] * 4, pa.timestamp("ns")),
+        }
+    )
     pq.write_table(table, tmp_path / "t.parquet")
     source = open_table(tmp_path / "t.parquet", as_of=AS_OF)
     assert (source.user_id_type, source.item_id_type, source.rating_scale) == ("int64", "string", (1.0, 5.0))
     accepted, refused = all_of(source)
-    assert accepted.to_pylist() == [{"user_id": 1, "item_id": "a", "rating": 4.0, "weight": 1.0, "rated_at": 1291191960, "line": 1}]
+    assert accepted.to_pylist() == [
+        {"user_id": 1, "item_id": "a", "rating": 4.0, "weight": 1.0, "rated_at": 1291191960, "line": 1}
+    ]
     assert [(row["line"], row["reason"]) for row in refused] == [
-        (2, "user_id is empty"), (3, "user_id '2.5' is not a whole number"), (4, "rating is empty"),
+        (2, "user_id is empty"),
+        (3, "user_id '2.5' is not a whole number"),
+        (4, "rating is empty"),
     ]
 
 
 def test_parquet_dates_zones_and_wrong_types(tmp_path):
-    for i, moment in enumerate([pa.array([date(2010, 12, 1)]), pa.array([1291161600000000], pa.timestamp("us", "Europe/Paris"))]):
-        pq.write_table(pa.table({"user_id": ["u"], "item_id": pa.array([2**63 + 1], pa.uint64()), "rated_at": moment}), tmp_path / f"{i}.parquet")
+    for i, moment in enumerate(
+        [pa.array([date(2010, 12, 1)]), pa.array([1291161600000000], pa.timestamp("us", "Europe/Paris"))]
+    ):
+        pq.write_table(
+            pa.table({"user_id": ["u"], "item_id": pa.array([2**63 + 1], pa.uint64()), "rated_at": moment}),
+            tmp_path / f"{i}.parquet",
+        )
         source = open_table(tmp_path / f"{i}.parquet", as_of=AS_OF)
         _, refused = all_of(source)
         assert [row["reason"] for row in refused] == [f"item_id {2**63 + 1} is larger than {2**63 - 1}"]
     pq.write_table(pa.table({"user_id": ["u"], "item_id": [True]}), tmp_path / "b.parquet")
-    with pytest.raises(SourceError, match=r"column 'item_id' \(for item_id\) is bool; expected whole numbers or text"):
+    with pytest.raises(
+        SourceError, match=r"column 'item_id' \(for item_id\) is bool; expected whole numbers or text"
+    ):
         all_of(open_table(tmp_path / "b.parquet", as_of=AS_OF))
 
 
@@ -280,15 +369,25 @@ def items_of(catalogue: Catalogue) -> list[dict]:
 
 def test_a_file_of_items(tmp_path):
     (tmp_path / "films.csv").write_text(
-        'Key,Name,Kind,Released,Plot\nA, "Heat" ,"Crime, Drama",1995-12-15,Cops.\n,No id,,,\nA,Again,,,\nB,Up (2009),,,\nC,,Drama,x\n'
+        'Key,Name,Kind,Released,Plot\nA, "Heat" ,"Crime, Drama",1995-12-15,Cops.\n,No '
+        "id,,,\nA,Again,,,\nB,Up (2009),,,\nC,,Drama,x\n"
     )
     source = opened(
-        tmp_path, "user_id,item_id\n1,A\n", items=tmp_path / "films.csv",
+        tmp_path,
+        "user_id,item_id\n1,A\n",
+        items=tmp_path / "films.csv",
         item_columns="item_id=Key,title=Name,genres=Kind,year=Released,description=Plot",
     )
     catalogue = source.catalogue()
     assert items_of(catalogue) == [
-        {"item_id": "A", "title": '"Heat"', "year": 1995, "genres": "Crime|Drama", "tags": "", "description": "Cops."},
+        {
+            "item_id": "A",
+            "title": '"Heat"',
+            "year": 1995,
+            "genres": "Crime|Drama",
+            "tags": "",
+            "description": "Cops.",
+        },
         {"item_id": "B", "title": "Up (2009)", "year": 2009, "genres": "", "tags": "", "description": None},
     ]
     assert [tuple(row.values()) for row in catalogue.refused.to_pylist()] == [
@@ -311,10 +410,14 @@ def test_items_have_the_ids_of_the_interactions(tmp_path):
 
 
 def test_the_catalogue_in_the_interactions(tmp_path):
-    content = b"u,i,name,kind\n1,A,,Tea\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n3,,None,\nshort\n"
+    content = (
+        b"u,i,name,kind\n1,A,,Tea\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n3,,None,\nshort\n"
+    )
     source = opened(tmp_path, content, "user_id=u,item_id=i,title=name,genres=kind")
     assert [(row["item_id"], row["title"], row["genres"]) for row in items_of(source.catalogue())] == [
-        ("A", "Cup", "Tea"), ("B", r"Mug \xa3", "Pots"), ("C", "Lost", ""),
+        ("A", "Cup", "Tea"),
+        ("B", r"Mug \xa3", "Pots"),
+        ("C", "Lost", ""),
     ]
     assert opened(tmp_path, content, "user_id=u,item_id=i").catalogue().items.num_rows == 0
 
@@ -323,7 +426,9 @@ def test_item_columns_need_a_file_of_items(tmp_path):
     with pytest.raises(SettingError, match="items names none"):
         opened(tmp_path, "user_id,item_id\n1,2\n", item_columns="title=x")
     (tmp_path / "i.csv").write_text("key,title\n")
-    with pytest.raises(SourceError, match="no column for item_id; the file has: key, title; say which with item_columns"):
+    with pytest.raises(
+        SourceError, match="no column for item_id; the file has: key, title; say which with item_columns"
+    ):
         opened(tmp_path, "user_id,item_id\n1,2\n", items=tmp_path / "i.csv")
 
 
@@ -335,7 +440,14 @@ def test_retail_runs_through():
     assert (accepted.num_rows, len(refused)) == (406_829, 135_080)
     assert Counter(row["reason"] for row in refused) == {"user_id is empty": 135_080}
     assert accepted.slice(0, 1).to_pylist() == [
-        {"user_id": "17850", "item_id": "85123A", "rating": None, "weight": 1.0, "rated_at": 1291191960, "line": 2}
+        {
+            "user_id": "17850",
+            "item_id": "85123A",
+            "rating": None,
+            "weight": 1.0,
+            "rated_at": 1291191960,
+            "line": 2,
+        }
     ]
     items = {row["item_id"]: row["title"] for row in items_of(source.catalogue())}
     assert len(items) == 4_070 and items["85123A"] == "WHITE HANGING HEART T-LIGHT HOLDER"
@@ -343,7 +455,11 @@ def test_retail_runs_through():
 
 @pytest.mark.skipif(not RETAIL.exists(), reason="online-retail is not there")
 def test_retail_cancellations_are_refused_with_a_reason():
-    source = open_table(RETAIL, as_of=AS_OF, columns="user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity")
+    source = open_table(
+        RETAIL,
+        as_of=AS_OF,
+        columns="user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity",
+    )
     accepted, refused = all_of(source)
     kinds = Counter(row["reason"].split()[0] for row in refused)
     assert accepted.num_rows + len(refused) == 541_909 and kinds == {"user_id": 135_080, "weight": 8_905}
@@ -353,7 +469,9 @@ texts = st.text("aé1 ", max_size=3)
 ids = st.one_of(st.integers(0, 50).map(str), texts)
 ratings = st.one_of(st.sampled_from(["1", "4.5", "5.0", "0", "x", "nan", "", "1e0", " 3 ", "+2"]), texts)
 moments = st.one_of(st.integers(0, 2 * 10**9).map(str), st.sampled_from(["", "soon", "-1", "1e9"]))
-rows = st.one_of(st.tuples(ids, ids, ratings, moments).map(",".join), st.sampled_from(["", "1,2", "1,2,3,4,5"]))
+rows = st.one_of(
+    st.tuples(ids, ids, ratings, moments).map(",".join), st.sampled_from(["", "1,2", "1,2,3,4,5"])
+)
 
 
 @settings(deadline=None)
@@ -362,7 +480,9 @@ def test_every_row_is_accepted_or_refused(tmp_path_factory, lines, end):
     path = tmp_path_factory.getbasetemp() / "rows.csv"
     content = ["u,i,r,t", "1,1,3,1000000000", *lines]
     path.write_text(end.join(content), newline="")
-    batches: list[Batch] = list(open_table(path, as_of=AS_OF, columns=MAPPED, rating_scale=(1.0, 5.0)).interactions())
+    batches: list[Batch] = list(
+        open_table(path, as_of=AS_OF, columns=MAPPED, rating_scale=(1.0, 5.0)).interactions()
+    )
     expected = {}
     for number, line in enumerate(content[1:], 2):
         if line:
