@@ -33,7 +33,7 @@ async def error_page(service: Service, error: CineMatchError) -> bytes:
 
 async def _rendered(service: Service, name: str, **context: Any) -> bytes:
     template = service.jinja.get_template(f"cinematch_{name}.html")
-    return (await template.render_async(**context, id_path=id_path, signed=signed)).encode()
+    return (await template.render_async(**context, id_path=id_path, largest_share=largest_share, shown_shares=shown_shares)).encode()
 
 
 def id_path(value: Any) -> str:
@@ -41,5 +41,16 @@ def id_path(value: Any) -> str:
     return quote(str(value), safe="").replace(".", "%2E")
 
 
-def signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
+def largest_share(rows: list[dict[str, Any]]) -> float:
+    """The largest contribution by size of one item, which gets the longest bar; never 0."""
+    shares = (abs(row["contribution"]) for row in rows if row["contribution"] is not None and row["kind"] != "residual")
+    return max(shares, default=0) or 1.0
+
+
+def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
+    """Contributions by position, rounded so that what is shown adds up to the score as shown: the largest takes the rest."""
+    rounded = {row["position"]: round(row["contribution"], 4) for row in rows if row["contribution"] is not None}
+    if rounded:
+        largest = max(rounded, key=lambda position: abs(rounded[position]))
+        rounded[largest] += round(score, 4) - sum(rounded.values())
+    return {position: f"{share:+.4f}" for position, share in rounded.items()}

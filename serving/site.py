@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from datasette.app import Datasette
@@ -15,7 +16,7 @@ from serving.service import Service
 from warehouse.queries import canned_queries
 
 ROUTE = "cinematch"
-INTERNAL_TABLES = ("databases", "tables", "columns", "indexes", "foreign_keys")
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Site:
@@ -23,7 +24,7 @@ class Site:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.datasette = Datasette([], settings={
+        self.datasette = Datasette([], template_dir=str(TEMPLATES), settings={
             "sql_time_limit_ms": service.settings.query_ms, "suggest_facets": False, "default_page_size": 50, "num_sql_threads": 3,
         })
         self.datasette.remove_database("_memory")
