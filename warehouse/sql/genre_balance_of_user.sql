@@ -13,8 +13,8 @@ pairs as (
   select genre, 0 as in_history, 1 as in_list from list
 ),
 totals as (select sum(in_history) as n_history, sum(in_list) as n_list from pairs)
-select pairs.genre, sum(pairs.in_history) * 100.0 / max(totals.n_history) as percent_of_history,
-  sum(pairs.in_list) * 100.0 / max(totals.n_list) as percent_of_list
+select pairs.genre, sum(pairs.in_history) * 100e0 / max(totals.n_history) as percent_of_history,
+  sum(pairs.in_list) * 100e0 / max(totals.n_list) as percent_of_list
 from pairs
 cross join totals
 group by pairs.genre

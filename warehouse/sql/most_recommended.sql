@@ -3,7 +3,7 @@
 with heads as (select item_id, count(*) as n_lists from recommendations where rank <= 10 group by item_id),
 everybody as (select count(*) as n_users from users),
 titles as (select item_id, title, n_ratings from items)
-select heads.item_id, titles.title, titles.n_ratings, heads.n_lists, heads.n_lists * 1.0 / everybody.n_users as share_of_users
+select heads.item_id, titles.title, titles.n_ratings, heads.n_lists, heads.n_lists * 1e0 / everybody.n_users as share_of_users
 from heads
 join titles on titles.item_id = heads.item_id
 cross join everybody
