@@ -127,18 +127,24 @@ class Sieve:
         values = self.block.columns["rated_at"]
         raw = self.text("rated_at") if pa.types.is_binary(values.type) else values
         moments = seconds(raw, form)
+
+        def shown(i: int) -> str:
+            """The day, or the value as read where no calendar reaches."""
+            try:
+                return f"{datetime.fromtimestamp(moments[i].as_py(), timezone.utc):%Y-%m-%d}"
+            except (ValueError, OverflowError, OSError):
+                return f"'{raw[i]}'"
+
         if moments.null_count:
-            shown = raw if pa.types.is_string(raw.type) else raw.cast(pa.string())
-            is_empty = pc.equal(pc.utf8_trim_whitespace(shown), "").fill_null(True)
+            texts = raw if pa.types.is_string(raw.type) else raw.cast(pa.string())
+            is_empty = pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(True)
             self.refuse(is_empty, lambda i: "rated_at is empty")
-            self.refuse(moments.is_null(), lambda i: f"rated_at '{shown[i]}' is not a time")
+            self.refuse(moments.is_null(), lambda i: f"rated_at '{texts[i]}' is not a time")
         latest = math.floor((as_of + DAY).timestamp())
-        self.refuse(
-            pc.less(moments, 0), lambda i: f"rated_at {_date(moments[i].as_py())} is before 1970-01-01"
-        )
+        self.refuse(pc.less(moments, 0), lambda i: f"rated_at {shown(i)} is before 1970-01-01")
         self.refuse(
             pc.greater(moments, latest),
-            lambda i: f"rated_at {_date(moments[i].as_py())} is after {as_of:%Y-%m-%d} (in the future)",
+            lambda i: f"rated_at {shown(i)} is after {as_of:%Y-%m-%d} (in the future)",
         )
         return moments
 
@@ -196,11 +202,3 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _date(moment: int) -> str:
-    """The day of a time, or the number itself where no calendar reaches."""
-    try:
-        return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d}"
-    except (ValueError, OverflowError, OSError):
-        return str(moment)

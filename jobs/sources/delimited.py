@@ -60,7 +60,8 @@ class Delimited:
                     except SourceError as error:
                         raise SourceError(f"{self.input.label}: {error}") from None
                     rest, line = body[used:] + rest, line + body.count(b"\n", 0, used)
-                    yield block
+                    if block.n_read:
+                        yield block
                 if len(rest) > MAX_LINE_BYTES + size:
                     raise SourceError(
                         f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a "

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from schemas.errors import SourceError
 
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
-_DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError)
+_DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Input:
             )
         try:
             if self.member:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                with zipfile.ZipFile(self.path) as archive, self._opened(archive) as stream:
                     yield stream
             elif magic(self.path) == GZIP:
                 with gzip.open(self.path) as stream:
@@ -57,6 +57,15 @@ class Input:
             ) from error
         except OSError as error:
             raise SourceError(f"{self.label}: cannot be read: {error.strerror or error}") from error
+
+    def _opened(self, archive: zipfile.ZipFile) -> BinaryIO:
+        try:
+            return archive.open(self.member)
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # encrypted, or packed in a way unknown to Python
+            raise SourceError(f"{self.label}: cannot be unpacked: {error}") from None
 
 
 def magic(path: Path) -> bytes:

@@ -12,6 +12,13 @@ import pyarrow.compute as pc
 
 SECOND, MILLISECOND, MICROSECOND, NANOSECOND = "unix s", "unix ms", "unix us", "unix ns"
 _PER_SECOND = {SECOND: 1, MILLISECOND: 10**3, MICROSECOND: 10**6, NANOSECOND: 10**9}
+_MAGNITUDES = {
+    SECOND: (0, 1e11),
+    MILLISECOND: (1e11, 1e14),
+    MICROSECOND: (1e14, 1e17),
+    NANOSECOND: (1e17, 4e18),
+}
+_FURTHEST = 1e17
 ISO, COMPACT = "iso", "%Y%m%d"
 _ZONE = r"[0-9](?:Z|[+-]\d\d(?::?\d\d)?)$"
 _DATES = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y")
@@ -50,24 +57,20 @@ def told(values: pa.Array) -> str:
 
 
 def _unit(values: pa.Array, numbers: pa.Array) -> str:
-    """The unit of numbers by their magnitude; eight digits that are dates throughout are dates."""
-    finite = numbers.filter(pc.is_finite(numbers)).to_numpy(zero_copy_only=False)
-    middle = float(np.median(np.abs(finite))) if len(finite) else 0.0
-    if 19000101 <= middle <= 21001231 and not pa.types.is_floating(values.type):
+    """The unit that most of the numbers have the magnitude of; eight digits that are mostly dates are
+    dates."""
+    magnitudes = np.abs(numbers.drop_null().to_numpy(zero_copy_only=False))
+    is_date = (magnitudes >= 19000101) & (magnitudes <= 21001231)
+    if is_date.sum() * 2 > len(magnitudes) and not pa.types.is_floating(values.type):
         if _by_pattern(_text(values), COMPACT).null_count * 2 < len(values):
             return COMPACT
-    return next(
-        (
-            unit
-            for unit, limit in ((SECOND, 1e11), (MILLISECOND, 1e14), (MICROSECOND, 1e17))
-            if middle < limit
-        ),
-        NANOSECOND,
-    )
+    n_of_unit = [((magnitudes >= low) & (magnitudes < high)).sum() for low, high in _MAGNITUDES.values()]
+    return list(_MAGNITUDES)[int(np.argmax(n_of_unit))]
 
 
 def seconds(values: pa.Array, form: str) -> pa.Array:
-    """Unix seconds, null where a value is not a time in that form."""
+    """Unix seconds, null where a value is not a time in that form; at most 1e17, which is beyond any
+    calendar."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _floor(values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), 10**6)
     if form in _PER_SECOND:
@@ -80,7 +83,10 @@ def seconds(values: pa.Array, form: str) -> pa.Array:
             else values.cast(pa.float64(), safe=False)
         )
         scaled = pc.floor(pc.divide(numbers, float(_PER_SECOND[form])))
-        return pc.if_else(pc.less(pc.abs(scaled), 1e17), scaled, None).cast(pa.int64())
+        bounded = pc.max_element_wise(
+            pc.min_element_wise(scaled, _FURTHEST, skip_nulls=False), -_FURTHEST, skip_nulls=False
+        )
+        return pc.if_else(pc.is_finite(scaled), bounded, None).cast(pa.int64())
     text = _text(values)
     return _iso(text) if form == ISO else _by_pattern(text, form)
 

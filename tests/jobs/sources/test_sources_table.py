@@ -96,7 +96,10 @@ def test_a_row_is_taken_as_it_is(tmp_path):
         ("a,b,3,-1", "rated_at 1969-12-31 is before 1970-01-01"),
         ("a,b,3,99999999999", "rated_at 5138-11-16 is after 2026-11-20 (in the future)"),
         ("a,b,3,1795305601", "rated_at 2026-11-22 is after 2026-11-20 (in the future)"),
-        ("a,b,3,999999999999999999", "rated_at 999999999999999999 is after 2026-11-20 (in the future)"),
+        ("a,b,3,999999999999999999", "rated_at '999999999999999999' is after 2026-11-20 (in the future)"),
+        ("a,b,3,1e300", "rated_at '1e300' is after 2026-11-20 (in the future)"),
+        ("a,b,3,-1e300", "rated_at '-1e300' is before 1970-01-01"),
+        ("a,b,3,inf", "rated_at 'inf' is not a time"),
         ("a,b,3", "expected 4 fields, got 3"),
         ("a,b,3,1,x", "expected 4 fields, got 5"),
         ('a,"b,3,1', "a quote is not closed"),
@@ -247,6 +250,15 @@ def test_times_in_many_forms(tmp_path, text, seconds):
     )
     assert accepted["rated_at"].to_pylist() == [seconds] * 3
     assert [row["reason"] for row in refused] == ["rated_at 'never' is not a time"]
+
+
+def test_a_column_of_times_without_any(tmp_path):
+    _, refused = all_of(opened(tmp_path, "user_id,item_id,rated_at\na,b,\na,c,nan\na,d,soon\n"))
+    assert [row["reason"] for row in refused] == [
+        "rated_at is empty",
+        "rated_at 'nan' is not a time",
+        "rated_at 'soon' is not a time",
+    ]
 
 
 @pytest.mark.parametrize("text", ["2/30/2020 10:00", "2020-02-30", "1/2/20201 10:00", "24:00", "2020-13-01"])
