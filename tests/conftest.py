@@ -6,7 +6,7 @@ import csv
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,12 +144,12 @@ def write_purchases(folder: Path) -> tuple[Path, Path]:
     )
 
 
-def write_tiny_ratings(path: Path, *, n_users: int = 12, n_items: int = 20, n_each: int = 10) -> Path:
+def write_tiny_ratings(path: Path, *, n_users: int = 12, item_ids: Sequence = range(20), n_each: int = 10) -> Path:
     """Ratings 1 to 5, just enough to build a release."""
     draw = random.Random(1)
     rows = [
         [user, item, draw.randint(1, 5), 1_600_000_000 + draw.randint(0, 10**6)]
-        for user in range(n_users) for item in draw.sample(range(n_items), n_each)
+        for user in range(n_users) for item in draw.sample(item_ids, n_each)
     ]
     return _write_csv(path, ["user_id", "item_id", "rating", "rated_at"], rows)
 

@@ -1,0 +1,171 @@
+"""Steps one by one: the same bytes when run again, refused before their predecessor, equal to a whole run, and identical
+downstream of given factors."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.run import run_step
+from schemas.errors import CheckError, SettingError, SourceError, StepError
+from tests.conftest import build, Built, small_settings, write_tiny_ratings
+from warehouse.layout import Release, Warehouse
+from warehouse.release import current_id, sealed_ids
+
+ID = "20260104T020000Z"
+BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
+TINY = {"source": "table", "ials_factors": 4, "als_factors": 4, "parity_users": 12, "holdout_users": 0.5}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A release in staging whose models are trained; its items are single letters, so `content` has no word to work on."""
+    folder = tmp_path_factory.mktemp("steps")
+    path = write_tiny_ratings(folder / "ratings.csv", item_ids="abcdefghijklmnopqrst")
+    settings = small_settings(folder, path=str(path), **TINY)
+    for name in ("ingest", "train"):
+        run_step(name, Warehouse(folder), ID, settings)
+    return Warehouse(folder)
+
+
+@pytest.fixture(scope="module")
+def listed(trained: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """The same, evaluated and with its lists: ready to be sealed."""
+    folder = tmp_path_factory.mktemp("listed") / "warehouse"
+    shutil.copytree(trained.folder, folder)
+    run_steps(Warehouse(folder), "evaluate", "recommend")
+    return Warehouse(folder)
+
+
+@pytest.fixture
+def copied(trained: Warehouse, tmp_path: Path) -> Warehouse:
+    """The trained release, for one test to go on with."""
+    return Warehouse(shutil.copytree(trained.folder, tmp_path / "trained"))
+
+
+@pytest.fixture
+def ready(listed: Warehouse, tmp_path: Path) -> Warehouse:
+    """The release with its lists, for one test to seal."""
+    return Warehouse(shutil.copytree(listed.folder, tmp_path / "listed"))
+
+
+def run_steps(warehouse: Warehouse, *names: str) -> dict:
+    settings = small_settings(warehouse.folder, path=str(warehouse.folder / "ratings.csv"), **TINY)
+    return [run_step(name, warehouse, ID, settings) for name in names][-1]
+
+
+def content(release: Release) -> dict[str, str]:
+    """Digest of every file that a step left; not of records, which hold seconds, nor of Spark's own scratch."""
+    return {
+        path.relative_to(release.folder.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for root in (release.folder, release.work) for path in sorted(root.rglob("*"))
+        if path.is_file() and "steps" not in path.parts and "spark" not in path.parts
+    }
+
+
+def test_downstream_of_given_factors_every_table_is_the_same(copied: Warehouse, ready: Warehouse) -> None:
+    run_steps(copied, "evaluate", "recommend", "seal")
+    run_steps(ready, "seal")
+    built = [Built(warehouse, ID).manifest for warehouse in (copied, ready)]
+    digests = [{name: table["content_sha256"] for name, table in manifest.tables.items()} for manifest in built]
+    assert digests[0] == digests[1]
+    assert built[0].metrics == built[1].metrics and built[0].versions["code"] == built[1].versions["code"]
+
+
+@pytest.mark.parametrize("name", ["ingest", "evaluate", "recommend"])
+def test_a_step_again_gives_the_same_bytes(ready: Warehouse, name: str) -> None:
+    first = content(ready.staged(ID))
+    run_steps(ready, name)
+    assert content(ready.staged(ID)) == first
+
+
+def test_training_again_gives_the_same_factors(copied: Warehouse) -> None:
+    folder = copied.staged(ID).models
+    before = {path.relative_to(folder): np.load(path) for path in folder.rglob("*.npy")}
+    run_steps(copied, "train")
+    after = {path.relative_to(folder): np.load(path) for path in folder.rglob("*.npy")}
+    assert before.keys() == after.keys()
+    for path, array in before.items():
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(after[path], array, atol=1e-4, err_msg=str(path))
+        else:
+            np.testing.assert_array_equal(after[path], array, err_msg=str(path))
+
+
+@pytest.mark.slow
+def test_steps_one_by_one_are_a_run(ready: Warehouse, tmp_path: Path) -> None:
+    run_steps(ready, "seal", "promote")
+    whole = build(tmp_path / "whole", path=str(ready.folder / "ratings.csv"), **TINY)
+    stepwise = Built(ready, ID)
+    for name in BEFORE_TRAINING:
+        assert stepwise.manifest.tables[name]["content_sha256"] == whole.manifest.tables[name]["content_sha256"], name
+    assert (stepwise.manifest.rows, stepwise.manifest.counts) == (whole.manifest.rows, whole.manifest.counts)
+    scores = [pq.read_table(built.release.table("recommendations")).to_pandas() for built in (stepwise, whole)]
+    keys = ["user_id", "item_id"]
+    joined = scores[0].merge(scores[1], on=keys, suffixes=("", "_whole"))
+    assert len(joined) == len(scores[0]) == len(scores[1])
+    np.testing.assert_allclose(joined["score"], joined["score_whole"], atol=1e-3)
+    assert current_id(ready) == ID
+
+
+def test_a_model_that_fails_is_recorded_and_the_release_goes_on(ready: Warehouse) -> None:
+    run_steps(ready, "seal")
+    built = Built(ready, ID)
+    found = {row["model"]: row for row in built.manifest.models}
+    assert found["content"]["status"] == "failed" and "item catalogue" in found["content"]["message"]
+    assert {name: row["status"] for name, row in found.items() if name != "content"} == {"als": "trained", "ials": "trained", "popular": "trained"}
+    similar = pq.read_table(built.release.table("similar_items"))
+    assert set(similar["source"].to_pylist()) == {"collaborative"}
+
+
+def test_a_step_before_its_predecessor_is_refused(copied: Warehouse) -> None:
+    with pytest.raises(StepError, match=f"recommend: release other.*cinematch ingest --release other"):
+        settings = small_settings(copied.folder, **TINY)
+        run_step("recommend", copied, "other", settings)
+    with pytest.raises(StepError, match=f"seal: release {ID} has no finished evaluate; run `cinematch evaluate"):
+        run_steps(copied, "seal")
+
+
+def test_running_a_step_again_makes_the_later_ones_undone(ready: Warehouse) -> None:
+    staged = ready.staged(ID)
+    run_steps(ready, "evaluate")
+    assert staged.step("evaluate").exists() and not staged.step("recommend").exists() and staged.step("train").exists()
+
+
+def test_a_sealed_release_is_not_built_again(ready: Warehouse) -> None:
+    run_steps(ready, "seal")
+    before = content(ready.sealed(ID))
+    assert run_steps(ready, "ingest") == {"step": "ingest", "release": ID, "is_sealed": True}
+    assert content(ready.sealed(ID)) == before
+
+
+def test_what_a_check_finds_is_not_sealed(ready: Warehouse) -> None:
+    """A part of recommendations changed between the steps: the item of rank 2 listed again at rank 3."""
+    part = next(path for path in sorted((ready.staged(ID).work / "recommendations").glob("*.parquet")) if pq.read_metadata(path).num_rows)
+    table = pq.read_table(part)
+    items = table["item_id"].to_pylist()
+    items[2] = items[1]
+    pq.write_table(table.set_column(table.column_names.index("item_id"), "item_id", [items]).cast(table.schema), part)
+    with pytest.raises(CheckError, match="a list holds an item once"):
+        run_steps(ready, "seal")
+    assert sealed_ids(ready) == []
+
+
+def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> None:
+    path = write_tiny_ratings(tmp_path / "ratings.csv", n_users=3)
+    with pytest.raises(SourceError, match="30 usable interactions; expected at least 100"):
+        build(tmp_path / "w", path=str(path), **TINY)
+    assert not list(Warehouse(tmp_path / "w").staging.iterdir())
+
+
+@pytest.mark.parametrize(("models", "message"), [
+    ("popular,content", "ials must be among them"), ("popular,ials,magic", "unknown magic; expected some of popular, content"),
+])
+def test_models_that_cannot_make_a_release_are_refused(copied: Warehouse, models: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        run_step("train", copied, ID, small_settings(copied.folder, models=models, **TINY))
