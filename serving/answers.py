@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.errors import CineMatchError, UsageError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")
 
 
@@ -43,7 +44,7 @@ class Answer:
 
 def compact(value: Any) -> str:
     """JSON without spaces; NaN and infinity, which JSON has not, are an error."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def envelope(answer: Answer, *, release: str | None, took_ms: float, next_url: str | None) -> bytes:

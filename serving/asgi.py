@@ -8,13 +8,13 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from schemas.errors import CineMatchError
 from serving import pages
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.call import Call
-from serving.parameters import parsed, query_of
+from serving.parameters import parsed
 from serving.routes import Route, Router
 from serving.service import Service
 
@@ -64,12 +64,13 @@ class Application:
             headers = dict(scope["headers"])
             wants_page = b"text/html" in headers.get(b"accept", b"") and not raw.endswith(b".json")
             route, path, _ = self._router.find(scope["method"], raw)
-            values = parsed(route.declared, scope["query_string"].decode("latin-1"))
+            query = scope["query_string"].decode("latin-1")
+            values = parsed(route.declared, query)
             call = Call(opened, path, values)
             answer = route.handler(self._service, call)
             if inspect.isawaitable(answer):
                 answer = await answer
-            status, body, found = await self._represent(route, call, answer, headers, wants_page, started, raw)
+            status, body, found = await self._represent(route, call, answer, headers, wants_page, started, raw, query)
         except Exception as error:
             status, body, found = await self._refusal(error, wants_page, opened)
         finally:
@@ -77,7 +78,7 @@ class Application:
         await respond(send, status, body, found, is_head=scope["method"] == "HEAD")
 
     async def _represent(
-        self, route: Route, call: Call, answer: Answer, request: dict, wants_page: bool, started: float, raw: bytes
+        self, route: Route, call: Call, answer: Answer, request: dict, wants_page: bool, started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         wants_page = wants_page and route.page is not None
@@ -94,8 +95,7 @@ class Application:
         opened = answer.opened or call.opened
         next_url = None
         if answer.next is not None:
-            query = urlencode({**query_of(call.values, route.declared), "next": answer.next})
-            next_url = f"{raw.decode('latin-1')}?{query}"
+            next_url = _with_token(raw.decode("latin-1"), query, answer.next)
         took_ms = (time.perf_counter() - started) * 1e3
         if wants_page:
             body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
@@ -130,6 +130,12 @@ class Application:
             await self._inner(scope, receive, send)
         finally:
             opened.let_go()
+
+
+def _with_token(path: str, query: str, token: str) -> str:
+    """The same request with the token of the next page; a token needs no escaping."""
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("next=")) if "next=" in query else query
+    return f"{path}?{kept}&next={token}" if kept else f"{path}?next={token}"
 
 
 def _matches(given: bytes | None, tag: bytes) -> bool:

@@ -15,15 +15,14 @@ from serving.parameters import listed_ids, MAX_N
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
 from serving.solve import outside_genre, solve, Solved, solve_pairs
+from serving.stored import encoded_list, stored_list
 
-_LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations
-where user_id = ? and rank > ? order by rank limit ?"""
-_REASONS = """select e.item_id, e.kind, e.evidence_id, e.contribution, e.detail
-from recommendations r cross join explanations e on e.user_id = r.user_id and e.item_id = r.item_id
-where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position"""
 _SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
 where item_id = ? and source = ? and rank > ? order by rank limit ?"""
 _POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
+
+
+LISTS_KEPT = 1_000
 
 
 def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
@@ -32,31 +31,28 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     opened = service.pinned(token.release) if token else call.opened
     user = opened.ids.parse("user_id", call.path["user_id"])
     seq = token.seq if token else service.user_seq(opened, user)
+    after, n = token.rank if token else 0, call.values["n"]
+    excluded = excluded_items(opened, call.values)
+    if user is not None and not seq and excluded is None and after + n <= opened.n:
+        page, encoded = opened.lists.get((user, after, n)) or _stored(opened, user, after, n)
+        if encoded is not None:
+            return _list(service, page, encoded)
+        if page.rows:
+            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else _list(service, page)
     is_known = user is not None and (seq > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
         raise NotFound(f"user {call.path['user_id']!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given")
-    after, n = token.rank if token else 0, call.values["n"]
-    excluded = excluded_items(opened, call.values)
-    if not is_known or seq or excluded is not None or after + n > opened.manifest.settings["n"]:
-        return _solved(service, call, opened, user if is_known else None, seq, after, excluded)
-    rows = [Listed(*found) for found in opened.connection.execute(_LIST, [user, after, n])]
-    reasons = _grouped(
-        stored_reason(opened, *found) for found in opened.connection.execute(_REASONS, [user, after, after + n])
-    )
-    page = Page(opened, call.path["user_id"], user, seq, rows, reasons, next_rank(after, n, len(rows)))
-    if len(reasons) < len(rows) and opened.manifest.settings["explain_n"]:
-        return _with_all_reasons(service, page)
-    return _list(service, page)
+    return _solved(service, call, opened, user if is_known else None, seq, after, excluded)
 
 
 class Page(NamedTuple):
     """The rows of one page and where the next one begins; `computed_at` is None for what the batch computed."""
 
     opened: OpenRelease
-    asked: str
+    asked: Any
     user: Any
     seq: int
-    rows: Sequence[Listed]
+    rows: Sequence[Any]
     reasons: dict[Any, list[Reason]]
     next: int | None
     computed_at: str | None = None
@@ -65,6 +61,17 @@ class Page(NamedTuple):
 def next_rank(after: int, n: int, n_found: int) -> int | None:
     """The position that a full page reached, where there may be another."""
     return after + n if n_found == n and after + n < MAX_N else None
+
+
+def _stored(opened: OpenRelease, user: Any, after: int, n: int) -> tuple[Page, str | None]:
+    """A page as it is stored and, where every row has its reasons, its rows as JSON; kept for the next request like it."""
+    entries, found = stored_list(opened, user, after, n)
+    page = Page(opened, user, user, 0, entries, {}, next_rank(after, n, len(entries)))
+    encoded = encoded_list(opened, entries, found)
+    if entries and encoded is not None:
+        return opened.kept(opened.lists, (user, after, n), (page._replace(rows=entries[:1]), encoded), LISTS_KEPT)
+    reasons = _grouped(stored_reason(opened, *row) for row in found)
+    return page._replace(rows=[Listed(*entry) for entry in entries], reasons=reasons), None
 
 
 def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
@@ -89,7 +96,7 @@ async def _solved(
     service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, after: int, excluded: np.ndarray | None
 ) -> Answer:
     n = call.values["n"]
-    wanted = max(min(after + n, MAX_N), opened.manifest.settings["n"])
+    wanted = max(min(after + n, MAX_N), opened.n)
     if excluded is None:
         found = await service.solved(opened, user, seq, wanted)
     else:
@@ -105,14 +112,15 @@ async def _solved(
     return _list(service, page)
 
 
-def _list(service: Service, page: Page) -> Answer:
+def _list(service: Service, page: Page, encoded: str | None = None) -> Answer:
     opened, rows = page.opened, page.rows
-    served = opened.manifest.served_model
-    is_personal = any(entry.source == served for entry in rows)
+    served = opened.served_model
+    is_personal = bool(rows) and rows[0][-1] == served  # what the model ranked stands before every fallback
     stale = service.is_stale(opened)
-    source = served if is_personal else rows[0].source if rows else "none"
+    source = served if is_personal else rows[0][-1] if rows else "none"
     return Answer(
-        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
+        rows=() if encoded is not None else [row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
+        encoded=encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={
             "user_id": page.asked if page.user is None else page.user, "is_known": page.user is not None, "source": source, "computed_at": page.computed_at or opened.computed_at,

@@ -13,6 +13,7 @@ import numpy as np
 from jobs.kernels.lists import assemble, ItemSide
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
+from serving.answers import compact
 from warehouse import item_side
 from warehouse.layout import Release
 from warehouse.release import read_manifest
@@ -33,6 +34,8 @@ class OpenRelease:
         self.manifest: Manifest = read_manifest(release)
         self.id = self.manifest.release
         self.ids = self.manifest.id_types
+        self.n: int = self.manifest.settings["n"]
+        self.served_model = self.manifest.served_model
         self.connection = _plain(release)
         self.computed_at = self.manifest.created_at
         self.created = datetime.fromisoformat(self.manifest.created_at).timestamp()
@@ -40,7 +43,9 @@ class OpenRelease:
         arrays, parameters = item_side.load(release.model("items"))
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]
-        self._titles: dict[Any, str | None] = {}
+        self._titles: dict[Any, str] = {}
+        self.lists: dict[tuple, tuple] = {}
+        self.reason_heads: dict[tuple[str, str | None], str] = {}
         self._threads = threading.local()
         self._opened: list[sqlite3.Connection] = [self.connection]
         self._uses = 0
@@ -78,14 +83,23 @@ class OpenRelease:
 
     def title(self, item_id: Any) -> str | None:
         """Title of an item; None where the release does not know it."""
+        row = self.connection.execute("select title from items where item_id = ?", (item_id,)).fetchone()
+        return row[0] if row else None
+
+    def title_json(self, item_id: Any) -> str:
+        """The title as JSON, kept once it was asked for."""
         try:
             return self._titles[item_id]
         except KeyError:
-            row = self.connection.execute("select title from items where item_id = ?", [item_id]).fetchone()
-            if len(self._titles) >= TITLES_KEPT:
-                self._titles.clear()
-            title = self._titles[item_id] = row[0] if row else None
-            return title
+            return self.kept(self._titles, item_id, compact(self.title(item_id)))
+
+    @staticmethod
+    def kept(cache: dict, key: Any, value: Any, limit: int = TITLES_KEPT) -> Any:
+        """Put a value into a cache, which starts over when it is full."""
+        if len(cache) >= limit:
+            cache.clear()
+        cache[key] = value
+        return value
 
     def number(self, item_id: Any) -> int | None:
         """item_num of an item, or None where the release does not know it."""
@@ -123,6 +137,8 @@ class OpenRelease:
             callback()
         self.__dict__.pop("side", None)
         self._titles.clear()
+        self.reason_heads.clear()
+        self.lists.clear()
 
 
 def _plain(release: Release) -> sqlite3.Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -104,13 +104,3 @@ def listed_ids(text: str | None) -> list[str]:
             found.append("".join(current))
             current = []
     return [part for part in [*found, "".join(current)] if part]
-
-
-def query_of(values: Mapping[str, Any], declared: Sequence[Parameter]) -> dict[str, str]:
-    """The values that differ from their defaults, as text: what the link to the next page repeats."""
-    texts = {}
-    for parameter in declared:
-        value = values.get(parameter.name)
-        if value is not None and value != parameter.default and parameter.name != "next":
-            texts[parameter.name] = str(int(value)) if parameter.kind == "flag" else str(value)
-    return texts

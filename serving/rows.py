@@ -67,10 +67,7 @@ def stored_reason(opened: OpenRelease, item_id: Any, kind: str, evidence: str | 
     """A row of `explanations` as it is stored."""
     if kind == "history":
         evidence = opened.ids.parse("item_id", evidence)
-    found = json.loads(detail) if detail else {}
-    if "rating" in found:
-        found["rating"] = float(found["rating"])  # stored as short as it can be: 4 for 4.0
-    return Reason(item_id, kind, evidence, contribution, found)
+    return Reason(item_id, kind, evidence, contribution, json.loads(detail) if detail else {})
 
 
 def row(opened: OpenRelease, entry: Listed, its_reasons: Iterable[Reason]) -> dict[str, Any]:

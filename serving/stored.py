@@ -1,0 +1,64 @@
+"""Stored lists and reasons as JSON text on the short way: no objects are built only to be written out again.
+
+What is written here is, value for value, what `rows.row` makes of the same rows; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from serving.answers import compact
+from serving.opened import OpenRelease
+
+LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations
+where user_id = ? and rank > ? order by rank limit ?"""
+REASONS = """select e.item_id, e.kind, e.evidence_id, e.contribution, e.detail
+from recommendations r cross join explanations e on e.user_id = r.user_id and e.item_id = r.item_id
+where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position"""
+
+
+def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[tuple]) -> str | None:
+    """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
+    reasons: dict[Any, str] = {}
+    residuals: dict[Any, float] = {}
+    heads = opened.reason_heads
+    for item_id, kind, evidence, contribution, detail in found:
+        if kind == "residual":
+            residuals[item_id] = contribution
+            continue
+        head = heads.get((kind, evidence)) or reason_head(opened, kind, evidence)
+        text = f'{head}{"null" if contribution is None else contribution!r}{"," + detail[1:] if detail else "}"}'
+        reasons[item_id] = f"{reasons[item_id]},{text}" if item_id in reasons else text
+    title, is_number = opened.title_json, opened.ids.item_id == "int64"
+    rows = []
+    for rank, item_id, score, predicted, confidence, source in entries:
+        if item_id not in reasons:
+            return None
+        residual = residuals.get(item_id)
+        rows.append(
+            f'{{"rank":{rank},"item_id":{item_id if is_number else compact(item_id)},"title":{title(item_id)},"score":{score!r},'
+            f'"predicted_rating":{"null" if predicted is None else repr(predicted)},'
+            f'"confidence":{"null" if confidence is None else repr(confidence)},"source":"{source}",'
+            f'"reasons":[{reasons[item_id]}],"residual":{"null" if residual is None else repr(residual)}}}'
+        )
+    return f'[{",".join(rows)}]'
+
+
+def reason_head(opened: OpenRelease, kind: str, evidence: str | None) -> str:
+    """A reason up to its contribution, kept for the next one that names the same evidence. `detail`, JSON itself, ends it."""
+    item_id = opened.ids.parse("item_id", evidence) if kind == "history" else None
+    shown = {"kind": kind, "item_id": item_id, "title": opened.title(item_id) if kind == "history" else None}
+    if kind == "genre":
+        shown["genre"] = evidence
+    return opened.kept(opened.reason_heads, (kind, evidence), f'{compact(shown)[:-1]},"contribution":')
+
+
+def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
+    """Rows of LIST and REASONS of one page."""
+    connection: sqlite3.Connection = opened.connection
+    return (
+        connection.execute(LIST, (user_id, after, n)).fetchall(),
+        connection.execute(REASONS, (user_id, after, after + n)).fetchall(),
+    )
