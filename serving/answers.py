@@ -38,6 +38,7 @@ class Answer:
     is_personal: bool = False
     status: int = 200
     encoded: str | None = None
+    text: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     opened: Any = None
 

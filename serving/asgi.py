@@ -7,13 +7,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import quote
 
 from schemas.errors import CineMatchError
 from serving import pages
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.call import Call
+from serving.opened import OpenRelease
 from serving.parameters import parsed
 from serving.routes import Route, Router
 from serving.service import Service
@@ -51,36 +51,64 @@ class Application:
         await self._inner(scope, receive, started)
 
     async def _http(self, scope: dict, receive: Callable, send: Callable) -> None:
-        raw = scope.get("raw_path") or quote(scope["path"]).encode()
-        raw = raw.split(b"?", 1)[0]
-        if not self._router.owns(raw):
-            await self._datasette(scope, receive, send)
-            return
         started = time.perf_counter()
-        opened = self._service.current.hold()
-        route = None
-        wants_page = False
+        service, method = self._service, scope["method"]
+        request = dict(scope["headers"])
+        request_id = service.log.request_id(request.get(b"x-request-id"))
+        raw = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?", 1)[0]
+        opened = service.current.hold()
         try:
-            headers = dict(scope["headers"])
-            wants_page = b"text/html" in headers.get(b"accept", b"") and not raw.endswith(b".json")
-            route, path, _ = self._router.find(scope["method"], raw)
+            if self._router.owns(raw):
+                pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
+                headers.append((b"x-request-id", request_id))
+                await respond(send, status, body, headers, is_head=method == "HEAD")
+            else:
+                pattern, status = "datasette", await self._datasettes(scope, receive, send, request_id)
+        finally:
+            opened.let_go()
+        seconds = time.perf_counter() - started
+        service.metrics.request(method, pattern, status, seconds)
+        service.log.line(request_id, method, pattern, status, seconds)
+
+    async def _ours(
+        self, scope: dict, receive: Callable, request: dict, raw: bytes, opened: OpenRelease, started: float
+    ) -> tuple[str, int, bytes, Headers]:
+        """The route's pattern, and status, body and headers of its answer or refusal."""
+        pattern = "none"
+        wants_page = b"text/html" in request.get(b"accept", b"") and not raw.endswith(b".json")
+        try:
+            route, path = self._router.find(scope["method"], raw)
+            pattern = route.path
             query = scope["query_string"].decode("latin-1")
-            values = parsed(route.declared, query)
-            call = Call(opened, path, values)
+            call = Call(opened, path, parsed(route.declared, query))
             answer = route.handler(self._service, call)
             if inspect.isawaitable(answer):
                 answer = await answer
-            status, body, found = await self._represent(route, call, answer, headers, wants_page, started, raw, query)
+            return pattern, *await self._represent(route, call, answer, request, wants_page, started, raw, query)
         except Exception as error:
-            status, body, found = await self._refusal(error, wants_page, opened)
-        finally:
-            opened.let_go()
-        await respond(send, status, body, found, is_head=scope["method"] == "HEAD")
+            return pattern, *await self._refusal(error, wants_page, opened)
+
+    async def _datasettes(self, scope: dict, receive: Callable, send: Callable, request_id: bytes) -> int:
+        """Let Datasette answer; returns the status that it gave."""
+        status = 500
+
+        async def noted(message: dict) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id)]}
+            await send(message)
+
+        await self._inner(scope, receive, noted)
+        return status
 
     async def _represent(
         self, route: Route, call: Call, answer: Answer, request: dict, wants_page: bool, started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
+        if answer.text is not None:
+            kind = b"text/plain; version=0.0.4; charset=utf-8"
+            return answer.status, answer.text.encode(), [(b"content-type", kind), (b"cache-control", b"no-store")]
         wants_page = wants_page and route.page is not None
         headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         headers.append((b"vary", b"accept"))
@@ -109,7 +137,7 @@ class Application:
             )
         return answer.status, body, [*headers, (b"content-type", kind.encode())]
 
-    async def _refusal(self, error: Exception, wants_page: bool, opened: Any) -> tuple[int, bytes, Headers]:
+    async def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
         if isinstance(error, sqlite3.DatabaseError):
             log.error("release %s cannot be read: %s", opened.id, error)
@@ -123,13 +151,6 @@ class Application:
             body = await pages.error_page(self._service, error)
             return error.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE.encode())]
-
-    async def _datasette(self, scope: dict, receive: Callable, send: Callable) -> None:
-        opened = self._service.current.hold()
-        try:
-            await self._inner(scope, receive, send)
-        finally:
-            opened.let_go()
 
 
 def _with_token(path: str, query: str, token: str) -> str:

@@ -20,3 +20,8 @@ def ready(service: Service, call: Call) -> Answer:
         "problem": service.problem, "computed_at": opened.computed_at, "stale": service.is_stale(opened), **service.write_state(),
     }
     return Answer(rows=[row], key="status")
+
+
+def metrics(service: Service, call: Call) -> Answer:
+    """Prometheus' text format; the one answer that is not in the envelope."""
+    return Answer(text=service.metrics.text(service))

@@ -118,6 +118,8 @@ def _list(service: Service, page: Page, encoded: str | None = None) -> Answer:
     is_personal = bool(rows) and rows[0][-1] == served  # what the model ranked stands before every fallback
     stale = service.is_stale(opened)
     source = served if is_personal else rows[0][-1] if rows else "none"
+    if not is_personal:
+        service.metrics.fallbacks[source] += 1
     return Answer(
         rows=() if encoded is not None else [row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
         encoded=encoded,

@@ -64,11 +64,9 @@ class OpenRelease:
         return self.manifest.rating_scale is not None
 
     def warm(self) -> None:
-        """Do what the first solve would wait for: map the item side, order items by popularity, read the head of each index."""
+        """Do what the first solve would wait for: map the item side, find untrained items, order the others by popularity."""
         side = self.side
         side.untrained, side.by_popularity
-        for table in ("recommendations", "explanations", "items", "similar_items", "popular", "ratings", "users"):
-            self.reader().execute(f"select * from {table} limit 1").fetchall()
 
     def reader(self) -> sqlite3.Connection:
         """This thread's connection."""

@@ -62,6 +62,7 @@ READS = (
     Route("GET", "/releases/{release}", releases.show, "A release's manifest", page="release"),
     Route("GET", "/health/live", health.live, "Whether the process lives", is_open=True),
     Route("GET", "/health/ready", health.ready, "Whether it answers from the promoted release", is_open=True),
+    Route("GET", "/metrics", health.metrics, "Counters, as Prometheus reads them"),
 )
 
 
@@ -80,17 +81,16 @@ class Router:
         head = raw[1:].split(b"/", 1)[0].decode("latin-1")
         return head in self.heads or head.removesuffix(".json") in self.heads - {""}
 
-    def find(self, method: str, raw: bytes) -> tuple[Route, dict[str, str], bool]:
-        """The route, the path's values, and whether `.json` was asked for. Raises RequestError: 404, or 405 for another method."""
-        is_json = raw.endswith(b".json")
-        segments = (raw[:-5] if is_json else raw)[1:].split(b"/")
+    def find(self, method: str, raw: bytes) -> tuple[Route, dict[str, str]]:
+        """The route and the path's values. Raises RequestError: 404, or 405 for another method."""
+        segments = raw.removesuffix(b".json")[1:].split(b"/")
         head = segments[0].decode("latin-1")
         allowed = []
         for route in self._by_head.get((head, len(segments)), ()):
             path = _matched(route, segments)
             if path is not None:
                 if route.method == ("GET" if method == "HEAD" else method):
-                    return route, path, is_json
+                    return route, path
                 allowed.append(route.method)
         if allowed:
             methods = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))

@@ -12,8 +12,10 @@ from typing import Any
 from schemas.errors import ReleaseError
 from schemas.settings import Settings
 from serving.answers import RequestError
+from serving.metrics import AccessLog, Metrics
 from serving.opened import OpenRelease
 from serving.solve import HistoryRow, Solved, solve, stored_history
+from serving.verify import open_verified
 from warehouse.layout import Warehouse
 from warehouse.release import current
 
@@ -28,7 +30,11 @@ class Service:
         self.warehouse = warehouse
         self.settings = settings
         release, _ = current(warehouse)
-        self.current = OpenRelease(release)
+        self.current = open_verified(release)
+        self.metrics = Metrics()
+        self.log = AccessLog()
+        self.at_start: list[Callable[[], None]] = []
+        self.at_stop: list[Callable[[], None]] = []
         self.previous: OpenRelease | None = None
         self.pointer: str | None = self.current.id
         self.jinja: Any = None
@@ -42,10 +48,18 @@ class Service:
 
     async def start(self) -> None:
         """Begin what runs beside the requests."""
-        self._warming = asyncio.ensure_future(self.run_on(self.current, self.current.warm))
+        for begin in self.at_start:
+            begin()
 
     async def stop(self) -> None:
+        for end in self.at_stop:
+            end()
         self.close()
+        self.log.flush()
+
+    def overlay_lag(self) -> tuple[int, int]:
+        """Online ratings that the current release does not contain, and the last sequence number."""
+        return 0, 0
 
     def write_state(self) -> dict[str, Any]:
         """Whether ratings can be written, for /health/ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from serving.asgi import App, Application
 from serving.opened import OpenRelease
 from serving.routes import READS
 from serving.service import Service
+from serving.swap import Follower
 from warehouse.queries import canned_queries
 
 ROUTE = "cinematch"
@@ -34,11 +36,14 @@ class Site:
         service.jinja = self.datasette.jinja_env
         service.routes = READS
         self.show(service.current)
+        follower = Follower(service, self.show)
+        service.at_start.append(follower.start)
+        service.at_stop.append(follower.stop)
 
     def wrapper(self, inner: App) -> Application:
         return Application(self.service, inner)
 
-    def show(self, opened: OpenRelease, *, instead_of: OpenRelease | None = None) -> None:
+    def show(self, opened: OpenRelease) -> None:
         """Make a release the one under /cinematch, by one assignment.
 
         Connections are cached by name, so a name is never used twice; the release before stays under its own name until
@@ -49,7 +54,8 @@ class Site:
         database.name = opened.id if self._n_shown == 1 else f"{opened.id}-{self._n_shown}"
         database.route = ROUTE
         database._cached_table_counts = dict(opened.manifest.counts)  # counting millions of rows again would delay the first page
-        self.metadata = _described(opened, database.name)
+        described = _described(opened, database.name)
+        self.metadata = {**described, "databases": {**self.metadata.get("databases", {}), **described["databases"]}}
         before = self.datasette.databases
         kept = {name: other for name, other in before.items() if other.route != ROUTE}
         old = {name: other for name, other in before.items() if other.route == ROUTE}
@@ -59,8 +65,18 @@ class Site:
     def _forget(self, database: Database) -> None:
         """Take a retired release's name away and close its connections."""
         self.datasette.databases = {name: other for name, other in self.datasette.databases.items() if other is not database}
+        databases = {name: described for name, described in self.metadata["databases"].items() if name != database.name}
+        self.metadata = {**self.metadata, "databases": databases}
         database.close()
         database._all_file_connections.clear()
+        if self.datasette.internal_db_created:
+            asyncio.ensure_future(self._forget_schema(database.name))
+
+    async def _forget_schema(self, name: str) -> None:
+        """What Datasette noted of a database when it first saw it."""
+        internal = self.datasette.databases["_internal"]
+        for table in ("foreign_keys", "indexes", "columns", "tables", "databases"):
+            await internal.execute_write(f"delete from {table} where database_name = ?", [name])
 
 
 def _described(opened: OpenRelease, name: str) -> dict[str, Any]:

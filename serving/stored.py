@@ -29,7 +29,7 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
             residuals[item_id] = contribution
             continue
         head = heads.get((kind, evidence)) or reason_head(opened, kind, evidence)
-        text = f'{head}{"null" if contribution is None else contribution!r}{"," + detail[1:] if detail else "}"}'
+        text = f'{head}{"null" if contribution is None else repr(contribution)}{"," + detail[1:] if detail else "}"}'
         reasons[item_id] = f"{reasons[item_id]},{text}" if item_id in reasons else text
     title, is_number = opened.title_json, opened.ids.item_id == "int64"
     rows = []

@@ -1,0 +1,97 @@
+"""Follow the pointer: a promoted release answers within a second, and one that is missing or damaged never does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+
+from schemas.errors import CineMatchError
+from serving.opened import OpenRelease
+from serving.service import Service
+from serving.verify import open_verified
+from warehouse.release import current_id
+
+log = logging.getLogger("cinematch.serving")
+
+LOOK_S = 0.2
+RETRY_S = 5.0
+GRACE_S = 60.0  # how long page tokens of the release before still work
+
+
+class Follower:
+    """Looks at `current` a few times a second; `show` is told of each release that begins to answer."""
+
+    def __init__(self, service: Service, show) -> None:
+        self._service = service
+        self._show = show
+        self._seen: tuple | None = None
+        self._retry_at = 0.0
+        self._task: asyncio.Task | None = None
+        self._following = asyncio.Lock()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the pointer could not be followed; release %s goes on", self._service.current.id)
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Follow the pointer where it moved, or again after a while where what it names was refused."""
+        signature = self._signature()
+        is_due = self._service.problem is not None and time.monotonic() >= self._retry_at
+        if signature != self._seen or is_due:
+            self._seen = signature
+            await self.follow()
+
+    def _signature(self) -> tuple | None:
+        try:
+            found = os.stat(self._service.warehouse.current)
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    async def follow(self) -> None:
+        """Serve the release that `current` names; on any fault go on with the one before, and say so."""
+        async with self._following:
+            service = self._service
+            try:
+                service.pointer = current_id(service.warehouse)
+                if service.pointer is None:
+                    raise CineMatchError(f"{service.warehouse.current} is gone")
+                if service.pointer != service.current.id:
+                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(service.pointer))
+                    self._swap(opened)
+                service.problem = None
+            except (CineMatchError, OSError, UnicodeDecodeError) as error:
+                self._retry_at = time.monotonic() + RETRY_S
+                if service.problem != str(error):
+                    log.error("refused: %s. Release %s goes on", error, service.current.id)
+                    service.metrics.swaps["refused"] += 1
+                service.problem = str(error)
+
+    def _swap(self, opened: OpenRelease) -> None:
+        service = self._service
+        before, service.current = service.current, opened
+        self._show(opened)
+        if service.previous is not None:
+            service.previous.retire()
+        service.previous = before
+        asyncio.get_running_loop().call_later(GRACE_S, self._end_grace, before)
+        service.metrics.swaps["served"] += 1
+        log.info("release %s answers, after %s", opened.id, before.id)
+
+    def _end_grace(self, before: OpenRelease) -> None:
+        if self._service.previous is before:
+            self._service.previous = None
+            before.retire()

@@ -1,0 +1,48 @@
+"""Whether a release may be served: its manifest, its files' sizes and digests, and a first look into its database."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from schemas.errors import ReleaseError
+from schemas.manifest import Manifest
+from serving.opened import OpenRelease
+from warehouse.layout import Release
+from warehouse.release import digest, read_manifest
+
+DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
+PROBED = ("items", "users", "ratings", "recommendations", "explanations", "similar_items", "popular")
+
+
+def open_verified(release: Release) -> OpenRelease:
+    """Open a release and warm it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
+    manifest = read_manifest(release)
+    _check_files(release, manifest)
+    opened = OpenRelease(release)
+    try:
+        for table in PROBED:
+            opened.connection.execute(f"select * from {table} limit 1").fetchall()
+        opened.warm()
+    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        opened.retire()
+        raise ReleaseError(f"release {release.id} cannot be opened ({error}); roll back, or import a good copy") from None
+    except ReleaseError:
+        opened.retire()
+        raise
+    return opened
+
+
+def _check_files(release: Release, manifest: Manifest) -> None:
+    """Every file that serving reads has the size, and where it is not too large the digest, that it was sealed with."""
+    if manifest.release != release.id:
+        raise ReleaseError(f"release {release.id}: its manifest is of release {manifest.release}")
+    for name, sealed in manifest.files.items():
+        if name.startswith("tables/"):
+            continue
+        path = release.folder / name
+        try:
+            found = digest(path) if sealed["bytes"] <= DIGEST_BYTES else {"bytes": path.stat().st_size}
+        except OSError as error:
+            raise ReleaseError(f"release {release.id} is damaged: {name} cannot be read ({error.strerror})") from None
+        if any(sealed[key] != value for key, value in found.items()):
+            raise ReleaseError(f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy")
