@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
 import logging
-import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
-
-import psutil
 
 from jobs.progress import PeakMemory
 from jobs.step import step, Step, STEPS
@@ -34,6 +34,7 @@ def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Setting
         return promote(warehouse, release_id, settings)
     if warehouse.sealed(release_id).folder.exists():
         log.info("%s: release %s is sealed already; nothing to do", name, release_id)
+        shutil.rmtree(warehouse.staged(release_id).work, ignore_errors=True)  # where sealing was cut short after its rename
         return {"step": name, "release": release_id, "is_sealed": True}
     staged = warehouse.staged(release_id)
     if name == "ingest":
@@ -83,23 +84,17 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
 
 def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     """Every step of one release, from source to promotion; a failed run leaves nothing behind but its log."""
-    warehouse = Warehouse(_folder(settings))
+    warehouse = Warehouse(Path(settings.warehouse))
     _sweep(warehouse)
     release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
     staged = warehouse.staged(release_id)
     if warehouse.sealed(release_id).folder.exists():
         raise StepError(f"release {release_id} is sealed already; leave --release out to build a new one")
-    _claim(staged)
     started = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
-    try:
-        with PeakMemory() as peak:
-            for name in STEPS:
-                figures[name] = run_step(name, warehouse, release_id, settings)
-    finally:
-        for leftover in (staged.folder, staged.work):
-            if leftover.exists():
-                releases.remove(leftover)
+    with _claimed(staged), PeakMemory() as peak:
+        for name in STEPS:
+            figures[name] = run_step(name, warehouse, release_id, settings)
     print_summary(warehouse, release_id)
     ingest = figures["ingest"]
     return {
@@ -109,31 +104,40 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def _folder(settings: Settings):
-    from pathlib import Path
+@contextmanager
+def _claimed(staged: Release) -> Iterator[None]:
+    """Hold a release in staging, and leave nothing of it there. The claim is a locked file, so that another run can tell what
+    a live run builds from the remains of a dead one; it is there before anything else is, and goes last."""
+    staged.owner.parent.mkdir(parents=True, exist_ok=True)
+    with staged.owner.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StepError(f"release {staged.id} is being built by another run; wait for it, or leave --release out") from None
+        try:
+            staged.folder.mkdir(exist_ok=True)
+            yield
+        finally:
+            _discard(staged)
 
-    return Path(settings.warehouse)
 
-
-def _claim(staged: Release) -> None:
-    """Say which process builds this release, so that another run can tell a live one from a dead one's remains."""
-    staged.folder.mkdir(parents=True, exist_ok=True)
-    staged.work.mkdir(parents=True, exist_ok=True)
-    me = psutil.Process()
-    (staged.work / "owner.json").write_text(json.dumps({"pid": me.pid, "started": me.create_time()}), encoding="utf-8")
+def _discard(staged: Release) -> None:
+    for leftover in (staged.folder, staged.work):
+        if leftover.exists():
+            releases.remove(leftover)
+    staged.owner.unlink(missing_ok=True)
 
 
 def _sweep(warehouse: Warehouse) -> None:
     """Remove what a killed run left in staging; what step commands build there is not a run's and stays."""
-    for owner in warehouse.staging.glob("*.work/owner.json"):
+    with releases.lock(warehouse):
+        releases.finish_removals(warehouse)
+    for owner in warehouse.staging.glob("*.owner"):
         try:
-            claim = json.loads(owner.read_text(encoding="utf-8"))
-            is_alive = psutil.pid_exists(claim["pid"]) and psutil.Process(claim["pid"]).create_time() == claim["started"]
-        except (ValueError, KeyError, psutil.Error):
-            is_alive = False
-        if not is_alive:
-            log.info("removing %s, left by a run that ended early", owner.parent.name.removesuffix(".work"))
-            staged = warehouse.staged(owner.parent.name.removesuffix(".work"))
-            for leftover in (staged.folder, staged.work):
-                if leftover.exists():
-                    releases.remove(leftover)
+            with owner.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                staged = warehouse.staged(owner.stem)
+                log.info("removing %s, left by a run that ended early", staged.id)
+                _discard(staged)
+        except (BlockingIOError, FileNotFoundError):  # its run is alive, or has just ended
+            continue

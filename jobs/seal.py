@@ -36,6 +36,8 @@ IN_PARTS = ("users", "ratings", "recommendations", "explanations", "similar_item
 def seal(running: Step, warehouse: Warehouse) -> Release:
     release, settings = running.release, running.settings
     found = facts(release)
+    for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
+        leftover.unlink()
     for name in IN_PARTS:
         _join_parts(release, TABLES[name], found.ids)
     running.figures["n_rows"] = _build(release, found.ids)

@@ -42,6 +42,11 @@ class Release:
         """What a later step needs and a sealed release does not keep: beside the staged folder, so that sealing is one rename."""
         return self.folder.with_name(f"{self.id}.work")
 
+    @property
+    def owner(self) -> Path:
+        """Locked by the run that builds this release; not there where steps are run one by one."""
+        return self.folder.with_name(f"{self.id}.owner")
+
     def table(self, name: str) -> Path:
         return self.tables / f"{name}.parquet"
 
@@ -80,6 +85,16 @@ class Warehouse:
     @property
     def catalog(self) -> Path:
         return self.folder / "catalog.db"
+
+    @property
+    def overlay(self) -> Path:
+        """Ratings that came in online; the only database that changes."""
+        return self.folder / "overlay.db"
+
+    @property
+    def keys(self) -> Path:
+        """Digests of the API keys that may write."""
+        return self.folder / "api_keys.json"
 
     @property
     def lock(self) -> Path:

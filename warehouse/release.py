@@ -24,11 +24,15 @@ from schemas.manifest import Manifest
 from warehouse.layout import checked_id, Release, Warehouse
 
 
+_REMOVED = ".removed"
+
+
 def new_id(warehouse: Warehouse, now: datetime) -> str:
     """An id that sorts after every other release: the UTC time, and a letter more where that second is taken."""
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     for suffix in ("", *"abcdefghijklmnopqrstuvwxyz"):
-        if not warehouse.sealed(stamp + suffix).folder.exists() and not warehouse.staged(stamp + suffix).folder.exists():
+        staged = warehouse.staged(stamp + suffix)
+        if not any(path.exists() for path in (warehouse.sealed(stamp + suffix).folder, staged.folder, staged.owner)):
             return stamp + suffix
     raise StepError(f"release {stamp}: 27 releases in one second; wait a second and try again")
 
@@ -174,15 +178,24 @@ def prune(warehouse: Warehouse, *, keep: int) -> list[str]:
         ids = sealed_ids(warehouse)
         doomed = [name for name in ids[: max(len(ids) - keep, 0)] if name != current_id(warehouse)]
         for name in doomed:
-            remove(warehouse.sealed(name).folder)
+            folder = warehouse.sealed(name).folder
+            folder.chmod(stat.S_IRWXU)
+            warehouse.staging.mkdir(exist_ok=True)
+            os.rename(folder, warehouse.staging / f"{name}{_REMOVED}")
+        finish_removals(warehouse)
     return doomed
 
 
+def finish_removals(warehouse: Warehouse) -> None:
+    """Remove what pruning took out of sight; a crash may have cut an earlier one short."""
+    for folder in warehouse.staging.glob(f"*{_REMOVED}"):
+        remove(folder)
+
+
 def remove(folder: Path) -> None:
-    """Remove a release folder, read-only or not; its manifest goes first, so that half of it is never a release."""
+    """Remove a folder of a release that is not, or no longer, to be seen; read-only or not."""
     for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         path.chmod(stat.S_IRWXU)
-    (folder / "manifest.json").unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 

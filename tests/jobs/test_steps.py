@@ -4,7 +4,6 @@ downstream of given factors."""
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,49 +13,11 @@ import pytest
 from jobs.run import run_step
 from schemas.errors import CheckError, SettingError, SourceError, StepError
 from tests.conftest import build, Built, small_settings, write_tiny_ratings
+from tests.jobs.conftest import run_steps, STAGED_ID as ID, TINY
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, sealed_ids
 
-ID = "20260104T020000Z"
 BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
-TINY = {"source": "table", "ials_factors": 4, "als_factors": 4, "parity_users": 12, "holdout_users": 0.5}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """A release in staging whose models are trained; its items are single letters, so `content` has no word to work on."""
-    folder = tmp_path_factory.mktemp("steps")
-    path = write_tiny_ratings(folder / "ratings.csv", item_ids="abcdefghijklmnopqrst")
-    settings = small_settings(folder, path=str(path), **TINY)
-    for name in ("ingest", "train"):
-        run_step(name, Warehouse(folder), ID, settings)
-    return Warehouse(folder)
-
-
-@pytest.fixture(scope="module")
-def listed(trained: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """The same, evaluated and with its lists: ready to be sealed."""
-    folder = tmp_path_factory.mktemp("listed") / "warehouse"
-    shutil.copytree(trained.folder, folder)
-    run_steps(Warehouse(folder), "evaluate", "recommend")
-    return Warehouse(folder)
-
-
-@pytest.fixture
-def copied(trained: Warehouse, tmp_path: Path) -> Warehouse:
-    """The trained release, for one test to go on with."""
-    return Warehouse(shutil.copytree(trained.folder, tmp_path / "trained"))
-
-
-@pytest.fixture
-def ready(listed: Warehouse, tmp_path: Path) -> Warehouse:
-    """The release with its lists, for one test to seal."""
-    return Warehouse(shutil.copytree(listed.folder, tmp_path / "listed"))
-
-
-def run_steps(warehouse: Warehouse, *names: str) -> dict:
-    settings = small_settings(warehouse.folder, path=str(warehouse.folder / "ratings.csv"), **TINY)
-    return [run_step(name, warehouse, ID, settings) for name in names][-1]
 
 
 def content(release: Release) -> dict[str, str]:

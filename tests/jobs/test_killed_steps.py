@@ -1,0 +1,103 @@
+"""Sealing and promoting, killed before each single operation on a file: what is seen is whole, and trying again succeeds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.run import run_step
+from tests.conftest import small_settings
+from tests.jobs.conftest import run_steps, STAGED_ID
+from warehouse.layout import Warehouse
+from warehouse.release import current_id, damage, promote, read_manifest, sealed_ids
+from warehouse.sqlite import failed_checks, open_immutable
+
+OLDEST, OLD, NEW = "20260101T000000Z", STAGED_ID, "20260111T020000Z"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def staged_again(warehouse: Warehouse, listed: Warehouse, release_id: str) -> None:
+    """Put a release with its lists into staging under another id."""
+    for source, target in ((listed.staged(STAGED_ID).folder, "folder"), (listed.staged(STAGED_ID).work, "work")):
+        shutil.copytree(source, getattr(warehouse.staged(release_id), target))
+
+
+@pytest.fixture
+def warehouse(listed: Warehouse, tmp_path: Path) -> Warehouse:
+    """Two sealed releases, the newer one current, and a third ready to be sealed."""
+    found = Warehouse(tmp_path / "warehouse")
+    for release_id in (OLDEST, OLD):
+        staged_again(found, listed, release_id)
+        run_steps(found, "seal", "promote", release_id=release_id)
+    staged_again(found, listed, NEW)
+    return found
+
+
+def kill_everywhere(step: str, warehouse: Warehouse, copies: Path, *, keep: int) -> list[Warehouse]:
+    """The warehouse as each kill left it."""
+    copies.mkdir()
+    command = [sys.executable, "-m", "tests.jobs.kill_points", step, NEW, str(keep), str(warehouse.folder), str(copies)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    return [Warehouse(folder) for folder in sorted(copies.iterdir())][:-1]
+
+
+def assert_nothing_half_done(warehouse: Warehouse) -> None:
+    """Every release that is listed is whole and passes its checks, and the current one is among them."""
+    listed = sealed_ids(warehouse)
+    assert current_id(warehouse) in listed
+    for name in listed:
+        release = warehouse.sealed(name)
+        manifest = read_manifest(release)
+        assert damage(release, manifest) == {}
+        connection = open_immutable(release.database)
+        assert failed_checks(connection, manifest.rating_scale) == {}
+        connection.close()
+    in_sight = {path.name for path in warehouse.releases.iterdir() if not path.name.startswith(".")}
+    assert in_sight == set(listed)
+
+
+def finish(warehouse: Warehouse, *steps: str, keep: int) -> None:
+    for step in steps:
+        run_step(step, warehouse, NEW, small_settings(warehouse.folder, keep=keep, parity_users=2))
+
+
+@pytest.mark.slow
+def test_sealing_killed_before_every_operation(warehouse: Warehouse, tmp_path: Path) -> None:
+    killed = kill_everywhere("seal", warehouse, tmp_path / "killed", keep=5)
+    assert len(killed) > 30
+    assert {NEW in sealed_ids(left) for left in killed} == {True, False}  # on both sides of the rename
+    for left in killed:
+        assert_nothing_half_done(left)
+        assert current_id(left) == OLD
+        finish(left, "seal", "promote", keep=5)
+        assert_nothing_half_done(left)
+        assert current_id(left) == NEW and not list(left.staging.iterdir())
+        assert read_manifest(left.sealed(NEW)).files.keys() == read_manifest(left.sealed(OLD)).files.keys()
+
+
+def test_promoting_and_pruning_killed_before_every_operation(warehouse: Warehouse, tmp_path: Path) -> None:
+    finish(warehouse, "seal", keep=5)
+    killed = kill_everywhere("promote", warehouse, tmp_path / "killed", keep=1)
+    assert len(killed) > 30
+    assert {current_id(left) for left in killed} == {OLD, NEW}
+    for left in killed:
+        assert_nothing_half_done(left)
+        finish(left, "promote", keep=1)
+        assert_nothing_half_done(left)
+        assert current_id(left) == NEW and sealed_ids(left) == [NEW] and not list(left.staging.iterdir())
+
+
+def test_the_first_promotion_killed_leaves_no_current_or_a_whole_one(warehouse: Warehouse, tmp_path: Path) -> None:
+    finish(warehouse, "seal", keep=5)
+    warehouse.current.unlink()
+    warehouse.promotions.unlink()
+    killed = kill_everywhere("promote", warehouse, tmp_path / "killed", keep=5)
+    assert {current_id(left) for left in killed} == {None, NEW}
+    for left in killed:
+        promote(left, OLD, reason="test")
+        assert_nothing_half_done(left)
