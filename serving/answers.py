@@ -39,6 +39,7 @@ class Answer:
     status: int = 200
     encoded: str | None = None
     text: str | None = None
+    kind: str = "text/plain; version=0.0.4; charset=utf-8"
     headers: dict[str, str] = field(default_factory=dict)
     opened: Any = None
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from schemas.errors import CineMatchError
-from serving import pages
+from serving import access, pages
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.call import Call
 from serving.opened import OpenRelease
@@ -62,6 +62,10 @@ class Application:
                 pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
                 headers.append((b"x-request-id", request_id))
                 await respond(send, status, body, headers, is_head=method == "HEAD")
+            elif (refused := access.refused(service, request)) is not None:
+                pattern = "datasette"
+                status, body, headers = await self._refusal(refused, b"text/html" in request.get(b"accept", b""), opened)
+                await respond(send, status, body, [*headers, (b"x-request-id", request_id)], is_head=method == "HEAD")
             else:
                 pattern, status = "datasette", await self._datasettes(scope, receive, send, request_id)
         finally:
@@ -79,8 +83,11 @@ class Application:
         try:
             route, path = self._router.find(scope["method"], raw)
             pattern = route.path
+            key = access.admitted(self._service, route, request)
             query = scope["query_string"].decode("latin-1")
-            call = Call(opened, path, parsed(route.declared, query))
+            values = parsed(route.declared, query)
+            body = b"" if route.body is None else await access.body_of(self._service, request, receive)
+            call = Call(opened, path, values, body, key)
             answer = route.handler(self._service, call)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -107,8 +114,7 @@ class Application:
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         if answer.text is not None:
-            kind = b"text/plain; version=0.0.4; charset=utf-8"
-            return answer.status, answer.text.encode(), [(b"content-type", kind), (b"cache-control", b"no-store")]
+            return answer.status, answer.text.encode(), [(b"content-type", answer.kind.encode()), (b"cache-control", b"no-store")]
         wants_page = wants_page and route.page is not None
         headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         headers.append((b"vary", b"accept"))

@@ -36,9 +36,9 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     if user is not None and not seq and excluded is None and after + n <= opened.n:
         page, encoded = opened.lists.get((user, after, n)) or _stored(opened, user, after, n)
         if encoded is not None:
-            return _list(service, page, encoded)
+            return list_answer(service, page, encoded)
         if page.rows:
-            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else _list(service, page)
+            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
     is_known = user is not None and (seq > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
         raise NotFound(f"user {call.path['user_id']!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given")
@@ -85,7 +85,7 @@ async def _with_all_reasons(service: Service, page: Page) -> Answer:
     """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
     missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
     found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
-    return _list(service, page._replace(reasons=page.reasons | found.reasons))
+    return list_answer(service, page._replace(reasons=page.reasons | found.reasons))
 
 
 def _pairs_of(service: Service, page: Page, items: list) -> Solved:
@@ -109,10 +109,10 @@ async def _solved(
     page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, reached, iso(service.now()) if seq or excluded is not None else None)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
-    return _list(service, page)
+    return list_answer(service, page)
 
 
-def _list(service: Service, page: Page, encoded: str | None = None) -> Answer:
+def list_answer(service: Service, page: Page, encoded: str | None = None) -> Answer:
     opened, rows = page.opened, page.rows
     served = opened.served_model
     is_personal = bool(rows) and rows[0][-1] == served  # what the model ranked stands before every fallback

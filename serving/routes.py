@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from serving import health, lookup, releases, search, why
+from serving import health, lookup, openapi, promote, ratings, releases, search, session, why
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.home import home
@@ -19,7 +19,7 @@ Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
 @dataclass(frozen=True)
 class Route:
     """One method of one path, such as /why/{user_id}/{item_id}. `page` is the template of its HTML, `is_open` answers without
-    a key even on a private server."""
+    a key even on a private server, `body` is the schema of what is sent."""
 
     method: str
     path: str
@@ -28,15 +28,12 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     page: str | None = None
     is_open: bool = False
+    needs_key: bool = False
     body: str | None = None
 
     @property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.path.strip("/").split("/"))
-
-    @property
-    def needs_key(self) -> bool:
-        return self.method != "GET" and self.body != "session"
 
     @property
     def declared(self) -> tuple[Parameter, ...]:
@@ -45,6 +42,7 @@ class Route:
 
 REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
 SOURCE = Parameter("source", "text", "which neighbours; by default collaborative, and content where an item has none", None, choices=("collaborative", "content"))
+ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release", is_required=True)
 B = Parameter("b", "text", "id of another", is_required=True)
@@ -56,14 +54,32 @@ READS = (
     Route("GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"),
     Route("GET", "/similar/{item_id}", lookup.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
     Route("GET", "/popular", lookup.popular, "The most popular items, of all or of a genre", (N, GENRE, NEXT), page="popular"),
+    Route("GET", "/ratings/{user_id}", ratings.of_user, "What a user has now", (ROWS_N, NEXT), page="history"),
     Route("GET", "/search", search.search, "Items by words of their title", (Q, N), page="search"),
     Route("GET", "/releases", releases.listing, "The releases of the warehouse", page="releases"),
     Route("GET", "/releases/compare", releases.compare, "Two releases side by side", (A, B), page="compare"),
     Route("GET", "/releases/{release}", releases.show, "A release's manifest", page="release"),
     Route("GET", "/health/live", health.live, "Whether the process lives", is_open=True),
     Route("GET", "/health/ready", health.ready, "Whether it answers from the promoted release", is_open=True),
+    Route("GET", "/openapi", openapi.describe, "This description, for programs"),
     Route("GET", "/metrics", health.metrics, "Counters, as Prometheus reads them"),
 )
+
+SESSION = Route(
+    "POST", "/recommend/session", session.recommend, "A list for a visitor who is stored nowhere", (N, GENRE, EXCLUDE), body="Session",
+)
+WRITES = (
+    Route("POST", "/ratings", ratings.post, "Add ratings, one or a list", body="Ratings", needs_key=True),
+    Route("PUT", "/ratings", ratings.put, "Add ratings in place of whatever the user had", body="Ratings", needs_key=True),
+    Route("DELETE", "/ratings", ratings.delete, "Remove ratings, one or a list", body="Pairs", needs_key=True),
+    Route("DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one, "Remove one rating", needs_key=True),
+    Route("POST", "/releases/{release}/promote", promote.promote, "Make a release the one that answers", needs_key=True),
+)
+
+
+def table(*, is_read_only: bool) -> tuple[Route, ...]:
+    """The routes of a server; a read-only one has none that writes."""
+    return (*READS, SESSION, *(() if is_read_only else WRITES))
 
 
 class Router:

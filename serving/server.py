@@ -48,4 +48,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _banner(service: Service, settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"Serving release {service.current.id} at http://{host}:{port}/"
+    lines = [f"Serving release {service.current.id} at http://{host}:{port}/"]
+    create = f"{sys.executable} -m serving.keys create --warehouse {settings.warehouse}"
+    if settings.read_only:
+        lines.append("Read-only: there is no route that writes.")
+    elif not service.keys:
+        lines.append(f"Writes are off until there is an API key. Make one, and it counts at once:\n  {create}")
+    if settings.private:
+        lines.append("Private: every request needs an API key." + ("" if service.keys else f" There is none yet; make one:\n  {create}"))
+    return "\n".join(lines)

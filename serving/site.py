@@ -12,7 +12,7 @@ from datasette.database import Database
 
 from serving.asgi import App, Application
 from serving.opened import OpenRelease
-from serving.routes import READS
+from serving.routes import table
 from serving.service import Service
 from serving.swap import Follower
 from warehouse.queries import canned_queries
@@ -34,9 +34,10 @@ class Site:
         self.metadata: dict[str, Any] = {}
         self._n_shown = 0
         service.jinja = self.datasette.jinja_env
-        service.routes = READS
+        service.routes = table(is_read_only=service.settings.read_only)
         self.show(service.current)
         follower = Follower(service, self.show)
+        service.follow = follower.follow
         service.at_start.append(follower.start)
         service.at_stop.append(follower.stop)
 

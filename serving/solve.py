@@ -42,16 +42,19 @@ def stored_history(opened: OpenRelease, user_id: Any) -> list[HistoryRow]:
 def histories(opened: OpenRelease, rows: Sequence[HistoryRow]) -> Histories:
     low, high = opened.manifest.rating_scale or (None, None)
     return one_history(
-        opened.item_ids, [row.item_id for row in rows], [row.rating for row in rows], [row.weight for row in rows], low=low, high=high
+        opened.item_ids, [row.item_id for row in rows], [row.rating for row in rows], [row.weight for row in rows],
+        [row.rated_at for row in rows], low=low, high=high
     )
 
 
-def solve(opened: OpenRelease, rows: Sequence[HistoryRow], *, n: int, excluded: np.ndarray | None = None) -> Solved:
-    """The list of a history: up to n items, each with its reasons."""
+def solve(
+    opened: OpenRelease, rows: Sequence[HistoryRow], *, n: int, excluded: np.ndarray | None = None, min_history: int | None = None
+) -> Solved:
+    """The list of a history: up to n items, the head of them with their reasons, as deep as the batch stores them."""
     settings = opened.manifest.settings
     lists = recommend(
-        opened.side, histories(opened, rows), n=n, explain_n=n, reasons_n=settings["reasons_n"], min_history=settings["min_history"],
-        excluded=excluded,
+        opened.side, histories(opened, rows), n=n, explain_n=min(n, settings["explain_n"]), reasons_n=settings["reasons_n"],
+        min_history=settings["min_history"] if min_history is None else min_history, excluded=excluded,
     )
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(row.item_id for row in rows))
 

@@ -42,6 +42,7 @@ class Follower:
         while True:
             try:
                 await self.look()
+                self._service.look()
             except Exception:
                 log.exception("the pointer could not be followed; release %s goes on", self._service.current.id)
             await asyncio.sleep(LOOK_S)

@@ -1,0 +1,20 @@
+"""POST /releases/<id>/promote: move the pointer, and answer once this server follows it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from serving.answers import Answer, RequestError
+from serving.call import Call
+from serving.service import Service
+from warehouse import release as releases
+
+
+async def promote(service: Service, call: Call) -> Answer:
+    """As `cinematch releases promote` does it: every byte is compared with the manifest first."""
+    name = call.path["release"]
+    previous = await asyncio.to_thread(releases.promote, service.warehouse, name, reason=f"promoted over HTTP with key {call.key}")
+    await service.follow()
+    if service.current.id != name:
+        raise RequestError(f"release {name} is promoted, but this server could not open it: {service.problem}", 503)
+    return Answer(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)

@@ -1,0 +1,188 @@
+"""overlay.db: ratings that came in online, in the order of their arrival; the only database that changes.
+
+It is a log: nothing in it is changed, later entries decide over earlier ones, and its sequence numbers never come back.
+A release says which sequence number it was built up to (`input.overlay_seq` in its manifest); what a user has now is the
+release's rows and, folded over them, the entries after that number. The next ingest folds the same entries over its source.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.errors import ReleaseError
+
+VERSION = 1
+_DDL = (
+    """create table if not exists ratings (
+  seq integer primary key autoincrement,
+  user_id any not null,
+  item_id any not null,
+  rating real,
+  weight real not null,
+  rated_at integer not null,
+  received_at integer not null,
+  is_deleted integer not null,
+  is_overwrite integer not null
+) strict""",
+    "create index if not exists ratings_pair on ratings (user_id, item_id, rated_at)",
+    "create table if not exists removals (n integer not null) strict",
+    "insert into removals select 0 where not exists (select 1 from removals)",
+    f"pragma user_version = {VERSION}",
+)
+BUSY_MS = 5_000
+
+
+class Entry(NamedTuple):
+    """One arrival. A deletion has is_deleted, a PUT is_overwrite; either replaces whatever came before it. rating is None for
+    implicit feedback, where weight counts; times are Unix seconds UTC."""
+
+    seq: int
+    user_id: int | str
+    item_id: int | str
+    rating: float | None
+    weight: float
+    rated_at: int
+    received_at: int
+    is_deleted: bool = False
+    is_overwrite: bool = False
+
+
+class Held(NamedTuple):
+    """What a user has of an item: a row of the `ratings` table without its key; seq is 0 where the release has it so."""
+
+    rating: float | None
+    weight: float
+    rated_at: int | None
+    seq: int = 0
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Open for writing, and create where there is none. A commit is on disk when it returns (WAL, synchronous = full)."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        for pragma in ("journal_mode = wal", "synchronous = full", f"busy_timeout = {BUSY_MS}"):
+            connection.execute(f"pragma {pragma}")
+        if connection.execute("pragma user_version").fetchone()[0] == 0:
+            connection.execute("begin immediate")
+            for statement in _DDL:
+                connection.execute(statement)
+            connection.execute("commit")
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open for reading what others write. Raises ReleaseError where the file is of another version."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("pragma user_version").fetchone()[0]
+    if found != VERSION:
+        raise ReleaseError(f"{path}: of version {found}, expected {VERSION}; it is not an overlay of this program")
+
+
+def append(connection: sqlite3.Connection, entry: Entry) -> int:
+    """Add one entry, within the caller's transaction; returns its sequence number. entry.seq does not matter."""
+    return connection.execute(
+        "insert into ratings (user_id, item_id, rating, weight, rated_at, received_at, is_deleted, is_overwrite) values (?, ?, ?, ?, ?, ?, ?, ?)",
+        entry[1:],
+    ).lastrowid
+
+
+def same_event(connection: sqlite3.Connection, entry: Entry) -> Entry | None:
+    """The last entry that is of the same user, item and time and is not a deletion."""
+    row = connection.execute(
+        "select * from ratings where user_id = ? and item_id = ? and rated_at = ? and not is_deleted order by seq desc limit 1",
+        (entry.user_id, entry.item_id, entry.rated_at),
+    ).fetchone()
+    return Entry(*row) if row else None
+
+
+def of_user(connection: sqlite3.Connection, user_id: Any, *, after: int = 0, upto: int | None = None) -> list[Entry]:
+    """A user's entries with after < seq <= upto, in their order."""
+    rows = connection.execute(
+        "select * from ratings where user_id = ? and seq > ? and seq <= ? order by seq", (user_id, after, upto if upto is not None else 2**62)
+    )
+    return [Entry(*row) for row in rows.fetchall()]
+
+
+def entries(connection: sqlite3.Connection, *, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+    """Everybody's entries with after < seq <= upto, in their order."""
+    for row in connection.execute(
+        "select * from ratings where seq > ? and seq <= ? order by seq", (after, upto if upto is not None else 2**62)
+    ):
+        yield Entry(*row)
+
+
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The last sequence number given out, also where its entry was removed since."""
+    row = connection.execute("select seq from sqlite_sequence where name = 'ratings'").fetchone()
+    return row[0] if row else 0
+
+
+def last_by_user(connection: sqlite3.Connection, *, after: int) -> dict[Any, int]:
+    """Users with entries after a sequence number, and the number of the last of them."""
+    return dict(connection.execute("select user_id, max(seq) from ratings where seq > ? group by user_id", (after,)).fetchall())
+
+
+def n_removals(connection: sqlite3.Connection) -> int:
+    """How often entries were removed; a reader that keeps anything reads all again when this changes."""
+    return connection.execute("select n from removals").fetchone()[0]
+
+
+def forget(connection: sqlite3.Connection, user_id: Any) -> int:
+    """Remove a user's entries and overwrite their bytes; returns how many there were."""
+    connection.execute("pragma secure_delete = on")
+    connection.execute("begin immediate")
+    n = connection.execute("delete from ratings where user_id = ?", (user_id,)).rowcount
+    connection.execute("update removals set n = n + 1")
+    connection.execute("commit")
+    connection.execute("pragma wal_checkpoint(truncate)")
+    return n
+
+
+def compact(connection: sqlite3.Connection, *, upto: int) -> int:
+    """Remove the entries up to a sequence number that every kept release contains; returns how many there were."""
+    connection.execute("begin immediate")
+    n = connection.execute("delete from ratings where seq <= ?", (upto,)).rowcount
+    connection.execute("update removals set n = n + 1")
+    connection.execute("commit")
+    return n
+
+
+def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
+    """What one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
+
+    A rating counts where it is not older than the one held; for implicit feedback weights add up instead, as they do in
+    ingest. A PUT or a deletion decides over everything that came before it, but not over an event of a later time.
+    """
+    held = dict(base)
+    for entry in arrived:
+        before = held.get(entry.item_id)
+        if entry.is_deleted or entry.is_overwrite:
+            if before is not None and before.rated_at is not None and before.rated_at > max(entry.received_at, entry.rated_at):
+                continue
+            if entry.is_deleted:
+                held.pop(entry.item_id, None)
+            else:
+                held[entry.item_id] = Held(entry.rating, entry.weight, entry.rated_at, entry.seq)
+        elif is_implicit:
+            weight = entry.weight + (before.weight if before is not None else 0.0)
+            times = [entry.rated_at] + ([before.rated_at] if before is not None and before.rated_at is not None else [])
+            held[entry.item_id] = Held(None, weight, max(times), entry.seq)
+        elif before is None or before.rated_at is None or entry.rated_at >= before.rated_at:
+            held[entry.item_id] = Held(entry.rating, entry.weight, entry.rated_at, entry.seq)
+    return held
