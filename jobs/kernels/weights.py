@@ -1,0 +1,183 @@
+"""Item-by-item models as item sides: a sparse matrix that scores a history linearly, and splits the score over it.
+
+    score_i = sum_j h_j W_ji        h_j what history item j weighs, W_ji what it then adds to item i
+
+so the contribution of j to i is the term h_j W_ji itself. Neighbours, EASE, transitions and any weighted sum of them
+have this form. Only the rows of the history are read, so the matrix may stay on disk, memory-mapped.
+
+A miniature: W has the rows 0: {1: 0.5, 2: 0.1}, 1: {0: 0.5}, 2: {}. The history {0: 1.0, 1: 0.2} scores item 0 with
+0.2 * 0.5 = 0.1, item 1 with 0.5 and item 2 with 0.1: the only candidate is item 2, all of it because of item 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+BLOCK_CELLS = 1 << 22  # stored cells worked on at a time: some 50 MiB
+
+
+@dataclass(frozen=True)
+class ItemWeights:
+    """W (n_items, n_items) as CSR: indptr (n_items + 1,) int64, indices (nnz,) int32, data (nnz,) float32.
+
+    Row j says what history item j adds to each target. In a row the indices ascend and none repeats.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+
+    @property
+    def n_items(self) -> int:
+        return len(self.indptr) - 1
+
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        """Rows start:stop as (stop - start, n_items), sharing memory."""
+        indptr = np.asarray(self.indptr[start : stop + 1])
+        span = slice(indptr[0], indptr[-1])
+        return csr_matrix((self.data[span], self.indices[span], indptr - indptr[0]), shape=(stop - start, self.n_items))
+
+    def scores(self, items: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Scores of all items, (n_items,) float64, for a history of items (n,) item_num with weights (n,)."""
+        _, targets, terms = self._terms(items, weights)
+        return np.bincount(targets, terms, self.n_items).astype(np.float64, copy=False)  # it counts where nothing is given
+
+    def contributions(self, items: np.ndarray, weights: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """h_j W_ji for each history item j and target i, (n, k) float64: what `scores` sums over j."""
+        wanted, asked = np.unique(np.asarray(targets, np.int64), return_inverse=True)
+        place = np.full(self.n_items, -1, np.int32)
+        place[wanted] = np.arange(len(wanted))
+        rows, found, terms = self._terms(items, weights)
+        columns = place[found]
+        is_wanted = columns >= 0
+        shares = np.zeros((len(items), len(wanted)))
+        shares[rows[is_wanted], columns[is_wanted]] = terms[is_wanted]
+        return shares[:, asked]
+
+    def candidates(
+        self, items: np.ndarray, weights: np.ndarray, n: int, *, barred: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The n best items by (-score, item_num), (<= n,) int32 and their scores float64.
+
+        Left out: the history itself, barred (m,) item_nums, and every item that scores 0, of which the history says nothing.
+        """
+        scores = self.scores(items, weights)
+        scores[items] = 0.0
+        if barred is not None:
+            scores[barred] = 0.0
+        found = np.flatnonzero(scores)
+        if len(found) > n > 0:
+            least = np.partition(scores[found], len(found) - n)[len(found) - n]
+            found = found[scores[found] >= least]
+        found = found[np.lexsort((found, -scores[found]))][: max(n, 0)]
+        return found.astype(np.int32), scores[found]
+
+    def _terms(self, items, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the rows of the history, one after another: which history row (t,), which target (t,), h_j W_ji (t,) float64."""
+        items = np.asarray(items, np.int64)
+        starts, stops = np.asarray(self.indptr)[items], np.asarray(self.indptr)[items + 1]
+        indices, data = np.asarray(self.indices), np.asarray(self.data)  # a memmap slices ten times slower than an array
+        spans = list(zip(starts.tolist(), stops.tolist()))
+        rows = np.repeat(np.arange(len(items)), stops - starts)
+        targets = np.concatenate([indices[:0], *(indices[start:stop] for start, stop in spans)])
+        values = np.concatenate([data[:0], *(data[start:stop] for start, stop in spans)]).astype(np.float64)
+        return rows, targets, values * np.asarray(weights, np.float64)[rows]
+
+
+def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:
+    """0.5 ** (moments since / half_life), (n,) float64, for the steps (n,) of one history; 1 without a half-life.
+
+    Moments since is counted back from the history's last step, so the rows of the last moment weigh 1.
+    """
+    if half_life is None or half_life == np.inf or len(steps) == 0:
+        return np.ones(len(steps))
+    if not half_life > 0:
+        raise ValueError(f"a half-life is a number of moments above 0, not {half_life}")
+    steps = np.asarray(steps, np.int64)
+    return 0.5 ** ((steps.max() - steps) / half_life)
+
+
+def combined(
+    terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int, *, block_cells: int = BLOCK_CELLS
+) -> ItemWeights:
+    """sum_t factor_t W_t, of each row the keep entries that are largest in size: a blend that is still linear.
+
+    Rows are added in blocks of block_cells stored cells, so that besides the result some 50 MiB are needed however large
+    the terms are.
+    """
+    lengths = np.zeros(n_items, np.int64)
+    for _, weights in terms:
+        lengths += np.diff(weights.indptr)
+    return stacked(_combined_rows(terms, span, n_items, keep) for span in blocks_of(lengths, block_cells))
+
+
+def _combined_rows(terms, span: slice, n_items: int, keep: int):
+    total = csr_matrix((span.stop - span.start, n_items))
+    for factor, weights in terms:
+        total = total + weights.rows(span.start, span.stop).astype(np.float64) * factor
+    return pruned(total, keep)
+
+
+def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
+    """Consecutive slices of 0:len(costs), each as long as its costs sum to at most `most`, and of one row at least."""
+    ends = np.cumsum(costs)
+    start = 0
+    while start < len(costs):
+        done = ends[start - 1] if start else 0
+        stop = max(int(np.searchsorted(ends, done + most, "right")), start + 1)
+        yield slice(start, stop)
+        start = stop
+
+
+def sparsified(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size, ties to the lower item."""
+    columns = np.arange(dense_block.shape[1], dtype=np.int32)
+    return joined(largest(columns, row, keep) for row in dense_block)
+
+
+def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for rows that are already sparse; their indices may be in any order, but none may repeat in a row."""
+    bounds = matrix.indptr.tolist()
+    spans = [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]
+    return joined(largest(matrix.indices[span], matrix.data[span], keep) for span in spans)
+
+
+def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """The keep entries largest in size, ties to the lower index, ordered by index; zeros are never kept.
+
+    Sizes are compared as float32, as they are stored: what rounding made equal is a tie.
+    """
+    values = values.astype(np.float32)
+    sizes = np.abs(values)
+    if len(sizes) > keep:
+        least = np.partition(sizes, len(sizes) - keep)[len(sizes) - keep] if keep > 0 else np.inf
+        better, ties = np.flatnonzero(sizes > least), np.flatnonzero(sizes == least)
+        n_ties = max(keep - len(better), 0)
+        chosen = np.concatenate([better, ties[np.argsort(indices[ties], kind="stable")][:n_ties]])
+        indices, values = indices[chosen], values[chosen]
+    order = np.argsort(indices, kind="stable")
+    order = order[values[order] != 0]
+    return indices[order].astype(np.int32), values[order]
+
+
+def joined(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(indices, values) of consecutive rows as the CSR arrays indptr int64, indices int32, data float32."""
+    rows = list(rows)
+    indptr = np.concatenate([[0], np.cumsum([len(indices) for indices, _ in rows])]).astype(np.int64)
+    indices = np.concatenate([np.zeros(0, np.int32), *(indices for indices, _ in rows)])
+    return indptr, indices, np.concatenate([np.zeros(0, np.float32), *(values for _, values in rows)])
+
+
+def stacked(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> ItemWeights:
+    """CSR arrays of consecutive blocks of rows as one matrix."""
+    blocks = list(blocks)
+    lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(indptr) for indptr, _, _ in blocks)])
+    return ItemWeights(
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int32), *(indices for _, indices, _ in blocks)]),
+        np.concatenate([np.zeros(0, np.float32), *(data for _, _, data in blocks)]),
+    )
