@@ -66,7 +66,7 @@ class OpenRelease:
     def warm(self) -> None:
         """Do what the first solve would wait for: map the item side, find untrained items, order the others by popularity."""
         side = self.side
-        side.untrained, side.by_popularity
+        side.ranker.untrained, side.by_popularity
 
     def reader(self) -> sqlite3.Connection:
         """This thread's connection."""

@@ -6,6 +6,7 @@ import asyncio
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
+from serving.releases import show
 from serving.service import Service
 from warehouse import release as releases
 
@@ -13,6 +14,7 @@ from warehouse import release as releases
 async def promote(service: Service, call: Call) -> Answer:
     """As `cinematch releases promote` does it: every byte is compared with the manifest first."""
     name = call.path["release"]
+    show(service, call)
     previous = await asyncio.to_thread(releases.promote, service.warehouse, name, reason=f"promoted over HTTP with key {call.key}")
     await service.follow()
     if service.current.id != name:

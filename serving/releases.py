@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from schemas.errors import NotFound, ReleaseError
+from schemas.errors import NotFound, ReleaseError, UsageError
 from schemas.manifest import Manifest
 from serving.answers import Answer
 from serving.call import Call
@@ -40,10 +40,8 @@ def show(service: Service, call: Call) -> Answer:
     name = call.path["release"]
     try:
         manifest = releases.read_manifest(service.warehouse.sealed(name))
-    except ReleaseError:
-        raise
-    except Exception as error:
-        raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from error
+    except (NotFound, UsageError):
+        raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from None
     return Answer(
         rows=[{**_row(manifest, service), "rating_scale": manifest.rating_scale, "rows": manifest.rows, "counts": manifest.counts,
                "models": manifest.models, "metrics": manifest.metrics, "steps": manifest.steps, "parity": manifest.parity,

@@ -1,0 +1,240 @@
+"""What the read routes answer: lists, reasons, neighbours, and the envelope around them."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+
+from serving.opened import OpenRelease
+from serving.rows import Listed, row, stored_reason
+from serving.stored import encoded_list, stored_list
+from tests.conftest import Built
+from tests.serving.conftest import Server
+from warehouse.sqlite import open_immutable
+
+ENVELOPE = {"ok", "release", "took_ms", "rows", "next", "next_url"}
+
+
+def pages(server: Server, path: str) -> list[dict]:
+    """Every row of a list, page by page."""
+    rows, url = [], path
+    for _ in range(400):
+        answer = server.get(url).json()
+        rows += answer["rows"]
+        url = answer["next_url"]
+        if url is None:
+            return rows
+    raise AssertionError(f"{path} has no last page")
+
+
+def test_a_list_is_the_stored_one_in_the_envelope(movies: Server, movie_release: Built) -> None:
+    answer = movies.get("/recommend/5?n=7").json()
+    assert ENVELOPE <= set(answer) and answer["ok"] is True and answer["release"] == movie_release.release_id
+    assert answer["source"] == "ials" and answer["personalized"] is True and answer["stale"] is False
+    assert answer["computed_at"] == movie_release.manifest.created_at
+    stored = open_immutable(movie_release.release.database).execute(
+        "select rank, item_id, score, predicted_rating, confidence, source from recommendations where user_id = 5 and rank <= 7 order by rank"
+    ).fetchall()
+    names = ("rank", "item_id", "score", "predicted_rating", "confidence", "source")
+    assert [tuple(found[name] for name in names) for found in answer["rows"]] == [tuple(found) for found in stored]
+    assert set(answer["rows"][0]) == {*names, "title", "reasons", "residual"}
+    assert {"kind", "item_id", "title", "contribution"} <= set(answer["rows"][0]["reasons"][0])
+
+
+@pytest.mark.parametrize("name", ["movie_release", "purchase_release"])
+def test_the_short_way_writes_what_the_long_way_does(name: str, request: pytest.FixtureRequest) -> None:
+    opened = OpenRelease(request.getfixturevalue(name).release)
+    n = opened.manifest.settings["explain_n"]
+    for (user,) in opened.connection.execute("select user_id from users").fetchall():
+        entries, found = stored_list(opened, user, 0, n)
+        reasons: dict = {}
+        for reason in found:
+            reasons.setdefault(reason[0], []).append(stored_reason(opened, *reason))
+        long = [row(opened, Listed(*entry), reasons[entry[1]]) for entry in entries]
+        assert json.loads(encoded_list(opened, entries, found)) == long
+    opened.retire()
+
+
+def test_contributions_and_residual_sum_to_every_score(movies: Server) -> None:
+    for user in (1, 2, 3):
+        for found in movies.rows(f"/recommend/{user}?n=20"):
+            total = sum(reason["contribution"] or 0 for reason in found["reasons"]) + (found["residual"] or 0)
+            assert total == pytest.approx(found["score"], rel=1e-5)
+            why = movies.get(f"/why/{user}/{found['item_id']}").json()
+            assert sum(part["contribution"] or 0 for part in why["rows"]) == pytest.approx(found["score"], rel=1e-5)
+
+
+def test_why_of_a_pair_that_is_not_stored_is_by_the_same_kernel(movies: Server) -> None:
+    deep = movies.rows("/recommend/3?n=60")[-1]
+    why = movies.get(f"/why/3/{deep['item_id']}").json()
+    assert why["score"] == pytest.approx(deep["score"], rel=1e-9) and why["rank"] is None
+    assert sum(part["contribution"] or 0 for part in why["rows"]) == pytest.approx(why["score"], rel=1e-5)
+    every = movies.get(f"/why/3/{deep['item_id']}?n=1000").json()
+    assert every["residual"] in (0, None) and len(every["rows"]) > len(why["rows"])
+    assert sum(part["contribution"] or 0 for part in every["rows"]) == pytest.approx(why["score"], rel=1e-5)
+
+
+def test_why_stored_and_why_computed_agree(movies: Server) -> None:
+    first = movies.rows("/recommend/4?n=1")[0]
+    stored = movies.get(f"/why/4/{first['item_id']}").json()
+    computed = movies.get(f"/why/4/{first['item_id']}?n=4").json()
+    assert stored["score"] == pytest.approx(computed["score"], rel=1e-9)
+    assert [part["item_id"] for part in stored["rows"][:3]] == [part["item_id"] for part in computed["rows"][:3]]
+
+
+@pytest.mark.parametrize("path", ["/recommend/6?n=7", "/recommend/6?n=7&genre=Drama", "/recommend/nobody?n=9", "/popular?n=9", "/similar/{item}?n=4"])
+def test_pages_neither_repeat_nor_skip(path: str, movies: Server) -> None:
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    path = path.format(item=item)
+    rows = pages(movies, path)
+    ids = [found["item_id"] for found in rows]
+    assert len(ids) == len(set(ids)) and [found["rank"] for found in rows] == list(range(1, len(ids) + 1))
+    if path.startswith("/recommend"):
+        whole = movies.rows(re.sub(r"n=\d+", "n=1000", path))
+        assert ids == [found["item_id"] for found in whole][: len(ids)]
+
+
+def test_a_whole_list_leaves_out_only_what_the_user_has(movies: Server, movie_release: Built) -> None:
+    ids = {found["item_id"] for found in movies.rows("/recommend/8?n=1000")}
+    connection = open_immutable(movie_release.release.database)
+    has = {found[0] for found in connection.execute("select item_id from ratings where user_id = 8")}
+    every = {found[0] for found in connection.execute("select item_id from items")}
+    assert not ids & has and ids == every - has
+
+
+def test_genre_and_exclude(movies: Server, movie_release: Built) -> None:
+    connection = open_immutable(movie_release.release.database)
+    dramas = {found[0] for found in connection.execute("select item_id from item_genres where genre = 'Drama'")}
+    whole = movies.rows("/recommend/9?n=1000")
+    expected = [found["item_id"] for found in whole if found["item_id"] in dramas and found["source"] == "ials"][:10]
+    assert [found["item_id"] for found in movies.rows("/recommend/9?genre=Drama&n=10")] == expected
+    first = [found["item_id"] for found in movies.rows("/recommend/9?n=5")]
+    left = movies.rows(f"/recommend/9?n=3&exclude={first[0]},{first[2]}")
+    assert [found["item_id"] for found in left] == [first[1], first[3], first[4]]
+
+
+def test_an_unknown_user_gets_the_fallback_or_a_404(movies: Server) -> None:
+    answer = movies.get("/recommend/987654321").json()
+    assert answer["personalized"] is False and answer["source"] == "popular" and answer["is_known"] is False
+    assert [found["item_id"] for found in answer["rows"]] == [found["item_id"] for found in movies.rows("/popular")]
+    refused = movies.get("/recommend/987654321?strict=1")
+    assert refused.status_code == 404 and refused.json()["ok"] is False and refused.json()["status"] == 404
+    assert movies.get("/recommend/not-a-number").json()["personalized"] is False
+
+
+@pytest.mark.parametrize(("path", "status", "says"), [
+    ("/recommend/1?n=0", 400, "n:"), ("/recommend/1?n=1001", 400, "n:"), ("/recommend/1?n=ten", 400, "n:"), ("/recommend/1?n=", 400, "n:"),
+    ("/recommend/1?genre=Nonsense", 400, "genre:"), ("/recommend/1?exclude=x", 400, "exclude:"), ("/recommend/1?next=x", 400, "next:"),
+    ("/recommend/1?next=r~99990101T000000Z~0~10", 410, "no longer served"), ("/recommend/1?limit=5", 400, "limit"),
+    ("/recommend/1?strict=maybe", 400, "strict:"), ("/recommend/1?_shape=round", 400, "_shape:"), ("/similar/1?source=magic", 400, "source:"),
+    ("/similar/999999999", 404, "item"), ("/similar/x", 404, "item"), ("/why/1/999999999", 404, "item"), ("/search", 400, "q:"), ("/search?q=%21", 400, "q:"),
+    ("/releases/nope", 404, "release"), ("/releases/..%2F..", 404, "release"), ("/releases/compare?a=x&b=y", 404, "release"), ("/recommend/%FF", 400, "user_id"),
+    ("/recommend", 404, "/recommend/{user_id}"), ("/why/1", 404, "/why/{user_id}/{item_id}"), ("/recommend/1/2", 404, "no such path"),
+])
+def test_a_refusal_names_what_was_wrong(path: str, status: int, says: str, movies: Server) -> None:
+    answer = movies.get(path)
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == {"ok", "error", "status"} and body["ok"] is False and body["status"] == status and says in body["error"]
+
+
+def test_other_methods_are_refused_with_those_that_are_there(movies: Server) -> None:
+    answer = movies.client.post("/recommend/1")
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, HEAD" and answer.json()["ok"] is False
+
+
+def test_entity_tags(movies: Server) -> None:
+    first = movies.get("/recommend/11")
+    tag = first.headers["etag"]
+    again = movies.get("/recommend/11", headers={"if-none-match": f'"other", {tag.removeprefix("W/")}'})
+    assert again.status_code == 304 and again.content == b"" and again.headers["etag"] == tag
+    assert "no-cache" in first.headers["cache-control"] and first.headers["vary"] == "accept"
+    assert movies.get("/recommend/11", headers={"if-none-match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/recommend/1", "/popular", "/recommend/1?n=0", "/health/live", "/"])
+def test_head_is_get_without_the_body(path: str, movies: Server) -> None:
+    head, get = movies.client.head(path), movies.get(path)
+    assert head.status_code == get.status_code and head.content == b"" and head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_shapes(movies: Server) -> None:
+    rows = movies.rows("/popular?n=3")
+    assert movies.get("/popular?n=3&_shape=array").json() == rows
+    lines = movies.get("/popular?n=3&_shape=array&_nl=1").text
+    assert [json.loads(line) for line in lines.splitlines()] == rows
+    arrays = movies.get("/popular?n=3&_shape=arrays").json()
+    assert [dict(zip(arrays["columns"], values)) for values in arrays["rows"]] == rows
+    assert movies.get("/popular?n=3&_shape=arrayfirst").json() == [1, 2, 3]
+    assert movies.get("/popular?n=3&_shape=object").json() == {str(found["item_id"]): found for found in rows}
+    assert movies.get("/recommend/1?n=2&_shape=array").json() == movies.rows("/recommend/1?n=2")
+
+
+def test_text_ids_are_taken_exactly(purchases: Server, purchase_release: Built) -> None:
+    connection = open_immutable(purchase_release.release.database)
+    for (user,) in connection.execute("select user_id from users").fetchall():
+        answer = purchases.get(f"/recommend/{quote(user, safe='')}?n=3&strict=1").json()
+        assert answer["ok"] and answer["user_id"] == user
+        for found in answer["rows"]:
+            why = purchases.get(f"/why/{quote(user, safe='')}/{quote(found['item_id'], safe='')}").json()
+            assert why["item_id"] == found["item_id"] and why["score"] == found["score"]
+    assert purchases.get("/recommend/" + quote("zürich #0", safe="") + "?strict=1").status_code == 404
+    answer = purchases.get("/recommend/nobody.json").json()
+    assert answer["user_id"] == "nobody" and purchases.get("/recommend/nobody%2Ejson").json()["user_id"] == "nobody.json"
+
+
+def test_similar_falls_back_to_content_for_a_cold_item(purchases: Server) -> None:
+    cold = purchases.get("/similar/never%20bought").json()
+    assert cold["source"] == "content" and cold["rows"]
+    assert all(found["source"] == "content" for found in cold["rows"])
+
+
+def test_predictions_are_inside_the_scale_or_none(movies: Server, purchases: Server, movie_release: Built) -> None:
+    low, high = movie_release.manifest.rating_scale
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    for user in (1, 2, "nobody"):
+        (found,) = movies.rows(f"/predict/{user}/{item}")
+        assert low <= found["predicted_rating"] <= high
+    (found,) = purchases.rows("/predict/" + quote("Zürich #0", safe="") + "/never%20bought")
+    assert found["predicted_rating"] is None
+
+
+def test_search_finds_by_the_beginnings_of_words(movies: Server) -> None:
+    title = movies.rows("/popular?n=1")[0]["title"]
+    word = max(re.findall(r"\w+", title), key=len)
+    found = movies.rows(f"/search?n=1000&q={quote(word[: max(3, len(word) - 1)].upper())}")
+    assert title in [row["title"] for row in found]
+    assert movies.rows("/search?q=zzzzzzzzz") == []
+    assert movies.get("/search?q=" + quote('" OR title:* NEAR(')).status_code == 200
+
+
+def test_releases(movies: Server, movie_release: Built) -> None:
+    (found,) = movies.rows("/releases")
+    assert found["release"] == movie_release.release_id and found["status"] == "served"
+    (one,) = movies.rows(f"/releases/{movie_release.release_id}")
+    assert one["counts"] == movie_release.manifest.counts and one["metrics"] == movie_release.manifest.metrics
+    compared = movies.get(f"/releases/compare?a={found['release']}&b={found['release']}").json()
+    assert compared["mean_overlap_at_10"] == 1.0
+
+
+def test_no_route_lacks_the_envelope_or_the_error_body(movies: Server) -> None:
+    description = movies.get("/openapi.json").json()
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    fills = {"{user_id}": "1", "{item_id}": str(item), "{release}": movies.rows("/releases")[0]["release"]}
+    release = fills["{release}"]
+    queries = {"/search": "?q=the", "/releases/compare": f"?a={release}&b={release}"}
+    for pattern, operations in description["paths"].items():
+        path = pattern
+        for name, value in fills.items():
+            path = path.replace(name, value)
+        if "get" in operations and pattern not in ("/openapi.json", "/metrics"):
+            answer = movies.get(path + queries.get(pattern, "")).json()
+            assert ENVELOPE <= set(answer) and answer["ok"] is True, path
+        refused = movies.client.request("PATCH", path)
+        assert refused.status_code == 405 and set(refused.json()) == {"ok", "error", "status"}, path
+        if "get" not in operations:
+            refused = movies.client.request(next(iter(operations)).upper(), path, content=b"{")
+            assert refused.status_code in (400, 401) and set(refused.json()) == {"ok", "error", "status"}, path

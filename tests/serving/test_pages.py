@@ -1,0 +1,97 @@
+"""Pages for people, and Datasette itself, before and behind the plugin."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+from datasette.app import Datasette
+
+from schemas.tables import TABLES
+from tests.conftest import Built
+from tests.serving.conftest import Server
+
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def page(server: Server, path: str, status: int = 200) -> str:
+    answer = server.get(path, headers=HTML)
+    assert answer.status_code == status, answer.text[:500]
+    assert answer.headers["content-type"].startswith("text/html")
+    assert not re.search(r"(src|href)=\"https?://", answer.text), "a page may load nothing from elsewhere"
+    return answer.text
+
+
+def test_every_page_shows_what_its_json_says(movies: Server) -> None:
+    first = movies.rows("/recommend/1?n=1")[0]
+    release = movies.rows("/releases")[0]["release"]
+    word = re.findall(r"\w+", first["title"])[0]
+    for path, shows in {
+        "/": "/recommend/1", "/recommend/1": first["title"], f"/why/1/{first['item_id']}": first["title"], "/popular": "Popular",
+        f"/similar/{first['item_id']}": first["title"], f"/search?q={quote(word)}": "Titles with", "/releases": release,
+        f"/releases/{release}": "Held-out rows", f"/releases/compare?a={release}&b={release}": "Side by side",
+        f"/predict/1/{first['item_id']}": "predicted_rating", "/ratings/1": "items, the newest first",
+    }.items():
+        assert html.escape(shows, quote=False).replace("'", "&#39;") in page(movies, path) or shows in page(movies, path), path
+
+
+def test_the_shares_on_a_why_page_add_up_as_they_are_shown(movies: Server) -> None:
+    for found in movies.rows("/recommend/2?n=10"):
+        shown = page(movies, f"/why/2/{found['item_id']}")
+        *shares, score = [float(text) for text in re.findall(r'<td class="num">([+-][\d.]+)</td>', shown)]
+        assert sum(shares) == pytest.approx(score, abs=1e-9) and score == pytest.approx(found["score"], abs=5e-5)
+
+
+def test_links_of_text_ids_lead_back_to_them(purchases: Server) -> None:
+    user = "São Paulo/Centro #3"
+    shown = page(purchases, f"/recommend/{quote(user, safe='')}")
+    links = re.findall(r'href="(/why/[^"]+)"', shown)
+    assert links
+    for link in links:
+        assert f"user {html.escape(user)}" in page(purchases, html.unescape(link))
+
+
+def test_errors_have_a_page_too(movies: Server) -> None:
+    assert "n: expected a whole number" in page(movies, "/recommend/1?n=0", 400)
+    assert movies.get("/recommend/1.json?n=0", headers=HTML).json()["ok"] is False
+
+
+def test_datasette_describes_every_table_and_column(movies: Server) -> None:
+    metadata = movies.get("/-/metadata.json").json()
+    (described,) = metadata["databases"].values()
+    for table in TABLES.values():
+        shown = movies.get(f"/cinematch/{table.name}?_size=1").text
+        assert html.escape(table.grain[1:], quote=False)[:40] in html.unescape(shown)
+        assert described["tables"][table.name]["columns"] == {column.name: column.description for column in table.columns}
+    for name in described["queries"]:
+        assert movies.get(f"/cinematch/{name}").status_code == 200, name
+
+
+def test_datasette_goes_on_as_ever(movies: Server, movie_release: Built) -> None:
+    (row,) = movies.get("/cinematch.json?sql=select+count(*)+as+n+from+users&_shape=array").json()
+    assert row["n"] == movie_release.manifest.counts["users"]
+    assert movies.get("/cinematch/users.csv?_size=2").text.startswith("user_id,")
+    assert movies.get("/cinematch.json?sql=delete+from+users").status_code == 400
+    slow = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
+    assert movies.get(f"/cinematch.json?sql={quote(slow)}").status_code == 400
+    assert "overlay" not in movies.get("/-/databases.json").text
+    assert movies.get("/nothing-here").status_code == 404
+
+
+def test_the_plugin_is_silent_on_a_datasette_that_is_not_ours(movie_release: Built) -> None:
+    async def asked() -> tuple[int, int, str]:
+        release = movie_release.release
+        metadata = json.loads((release.folder / "metadata.json").read_text(encoding="utf-8"))
+        plain = Datasette([], immutables=[str(release.database)], metadata=metadata)
+        shown = await plain.client.get("/cinematch/recommendations?_size=1")
+        ours = await plain.client.get("/recommend/1")
+        for database in plain.databases.values():
+            database.close()
+        return shown.status_code, ours.status_code, shown.text
+
+    status, ours, text = asyncio.run(asked())
+    assert (status, ours) == (200, 404) and "position in the list" in text
