@@ -20,7 +20,8 @@ LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 @contextmanager
 def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession]:
-    """A session on settings.spark_master with its temporary files in scratch, stopped at the end."""
+    """A session on settings.spark_master with its temporary files in scratch, stopped at the end. Raises KeyboardInterrupt
+    where Ctrl-C ended what ran in it."""
     os.environ.update(ONE_THREAD, PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable)
     scratch.mkdir(parents=True, exist_ok=True)
     builder = (
@@ -45,5 +46,16 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
     spark = builder.getOrCreate()
     try:
         yield spark
+    except Exception as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         spark.stop()
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error is what became of Ctrl-C: PySpark cancels its jobs at it, and raises their failure in its place."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

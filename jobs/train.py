@@ -23,7 +23,7 @@ from jobs.models.contract import TrainingData
 from jobs.parts import each_part
 from jobs.progress import PeakMemory
 from jobs.ratings import genre_matrix, read_part, select
-from jobs.session import spark_session
+from jobs.session import spark_session, was_interrupted
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
 from schemas.errors import SettingError, StepError
@@ -111,6 +111,8 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
             row["parameters"] = json.dumps(json.loads(row["parameters"]) | side.parameters, sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
         except Exception as error:  # whatever breaks one model must not take the release with it; the row and the log say so
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
             log.error("train: %s failed: %s", model.NAME, error)
             row |= {"status": "failed", "message": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
     row |= {"train_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1)}
