@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs import item_side
 from jobs.kernels import lists as kernel, metrics
 from jobs.parts import collect, each_part
-from jobs.ratings import read_part, select, take_users
+from jobs.ratings import read_part
 from jobs.session import spark_session
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
@@ -55,8 +55,8 @@ class _Scorer:
         part = read_part(self._release, number, self._facts)
         held_per_user = np.add.reduceat(part.is_held_out, part.histories.indptr[:-1]) if len(part.histories) else np.zeros(0)
         users = np.flatnonzero(held_per_user)
-        kept = take_users(select(part.histories, ~part.is_held_out), users)
-        held = take_users(select(part.histories, part.is_held_out), users)
+        kept = part.histories.select(~part.is_held_out).take(users)
+        held = part.histories.select(part.is_held_out).take(users)
         side = item_side.load(self._release, self._settings.serve)
         rows = []
         for model, ranked_by in ((self._settings.serve, self._ranked), ("popular", _popular)):

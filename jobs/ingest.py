@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pyspark import TaskContext
 from pyspark.sql import functions as F
 
+from jobs.kernels.histories import moments
 from jobs.parts import collect
 from jobs.progress import Progress
 from jobs.session import spark_session
@@ -232,7 +233,7 @@ class _PartWriter:
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
         ratings = rows.select(RATINGS.names).append_column("item_num", numbers)
-        ratings = ratings.append_column("place", pa.array(place.astype(np.int32))).append_column("is_held_out", pa.array(is_held))
+        ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("is_held_out", pa.array(is_held))
         return ratings, self._users(rows, user_ids, user_of, lengths, n_held)
 
     def _users(self, rows, user_ids, user_of, lengths, n_held) -> pa.Table:

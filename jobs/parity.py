@@ -42,6 +42,7 @@ def parity(
 
 def history_of(connection: sqlite3.Connection, user, item_ids: np.ndarray, scale: tuple[float, float] | None) -> Histories:
     """One user's history from the ratings table; item_ids (n_items,) in order."""
-    rows = connection.execute("select item_id, rating, weight from ratings where user_id = ? order by item_id", [user]).fetchall()
+    rows = connection.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user]).fetchall()
     low, high = scale or (None, None)
-    return one_history(item_ids, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], low=low, high=high)
+    columns = list(zip(*rows)) or [()] * 4
+    return one_history(item_ids, *columns, low=low, high=high)

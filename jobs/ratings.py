@@ -16,42 +16,22 @@ from warehouse.layout import Release
 
 
 class Part(NamedTuple):
-    """Users of one part in order of id, their histories, and weights and held-out flags, one a history row."""
+    """Users of one part in order of id, their histories, and held-out flags, one a history row."""
 
     user_ids: pa.Array
     histories: Histories
-    weights: np.ndarray
-    places: np.ndarray
     is_held_out: np.ndarray
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:
-    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "place", "is_held_out"])
+    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "is_held_out"])
     users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
     indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
     ratings = rows["rating"].fill_null(np.nan).to_numpy()
     weights = rows["weight"].to_numpy()
-    histories = Histories(
-        indptr, rows["item_num"].to_numpy(), strength(ratings, weights, low=facts.low, high=facts.high), ratings
-    )
-    return Part(users.values, histories, weights, rows["place"].to_numpy(), rows["is_held_out"].to_numpy(zero_copy_only=False))
-
-
-def select(histories: Histories, keep: np.ndarray) -> Histories:
-    """The same users with only the rows where keep (m,) is true."""
-    kept_before = np.concatenate([[0], np.cumsum(keep)])
-    return Histories(
-        kept_before[histories.indptr], histories.items[keep], histories.strengths[keep], histories.ratings[keep]
-    )
-
-
-def take_users(histories: Histories, users: np.ndarray) -> Histories:
-    """Only these users (k,), by position in the block, in the order given."""
-    lengths = np.diff(histories.indptr)[users]
-    rows = np.concatenate([np.arange(histories.indptr[u], histories.indptr[u + 1]) for u in users]) if len(users) else np.zeros(0, int)
-    return Histories(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), histories.items[rows], histories.strengths[rows], histories.ratings[rows]
-    )
+    strengths = strength(ratings, weights, low=facts.low, high=facts.high)
+    histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["step"].to_numpy())
+    return Part(users.values, histories, rows["is_held_out"].to_numpy(zero_copy_only=False))
 
 
 def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:

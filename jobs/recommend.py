@@ -54,9 +54,7 @@ class _Producer:
 
     def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))
-        whole = part.histories
-        rows = slice(whole.indptr[start], whole.indptr[stop])
-        block = kernel.Histories(whole.indptr[start : stop + 1] - rows.start, whole.items[rows], whole.strengths[rows], whole.ratings[rows])
+        block = part.histories.block(start, stop)
         side = item_side.load(self._release, self._settings.serve)
         lists = kernel.recommend(side, block, **list_settings(self._settings))
         names = _Names(self._release, part.user_ids.slice(start, stop - start), self._settings.serve)

@@ -22,7 +22,7 @@ from jobs.models import als, content, ials, popular
 from jobs.models.contract import TrainingData
 from jobs.parts import each_part
 from jobs.progress import PeakMemory
-from jobs.ratings import genre_matrix, read_part, select
+from jobs.ratings import genre_matrix, read_part
 from jobs.session import spark_session, was_interrupted
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
@@ -78,7 +78,7 @@ def training_data(release: Release, found: Facts, settings: Settings, spark: Spa
             part = read_part(release, number, found)
             user_num = np.repeat(np.arange(len(part.histories)), np.diff(part.histories.indptr)) + first_user[number]
             keep = ~part.is_held_out
-            train = select(part.histories, keep)
+            train = part.histories.select(keep)
             return pa.table({
                 "user_num": pa.array(user_num[keep].astype(np.int32)), "item_num": pa.array(train.items),
                 "value": pa.array(of(train).astype(np.float32)),

@@ -58,6 +58,7 @@ class Settings:
 
     models: str = _setting("popular,content,ials,als", TRAIN, "models to train, by name")
     serve: str = _setting("ials", RECOMMEND, "model that ranks the lists", choices=("ials",))
+    half_life: float = _setting(10.0, TRAIN, "moments after which an interaction counts half when a list is computed", minimum=0.01)
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
     ials_alpha: float = _setting(2.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)

@@ -133,15 +133,16 @@ def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(bu
     number_of = {item: number for number, item in enumerate(item_ids)}
     users = [row[0] for row in database.execute("select user_id from users order by user_id")]
     for user in random.Random(5).sample(users, min(N_SAMPLED, len(users))):
-        history = sorted((number_of[item], rating, weight) for item, rating, weight in map(
-            tuple, database.execute("select item_id, rating, weight from ratings where user_id = ?", [user])
+        history = sorted((number_of[item], rating, weight, at) for item, rating, weight, at in map(
+            tuple, database.execute("select item_id, rating, weight, coalesce(rated_at, 0) from ratings where user_id = ?", [user])
         ))
-        numbers, ratings, weights = zip(*history)
+        numbers, ratings, weights, times = zip(*history)
+        steps = np.array([sorted(set(times)).index(at) for at in times])
         ratings = np.array([np.nan if rating is None else rating for rating in ratings], float)
         low, high = scale or (None, None)
         strengths = strength(ratings, np.array(weights, float), low=low, high=high)
         lists = kernel.recommend(
-            side, Histories(np.array([0, len(numbers)]), np.array(numbers, np.int32), strengths, ratings),
+            side, Histories(np.array([0, len(numbers)]), np.array(numbers, np.int32), strengths, ratings, steps),
             n=settings["n"], explain_n=settings["explain_n"], reasons_n=settings["reasons_n"], min_history=settings["min_history"],
         )
         stored = database.execute(

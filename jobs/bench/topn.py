@@ -90,7 +90,7 @@ def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
         side = ImplicitFactors(np.load(folder / "item_factors.npy", mmap_mode="r"), np.load(folder / "gramian.npy"), ALPHA, REG)
         rows = parquet.read(parquet.part(folder, number))
         user_ids, indptr = np.unique(rows["user_id"].to_numpy(), return_index=True)
-        whole = Histories(np.append(indptr, len(rows)), rows["item_id"].to_numpy().astype(np.int32), rows["weight"].to_numpy(), None)
+        whole = Histories(np.append(indptr, len(rows)), rows["item_id"].to_numpy().astype(np.int32), rows["weight"].to_numpy(), None, None)
         blocks = (_lists(side, whole, user_ids, start, n) for start in range(0, len(user_ids), USERS_PER_BLOCK))
         n_rows = parquet.write(parquet.part(folder / "lists", number), blocks, SCHEMA)
         return pa.table({"n_rows": pa.array([n_rows], pa.int64())})
@@ -100,8 +100,8 @@ def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
 
 def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start: int, n: int) -> pa.Table:
     stop = min(start + USERS_PER_BLOCK, len(user_ids))
-    first, last = whole.indptr[start], whole.indptr[stop]
-    block = Histories(whole.indptr[start : stop + 1] - first, whole.items[first:last], whole.strengths[first:last], None)
+    rows = slice(whole.indptr[start], whole.indptr[stop])
+    block = Histories(whole.indptr[start : stop + 1] - rows.start, whole.items[rows], whole.strengths[rows], None, None)
     spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
     queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
     found, scores = top_n(side.item_factors, queries, n, seen=block.matrix(len(side.item_factors)))

@@ -2,9 +2,9 @@
 
 A user is never stored. With Y the item factors, S the items of a history of n interactions, y_i one row of Y:
 
-implicit (Hu, Koren, Volinsky 2008, lambda scaled by n as in Spark MLlib):
-    A = G + sum_S alpha s_j y_j y_j' + reg n I,   b = sum_S (1 + alpha s_j) y_j,   x = A^-1 b,   score_i = y_i' x
-    so score_i = sum_S (y_i' A^-1 y_j) (1 + alpha s_j)                              [contributions]
+implicit (Hu, Koren, Volinsky 2008, lambda scaled by n as in Spark MLlib), each row j counting t_j = its recency, 1 in training:
+    A = G + sum_S t_j alpha s_j y_j y_j' + reg n I,   b = sum_S t_j (1 + alpha s_j) y_j,   x = A^-1 b,   score_i = y_i' x
+    so score_i = sum_S (y_i' A^-1 y_j) t_j (1 + alpha s_j)                          [contributions]
 explicit (Zhou et al. 2008, ALS-WR) on ratings less mu + b_u + b_j, with b_u = sum_S (r_j - mu - b_j) / (damping + n):
     A = Y_S' Y_S + reg n I,   b = Y_S' e,   e_j = r_j - mu - b_u - b_j,   score_i = mu + b_u + b_i + y_i' x
     so score_i = (mu + b_u + b_i) + sum_S (y_i' A^-1 y_j) e_j                       [bias + contributions]
@@ -18,12 +18,18 @@ A = diag(2, 1), b = (2, 0), x = (1, 0): item 0 scores 1, all of it from itself, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from jobs.kernels.histories import Histories
+from jobs.kernels.histories import Histories, History
+from jobs.kernels.topn import FILTERED, top_n
+
+MARGIN = 10
 
 
 def gramian(item_factors: np.ndarray) -> np.ndarray:
@@ -59,30 +65,78 @@ class Posterior:
         return dpotrs(self.cholesky, right)[0]
 
 
+class Folded(NamedTuple):
+    """A user of a factor model: the items of the history, and its posterior."""
+
+    items: np.ndarray
+    posterior: Posterior
+
+
 @dataclass(frozen=True)
 class ImplicitFactors:
-    """Item side of implicit ALS: item_factors (n_items, f) float32, gramian (f, f) float64, alpha and reg."""
+    """Item side of implicit ALS, and a Ranker: item_factors (n_items, f) float32, gramian (f, f) float64, alpha, reg, and the
+    half-life of a history, in moments."""
 
     item_factors: np.ndarray
     gramian: np.ndarray
     alpha: float
     reg: float
+    half_life: float = math.inf
 
-    def fold_in(self, items: np.ndarray, strengths: np.ndarray) -> Posterior:
-        """Solve one user. items (n,) item_num, strengths (n,) > 0. n = 0 has no solution and raises ValueError."""
+    def fold_in(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
+        """Solve one user. items (n,) item_num, strengths (n,) > 0, recency (n,) in (0, 1]. n = 0 has no solution and raises
+        ValueError."""
         Y = self.item_factors[items].astype(np.float64)
-        A = self.gramian + (Y * (self.alpha * strengths)[:, None]).T @ Y
+        A = self.gramian + (Y * (recency * self.alpha * strengths)[:, None]).T @ Y
         A.flat[:: len(A) + 1] += self.reg * len(items)
-        weights = 1.0 + self.alpha * strengths
+        weights = recency * (1.0 + self.alpha * strengths)
         return _posterior(A, weights @ Y, weights, 0.0)
 
-    def variance_reduction(self, posterior: Posterior, n_history: int, targets: np.ndarray) -> np.ndarray:
+    def fold(self, history: History) -> Folded:
+        return Folded(history.items, self.fold_in(history.items, history.strengths, history.recency(self.half_life)))
+
+    @cached_property
+    def untrained(self) -> np.ndarray:
+        """Items without factors: nobody interacted with them in training."""
+        return np.flatnonzero(~self.item_factors.any(axis=1))
+
+    @cached_property
+    def _noise(self) -> float:
+        """By how much a float32 score may be off, for user factors of length 1."""
+        return 1e-6 * float(np.linalg.norm(self.item_factors, axis=1).max(initial=0.0))
+
+    def candidates(self, histories: Histories, users: list[Folded], n: int, barred: np.ndarray) -> list[np.ndarray]:
+        """From a float32 product over all items; MARGIN more than n, and all that tie at the cut."""
+        queries = np.array([user.posterior.x for user in users], np.float32).reshape(len(users), -1)
+        seen = histories.matrix(len(self.item_factors))
+        items, scores = top_n(self.item_factors, queries, n + MARGIN, seen=seen, excluded=barred)
+        found = [items[row][scores[row] > FILTERED] for row in range(len(users))]
+        for row, query in enumerate(queries):
+            noise = 2 * self._noise * np.linalg.norm(query)
+            if len(found[row]) == n + MARGIN and scores[row, n - 1] - scores[row, -1] <= noise:
+                found[row] = self._near(query, scores[row, n - 1] - noise, seen[row].indices, barred)
+        return found
+
+    def _near(self, query: np.ndarray, least: float, seen: np.ndarray, barred: np.ndarray) -> np.ndarray:
+        """All that score least or more: where more items tie than the margin holds, float32 cannot choose among them."""
+        scores = self.item_factors @ query
+        scores[seen], scores[barred] = -np.inf, -np.inf
+        return np.flatnonzero(scores >= least).astype(np.int32)
+
+    def scores(self, user: Folded, targets: np.ndarray) -> np.ndarray:
+        # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
+        return np.einsum("cf,f->c", self.item_factors[targets].astype(np.float64), user.posterior.x)
+
+    def contributions(self, user: Folded, targets: np.ndarray) -> np.ndarray:
+        return contributions(self.item_factors, user.posterior, user.items, targets)
+
+    def variance_reduction(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         """1 - (y' A^-1 y) / (y' (G + reg n I)^-1 y) for each target item, (k,) in 0..1."""
         Y = self.item_factors[targets].astype(np.float64).T
         prior = self.gramian.copy()
-        prior.flat[:: len(prior) + 1] += self.reg * n_history
+        prior.flat[:: len(prior) + 1] += self.reg * len(user.items)
         before = np.einsum("fk,fk->k", Y, dpotrs(_cholesky(prior), Y)[0])
-        after = np.einsum("fk,fk->k", Y, posterior.solve(Y))
+        after = np.einsum("fk,fk->k", Y, user.posterior.solve(Y))
         return np.clip(1.0 - after / np.maximum(before, np.finfo(float).tiny), 0.0, 1.0)
 
 

@@ -9,26 +9,80 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 
+class History(NamedTuple):
+    """One user's rows of Histories."""
+
+    items: np.ndarray
+    strengths: np.ndarray
+    ratings: np.ndarray
+    steps: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.items)
+
+    def recency(self, half_life: float) -> np.ndarray:
+        """What each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
+        return 0.5 ** ((self.steps.max(initial=0) - self.steps) / half_life)
+
+
 class Histories(NamedTuple):
     """u users one after another: user k has the rows indptr[k]:indptr[k + 1].
 
     indptr (u + 1,) int64, items (m,) int32 item_num, strengths (m,) float64 > 0 for the implicit models, ratings (m,)
-    float64, NaN where there is none. Two users, the first with items 3 and 5, the second with item 3:
-    indptr [0, 2, 3], items [3, 5, 3].
+    float64, NaN where there is none, steps (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
+    one timestamp are one moment, since the order inside it says nothing. Two users, the first with item 3 and later item 5,
+    the second with item 3: indptr [0, 2, 3], items [3, 5, 3], steps [0, 1, 0].
     """
 
     indptr: np.ndarray
     items: np.ndarray
     strengths: np.ndarray
     ratings: np.ndarray
+    steps: np.ndarray
 
     def __len__(self) -> int:  # number of users, not of fields
         return len(self.indptr) - 1
+
+    def user(self, k: int) -> History:
+        rows = slice(self.indptr[k], self.indptr[k + 1])
+        return History(self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
+
+    def block(self, start: int, stop: int) -> Histories:
+        """Users start..stop, as views of the same arrays."""
+        rows = slice(self.indptr[start], self.indptr[stop])
+        indptr = self.indptr[start : stop + 1] - self.indptr[start]
+        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
+
+    def select(self, keep: np.ndarray) -> Histories:
+        """The same users with only the rows where keep (m,) is true."""
+        before = np.concatenate([[0], np.cumsum(keep)])
+        return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.steps[keep])
+
+    def take(self, users: np.ndarray) -> Histories:
+        """Only these users (k,), by position, in the order given."""
+        lengths = np.diff(self.indptr)[users]
+        starts = np.cumsum(lengths) - lengths
+        rows = np.arange(lengths.sum()) - np.repeat(starts, lengths) + np.repeat(self.indptr[users], lengths)
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
 
     def matrix(self, n_items: int) -> csr_matrix:
         """(u, n_items), 1 where the user has the item."""
         ones = np.ones(len(self.items), np.float32)
         return csr_matrix((ones, self.items, self.indptr), shape=(len(self), n_items))
+
+
+def moments(times: np.ndarray, user_of: np.ndarray) -> np.ndarray:
+    """Steps of rows, (m,) int64: how many distinct earlier times their user has. times (m,), user_of (m,), rows in any order."""
+    order = np.lexsort((times, user_of))
+    users, ordered = user_of[order], times[order]
+    is_first = np.concatenate([[True], users[1:] != users[:-1]]) if len(users) else np.zeros(0, bool)
+    is_new = is_first | np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(users) else is_first
+    counted = np.cumsum(is_new)
+    steps = np.empty(len(times), np.int64)
+    steps[order] = counted - counted[is_first][np.cumsum(is_first) - 1]
+    return steps
 
 
 def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, high: float | None) -> np.ndarray:
@@ -43,20 +97,21 @@ def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, hig
 
 
 def one_history(
-    item_ids: np.ndarray, ids: Sequence, ratings: Sequence[float | None], weights: Sequence[float], *,
+    item_ids: np.ndarray, ids: Sequence, ratings: Sequence[float | None], weights: Sequence[float], times: Sequence[int | None], *,
     low: float | None, high: float | None,
 ) -> Histories:
     """One user's rows, as a database gives them, as Histories of one user.
 
-    item_ids (n_items,) in ascending order; ids, ratings (None where there is none) and weights one a row, in any order. A
-    row whose item is not among item_ids is left out: the item side knows nothing of it.
+    item_ids (n_items,) in ascending order; ids, ratings and times (None where there is none) and weights one a row, in any
+    order. A row whose item is not among item_ids is left out: the item side knows nothing of it.
     """
     wanted = np.asarray(ids, item_ids.dtype if item_ids.dtype.kind != "U" else None)
     if len(wanted) == 0 or len(item_ids) == 0:
-        return Histories(np.array([0, 0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+        return Histories(np.array([0, 0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
     numbers = np.searchsorted(item_ids, wanted)
     rows = np.flatnonzero(item_ids[np.minimum(numbers, len(item_ids) - 1)] == wanted)
     rows = rows[np.argsort(numbers[rows], kind="stable")]
     given = np.array([np.nan if rating is None else rating for rating in ratings], float)[rows]
-    scale = {"low": low, "high": high}
-    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strength(given, np.array(weights, float)[rows], **scale), given)
+    steps = moments(np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64))
+    strengths = strength(given, np.array(weights, float)[rows], low=low, high=high)
+    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, steps)

@@ -7,16 +7,22 @@ import math
 import numpy as np
 
 
-def implicit_user(Y: np.ndarray, items: list[int], strengths: list[float], alpha: float, reg: float) -> tuple[np.ndarray, np.ndarray]:
+def implicit_user(
+    Y: np.ndarray, items: list[int], strengths: list[float], alpha: float, reg: float, recency: list[float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A and x of one user, by a dense solve of the normal equations over all items."""
     Y = Y.astype(np.float64)
     n_items, f = Y.shape
-    confidence, preference = np.ones(n_items), np.zeros(n_items)
-    for item, strength in zip(items, strengths):
-        confidence[item], preference[item] = 1 + alpha * strength, 1.0
+    confidence, wanted = np.ones(n_items), np.zeros(n_items)
+    for item, strength, left in zip(items, strengths, recency or [1.0] * len(items)):
+        confidence[item], wanted[item] = 1 + left * alpha * strength, left * (1 + alpha * strength)
     A = Y.T @ np.diag(confidence) @ Y + reg * len(items) * np.eye(f)
-    b = Y.T @ (confidence * preference)
-    return A, np.linalg.solve(A, b)
+    return A, np.linalg.solve(A, Y.T @ wanted)
+
+
+def recency(steps: list[int], half_life: float) -> list[float]:
+    """What is left of each row after the moments that came later."""
+    return [0.5 ** ((max(steps) - step) / half_life) for step in steps]
 
 
 def explicit_user(

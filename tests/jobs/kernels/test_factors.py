@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 
-from jobs.kernels.factors import centred, contributions, ExplicitFactors, gramian, ImplicitFactors
+from jobs.kernels.factors import centred, contributions, ExplicitFactors, Folded, gramian, ImplicitFactors
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, LOW, World, worlds
 
@@ -40,6 +40,18 @@ def test_implicit_contributions_sum_to_the_score(world: World) -> None:
     posterior = ranker.fold_in(history.items, history.strengths)
     shares = contributions(ranker.item_factors, posterior, history.items, targets)
     assert_allclose(shares.sum(axis=0), ranker.item_factors.astype(float) @ posterior.x, **EXACT)
+
+
+@given(worlds(min_length=1))
+def test_an_aged_history_is_solved_as_a_dense_solve_does_and_still_adds_up(world: World) -> None:
+    ranker, history = world.side.ranker, world.histories.user(0)
+    left = plain.recency(history.steps.tolist(), ranker.half_life)
+    assert_allclose(history.recency(ranker.half_life), left, **EXACT)
+    _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg, left)
+    user = ranker.fold(history)
+    assert_allclose(user.posterior.x, x, rtol=1e-6, atol=1e-8)
+    targets = np.arange(world.side.n_items)
+    assert_allclose(ranker.contributions(user, targets).sum(axis=0), ranker.scores(user, targets), **EXACT)
 
 
 @given(worlds(min_length=1).filter(lambda world: world.side.rater is not None))
@@ -90,7 +102,7 @@ def test_variance_reduction_is_a_share_and_is_what_the_variances_say(world: Worl
     ranker, history = world.side.ranker, world.history(0)
     targets = np.arange(world.side.n_items)
     posterior = ranker.fold_in(history.items, history.strengths)
-    found = ranker.variance_reduction(posterior, len(history.items), targets)
+    found = ranker.variance_reduction(Folded(history.items, posterior), targets)
     A, _ = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg)
     Y = ranker.item_factors.astype(float)
     prior = Y.T @ Y + ranker.reg * len(history.items) * np.eye(Y.shape[1])

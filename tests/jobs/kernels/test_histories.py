@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, strategies as st
 
-from jobs.kernels.histories import Histories, strength
+from jobs.kernels.histories import Histories, History, moments, strength
 
 
 def test_the_histories_of_the_docstring() -> None:
-    histories = Histories(np.array([0, 2, 3]), np.array([3, 5, 3], np.int32), np.ones(3), np.full(3, np.nan))
+    histories = Histories(np.array([0, 2, 3]), np.array([3, 5, 3], np.int32), np.ones(3), np.full(3, np.nan), np.array([0, 1, 0]))
     assert len(histories) == 2
+    assert histories.user(0).items.tolist() == [3, 5] and histories.user(1).steps.tolist() == [0]
     assert histories.matrix(7).toarray().tolist() == [[0, 0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
 
 
@@ -31,3 +32,33 @@ def test_without_ratings_strength_grows_with_the_logarithm_of_the_weight(weights
     found = strength(np.full(len(weights), np.nan), np.array(weights), low=None, high=None)
     assert (found > 0).all()
     assert strength(np.array([np.nan] * 2), np.array([1.0, 3.0]), low=None, high=None).tolist() == [1.0, 2.0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=30))
+def test_a_step_counts_the_distinct_earlier_times_of_its_user(rows) -> None:
+    users, times = np.array([u for u, _ in rows], np.int64), np.array([t for _, t in rows], np.int64)
+    expected = [len({other for user, other in rows if user == u and other < t}) for u, t in rows]
+    assert moments(times, users).tolist() == expected
+
+
+def test_half_of_a_row_is_left_after_a_half_life() -> None:
+    history = History(np.arange(3), np.ones(3), np.full(3, np.nan), np.array([0, 4, 2]))
+    assert history.recency(2.0).tolist() == [0.25, 1.0, 0.5]
+    assert history.recency(np.inf).tolist() == [1.0, 1.0, 1.0]
+
+
+@given(st.data())
+def test_selecting_taking_and_cutting_agree_with_rows_one_by_one(data) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    m = int(indptr[-1])
+    whole = Histories(indptr, np.arange(m), np.ones(m), np.full(m, np.nan), np.zeros(m, np.int64))
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=m, max_size=m)), bool)
+    users = np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=6)), np.int64)
+    kept = whole.select(keep).take(users)
+    rows = [[int(i) for i in range(indptr[u], indptr[u + 1]) if keep[i]] for u in users]
+    assert [kept.user(k).items.tolist() for k in range(len(kept))] == rows
+    start = data.draw(st.integers(0, len(lengths)))
+    assert [whole.block(start, len(lengths)).user(k).items.tolist() for k in range(len(lengths) - start)] == [
+        whole.user(k).items.tolist() for k in range(start, len(lengths))
+    ]

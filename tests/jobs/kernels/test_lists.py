@@ -70,9 +70,10 @@ def test_the_ranked_part_is_a_full_sort_of_the_scores(world: World) -> None:
     lists, ranker = listed(world), world.side.ranker
     for k in range(len(world.histories)):
         history = world.history(k)
-        _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg)
+        left = plain.recency(history.steps.tolist(), ranker.half_life)
+        _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg, left)
         scores = ranker.item_factors.astype(float) @ x
-        expected = plain.ranked(scores.tolist(), N, set(history.items.tolist()) | set(world.side.untrained.tolist()))
+        expected = plain.ranked(scores.tolist(), N, set(history.items.tolist()) | set(world.side.ranker.untrained.tolist()))
         rows = rows_of(lists, k)
         is_ranked = lists.tiers[rows] == RANKED
         assert lists.items[rows][is_ranked].tolist() == expected
@@ -97,8 +98,8 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
     history = world.history(0)
     order = list(range(len(history.items)))
     random.shuffle(order)
-    straight, shuffled = listed(world, histories=history), listed(world, histories=one_user(
-        history.items[order], history.strengths[order], history.ratings[order]
+    straight, shuffled = listed(world, histories=history), listed(world, histories=Histories(
+        history.indptr, *(column[order] for column in history[1:])
     ))
     np.testing.assert_array_equal(straight.items, shuffled.items)
     for name in ("scores", "predicted", "confidence"):
@@ -186,7 +187,7 @@ def test_a_short_history_gets_its_favourite_genres_before_what_is_popular(world:
 @given(worlds())
 def test_items_that_nobody_had_in_training_are_never_ranked(world: World) -> None:
     lists = listed(world)
-    assert not set(lists.items[lists.tiers == RANKED].tolist()) & set(world.side.untrained.tolist())
+    assert not set(lists.items[lists.tiers == RANKED].tolist()) & set(world.side.ranker.untrained.tolist())
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30))
@@ -195,7 +196,8 @@ def test_equal_items_are_listed_in_the_order_of_their_numbers_however_many_there
     random = np.random.default_rng(seed)
     n_items, f = int(random.integers(50, 800)), int(random.integers(2, 48))
     factors = random.normal(size=(3, f)).astype(np.float32)[random.integers(0, 3, n_items)]
-    side = ItemSide(ImplicitFactors(factors, gramian(factors), 4.0, 0.1), None, np.zeros(n_items), csr_matrix((n_items, 0), dtype=np.float32))
+    ranker = ImplicitFactors(factors, gramian(factors), 4.0, 0.1)
+    side = ItemSide(ranker, ranker, None, np.zeros(n_items), csr_matrix((n_items, 0), dtype=np.float32))
     own = np.sort(random.choice(n_items, 5, replace=False))
     lists = recommend(side, one_user(own, np.ones(5), np.full(5, np.nan)), n=n, explain_n=0, reasons_n=1, min_history=1)
     x = side.ranker.fold_in(own, np.ones(5)).x
@@ -209,7 +211,8 @@ def test_a_checkerboard_is_completed() -> None:
     board = np.array([[(u + i) % 2 == 0 for i in range(n)] for u in range(n)], float)
     left, size, right = np.linalg.svd(board, full_matrices=False)
     factors = (right[:2].T * np.sqrt(size[:2])).astype(np.float32)
-    side = ItemSide(ImplicitFactors(factors, gramian(factors), 4.0, 0.01), None, np.zeros(n), csr_matrix((n, 0), dtype=np.float32))
+    ranker = ImplicitFactors(factors, gramian(factors), 4.0, 0.01)
+    side = ItemSide(ranker, ranker, None, np.zeros(n), csr_matrix((n, 0), dtype=np.float32))
     for user in range(n):
         own = np.flatnonzero(board[user])
         kept = own[own != own[user % len(own)]]
@@ -237,5 +240,5 @@ def test_a_user_who_has_everything_gets_an_empty_list() -> None:
 
 def test_no_users_give_no_lists() -> None:
     side = item_side(np.random.default_rng(3), 5)
-    lists = recommend(side, Histories(np.array([0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0)), n=4, explain_n=2, reasons_n=2, min_history=3)
+    lists = recommend(side, Histories(np.array([0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), np.zeros(0, np.int64)), n=4, explain_n=2, reasons_n=2, min_history=3)
     assert lists.indptr.tolist() == [0] and len(lists.items) == 0 and len(lists.kinds) == 0

@@ -22,16 +22,16 @@ class World:
 
     def history(self, k: int) -> Histories:
         """One user alone."""
-        rows = slice(self.histories.indptr[k], self.histories.indptr[k + 1])
-        return one_user(self.histories.items[rows], self.histories.strengths[rows], self.histories.ratings[rows])
+        return self.histories.block(k, k + 1)
 
 
 def one_user(items, strengths, ratings) -> Histories:
-    return Histories(np.array([0, len(items)]), np.asarray(items, np.int32), np.asarray(strengths, float), np.asarray(ratings, float))
+    return Histories(np.array([0, len(items)]), np.asarray(items, np.int32), np.asarray(strengths, float), np.asarray(ratings, float), np.arange(len(items)))
 
 
 def item_side(
-    draw: np.random.Generator, n_items: int, n_factors: int = 4, *, n_genres: int = 5, is_rated: bool = True, n_untrained: int = 0, reg: float = 0.1
+    draw: np.random.Generator, n_items: int, n_factors: int = 4, *, n_genres: int = 5, is_rated: bool = True, n_untrained: int = 0, reg: float = 0.1,
+    half_life: float = np.inf,
 ) -> ItemSide:
     factors = draw.normal(0, 0.7, (n_items, n_factors)).astype(np.float32)
     factors[draw.choice(n_items, n_untrained, replace=False)] = 0
@@ -42,18 +42,20 @@ def item_side(
         rater = ExplicitFactors(rated_factors, biases, 3.4, reg, 5.0, LOW, HIGH)
     popularity = draw.integers(0, 6, n_items).astype(float)  # few values, so that there are ties
     genres = csr_matrix((draw.random((n_items, n_genres)) < 0.3).astype(np.float32))
-    return ItemSide(ImplicitFactors(factors, gramian(factors), 4.0, reg), rater, popularity, genres)
+    ranker = ImplicitFactors(factors, gramian(factors), 4.0, reg, half_life=half_life)
+    return ItemSide(ranker, ranker, rater, popularity, genres)
 
 
 def histories(draw: np.random.Generator, n_items: int, lengths: list[int], *, is_rated: bool = True) -> Histories:
     items = [np.sort(draw.choice(n_items, min(length, n_items), replace=False)) for length in lengths]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in items])]).astype(np.int64)
     flat = np.concatenate([*items, np.zeros(0, int)]).astype(np.int32)
+    steps = np.concatenate([*(draw.permutation(len(row)) // 2 for row in items), np.zeros(0, int)]).astype(np.int64)
     if is_rated:
         ratings = draw.integers(1, 11, len(flat)) / 2
-        return Histories(indptr, flat, strength(ratings, np.ones(len(flat)), low=LOW, high=HIGH), ratings)
+        return Histories(indptr, flat, strength(ratings, np.ones(len(flat)), low=LOW, high=HIGH), ratings, steps)
     weights = draw.integers(1, 30, len(flat)).astype(float)
-    return Histories(indptr, flat, strength(np.full(len(flat), np.nan), weights, low=None, high=None), np.full(len(flat), np.nan))
+    return Histories(indptr, flat, strength(np.full(len(flat), np.nan), weights, low=None, high=None), np.full(len(flat), np.nan), steps)
 
 
 @st.composite
@@ -63,6 +65,7 @@ def worlds(draw: st.DrawFn, *, min_length: int = 0) -> World:
     n_items = draw(st.integers(4, 40), label="items")
     is_rated = draw(st.booleans(), label="rated")
     n_untrained = draw(st.integers(0, n_items // 3), label="untrained")
-    side = item_side(random, n_items, is_rated=is_rated, n_untrained=n_untrained)
+    half_life = draw(st.sampled_from([np.inf, 5.0]), label="half-life")
+    side = item_side(random, n_items, is_rated=is_rated, n_untrained=n_untrained, half_life=half_life)
     lengths = draw(st.lists(st.integers(min_length, 12), min_size=1, max_size=5), label="lengths")
     return World(side, histories(random, n_items, lengths, is_rated=is_rated))

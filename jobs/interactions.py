@@ -1,0 +1,74 @@
+"""All interactions to train on as arrays, user after user: written by the parts, memory-mapped by whoever needs a range.
+
+The files lie on storage that driver and executors share. A task maps them and touches its own rows only, so nothing is
+sent and nothing is collected, and the processes of one machine share the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.histories import Histories
+
+TYPES: Mapping[str, type] = {"indptr": np.int64, "items": np.int32, "strengths": np.float32, "ratings": np.float32, "steps": np.int32}
+
+
+class Interactions:
+    """Rows of users as in Histories, with n_items; the arrays are in memory or mapped from a folder."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], n_items: int, folder: Path | None = None) -> None:
+        self.indptr, self.items, self.strengths, self.ratings, self.steps = (arrays[name] for name in TYPES)
+        self.n_items = n_items
+        self._folder = folder
+
+    @classmethod
+    def open(cls, folder: Path, n_items: int) -> Interactions:
+        return cls({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TYPES}, n_items, folder)
+
+    def __reduce__(self):
+        """To a task goes the folder, not the rows."""
+        if self._folder is None:
+            return Interactions, ({name: getattr(self, name) for name in TYPES}, self.n_items)
+        return Interactions.open, (self._folder, self.n_items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.indptr) - 1
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def histories(self, start: int, stop: int) -> Histories:
+        """Users start..stop, as the kernels take them."""
+        rows = slice(int(self.indptr[start]), int(self.indptr[stop]))
+        return Histories(
+            np.asarray(self.indptr[start : stop + 1]) - rows.start, np.asarray(self.items[rows]),
+            self.strengths[rows].astype(np.float64), self.ratings[rows].astype(np.float64), self.steps[rows].astype(np.int64),
+        )
+
+    def matrix(self, values: np.ndarray) -> csr_matrix:
+        """(n_users, n_items) with one value an interaction."""
+        return csr_matrix((values, self.items, self.indptr), shape=(self.n_users, self.n_items))
+
+
+def create(folder: Path, lengths: np.ndarray) -> None:
+    """Empty files for users with these numbers of interactions (u,), for parts to fill in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    np.save(folder / "indptr.npy", indptr)
+    for name, kind in TYPES.items():
+        if name != "indptr":
+            np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=(int(indptr[-1]),)).flush()
+
+
+def fill(folder: Path, start: int, histories: Histories) -> None:
+    """Write the rows of a block of users, whose first row is `start`; blocks may be written at once and again."""
+    for name in TYPES:
+        if name != "indptr":
+            target = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
+            target[start : start + len(histories.items)] = getattr(histories, name)
+            target.flush()
