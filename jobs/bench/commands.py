@@ -11,11 +11,11 @@ from schemas.settings import resolve
 
 BENCHES = {
     "topn": ("All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.", "cinematch bench topn --users 10000"),
-    "run": ("Source to promoted release on generated ratings: seconds and peak memory of the process tree.", "cinematch bench run --ratings 1000000"),
+    "run": ("Source to promoted release on generated ratings: seconds and peak memory of the process tree.", "cinematch bench run --ratings 1000209"),
 }
 OPTIONS = {
     "topn": (("users", 10_000, "users to rank for"), ("items", 87_585, "items to rank"), ("n", 100, "length of a list"), ("repeats", 3, "timed runs of each side")),
-    "run": (("ratings", 1_000_000, "ratings to generate"),),
+    "run": (("ratings", 1_000_209, "ratings to generate"),),
 }
 
 

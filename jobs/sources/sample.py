@@ -21,7 +21,7 @@ from jobs.sources.sample_films import make_films, sizes
 from jobs.sources.sample_ratings import counts_of_users, rating_cells, SCALE
 from jobs.sources.times import SECOND
 
-VERSION = 1
+VERSION = 2
 RECORD = "rows.json"
 PART_ROWS = 1_500_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ from jobs.sources.sample_words import GENRES
 
 TINY = (100, 360, 7_500)
 SMALL = (2_000, 1_200, 150_000)
+MIDDLE = (6_040, 3_706, 1_000_209)
 LARGE = (200_948, 87_585, 32_000_204)
 HUGE = (1_000_000, 218_000, 100_000_000)
+SHAPES = (TINY, SMALL, MIDDLE, LARGE, HUGE)
 N_HIDDEN = 8
 FIRST_YEAR, LAST_YEAR = 1925, 2023
 SHARE_COLD = 0.02
@@ -24,18 +27,17 @@ _GENRE_WEIGHTS = np.array([22, 16, 10, 9, 9, 7, 6, 6, 5, 4, 4, 3, 3, 4, 2, 1.5, 
 
 
 def sizes(scale: float) -> tuple[int, int, int]:
-    """Users, films and ratings: the small sample at 1, the shape of MovieLens 32M at 213.33, power laws
+    """Users, films and ratings: the small sample at 1, the shapes of MovieLens 1M at 6.67 and 32M at 213.33, power laws
     between, beyond and below.
 
     >>> sizes(1.0), sizes(32_000_204 / 150_000)
     ((2000, 1200, 150000), (200948, 87585, 32000204))
     """
-    low, high = (
-        (TINY, SMALL) if scale < 1 else (SMALL, LARGE) if scale * SMALL[2] <= LARGE[2] else (LARGE, HUGE)
-    )
-    at = math.log(scale * SMALL[2] / low[2]) / math.log(high[2] / low[2])
+    wanted = round(scale * SMALL[2])
+    low, high = next((pair for pair in pairwise(SHAPES) if wanted <= pair[1][2]), SHAPES[-2:])
+    at = math.log(wanted / low[2]) / math.log(high[2] / low[2])
     users, films = (round(low[i] * (high[i] / low[i]) ** at) for i in (0, 1))
-    return users, films, round(scale * SMALL[2])
+    return users, films, wanted
 
 
 @dataclass(frozen=True)

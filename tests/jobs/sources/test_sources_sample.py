@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from jobs.sources.sample import open_sample, PART_ROWS, RECORD, Sample
-from jobs.sources.sample_films import LARGE, make_films, sizes
+from jobs.sources.sample_films import LARGE, make_films, MIDDLE, sizes
 from jobs.sources.sample_ratings import CELL_USERS, counts_of_users, MAX_SHARE, rating_cells
 from jobs.sources.sample_words import GENRES
 
@@ -39,6 +39,7 @@ def digests(sample: Sample) -> list[str]:
 def test_sizes_are_those_promised(sample, columns):
     assert len(columns["user_id"]) == 150_000 and len(np.unique(columns["user_id"])) == 2_000
     assert sample.catalogue().items.num_rows == 1_200
+    assert sizes(MIDDLE[2] / 150_000) == MIDDLE
     assert sizes(LARGE[2] / 150_000) == LARGE and sizes(100_000_000 / 150_000)[::2] == (
         1_000_000,
         100_000_000,
