@@ -18,13 +18,16 @@ W_01 = W_10 = 2 / sqrt 6 = 0.816; with shrink 1, 2 / (sqrt 6 + 1) = 0.580.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.weights import blocks_of, ItemWeights, joined, largest, stacked
 
 K1, B = 1.2, 0.75
-BLOCK_CELLS = 1 << 24  # cells of the product held at a time: 12 bytes each, 200 MiB
+BLOCK_CELLS = 1 << 22  # cells of the product held at a time: some 50 MiB
+LONG = 8  # a row of the product is long where it adds up more than an eighth of the items
 
 
 def cosine(
@@ -81,23 +84,37 @@ def _matrix(indptr, items, values, n_items) -> csr_matrix:
 
 
 def _neighbours(X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is_normalized: bool = True) -> ItemWeights:
-    """X' X in blocks of rows, each row divided, shorn of itself and of all but its keep largest."""
+    """X' X row by row, each row divided, shorn of itself and of all but its keep largest."""
+    n_items = X.shape[1]
     by_item = X.T.tocsr()
-    norms = np.sqrt(np.bincount(X.indices, X.data**2, X.shape[1])) if is_normalized else np.zeros(X.shape[1])
-    floor = shrink if is_normalized else shrink + 1.0  # a bare product is divided by 1 + shrink
-    # A row of the product has no more cells than its item's users have items, nor than there are items.
-    pairs = by_item.astype(bool).astype(np.float64) @ np.diff(X.indptr)
-    blocks = blocks_of(np.minimum(pairs, X.shape[1]), block_cells)
-    return stacked(_nearest(by_item[span] @ X, span.start, norms, floor, keep) for span in blocks)
+    norms = np.sqrt(np.bincount(X.indices, X.data**2, n_items)) if is_normalized else np.zeros(n_items)
+    floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)  # above 0; a bare product is divided by 1 + shrink
+    lengths = np.diff(X.indptr)
+    n_pairs = np.bincount(X.indices, np.repeat(lengths, lengths), n_items)  # what a row adds up: the items of its users
+    is_long = n_pairs > n_items / LONG
+
+    def nearest(span: slice):
+        rows = []
+        for j, (found, values) in zip(range(span.start, span.stop), _products(X, by_item, span, is_long)):
+            nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)
+            nearness[found == j] = 0.0
+            rows.append(largest(found, nearness, keep))
+        return joined(rows)
+
+    return stacked(nearest(span) for span in blocks_of(np.where(is_long, 0, n_pairs) + keep, block_cells))
 
 
-def _nearest(products: csr_matrix, start: int, norms: np.ndarray, floor: float, keep: int):
-    """CSR arrays of the rows from start on. Row by row, because a row stays in the cache and a block does not."""
-    rows = []
-    for j in range(products.shape[0]):
-        span = slice(products.indptr[j], products.indptr[j + 1])
-        found, values = products.indices[span], products.data[span]
-        is_near = (values > 0) & (found != start + j)
-        found, values = found[is_near], values[is_near]
-        rows.append(largest(found, values / (norms[start + j] * norms[found] + floor), keep))
-    return joined(rows)
+def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a quarter of the
+    time of a sparse product; for short ones the vector would be mostly zeros. Either adds a row's users in their order."""
+    everything = np.arange(X.shape[1], dtype=np.int32)
+    short = by_item[span.start + np.flatnonzero(~is_long[span])] @ X
+    at = 0
+    for j in range(span.start, span.stop):
+        if is_long[j]:
+            users = slice(by_item.indptr[j], by_item.indptr[j + 1])
+            yield everything, X[by_item.indices[users]].T @ by_item.data[users]
+        else:
+            row = slice(short.indptr[at], short.indptr[at + 1])
+            yield short.indices[row], short.data[row]
+            at += 1

@@ -152,16 +152,15 @@ def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndar
     Sizes are compared as float32, as they are stored: what rounding made equal is a tie.
     """
     values = values.astype(np.float32)
-    sizes = np.abs(values)
-    if len(sizes) > keep:
+    chosen = np.flatnonzero(values != 0)  # first, because selecting among many equal zeros is slow
+    if len(chosen) > keep:
+        sizes = np.abs(values[chosen])
         least = np.partition(sizes, len(sizes) - keep)[len(sizes) - keep] if keep > 0 else np.inf
-        better, ties = np.flatnonzero(sizes > least), np.flatnonzero(sizes == least)
-        n_ties = max(keep - len(better), 0)
-        chosen = np.concatenate([better, ties[np.argsort(indices[ties], kind="stable")][:n_ties]])
-        indices, values = indices[chosen], values[chosen]
-    order = np.argsort(indices, kind="stable")
-    order = order[values[order] != 0]
-    return indices[order].astype(np.int32), values[order]
+        better, ties = chosen[np.flatnonzero(sizes > least)], chosen[np.flatnonzero(sizes == least)]
+        ties = ties[np.argsort(indices[ties], kind="stable")][: max(keep - len(better), 0)]
+        chosen = np.concatenate([better, ties])
+    chosen = chosen[np.argsort(indices[chosen], kind="stable")]
+    return indices[chosen].astype(np.int32), values[chosen]
 
 
 def joined(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
