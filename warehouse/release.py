@@ -40,11 +40,14 @@ def new_id(warehouse: Warehouse, now: datetime) -> str:
 def read_manifest(release: Release) -> Manifest:
     """Raises NotFound where there is no such release, ReleaseError where it is not complete."""
     try:
-        return Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
+        manifest = Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
     except FileNotFoundError:
         if release.folder.exists():
             raise ReleaseError(f"release {release.id}: {release.folder} has no manifest.json, so it is not a release; remove the folder") from None
         raise NotFound(f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are") from None
+    if manifest.release != release.id:
+        raise ReleaseError(f"release {release.id}: its manifest is that of {manifest.release!r}; the folder was renamed or copied, rename it back")
+    return manifest
 
 
 def sealed_ids(warehouse: Warehouse) -> list[str]:
@@ -123,21 +126,22 @@ def damage(release: Release, manifest: Manifest) -> dict[str, str]:
 
 def promote(warehouse: Warehouse, release_id: str, *, reason: str) -> str | None:
     """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id."""
+    return _point(warehouse, release_id, reason=reason, undoes=None)
+
+
+def _point(warehouse: Warehouse, release_id: str, *, reason: str, undoes: str | None) -> str | None:
     release = warehouse.sealed(release_id)
-    manifest = read_manifest(release)
-    problems = damage(release, manifest)
+    problems = damage(release, read_manifest(release))
     if problems:
         shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
         raise ReleaseError(f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy")
     with lock(warehouse):
+        read_manifest(release)  # still there, now that nobody can prune it
         previous = current_id(warehouse)
         if previous == release_id:
             return previous
-        entry = {"at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "release": release_id, "previous": previous, "reason": reason}
-        with warehouse.promotions.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        _note(warehouse, {"at": now, "release": release_id, "previous": previous, "reason": reason, "undoes": undoes})
         temporary = warehouse.folder / ".current.tmp"
         temporary.write_text(release_id + "\n", encoding="utf-8")
         sync(temporary)
@@ -146,8 +150,21 @@ def promote(warehouse: Warehouse, release_id: str, *, reason: str) -> str | None
     return previous
 
 
+def _note(warehouse: Warehouse, entry: dict[str, Any]) -> None:
+    """Append a promotion on a line of its own, whatever a crash left of the last one."""
+    with warehouse.promotions.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+        else:
+            is_torn = False
+        file.write((b"\n" if is_torn else b"") + json.dumps(entry).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def promotions(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every promotion, oldest first. A last line that a crash cut short is left out."""
+    """Every promotion, oldest first. A line that a crash cut short is left out."""
     try:
         lines = warehouse.promotions.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -162,13 +179,21 @@ def promotions(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def rollback(warehouse: Warehouse) -> str:
-    """Promote the release that was current before this one; returns its id."""
+    """Promote the release that was current before this one, and at the next time the one before that; returns its id."""
     now = current_id(warehouse)
-    before = [e["previous"] for e in promotions(warehouse) if e["release"] == now and e["previous"]]
-    usable = [name for name in before if name in sealed_ids(warehouse)]
+    here, path = set(sealed_ids(warehouse)), []
+    for entry in promotions(warehouse):
+        if entry["undoes"] is None:
+            path.append(entry["release"])
+        else:
+            while path and path[-1] != entry["release"]:
+                path.pop()
+    while path and path[-1] != now:  # noted, but killed before the pointer moved
+        path.pop()
+    usable = [name for name in path if name != now and name in here]
     if not usable:
         raise ReleaseError(f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}")
-    promote(warehouse, usable[-1], reason=f"rolled back from {now}")
+    _point(warehouse, usable[-1], reason=f"rolled back from {now}", undoes=now)
     return usable[-1]
 
 

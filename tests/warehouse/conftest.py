@@ -1,0 +1,31 @@
+"""More releases in a copied warehouse, each really sealed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import Built
+from warehouse.release import seal
+
+AddRelease = Callable[[Built, str], str]
+
+
+def add_release(built: Built, release_id: str) -> str:
+    """Seal the same content again under another id."""
+    staged = built.warehouse.staged(release_id)
+    shutil.copytree(built.release.folder, staged.folder)
+    for folder in [staged.folder, *(path for path in staged.folder.rglob("*") if path.is_dir())]:
+        folder.chmod(0o755)
+    staged.manifest.unlink()
+    seal(built.warehouse, staged, replace(built.manifest, release=release_id))
+    return release_id
+
+
+@pytest.fixture
+def copied(copy_warehouse, purchase_release: Built) -> Built:
+    """A warehouse of its own for the test, with one promoted release."""
+    return copy_warehouse(purchase_release)

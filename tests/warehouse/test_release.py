@@ -1,0 +1,220 @@
+"""The life of a release: sealed for good, promoted whole or not at all, rolled back, pruned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import NotFound, ReleaseError, StepError, UsageError
+from tests.conftest import Built
+from tests.warehouse.conftest import add_release
+from warehouse.layout import checked_id, Release, Warehouse
+from warehouse.release import (
+    current, current_id, damage, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids,
+)
+from warehouse.sqlite import open_immutable
+
+NOBODY = 65534
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    """Change one byte of a sealed file, that share of the way through."""
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[min(int(len(content) * at), len(content) - 1)] ^= 1
+    path.write_bytes(content)
+
+
+def test_ids_sort_by_time_and_within_a_second_by_order(tmp_path: Path) -> None:
+    warehouse, now = Warehouse(tmp_path), datetime(2026, 1, 4, 2, tzinfo=timezone.utc)
+    ids = []
+    for seconds in (0, 0, 0, 1, 60, 86_400, 86_400 * 400):
+        ids.append(new_id(warehouse, now + timedelta(seconds=seconds)))
+        warehouse.sealed(ids[-1]).folder.mkdir(parents=True)
+    assert ids == sorted(ids) and len(set(ids)) == len(ids)
+    assert ids[:3] == ["20260104T020000Z", "20260104T020000Za", "20260104T020000Zb"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".staging", "../x", "a/b", "a" * 65, "a b", "é", "-x", "x\n"])
+def test_what_cannot_name_a_release_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="release id"):
+        checked_id(name)
+
+
+@pytest.fixture
+def owned(copied: Built) -> Iterator[Built]:
+    """The copy where an ordinary user can reach it, belonging to that user."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(copied.warehouse.folder, Path(folder) / "warehouse")
+        if os.getuid() == 0:
+            for path in [Path(folder), *Path(folder).rglob("*")]:
+                os.chown(path, NOBODY, NOBODY)
+        yield Built(Warehouse(Path(folder) / "warehouse"), copied.release_id)
+
+
+ATTEMPTS = {
+    "write to a table": "open(release / 'tables/ratings.parquet', 'r+b')",
+    "write to the manifest": "open(release / 'manifest.json', 'a')",
+    "write to a model": "open(next((release / 'model').rglob('*.npy')), 'r+b')",
+    "add a file": "open(release / 'new', 'w')",
+    "remove a file": "os.unlink(release / 'tables/ratings.parquet')",
+    "replace a file": "os.rename(release / 'metadata.json', release / 'manifest.json')",
+    "write to the database": "sqlite3.connect(release / 'cinematch.db').execute('delete from ratings')",
+    "make a table": "sqlite3.connect(release / 'cinematch.db').execute('create table x (y)')",
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_not_even_its_owner_can_write_to_a_sealed_release(owned: Built, attempt: str) -> None:
+    script = f"""
+import os, sqlite3, sys
+from pathlib import Path
+release = Path(sys.argv[1])
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+assert (release / 'tables/ratings.parquet').read_bytes() and os.stat(release).st_uid == os.getuid()
+try:
+    {attempt}
+except (PermissionError, sqlite3.OperationalError) as error:
+    print('refused:', error)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(owned.release.folder)], capture_output=True, text=True)
+    assert done.stdout.startswith("refused:"), done.stdout + done.stderr
+    assert damage(owned.release, owned.manifest) == {}
+
+
+def test_every_file_of_a_sealed_release_is_read_only(purchase_release: Built) -> None:
+    folder = purchase_release.release.folder
+    writable = [path for path in [folder, *folder.rglob("*")] if path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)]
+    assert writable == []
+
+
+@pytest.mark.parametrize("statement", ["delete from ratings", "create table x (y)", "insert into popular select * from popular"])
+def test_an_immutable_connection_refuses_to_write(purchase_release: Built, statement: str) -> None:
+    connection = open_immutable(purchase_release.release.database)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute(statement)
+    connection.close()
+
+
+def test_a_sealed_release_is_never_sealed_again(copied: Built) -> None:
+    staged = copied.warehouse.staged(copied.release_id)
+    staged.folder.mkdir(parents=True)
+    with pytest.raises(StepError, match="already sealed"):
+        seal(copied.warehouse, staged, copied.manifest)
+    assert damage(copied.release, copied.manifest) == {}
+
+
+def test_promoting_moves_the_pointer_and_remembers_the_one_before(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    assert promote(copied.warehouse, second, reason="better") == copied.release_id
+    assert current_id(copied.warehouse) == second
+    assert promotions(copied.warehouse)[-1] | {"at": ""} == {
+        "at": "", "release": second, "previous": copied.release_id, "reason": "better", "undoes": None
+    }
+    assert promote(copied.warehouse, second, reason="again") == second
+    assert len(promotions(copied.warehouse)) == 2
+
+
+@pytest.mark.parametrize("name", ["cinematch.db", "tables/ratings.parquet", "model/ials/item_factors.npy", "metadata.json"])
+def test_a_damaged_release_is_not_promoted_and_its_file_is_named(copied: Built, name: str) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    flip(copied.warehouse.sealed(second).folder / name)
+    with pytest.raises(ReleaseError, match=f"{second} is damaged.*{name} changed.*not promoted"):
+        promote(copied.warehouse, second, reason="test")
+    assert current_id(copied.warehouse) == copied.release_id
+    assert len(promotions(copied.warehouse)) == 1
+
+
+def test_damage_finds_a_changed_byte_in_any_file_a_missing_and_an_unexpected_one(copied: Built) -> None:
+    folder, manifest = copied.release.folder, copied.manifest
+    for name in manifest.files:
+        for at in (0.0, 0.5, 1.0):
+            flip(folder / name, at)
+            assert damage(copied.release, manifest) == {name: "changed"}
+            flip(folder / name, at)
+    assert damage(copied.release, manifest) == {}
+    (folder / "tables").chmod(0o755)
+    (folder / "tables/ratings.parquet").rename(folder / "tables/more.parquet")
+    assert damage(copied.release, manifest) == {"tables/ratings.parquet": "missing", "tables/more.parquet": "not in the manifest"}
+
+
+def test_promoting_what_is_not_there_says_so(copied: Built) -> None:
+    with pytest.raises(NotFound, match="cinematch releases list"):
+        promote(copied.warehouse, "20000101T000000Z", reason="test")
+    copied.warehouse.sealed("20010101T000000Z").folder.mkdir()
+    with pytest.raises(ReleaseError, match="no manifest.json"):
+        promote(copied.warehouse, "20010101T000000Z", reason="test")
+    assert sealed_ids(copied.warehouse) == [copied.release_id]
+
+
+def test_rolling_back_twice_walks_back_and_then_says_that_there_is_no_further(copied: Built) -> None:
+    first = copied.release_id
+    second, third = add_release(copied, "20990101T000000Z"), add_release(copied, "20990102T000000Z")
+    for name in (second, third):
+        promote(copied.warehouse, name, reason="newer")
+    assert rollback(copied.warehouse) == current_id(copied.warehouse) == second
+    assert rollback(copied.warehouse) == current_id(copied.warehouse) == first
+    with pytest.raises(ReleaseError, match="no release to roll back to"):
+        rollback(copied.warehouse)
+    assert current_id(copied.warehouse) == first
+
+
+def test_after_rolling_back_and_promoting_anew_one_rolls_back_to_what_was_there_then(copied: Built) -> None:
+    second, third = add_release(copied, "20990101T000000Z"), add_release(copied, "20990102T000000Z")
+    promote(copied.warehouse, second, reason="newer")
+    assert rollback(copied.warehouse) == copied.release_id
+    promote(copied.warehouse, third, reason="newest")
+    assert rollback(copied.warehouse) == copied.release_id
+
+
+def test_rolling_back_passes_over_what_was_pruned(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    promote(copied.warehouse, second, reason="newer")
+    prune(copied.warehouse, keep=1)
+    with pytest.raises(ReleaseError, match="no release to roll back to"):
+        rollback(copied.warehouse)
+
+
+def test_pruning_keeps_the_newest_and_the_current(copied: Built) -> None:
+    more = [add_release(copied, f"2099010{day}T000000Z") for day in range(1, 8)]
+    assert prune(copied.warehouse, keep=5) == more[:2]
+    assert sealed_ids(copied.warehouse) == [copied.release_id, *more[2:]]
+    assert prune(copied.warehouse, keep=5) == []
+    promote(copied.warehouse, more[-1], reason="newest")
+    assert prune(copied.warehouse, keep=5) == [copied.release_id]
+    assert current(copied.warehouse)[1].release == more[-1] and not list(copied.warehouse.staging.iterdir())
+
+
+def test_before_the_first_promotion_there_is_no_current(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "nowhere")
+    assert current_id(warehouse) is None and sealed_ids(warehouse) == [] and promotions(warehouse) == []
+    with pytest.raises(NotFound, match="no release is promoted yet; run"):
+        current(warehouse)
+
+
+def test_a_promotion_that_was_cut_short_is_left_out(copied: Built) -> None:
+    with copied.warehouse.promotions.open("a") as file:
+        file.write('{"at": "2099-01-01", "rel')
+    assert [entry["release"] for entry in promotions(copied.warehouse)] == [copied.release_id]
+    second = add_release(copied, "20990101T000000Z")
+    promote(copied.warehouse, second, reason="newer")
+    assert [entry["release"] for entry in promotions(copied.warehouse)] == [copied.release_id, second]
+
+
+def test_a_manifest_of_another_release_is_refused(copied: Built) -> None:
+    other = copied.warehouse.releases / "20990101T000000Z"
+    shutil.copytree(copied.release.folder, other)
+    with pytest.raises(ReleaseError, match="20990101T000000Z"):
+        read_manifest(Release(other))
