@@ -27,6 +27,7 @@ from jobs.kernels.weights import blocks_of, ItemWeights, joined, largest, stacke
 
 K1, B = 1.2, 0.75
 BLOCK_CELLS = 1 << 22  # cells of the product held at a time: some 50 MiB
+GATHERED = 1 << 22  # interactions of an item's users gathered at a time
 LONG = 8  # a row of the product is long where it adds up more than an eighth of the items
 
 
@@ -107,13 +108,15 @@ def _neighbours(X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is
 def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a quarter of the
     time of a sparse product; for short ones the vector would be mostly zeros. Either adds a row's users in their order."""
-    everything = np.arange(X.shape[1], dtype=np.int32)
+    everything, lengths = np.arange(X.shape[1], dtype=np.int32), np.diff(X.indptr)
     short = by_item[span.start + np.flatnonzero(~is_long[span])] @ X
     at = 0
     for j in range(span.start, span.stop):
         if is_long[j]:
-            users = slice(by_item.indptr[j], by_item.indptr[j + 1])
-            yield everything, X[by_item.indices[users]].T @ by_item.data[users]
+            column = slice(by_item.indptr[j], by_item.indptr[j + 1])
+            users, values = by_item.indices[column], by_item.data[column]
+            parts = blocks_of(lengths[users], GATHERED)
+            yield everything, sum(X[users[part]].T @ values[part] for part in parts)
         else:
             row = slice(short.indptr[at], short.indptr[at + 1])
             yield short.indices[row], short.data[row]
