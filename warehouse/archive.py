@@ -18,6 +18,10 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     """Export a sealed release; `path` is the file, or a folder to put it in. The manifest is the first member."""
     release = warehouse.sealed(release_id)
     manifest = read_manifest(release)
+    problems = damage(release, manifest)
+    if problems:
+        name, what = next(iter(problems.items()))
+        raise ReleaseError(f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy")
     path = path / f"{release_id}{SUFFIX}" if path.is_dir() else path
     temporary = path.with_name(f".{path.name}.tmp")
     try:

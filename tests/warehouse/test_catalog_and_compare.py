@@ -1,0 +1,89 @@
+"""The catalogue is what the manifests say; two releases side by side."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from schemas.errors import NotFound
+from tests.conftest import Built
+from tests.warehouse.conftest import add_release
+from warehouse import catalog
+from warehouse.compare import compare
+from warehouse.release import promote, prune, read_manifest, remove, sealed_ids
+
+
+def rows(built: Built, query: str) -> list[tuple]:
+    connection = sqlite3.connect(f"file:{built.warehouse.catalog}?mode=ro", uri=True)
+    found = connection.execute(query).fetchall()
+    connection.close()
+    return found
+
+
+def assert_is_the_manifests(built: Built) -> None:
+    manifests = [read_manifest(built.warehouse.sealed(name)) for name in sealed_ids(built.warehouse)]
+    assert rows(built, "select release, source, served_model, n_read, n_accepted, n_duplicates, n_quarantined, bytes from releases order by 1") == [
+        (m.release, m.source, m.served_model, *(m.rows[name] for name in ("read", "accepted", "duplicates", "quarantined")),
+         sum(file["bytes"] for file in m.files.values())) for m in manifests
+    ]
+    assert rows(built, "select release, model, status from models order by 1, 2") == [
+        (m.release, model["model"], model["status"]) for m in manifests for model in sorted(m.models, key=lambda row: row["model"])
+    ]
+    assert sorted(rows(built, "select release, model, metric, k, value from metrics")) == sorted(
+        (m.release, row["model"], row["metric"], row["k"], row["value"]) for m in manifests for row in m.metrics
+    )
+
+
+def test_the_catalogue_of_a_run_is_the_manifests(purchase_release: Built) -> None:
+    assert_is_the_manifests(purchase_release)
+    assert rows(purchase_release, "select release, is_current from releases") == [(purchase_release.release_id, 1)]
+
+
+def test_rebuilt_from_nothing_or_from_an_older_state_it_is_the_manifests(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    catalog.rebuild(copied.warehouse)
+    assert_is_the_manifests(copied)
+    promote(copied.warehouse, second, reason="newer")
+    prune(copied.warehouse, keep=1)
+    catalog.rebuild(copied.warehouse)
+    assert_is_the_manifests(copied)
+    assert rows(copied, "select release, is_current from releases") == [(second, 1)]
+    assert rows(copied, "select position, release, previous, reason from promotions") == [
+        (1, copied.release_id, None, "newest release"), (2, second, copied.release_id, "newer")
+    ]
+    before = rows(copied, "select * from metrics")
+    copied.warehouse.catalog.unlink()
+    catalog.rebuild(copied.warehouse)
+    assert_is_the_manifests(copied)
+    assert rows(copied, "select * from metrics") == before
+
+
+def test_a_damaged_release_does_not_keep_the_others_out_of_the_catalogue(copied: Built) -> None:
+    second = copied.warehouse.sealed(add_release(copied, "20990101T000000Z"))
+    second.manifest.chmod(0o644)
+    second.manifest.write_text("{")
+    catalog.rebuild(copied.warehouse)
+    assert rows(copied, "select release from releases") == [(copied.release_id,)]
+
+
+def test_the_catalogue_of_an_empty_warehouse_is_empty(copied: Built) -> None:
+    remove(copied.release.folder)
+    copied.warehouse.current.unlink()
+    catalog.rebuild(copied.warehouse)
+    assert rows(copied, "select name from sqlite_master where name in ('releases', 'models', 'metrics')") == []
+
+
+def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    found = compare(copied.warehouse, copied.release_id, second)
+    assert (found["n_users"], found["mean_overlap_at_10"]) == (copied.manifest.counts["users"], 1.0)
+    assert all(a == b for a, b in found["figures"].values())
+    assert found["figures"]["rows accepted"] == [copied.manifest.rows["accepted"]] * 2
+    json.dumps(found)
+
+
+def test_releases_of_different_sources_share_nobody(copied: Built, movie_release: Built) -> None:
+    with pytest.raises(NotFound):
+        compare(copied.warehouse, copied.release_id, movie_release.release_id)
