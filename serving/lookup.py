@@ -33,7 +33,8 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     seq = token.seq if token else service.user_seq(opened, user)
     after, n = token.rank if token else 0, call.values["n"]
     excluded = excluded_items(opened, call.values)
-    if user is not None and not seq and excluded is None and after + n <= opened.n:
+    has_moved_on = token is not None and service.user_seq(opened, user) > seq  # the list is pinned, but what was rated since is not shown
+    if user is not None and not seq and not has_moved_on and excluded is None and after + n <= opened.n:
         page, encoded = opened.lists.get((user, after, n)) or _stored(opened, user, after, n)
         if encoded is not None:
             return list_answer(service, page, encoded)

@@ -55,9 +55,8 @@ class OpenRelease:
     @cached_property
     def side(self) -> ItemSide:
         """The item side, by the same function as the batch's."""
-        served = self.manifest.served_model
-        names = ["items", "popular", served] + (["als"] if item_side.exists(self.files.model("als")) else [])
-        return assemble({name: item_side.load(self.files.model(name)) for name in names}, served=served)
+        found = sorted(path.name for path in self.files.models.iterdir())
+        return assemble({name: item_side.load(self.files.model(name)) for name in found}, served=self.served_model)
 
     @cached_property
     def has_ratings(self) -> bool:
@@ -133,6 +132,7 @@ class OpenRelease:
         self._opened.clear()
         for callback in self.on_close:
             callback()
+        self.on_close.clear()
         self.__dict__.pop("side", None)
         self._titles.clear()
         self.reason_heads.clear()

@@ -32,7 +32,7 @@ async def recommend(service: Service, call: Call) -> Answer:
         rows[item] = HistoryRow(item, *checked_rating(opened, row, place), now)
     n = call.values["n"]
     excluded = excluded_items(opened, call.values)
-    solved = await service.run_on(opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded))
+    solved = await service.run_on(opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded, explain_n=n))
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, None, iso(service.now()))
     answer = list_answer(service, page)
     answer.tag = None

@@ -48,13 +48,14 @@ def histories(opened: OpenRelease, rows: Sequence[HistoryRow]) -> Histories:
 
 
 def solve(
-    opened: OpenRelease, rows: Sequence[HistoryRow], *, n: int, excluded: np.ndarray | None = None, min_history: int | None = None
+    opened: OpenRelease, rows: Sequence[HistoryRow], *, n: int, excluded: np.ndarray | None = None, explain_n: int | None = None,
+    min_history: int | None = None,
 ) -> Solved:
-    """The list of a history: up to n items, the head of them with their reasons, as deep as the batch stores them."""
+    """The list of a history: up to n items; without explain_n as many of them with reasons as the batch stores."""
     settings = opened.manifest.settings
     lists = recommend(
-        opened.side, histories(opened, rows), n=n, explain_n=min(n, settings["explain_n"]), reasons_n=settings["reasons_n"],
-        min_history=settings["min_history"] if min_history is None else min_history, excluded=excluded,
+        opened.side, histories(opened, rows), n=n, explain_n=settings["explain_n"] if explain_n is None else explain_n,
+        reasons_n=settings["reasons_n"], min_history=settings["min_history"] if min_history is None else min_history, excluded=excluded,
     )
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(row.item_id for row in rows))
 

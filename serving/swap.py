@@ -29,6 +29,7 @@ class Follower:
         self._seen: tuple | None = None
         self._retry_at = 0.0
         self._task: asyncio.Task | None = None
+        self._grace: asyncio.TimerHandle | None = None
         self._following = asyncio.Lock()
 
     def start(self) -> None:
@@ -85,14 +86,17 @@ class Follower:
         service = self._service
         before, service.current = service.current, opened
         self._show(opened)
-        if service.previous is not None:
-            service.previous.retire()
+        self._end_grace()
         service.previous = before
-        asyncio.get_running_loop().call_later(GRACE_S, self._end_grace, before)
+        self._grace = asyncio.get_running_loop().call_later(GRACE_S, self._end_grace)
         service.metrics.swaps["served"] += 1
         log.info("release %s answers, after %s", opened.id, before.id)
 
-    def _end_grace(self, before: OpenRelease) -> None:
-        if self._service.previous is before:
+    def _end_grace(self) -> None:
+        """Let go of the release before the current one."""
+        if self._grace is not None:
+            self._grace.cancel()  # a timer would keep the release's files open until it rings
+            self._grace = None
+        if self._service.previous is not None:
+            self._service.previous.retire()
             self._service.previous = None
-            before.retire()
