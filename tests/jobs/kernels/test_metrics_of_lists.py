@@ -71,7 +71,9 @@ def plain_serendipity(row: list[int], held: set[int], expected: list[int], featu
     total = 0.0
     for item in row:
         if item in held:
-            near = [1.0 if item == other else 0.0 if features is None else cosine(features[item], features[other]) for other in expected]
+            near = [float(item == other) for other in expected]
+            if features is not None:
+                near += [cosine(features[item], features[other]) for other in expected if other != item]
             total += 1 - max(near, default=0.0)
     return total / k
 

@@ -177,7 +177,8 @@ def test_leave_one_out_by_hand() -> None:
 def test_negatives_are_drawn_uniformly() -> None:
     """400 users who all have items 0, 5 and 9 of 20 draw 5 of the other 17: each item about 118 times, give or take 9."""
     users = np.repeat(np.arange(400), 3)
-    rows = Rows(np.append(users, np.full(20, 400)), np.append(np.tile([0, 5, 9], 400), np.arange(20)), np.ones(1220), np.arange(1220))
+    items = np.append(np.tile([0, 5, 9], 400), np.arange(20))
+    rows = Rows(np.append(users, np.full(20, 400)), items, np.ones(1220), np.arange(1220))
     split = protocols.leave_one_out(rows, seed=7, n_negatives=5)
     drawn = np.bincount(split.candidates[:400].ravel(), minlength=20)
     assert drawn[[0, 5]].tolist() == [0, 0] and drawn[9] == 400 and drawn.sum() == 400 * 6
@@ -286,7 +287,7 @@ def test_strong_generalization_by_hand() -> None:
 
 
 def test_items_that_nobody_in_training_has_are_dropped_from_held_out_users() -> None:
-    """Each of three users has an item of their own beside five that all have: it is neither history nor test of the two held out."""
+    """Each of three users has an item of their own beside five that all have: for the two held out it is no row at all."""
     rows = table(*((user, item, 4.0, 0) for user in range(3) for item in (0, 1, 2, 3, 4, 10 + user)))
     split = protocols.strong_generalization(rows, seed=3, n_held=2, n_groups=1)
     assert split.train.sum() == 6 and split.history.sum() == 8 and split.test.sum() == 2
