@@ -45,8 +45,8 @@ class Progress:
         rate = self._done / elapsed
         if not self._total:
             return f"{self._done:,} {self._unit}, {rate:,.0f} a second"
-        left = (self._total - self._done) / rate if rate else float("inf")
-        return f"{self._done:,} of {self._total:,} {self._unit}, about {left:,.0f} s left"
+        left = f"about {(self._total - self._done) / rate:,.0f} s left" if rate else f"{elapsed:,.0f} s so far"
+        return f"{self._done:,} of {self._total:,} {self._unit}, {left}"
 
 
 class PeakMemory:

@@ -72,12 +72,15 @@ def _do(name: str, running: Step, warehouse: Warehouse) -> None:
 
 def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
     """Point at a sealed release, then prune what is no longer kept."""
+    from jobs.online import compact
+
     started = time.monotonic()
     previous = releases.promote(warehouse, release_id, reason="newest release")
     pruned = releases.prune(warehouse, keep=settings.keep)
+    n_compacted = compact(warehouse)
     catalog.rebuild(warehouse)
     return {
-        "step": "promote", "release": release_id, "previous": previous, "n_pruned": len(pruned),
+        "step": "promote", "release": release_id, "previous": previous, "n_pruned": len(pruned), "n_compacted": n_compacted,
         "seconds_s": round(time.monotonic() - started, 3),
     }
 

@@ -67,6 +67,11 @@ class Warehouse:
         return self.folder / "raw"
 
     @property
+    def online(self) -> Path:
+        """Every online rating that an ingest has read, kept when the overlay is emptied."""
+        return self.raw / "online"
+
+    @property
     def releases(self) -> Path:
         return self.folder / "releases"
 

@@ -1,0 +1,53 @@
+"""The items of a release: those of the catalogue and those that only interactions name, numbered in the order of their ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.sources import Catalogue
+from schemas.derive import arrow_schema
+from schemas.tables import IdTypes, ITEM_GENRES, ITEMS
+from warehouse import parquet
+from warehouse.layout import Release
+
+
+def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Table:
+    """Catalogue items and those that only interactions name, in order of id: the row of an item is its item_num."""
+    kind = ids.arrow("item_id")
+    known = catalogue.items.set_column(0, "item_id", catalogue.items["item_id"].cast(kind))
+    known = known.append_column("is_in_catalogue", pa.array(np.ones(len(known), bool)))
+    seen = seen.cast(kind)
+    new = seen.filter(pc.invert(pc.is_in(seen, value_set=known["item_id"].combine_chunks())))
+    blank = pa.array([""] * len(new), pa.string())
+    rest = pa.table({
+        "item_id": new, "title": new.cast(pa.string()), "year": pa.nulls(len(new), pa.int64()), "genres": blank, "tags": blank,
+        "description": pa.nulls(len(new), pa.string()), "is_in_catalogue": pa.array(np.zeros(len(new), bool)),
+    })
+    items = pa.concat_tables([known.select(rest.column_names).cast(rest.schema), rest]).combine_chunks()
+    untitled = pc.or_kleene(pc.is_null(items["title"]), pc.equal(pc.utf8_trim_whitespace(pc.fill_null(items["title"], "")), ""))
+    titles = pc.if_else(untitled, items["item_id"].cast(pa.string()), items["title"])
+    items = items.set_column(1, "title", titles)
+    for name in ("genres", "tags"):
+        items = items.set_column(items.column_names.index(name), name, pc.fill_null(items[name], ""))
+    return items.sort_by("item_id").combine_chunks()
+
+
+def write_item_tables(release: Release, items: pa.Table, ids: IdTypes, n_parts: int, *, is_rated: bool) -> None:
+    """The items and item_genres tables, and the counts to train on; sums in the order of parts, so they repeat."""
+    totals = {name: np.zeros(len(items)) for name in ("n_ratings", "rating_sum", "n_train", "train_sum")}
+    for number in range(n_parts):
+        counts = parquet.read(parquet.part(release.work / "item_counts", number))
+        for name, total in totals.items():
+            total[counts["item_num"].to_numpy()] += counts[name].to_numpy()
+    n = totals["n_ratings"]
+    means = pa.array(totals["rating_sum"] / np.maximum(n, 1), mask=(n == 0) | (not is_rated))
+    full = items.append_column("n_ratings", pa.array(n.astype(np.int64))).append_column("mean_rating", means)
+    parquet.write(release.table("items"), [full], arrow_schema(ITEMS, ids))
+    genres = pc.split_pattern(items["genres"].combine_chunks(), "|")
+    pairs = pa.table({"genre": pc.list_flatten(genres), "item_id": items["item_id"].take(pc.list_parent_indices(genres))})
+    pairs = pairs.filter(pc.not_equal(pairs["genre"], "")).group_by(["genre", "item_id"]).aggregate([])
+    pairs = pairs.sort_by([("genre", "ascending"), ("item_id", "ascending")])
+    parquet.write(release.table("item_genres"), [pairs], arrow_schema(ITEM_GENRES, ids))
+    np.savez(release.work / "item_counts.npz", **totals)

@@ -1,0 +1,122 @@
+"""ALS as fold-in, alternated: every row of one side solved against the other side's factors, then the other way round.
+
+With Y the other side's factors, S the entries of a row, n their number, and reg scaled by n on both sides (Zhou et al. 2008):
+
+implicit (Hu, Koren, Volinsky 2008), G = Y'Y over all of the other side:
+    (G + sum_S alpha s_j y_j y_j' + reg n I) x = sum_S (1 + alpha s_j) y_j
+    objective = sum over all pairs c (p - x'y)^2 + reg (sum n_u |x_u|^2 + sum n_i |y_i|^2),   c = 1 + alpha s, p = 1 on entries,
+                                                                                              c = 1, p = 0 elsewhere
+explicit, on what biases leave of the ratings:
+    (Y_S' Y_S + reg n I) x = Y_S' e
+    objective = sum over entries (e - x'y)^2 + reg (the same)
+
+the equations of `factors`, in float32 and for many rows. A solve gives its row's least loss for nothing: with A x = b, the
+row's part of the objective, its own regulariser included, is sum_S c - b'x, or sum_S e^2 - b'x. So after a half iteration
+    objective = sum of the rows' losses + reg sum n |y|^2 over the side that was held.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import ssyrk
+from scipy.linalg.lapack import dposv, sposv
+
+PIECE = 1 << 15  # entries of a row gathered at a time: 8 MiB for 64 factors
+BLOCK = 1 << 18  # entries compared with their prediction at a time
+
+
+class Half(NamedTuple):
+    """One side, solved: factors (r, f) float32, and each row's part of the objective, losses (r,) float64."""
+
+    factors: np.ndarray
+    losses: np.ndarray
+
+
+def started(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
+    """Factors to begin with, (r, f) float32, normal with length 1 on average; zeros for rows without an entry, counts 0.
+
+    Every row is drawn, so that a row's factors depend on its number and not on which others have entries.
+    """
+    drawn = np.random.default_rng(seed).standard_normal((len(counts), n_factors), np.float32)
+    return drawn * ((counts > 0) / np.sqrt(n_factors)).astype(np.float32)[:, None]
+
+
+def half_implicit(
+    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, other: np.ndarray, gramian: np.ndarray, *,
+    alpha: float, reg: float, piece: int = PIECE,
+) -> Half:
+    """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f) float32, gramian
+    (f, f) of all of other. A row without entries is 0."""
+    extra = np.sqrt(alpha * strengths).astype(np.float32)  # Z = sqrt(alpha s) Y, so that Z'Z = sum alpha s y y'
+    right = (1.0 + alpha * strengths).astype(np.float32)
+    return _half(indptr, columns, other, gramian.astype(np.float32), extra, right, right, reg, piece)
+
+
+def half_explicit(
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *, reg: float, piece: int = PIECE
+) -> Half:
+    """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in `half_implicit`."""
+    nothing = np.zeros((other.shape[1],) * 2, np.float32)
+    right = errors.astype(np.float32)
+    return _half(indptr, columns, other, nothing, None, right, right * right, reg, piece)
+
+
+def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> Half:
+    """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less b'x."""
+    other = np.ascontiguousarray(other, np.float32)
+    f = other.shape[1]
+    bounds = indptr.tolist()
+    factors, rights = np.zeros((len(bounds) - 1, f), np.float32), np.zeros((len(bounds) - 1, f), np.float32)
+    gathered = np.empty((piece, f), np.float32)
+    identity = np.eye(f, dtype=np.float32, order="F")
+    base = np.asfortranarray(base)
+    for row, (start, stop) in enumerate(zip(bounds, bounds[1:])):
+        if start == stop:
+            continue
+        A = base + np.float32(reg * (stop - start)) * identity
+        b = rights[row]
+        for at in range(start, stop, piece):
+            part = slice(at, min(at + piece, stop))
+            Y = np.take(other, columns[part], axis=0, out=gathered[: part.stop - at], mode="clip")  # clip: no copy of out
+            b += right[part] @ Y
+            if extra is not None:
+                Y *= extra[part, None]
+            A = ssyrk(1.0, Y.T, beta=1.0, c=A, overwrite_c=1)  # the upper triangle, half the work of a product
+        factors[row] = _solve(A, b)
+    n_sums = np.add.reduceat(np.append(constants, 0).astype(np.float64), indptr[:-1]) if len(bounds) > 1 else np.zeros(0)
+    losses = np.where(np.diff(indptr) > 0, n_sums, 0.0) - np.einsum("rf,rf->r", rights.astype(np.float64), factors.astype(np.float64))
+    return Half(factors, losses)
+
+
+def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """x with A x = b for a symmetric A, of which the upper triangle is given; in float64 where float32 finds no factor."""
+    _, x, info = sposv(A, b)
+    if info != 0:
+        _, x, info = dposv(A.astype(np.float64), b.astype(np.float64))
+    if info != 0:
+        raise ValueError("the normal equations of a row are not positive definite: raise the regularisation")
+    return x
+
+
+def implicit_objective(
+    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, rows: np.ndarray, other: np.ndarray, *, alpha: float, reg: float
+) -> float:
+    """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the pairs: 
+
+    sum over all (x'y)^2 = <X'X, Y'Y>, to which entries add c (1 - x'y)^2 - (x'y)^2.
+    """
+    observed = 0.0
+    for part, predicted in _predicted(indptr, columns, rows, other):
+        observed += float(((1.0 + alpha * strengths[part]) * (1.0 - predicted) ** 2 - predicted**2).sum())
+    everything = float((_gramian(rows) * _gramian(other)).sum())
+    return observed + everything + _regulariser(indptr, columns, rows, other, reg)
+
+
+def explicit_objective(
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, rows: np.ndarray, other: np.ndarray, *, reg: float
+) -> float:
+    """The explicit objective over the entries."""
+    squared = sum(float(((errors[part] - predicted) ** 2).sum()) for part, predicted in _predicted(indptr, columns, rows, other))
+    return squared + _regulariser(indptr, columns, rows, other, reg)

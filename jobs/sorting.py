@@ -1,0 +1,126 @@
+"""Ingest's second pass, as a Spark task: one part of whole users, sorted by user and item, to ratings, users and item counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import TaskContext
+
+from jobs.kernels.histories import moments
+from jobs.online import Online
+from schemas.derive import arrow_schema
+from schemas.settings import Settings
+from schemas.tables import IdTypes, RATINGS, USERS
+from warehouse import parquet
+from warehouse.layout import Release
+
+MIN_HELD_OUT_HISTORY = 5
+
+
+class PartWriter:
+    """Takes one part, sorted by user, item, sequence number, time and line."""
+
+    def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None) -> None:
+        self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None
+        self._online = Online(release.work / "online.parquet", is_implicit=scale is None)
+        for name in ("ratings", "users", "item_counts"):
+            for old in parquet.parts(release.work / name):
+                old.unlink()
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        number = TaskContext.get().partitionId()
+        rows = pa.Table.from_batches(list(batches), schema=self._schema())
+        is_online = pc.greater(rows["seq"], 0)
+        kept = self._online.folded(self._latest(rows.filter(pc.invert(is_online))), rows.filter(is_online))
+        ratings, users = self._with_held_out(kept)
+        work = self._release.work
+        parquet.write(parquet.part(work / "ratings", number), [ratings], ratings.schema)
+        parquet.write(parquet.part(work / "users", number), [users], arrow_schema(USERS, self._ids))
+        counts = _item_counts(ratings, parquet.n_rows(work / "items.parquet"))
+        parquet.write(parquet.part(work / "item_counts", number), [counts], counts.schema)
+        yield pa.record_batch({"n_rows": pa.array([len(ratings)], pa.int64())})
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema({
+            "user_id": self._ids.arrow("user_id"), "item_id": self._ids.arrow("item_id"), "rating": pa.float64(),
+            "weight": pa.float64(), "rated_at": pa.int64(), "line": pa.int64(), "seq": pa.int64(),
+        })
+
+    def _latest(self, rows: pa.Table) -> pa.Table:
+        """One row a pair: the last in time; for implicit feedback its weight is the sum over the pair's events."""
+        if len(rows) == 0:
+            return rows
+        is_last = np.ones(len(rows), bool)
+        is_last[:-1] = _starts(rows["user_id"])[1:] | _starts(rows["item_id"])[1:]
+        kept = rows.filter(pa.array(is_last))
+        if self._is_rated or is_last.all():
+            return kept
+        first = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
+        weights = np.add.reduceat(rows["weight"].to_numpy(), first)
+        return kept.set_column(kept.column_names.index("weight"), "weight", pa.array(weights))
+
+    def _with_held_out(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        starts = np.flatnonzero(_starts(rows["user_id"])) if len(rows) else np.zeros(0, np.int64)
+        lengths = np.diff(np.append(starts, len(rows)))
+        user_ids = rows["user_id"].take(pa.array(starts))
+        user_of = np.repeat(np.arange(len(starts)), lengths)
+        is_sampled = (lengths >= MIN_HELD_OUT_HISTORY) & (_uniform(user_ids, self._settings.seed) < self._settings.holdout_users)
+        n_held = np.where(is_sampled, np.floor(lengths * self._settings.holdout_fraction), 0).astype(np.int64)
+        times = rows["rated_at"].fill_null(0).to_numpy()
+        order = np.lexsort((rows["line"].to_numpy(), times, user_of))
+        place = np.empty(len(rows), np.int64)
+        place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
+        is_held = place >= np.repeat(lengths - n_held, lengths)
+        item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
+        numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
+        ratings = rows.select(RATINGS.names).append_column("item_num", numbers)
+        ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("is_held_out", pa.array(is_held))
+        return ratings, self._users(rows, user_ids, user_of, lengths, n_held)
+
+    def _users(self, rows, user_ids, user_of, lengths, n_held) -> pa.Table:
+        starts = np.cumsum(lengths) - lengths
+        sums = np.bincount(user_of, rows["rating"].fill_null(0.0).to_numpy(), len(lengths))
+        times = rows["rated_at"].to_numpy(zero_copy_only=False).astype(float) if len(rows) else np.zeros(0)
+        first, last = (
+            (np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts)) if len(rows) else (np.zeros(0), np.zeros(0))
+        )
+        return pa.table({
+            "user_id": user_ids, "n_ratings": pa.array(lengths, pa.int64()),
+            "mean_rating": pa.array(sums / np.maximum(lengths, 1)) if self._is_rated else pa.nulls(len(lengths), pa.float64()),
+            "first_rated_at": _seconds(first), "last_rated_at": _seconds(last), "is_held_out": pa.array(n_held > 0),
+        })
+
+
+def _starts(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) True where a value differs from the one before it; the first does."""
+    flat = column.combine_chunks()
+    changed = pc.not_equal(flat.slice(1), flat.slice(0, len(flat) - 1)).to_numpy(zero_copy_only=False)
+    return np.concatenate([[True], changed])
+
+
+def _uniform(ids: pa.ChunkedArray, seed: int) -> np.ndarray:
+    """A number in [0, 1) for each id that depends on nothing but the id and the seed."""
+    texts = ids.cast(pa.string()).to_numpy(zero_copy_only=False).astype(object)
+    return pd.util.hash_array(texts, hash_key=f"{seed:016d}", categorize=False) / 2.0**64
+
+
+def _seconds(values: np.ndarray) -> pa.Array:
+    return pa.array(np.nan_to_num(values).astype(np.int64), mask=np.isnan(values))
+
+
+def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:
+    """Per item of the part: interactions and rating sum, of all rows and of those to train on."""
+    numbers, values = ratings["item_num"].to_numpy(), ratings["rating"].fill_null(0.0).to_numpy()
+    train = ~ratings["is_held_out"].to_numpy(zero_copy_only=False) if len(ratings) else np.zeros(0, bool)
+    n_all = np.bincount(numbers, minlength=n_items)
+    found = np.flatnonzero(n_all)
+    columns = {
+        "item_num": found, "n_ratings": n_all, "rating_sum": np.bincount(numbers, values, n_items),
+        "n_train": np.bincount(numbers[train], minlength=n_items),
+        "train_sum": np.bincount(numbers[train], values[train], n_items),
+    }
+    return pa.table({name: column if name == "item_num" else column[found] for name, column in columns.items()})
