@@ -24,7 +24,8 @@ RELATIONS: dict[str, str] = {
         select r.user_id, r.item_id from recommendations r cross join ratings h
         where h.user_id = r.user_id and h.item_id = r.item_id""",
     "every user has a list": """
-        select user_id from users where not exists (select 1 from recommendations r where r.user_id = users.user_id)""",
+        select user_id from users where n_ratings < (select count(*) from items)
+        and not exists (select 1 from recommendations r where r.user_id = users.user_id)""",
     "a list is ordered by score within its source, ties by item id": """
         select b.user_id, b.rank from recommendations a join recommendations b
         on b.user_id = a.user_id and b.rank = a.rank + 1 and b.source = a.source
@@ -34,7 +35,7 @@ RELATIONS: dict[str, str] = {
         where predicted_rating < :low or predicted_rating > :high""",
     "contributions add up to the score": f"""
         select r.user_id, r.item_id, r.score, e.total from recommendations r join (
-          select user_id, item_id, sum(contribution) as total from explanations group by user_id, item_id
+          select user_id, item_id, total(contribution) as total from explanations group by user_id, item_id
         ) e on e.user_id = r.user_id and e.item_id = r.item_id
         where abs(r.score - e.total) > {ADDITIVE_TOLERANCE} * max(abs(r.score), 1e-3)""",
     "an explanation explains a recommendation": """

@@ -1,0 +1,118 @@
+"""Each check finds the row that was planted for it, and none finds anything in a good release."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.checks import all_checks, RELATIONS
+from schemas.tables import Column, Reference, Table, TABLES
+from tests.conftest import Built
+from warehouse.sqlite import failed_checks, open_immutable
+
+USER = "(select user_id from users order by n_ratings desc, user_id limit 1)"  # has a ranked and explained list
+ITEM = "(select item_id from similar_items where rank = 2 order by item_id limit 1)"
+FIRST = f"user_id = {USER} and rank = 1"
+
+PLANTS: dict[str, list[str]] = {
+    "ranks of a list run from 1 without gaps": [
+        f"update recommendations set rank = 1000 where user_id = {USER} and rank = 3",
+        f"delete from recommendations where {FIRST}",
+    ],
+    "ranks of similar items run from 1 without gaps": [f"update similar_items set rank = 1000 where item_id = {ITEM} and rank = 2"],
+    "ranks of popular items run from 1 without gaps": ["update popular set rank = 1000 where genre = '' and rank = 2"],
+    "a list holds an item once": [
+        f"update recommendations set item_id = (select item_id from recommendations where {FIRST}) where user_id = {USER} and rank = 2",
+    ],
+    "no list holds an item that its user has": [
+        f"update recommendations set item_id = (select item_id from ratings where user_id = {USER} limit 1) where {FIRST}",
+    ],
+    "every user has a list": [f"delete from recommendations where user_id = {USER}"],
+    "a list is ordered by score within its source, ties by item id": [
+        f"update recommendations set score = score + 1e6 where user_id = {USER} and rank = 2",
+        f"""update recommendations set score = 1e6, item_id = (select iif(rank = 1, max(item_id), min(item_id)) from items)
+            where user_id = {USER} and rank in (1, 2)""",
+    ],
+    "predicted ratings are inside the scale": [
+        f"update recommendations set predicted_rating = {rating} where {FIRST} and predicted_rating is not null" for rating in (5.01, 0.49)
+    ],
+    "contributions add up to the score": [
+        f"update recommendations set score = score * 1.0001 where {FIRST}",
+        f"delete from explanations where user_id = {USER} and kind = 'residual'",
+        f"update explanations set contribution = null where user_id = {USER}",
+    ],
+    "an explanation explains a recommendation": [f"delete from recommendations where {FIRST}"],
+    "a history reason names an item that the user has": [
+        f"update explanations set evidence_id = 'no such item' where user_id = {USER} and kind = 'history'",
+        f"update explanations set evidence_id = null where user_id = {USER} and kind = 'history'",
+    ],
+    "counts of users are those of their ratings": [f"update users set n_ratings = n_ratings + 1 where user_id = {USER}"],
+    "counts of items are those of their ratings": [f"update items set n_ratings = n_ratings + 1 where item_id = {ITEM}"],
+    "an item is not its own neighbour": [f"update similar_items set similar_item_id = item_id where item_id = {ITEM} and rank = 2"],
+}
+
+
+def one_row(table: Table) -> str:
+    key = ", ".join(table.key)
+    return f"({key}) = (select {key} from {table.name} order by {key} limit 1)"
+
+
+def planted(table: Table, column: Column | Reference) -> Iterator[tuple[str, str]]:
+    """Check and statement for each thing that a declaration forbids."""
+    where = one_row(table)
+    if isinstance(column, Reference):
+        yield f"{table.name}.{column.column} is in {column.table}", f"update {table.name} set {column.column} = -987654321 where {where}"
+        return
+    for bound, beyond in ((column.minimum, -1), (column.maximum, 1)):
+        if bound is not None:
+            yield f"{table.name}.{column.name} is inside its bounds", f"update {table.name} set {column.name} = {bound + beyond} where {where}"
+    if column.choices:
+        yield f"{table.name}.{column.name} is one of its choices", f"update {table.name} set {column.name} = 'other' where {where}"
+
+
+DECLARED = [case for table in TABLES.values() for column in (*table.columns, *table.references) for case in planted(table, column)]
+CASES = [(name, statement) for name, statements in PLANTS.items() for statement in statements] + DECLARED
+
+
+@pytest.fixture(params=["movie_release", "purchase_release"])
+def release(request: pytest.FixtureRequest) -> Iterator[tuple[Built, sqlite3.Connection]]:
+    """A release, and its database in memory, to be changed."""
+    built = request.getfixturevalue(request.param)
+    source, copy = open_immutable(built.release.database), sqlite3.connect(":memory:")
+    source.backup(copy)
+    yield built, copy
+    source.close()
+    copy.close()
+
+
+def test_there_is_a_planted_row_for_every_check() -> None:
+    assert {name for name, _ in CASES} == set(all_checks()) and PLANTS.keys() == RELATIONS.keys()
+
+
+def test_a_good_release_passes_every_check(release: tuple[Built, sqlite3.Connection]) -> None:
+    built, connection = release
+    assert failed_checks(connection, built.manifest.rating_scale) == {}
+
+
+def test_every_check_finds_what_was_planted_for_it(release: tuple[Built, sqlite3.Connection]) -> None:
+    built, connection = release
+    connection.isolation_level = None
+    n_planted = 0
+    for name, statement in CASES:
+        connection.execute("begin")
+        if connection.execute(statement).rowcount:
+            n_planted += 1
+            assert name in failed_checks(connection, built.manifest.rating_scale), statement
+        connection.execute("rollback")
+    assert n_planted > 0.8 * len(CASES)
+
+
+def test_a_user_who_has_every_item_needs_no_list() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript("""
+        create table users (user_id, n_ratings); create table items (item_id); create table recommendations (user_id);
+        insert into items values (1), (2); insert into users values ('has both', 2), ('has one', 1);""")
+    assert connection.execute(RELATIONS["every user has a list"]).fetchall() == [("has one",)]
+    connection.close()
