@@ -23,6 +23,8 @@ import numpy as np
 from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import dposv, sposv
 
+from jobs.kernels.factors import gramian as _gramian
+
 PIECE = 1 << 15  # entries of a row gathered at a time: 8 MiB for 64 factors
 BLOCK = 1 << 18  # entries compared with their prediction at a time
 
@@ -66,28 +68,27 @@ def half_explicit(
 def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> Half:
     """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less b'x."""
     other = np.ascontiguousarray(other, np.float32)
-    f = other.shape[1]
-    bounds = indptr.tolist()
-    factors, rights = np.zeros((len(bounds) - 1, f), np.float32), np.zeros((len(bounds) - 1, f), np.float32)
+    n_rows, f = len(indptr) - 1, other.shape[1]
+    factors, rights = np.zeros((n_rows, f), np.float32), np.zeros((n_rows, f), np.float32)
     gathered = np.empty((piece, f), np.float32)
-    identity = np.eye(f, dtype=np.float32, order="F")
-    base = np.asfortranarray(base)
-    for row, (start, stop) in enumerate(zip(bounds, bounds[1:])):
-        if start == stop:
-            continue
-        A = base + np.float32(reg * (stop - start)) * identity
-        b = rights[row]
+    base, A = np.asfortranarray(base), np.empty((f, f), np.float32, order="F")
+    diagonal = np.einsum("ff->f", A)  # a view
+    bounds = indptr.tolist()
+    for row in np.flatnonzero(np.diff(indptr)).tolist():
+        start, stop = bounds[row], bounds[row + 1]
+        A[:] = base
+        diagonal += np.float32(reg * (stop - start))
         for at in range(start, stop, piece):
             part = slice(at, min(at + piece, stop))
-            Y = np.take(other, columns[part], axis=0, out=gathered[: part.stop - at], mode="clip")  # clip: no copy of out
-            b += right[part] @ Y
+            Y = np.take(other, columns[part], axis=0, out=gathered[: part.stop - at], mode="clip")  # unclipped, out is buffered
+            rights[row] += right[part] @ Y
             if extra is not None:
                 Y *= extra[part, None]
-            A = ssyrk(1.0, Y.T, beta=1.0, c=A, overwrite_c=1)  # the upper triangle, half the work of a product
-        factors[row] = _solve(A, b)
-    n_sums = np.add.reduceat(np.append(constants, 0).astype(np.float64), indptr[:-1]) if len(bounds) > 1 else np.zeros(0)
-    losses = np.where(np.diff(indptr) > 0, n_sums, 0.0) - np.einsum("rf,rf->r", rights.astype(np.float64), factors.astype(np.float64))
-    return Half(factors, losses)
+            ssyrk(1.0, Y.T, beta=1.0, c=A, overwrite_c=1)  # the upper triangle: half the work of a product
+        factors[row] = _solve(A, rights[row])
+    row_of = np.repeat(np.arange(n_rows), np.diff(indptr))
+    least = np.einsum("rf,rf->r", rights, factors, dtype=np.float64)
+    return Half(factors, np.bincount(row_of, constants, n_rows) - least)
 
 
 def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -103,7 +104,7 @@ def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
 def implicit_objective(
     indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, rows: np.ndarray, other: np.ndarray, *, alpha: float, reg: float
 ) -> float:
-    """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the pairs: 
+    """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the pairs:
 
     sum over all (x'y)^2 = <X'X, Y'Y>, to which entries add c (1 - x'y)^2 - (x'y)^2.
     """
@@ -120,3 +121,21 @@ def explicit_objective(
     """The explicit objective over the entries."""
     squared = sum(float(((errors[part] - predicted) ** 2).sum()) for part, predicted in _predicted(indptr, columns, rows, other))
     return squared + _regulariser(indptr, columns, rows, other, reg)
+
+
+def _predicted(indptr, columns, rows, other):
+    """Blocks of entries and what the factors say of them, x'y float64."""
+    row_of = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+    for at in range(0, len(columns), BLOCK):
+        part = slice(at, at + BLOCK)
+        yield part, np.einsum("mf,mf->m", rows[row_of[part]], other[columns[part]], dtype=np.float64)
+
+
+def _regulariser(indptr, columns, rows, other, reg: float) -> float:
+    """reg times the squared lengths of all factors, each as often as its row or column has entries."""
+    return held(np.diff(indptr), rows, reg) + held(np.bincount(columns, minlength=len(other)), other, reg)
+
+
+def held(counts: np.ndarray, factors: np.ndarray, reg: float) -> float:
+    """reg sum n |y|^2 of one side, for counts (r,) and factors (r, f)."""
+    return reg * float(counts @ np.einsum("rf,rf->r", factors, factors, dtype=np.float64))
