@@ -26,6 +26,7 @@ EXAMPLES = {
     "seal": "cinematch seal --release 20260104T020000Z",
     "promote": "cinematch promote --release 20260104T020000Z",
     "serve": "cinematch serve --port 8001",
+    "forget": "cinematch forget 117",
 }
 SENTENCES = {
     "run": "Every step, from a source to a promoted release.",
@@ -36,6 +37,7 @@ SENTENCES = {
     "seal": "Build, check and digest the release, and make it read-only.",
     "promote": "Make a sealed release the one that is served.",
     "serve": "Serve the promoted release with Datasette.",
+    "forget": "Erase a user: at once from what is served, for good from every later release.",
 }
 
 
@@ -71,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         if name in _STEPS:
             command.add_argument("--release", required=name != "run", help="id of the release" + (", by default the time" if name == "run" else ""))
             command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
-        command.set_defaults(do=_serve if name == "serve" else _run if name == "run" else _step)
+        if name == "forget":
+            command.add_argument("user", help="id of the user")
+        command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget}.get(name, _step))
     release_commands.add_to(commands)
     bench_commands.add_to(commands)
     return top
@@ -126,6 +130,18 @@ def _step(parsed: argparse.Namespace) -> int:
     warehouse = Warehouse(Path(first.warehouse))
     recorded = {} if parsed.command in ("ingest", "promote") else recorded_settings(warehouse.staged(parsed.release))
     report(run_step(parsed.command, warehouse, parsed.release, settings_of(parsed, recorded)), parsed.json)
+    return 0
+
+
+def _forget(parsed: argparse.Namespace) -> int:
+    from jobs.forget import forget
+
+    settings = settings_of(parsed)
+    found = forget(Warehouse(Path(settings.warehouse)), parsed.user)
+    print(f"user {parsed.user} is forgotten: gone from lookups and online ratings, and left out of every later release")
+    for place, n, remedy in found:
+        print(f"  still in {place}: {n:,} rows; {remedy}")
+    report({"command": "forget", "n_places": len(found), "n_rows": sum(one.n for one in found)}, None)
     return 0
 
 

@@ -25,7 +25,7 @@ from jobs.sources.open import open_source
 from jobs.step import Step
 from schemas.errors import SettingError, SourceError, StepError
 from schemas.settings import Settings
-from warehouse import parquet
+from warehouse import forgotten, parquet
 from warehouse.layout import Warehouse
 
 ROWS_PER_PART = 500_000
@@ -38,7 +38,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     online.archive(warehouse)
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
-    read = Reading(release)
+    read = Reading(release, forgotten.read(warehouse.forgotten))
     with Progress(f"read {source.name}", unit="rows") as progress:
         for batch in source.interactions():
             read.take(batch)

@@ -7,9 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.forget import leave_out
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA, Source
 from schemas.tables import IdTypes
 from warehouse import parquet
+from warehouse.forgotten import Forgotten
 from warehouse.layout import Release
 
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -18,7 +20,8 @@ _CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"
 class Reading:
     """The first pass: accepted rows to part files, refused rows to the quarantine, ids remembered."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, forgotten: Forgotten) -> None:
+        self._forgotten = forgotten
         self._folder = release.work / "read"
         for old in parquet.parts(self._folder):
             old.unlink()
@@ -32,11 +35,11 @@ class Reading:
         self.n_read = self.n_accepted = self.n_refused = self._n_parts = 0
 
     def take(self, batch: Batch) -> None:
-        accepted = batch.accepted
+        accepted, refused = leave_out(self._forgotten, batch)
         self.n_read += batch.n_read
         self.n_accepted += len(accepted)
-        self.n_refused += len(batch.refused)
-        self._quarantine.write_table(batch.refused.cast(QUARANTINE_SCHEMA))
+        self.n_refused += len(refused)
+        self._quarantine.write_table(refused.cast(QUARANTINE_SCHEMA))
         if len(accepted) == 0:
             return
         self._write(accepted, np.zeros(len(accepted), np.int64))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -43,15 +46,36 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     for name, value in ONE_THREAD.items():
         builder = builder.config(f"spark.executorEnv.{name}", value)
-    spark = builder.getOrCreate()
+    with _own_interrupts():
+        spark = builder.getOrCreate()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, partial(_interrupt, spark))
+        try:
+            yield spark
+        except Exception as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            spark.stop()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Give Ctrl-C back as it was found: PySpark's handler stays behind, and fails where its session is stopped."""
+    before = signal.getsignal(signal.SIGINT)
     try:
-        yield spark
-    except Exception as error:
-        if was_interrupted(error):
-            raise KeyboardInterrupt from error
-        raise
+        yield
     finally:
-        spark.stop()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(spark: SparkSession, number: int, frame: object) -> None:
+    """Cancel what runs, and raise. PySpark's own handler cancels on the very connection that it interrupted, which fails now
+    and then; the command is then sent again, as after a network error, and Ctrl-C is lost. A thread has its own connection."""
+    threading.Thread(target=spark.sparkContext.cancelAllJobs, daemon=True).start()
+    raise KeyboardInterrupt
 
 
 def was_interrupted(error: BaseException | None) -> bool:

@@ -20,7 +20,7 @@ from schemas.errors import SettingError
 ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
-ANY = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "bench")
+ANY = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench")
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
 TRAIN = ("run", "train")

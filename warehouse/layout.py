@@ -102,6 +102,11 @@ class Warehouse:
         return self.folder / "api_keys.json"
 
     @property
+    def forgotten(self) -> Path:
+        """Users that no ingest may take in again."""
+        return self.folder / "forgotten.jsonl"
+
+    @property
     def lock(self) -> Path:
         return self.folder / ".lock"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROW_GROUP = 1 << 18
@@ -71,3 +73,16 @@ def blocks(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns)
+
+
+def count(path: Path, column: str, value: Any) -> int:
+    """Rows of a file whose column has a value, given as the column has it or as text; read a row group at a time."""
+    n = 0
+    for block in blocks(path, [column]):
+        kind = block[column].type
+        try:
+            wanted = pa.scalar(value, pa.string()).cast(kind) if isinstance(value, str) else pa.scalar(value, kind)
+        except pa.ArrowInvalid:
+            return 0
+        n += pc.sum(pc.equal(block[column], wanted)).as_py() or 0
+    return n

@@ -150,3 +150,7 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, reque
     promote(built.warehouse, "next", settings)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert len(list(overlay.entries(connection))) == 13, "an older release is still kept, and needs them"
+    promote(built.warehouse, "next", small_settings(built.warehouse.folder, keep=1))
+    with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
+        assert list(overlay.entries(connection)) == []
+    assert len(archived(built.warehouse, received_until=NOW)) == 13
