@@ -62,7 +62,7 @@ class Application:
                 pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
                 headers.append((b"x-request-id", request_id))
                 await respond(send, status, body, headers, is_head=method == "HEAD")
-            elif (refused := access.refused(service, request)) is not None:
+            elif (refused := access.refused(service, request) or _unreadable(raw)) is not None:
                 pattern = "datasette"
                 status, body, headers = await self._refusal(refused, b"text/html" in request.get(b"accept", b""), opened)
                 await respond(send, status, body, [*headers, (b"x-request-id", request_id)], is_head=method == "HEAD")
@@ -97,16 +97,22 @@ class Application:
 
     async def _datasettes(self, scope: dict, receive: Callable, send: Callable, request_id: bytes) -> int:
         """Let Datasette answer; returns the status that it gave."""
-        status = 500
+        status, has_begun = 500, False
 
         async def noted(message: dict) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id)]}
             await send(message)
 
-        await self._inner(scope, receive, noted)
+        try:
+            await self._inner(scope, receive, noted)
+        except Exception as error:
+            if has_begun:
+                raise
+            status, body, headers = await self._refusal(error, False, self._service.current)
+            await respond(send, status, body, headers, is_head=False)
         return status
 
     async def _represent(
@@ -157,6 +163,11 @@ class Application:
             body = await pages.error_page(self._service, error)
             return error.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE.encode())]
+
+
+def _unreadable(raw: bytes) -> RequestError | None:
+    """Datasette takes a path for ASCII; bytes that are not percent-encoded are nobody's link."""
+    return None if raw.isascii() else RequestError("the path: expected percent-encoded UTF-8")
 
 
 def _with_token(path: str, query: str, token: str) -> str:

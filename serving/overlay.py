@@ -52,8 +52,10 @@ class Reader:
         self.last_seq = max(self.last_seq, *found.values()) if found else self.last_seq
         self._version = version
 
-    def n_after(self, seq: int) -> int:
-        return self._connection.execute("select count(*) from ratings where seq > ?", (seq,)).fetchone()[0]
+    def lag(self, *, after: int) -> tuple[int, int]:
+        """How many entries came after a number, and the last number there is."""
+        self._refresh()
+        return self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[0], self.last_seq
 
     def of_user(self, user_id: Any, *, after: int, upto: int | None = None) -> list[Entry]:
         """A user's entries; callable from any thread."""

@@ -79,7 +79,7 @@ class Service:
         """Online ratings that the current release does not contain, and the last sequence number."""
         if self.overlay is None:
             return 0, 0
-        return self.overlay.n_after(self.current.overlay_seq), self.overlay.last_seq
+        return self.overlay.lag(after=self.current.overlay_seq)
 
     def write_state(self) -> dict[str, Any]:
         """Whether ratings can be written, for /health/ready."""

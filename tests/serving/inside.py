@@ -1,0 +1,82 @@
+"""The application without a process around it, for the thousands of requests that a property takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.settings import resolve
+from serving.service import Service
+from serving.site import Site
+from warehouse.layout import Warehouse
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Inside:
+    """Asks the ASGI application directly; every path and byte arrives as it is given."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        settings = resolve({"warehouse": str(folder), "write_rate": 10**9}, {}, folder=folder)
+        self.service = self._loop.run_until_complete(self._made(Warehouse(folder), settings))
+        self._app = Site(self.service).datasette.app()
+        self._key = key.encode()
+
+    @staticmethod
+    async def _made(warehouse: Warehouse, settings) -> Service:
+        return Service(warehouse, settings)
+
+    def ask(self, method: str, target: bytes, body: bytes = b"", headers: dict[bytes, bytes] | None = None) -> Reply:
+        raw, _, query = target.partition(b"?")
+        given = {b"host": b"x", b"authorization": b"Bearer " + self._key} | (headers or {})
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": raw.decode("latin-1"),
+            "raw_path": raw, "query_string": query, "headers": list(given.items()), "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+        }
+        return self._loop.run_until_complete(asyncio.wait_for(self._asked(scope, body), 20))
+
+    async def _asked(self, scope: dict, body: bytes) -> Reply:
+        sent: list[dict] = []
+
+        async def receive() -> dict:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        return Reply(sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]))
+
+    def send(self, method: str, target: bytes, body: object = None) -> Reply:
+        return self.ask(method, target, b"" if body is None else json.dumps(body).encode())
+
+    def rows(self, target: bytes) -> list[dict]:
+        reply = self.ask("GET", target)
+        assert reply.status == 200, reply.body
+        return reply.json()["rows"]
+
+    def close(self) -> None:
+        self.service.close()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+
+@contextmanager
+def inside(folder: Path, key: str) -> Iterator[Inside]:
+    asked = Inside(folder, key)
+    try:
+        yield asked
+    finally:
+        asked.close()
