@@ -1,17 +1,19 @@
-"""ALS as fold-in, alternated: every row of one side solved against the other side's factors, then the other way round.
+"""ALS as fold-in, alternated: each row of one side solved against the other side, then the other way round.
 
-With Y the other side's factors, S the entries of a row, n their number, and reg scaled by n on both sides (Zhou et al. 2008):
+With Y the other side's factors, S the entries of a row, n their number, and reg scaled by n on both sides
+(Zhou et al. 2008):
 
 implicit (Hu, Koren, Volinsky 2008), G = Y'Y over all of the other side:
     (G + sum_S alpha s_j y_j y_j' + reg n I) x = sum_S (1 + alpha s_j) y_j
-    objective = sum over all pairs c (p - x'y)^2 + reg (sum n_u |x_u|^2 + sum n_i |y_i|^2),   c = 1 + alpha s, p = 1 on entries,
-                                                                                              c = 1, p = 0 elsewhere
+    objective = sum over all pairs c (p - x'y)^2 + reg (sum n_u |x_u|^2 + sum n_i |y_i|^2)
+                c = 1 + alpha s and p = 1 on entries, c = 1 and p = 0 elsewhere
 explicit, on what biases leave of the ratings:
     (Y_S' Y_S + reg n I) x = Y_S' e
     objective = sum over entries (e - x'y)^2 + reg (the same)
 
-the equations of `factors`, in float32 and for many rows. A solve gives its row's least loss for nothing: with A x = b, the
-row's part of the objective, its own regulariser included, is sum_S c - b'x, or sum_S e^2 - b'x. So after a half iteration
+the equations of `factors`, in float32 and for many rows. A solve gives its row's least loss for nothing: with
+A x = b, the row's part of the objective, its own regulariser included, is sum_S c - b'x, or sum_S e^2 - b'x. So
+after a half iteration
     objective = sum of the rows' losses + reg sum n |y|^2 over the side that was held.
 """
 
@@ -37,7 +39,8 @@ class Half(NamedTuple):
 
 
 def started(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
-    """Factors to begin with, (r, f) float32, normal with length 1 on average; zeros for rows without an entry, counts 0.
+    """Factors to begin with, (r, f) float32, normal with length 1 on average; zeros for rows without an
+    entry, counts 0.
 
     Every row is drawn, so that a row's factors depend on its number and not on which others have entries.
     """
@@ -49,24 +52,27 @@ def half_implicit(
     indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, other: np.ndarray, gramian: np.ndarray, *,
     alpha: float, reg: float, piece: int = PIECE,
 ) -> Half:
-    """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f) float32, gramian
-    (f, f) of all of other. A row without entries is 0."""
+    """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f)
+    float32, gramian (f, f) of all of other. A row without entries is 0."""
     extra = np.sqrt(alpha * strengths).astype(np.float32)  # Z = sqrt(alpha s) Y, so that Z'Z = sum alpha s y y'
     right = (1.0 + alpha * strengths).astype(np.float32)
     return _half(indptr, columns, other, gramian.astype(np.float32), extra, right, right, reg, piece)
 
 
 def half_explicit(
-    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *, reg: float, piece: int = PIECE
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *,
+    reg: float, piece: int = PIECE,
 ) -> Half:
-    """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in `half_implicit`."""
+    """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in
+    `half_implicit`."""
     nothing = np.zeros((other.shape[1],) * 2, np.float32)
     right = errors.astype(np.float32)
     return _half(indptr, columns, other, nothing, None, right, right * right, reg, piece)
 
 
 def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> Half:
-    """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less b'x."""
+    """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less
+    b'x."""
     other = np.ascontiguousarray(other, np.float32)
     n_rows, f = len(indptr) - 1, other.shape[1]
     factors, rights = np.zeros((n_rows, f), np.float32), np.zeros((n_rows, f), np.float32)
@@ -80,7 +86,8 @@ def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> 
         diagonal += np.float32(reg * (stop - start))
         for at in range(start, stop, piece):
             part = slice(at, min(at + piece, stop))
-            Y = np.take(other, columns[part], axis=0, out=gathered[: part.stop - at], mode="clip")  # unclipped, out is buffered
+            Y = gathered[: part.stop - at]
+            np.take(other, columns[part], axis=0, out=Y, mode="clip")  # else through a copy
             rights[row] += right[part] @ Y
             if extra is not None:
                 Y *= extra[part, None]
@@ -92,7 +99,8 @@ def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> 
 
 
 def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """x with A x = b for a symmetric A, of which the upper triangle is given; in float64 where float32 finds no factor."""
+    """x with A x = b for a symmetric A, of which the upper triangle is given; in float64 where float32 finds
+    no factor."""
     _, x, info = sposv(A, b)
     if info != 0:
         _, x, info = dposv(A.astype(np.float64), b.astype(np.float64))
@@ -102,9 +110,11 @@ def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def implicit_objective(
-    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, rows: np.ndarray, other: np.ndarray, *, alpha: float, reg: float
+    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, rows: np.ndarray, other: np.ndarray, *,
+    alpha: float, reg: float,
 ) -> float:
-    """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the pairs:
+    """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the
+    pairs:
 
     sum over all (x'y)^2 = <X'X, Y'Y>, to which entries add c (1 - x'y)^2 - (x'y)^2.
     """
@@ -116,10 +126,12 @@ def implicit_objective(
 
 
 def explicit_objective(
-    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, rows: np.ndarray, other: np.ndarray, *, reg: float
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, rows: np.ndarray, other: np.ndarray, *,
+    reg: float,
 ) -> float:
     """The explicit objective over the entries."""
-    squared = sum(float(((errors[part] - predicted) ** 2).sum()) for part, predicted in _predicted(indptr, columns, rows, other))
+    blocks = _predicted(indptr, columns, rows, other)
+    squared = sum(float(((errors[part] - predicted) ** 2).sum()) for part, predicted in blocks)
     return squared + _regulariser(indptr, columns, rows, other, reg)
 
 

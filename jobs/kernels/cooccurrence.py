@@ -1,16 +1,19 @@
-"""Neighbours of items by who interacted with them: cosine, BM25 and adjusted cosine, from the interactions of all users.
+"""Neighbours of items by who interacted with them: cosine, BM25 and adjusted cosine.
 
 With x_i the column of item i over all users:      W_ji = x_j' x_i / (|x_j| |x_i| + shrink),  W_jj = 0
 
 cosine             x_ui = strength
-bm25               x_ui = s (K1 + 1) / (K1 (1 - B + B L_i / L) + s) * (log I - log(1 + n_u)), s the strength, L_i the sum of
-                   item i's strengths, L their mean, I the number of items, n_u the items of user u: an item of few rows
-                   counts each more, a user of many items counts less. K1 and B as implicit's BM25Recommender has them; it
-                   takes the product x_j' x_i without the norms, which is_normalized=False gives.
-adjusted cosine    x_ui = r_ui - mean of user u's ratings (Sarwar et al. 2001). The norms go over all ratings of an item and
-                   not over the common raters of a pair: one common rater would make any two items equal or opposite.
+bm25               x_ui = s (K1 + 1) / (K1 (1 - B + B L_i / L) + s) * (log I - log(1 + n_u)),  s the strength, L_i
+                   the sum of item i's strengths, L their mean, I the number of items, n_u the items of user u: an
+                   item of few rows counts each more, a user of many items counts less. K1 and B as implicit's
+                   BM25Recommender has them; it takes the product x_j' x_i without the norms, which
+                   is_normalized=False gives.
+adjusted cosine    x_ui = r_ui - mean of user u's ratings (Sarwar et al. 2001). The norms go over all ratings of an
+                   item and not over the common raters of a pair: one common rater would make any two items equal
+                   or opposite.
 
-Shrink takes weight from pairs of items that few know, where the cosine is chance. Only positive similarities are kept.
+Shrink takes weight from pairs of items that few know, where the cosine is chance. Only positive similarities
+are kept.
 
 A miniature: users {0, 1}, {0, 1} and {1}, all strengths 1. |x_0| = sqrt 2, |x_1| = sqrt 3, x_0' x_1 = 2, so
 W_01 = W_10 = 2 / sqrt 6 = 0.816; with shrink 1, 2 / (sqrt 6 + 1) = 0.580.
@@ -32,27 +35,31 @@ LONG = 8  # a row of the product is long where it adds up more than an eighth of
 
 
 def cosine(
-    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *, shrink: float = 0.0,
-    block_cells: int = BLOCK_CELLS,
+    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *,
+    shrink: float = 0.0, block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
-    """The keep nearest items of each by cosine. indptr (u + 1,), items (m,) item_num, strengths (m,) > 0, by user."""
+    """The keep nearest items of each by cosine. indptr (u + 1,), items (m,) item_num, strengths (m,) > 0, by
+    user."""
     return _neighbours(_matrix(indptr, items, strengths, n_items), keep, shrink, block_cells)
 
 
 def bm25(
-    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *, shrink: float = 0.0,
-    k1: float = K1, b: float = B, is_normalized: bool = True, block_cells: int = BLOCK_CELLS,
+    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *,
+    shrink: float = 0.0, k1: float = K1, b: float = B, is_normalized: bool = True,
+    block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
     """The keep nearest items of each by the cosine of BM25 weights, or by their product."""
     x = bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b)
-    return _neighbours(_matrix(indptr, items, x, n_items), keep, shrink, block_cells, is_normalized=is_normalized)
+    X = _matrix(indptr, items, x, n_items)
+    return _neighbours(X, keep, shrink, block_cells, is_normalized=is_normalized)
 
 
 def adjusted_cosine(
-    indptr: np.ndarray, items: np.ndarray, ratings: np.ndarray, n_items: int, keep: int, *, shrink: float = 0.0,
-    block_cells: int = BLOCK_CELLS,
+    indptr: np.ndarray, items: np.ndarray, ratings: np.ndarray, n_items: int, keep: int, *,
+    shrink: float = 0.0, block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
-    """The keep nearest items of each by how users rated them, compared with the user's mean. ratings (m,), NaN for none."""
+    """The keep nearest items of each by how users rated them, compared with the user's mean. ratings (m,),
+    NaN for none."""
     return _neighbours(_matrix(indptr, items, over_mean(indptr, ratings), n_items), keep, shrink, block_cells)
 
 
@@ -73,7 +80,8 @@ def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:
     user_of = np.repeat(np.arange(len(lengths)), lengths)
     is_rated = ~np.isnan(ratings)
     known = np.where(is_rated, ratings, 0.0)
-    means = np.bincount(user_of, known, len(lengths)) / np.maximum(np.bincount(user_of, is_rated, len(lengths)), 1)
+    counts = np.bincount(user_of, is_rated, len(lengths))
+    means = np.bincount(user_of, known, len(lengths)) / np.maximum(counts, 1)
     return np.where(is_rated, known - means[user_of], 0.0)
 
 
@@ -84,14 +92,18 @@ def _matrix(indptr, items, values, n_items) -> csr_matrix:
     return matrix
 
 
-def _neighbours(X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is_normalized: bool = True) -> ItemWeights:
+def _neighbours(
+    X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is_normalized: bool = True
+) -> ItemWeights:
     """X' X row by row, each row divided, shorn of itself and of all but its keep largest."""
     n_items = X.shape[1]
     by_item = X.T.tocsr()
     norms = np.sqrt(np.bincount(X.indices, X.data**2, n_items)) if is_normalized else np.zeros(n_items)
-    floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)  # above 0; a bare product is divided by 1 + shrink
+    # Never 0: items without a row have no norm. A bare product is divided by 1 + shrink.
+    floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)
     lengths = np.diff(X.indptr)
-    n_pairs = np.bincount(X.indices, np.repeat(lengths, lengths), n_items)  # what a row adds up: the items of its users
+    # What a row of the product adds up: the items of the item's users.
+    n_pairs = np.bincount(X.indices, np.repeat(lengths, lengths), n_items)
     is_long = n_pairs > n_items / LONG
 
     def nearest(span: slice):
@@ -105,9 +117,12 @@ def _neighbours(X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is
     return stacked(nearest(span) for span in blocks_of(np.where(is_long, 0, n_pairs) + keep, block_cells))
 
 
-def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a quarter of the
-    time of a sparse product; for short ones the vector would be mostly zeros. Either adds a row's users in their order."""
+def _products(
+    X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a
+    quarter of the time of a sparse product; for short ones the vector would be mostly zeros. Either adds a
+    row's users in their order."""
     everything, lengths = np.arange(X.shape[1], dtype=np.int32), np.diff(X.indptr)
     short = by_item[span.start + np.flatnonzero(~is_long[span])] @ X
     at = 0

@@ -1,13 +1,14 @@
-"""EASE: the item-by-item weights that best rebuild every user's interactions from their others, in closed form.
+"""EASE: the item-by-item weights that best rebuild each user's items from their others, in closed form.
 
-    min_B |X - X B|^2 + lambda |B|^2  with  diag B = 0        (Steck 2019, Embarrassingly Shallow Autoencoders, eq. 8)
+    min_B |X - X B|^2 + lambda |B|^2  with  diag B = 0   (Steck 2019, Embarrassingly Shallow Autoencoders, eq. 8)
     P = (X'X + lambda I)^-1,   B_ij = -P_ij / P_jj  for i != j,   B_jj = 0
 
-which is B = I - P diag(1 / diag P). A user's scores are x' B, so row j of B is what history item j adds to each target.
-The inverse is dense: memory grows with the square of the items and time with the cube, so only the most popular are kept.
+which is B = I - P diag(1 / diag P). A user's scores are x' B, so row j of B is what history item j adds to
+each target. The inverse is dense: memory grows with the square of the items and time with the cube, so only
+the most popular are kept.
 
-A miniature: users {0, 1}, {0, 1}, {0} and lambda 1. X'X + I = [[4, 2], [2, 3]], P = [[3, -2], [-2, 4]] / 8, so
-B_01 = 2 / 4 = 0.5 (who has item 0 gets item 1 by that much) and B_10 = 2 / 3.
+A miniature: users {0, 1}, {0, 1}, {0} and lambda 1. X'X + I = [[4, 2], [2, 3]], P = [[3, -2], [-2, 4]] / 8,
+so B_01 = 2 / 4 = 0.5 (who has item 0 gets item 1 by that much) and B_10 = 2 / 3.
 """
 
 from __future__ import annotations
@@ -27,26 +28,30 @@ ACCURATE = 1e-3  # the largest residual |P A - I| that float32 may leave
 
 
 def memory_mib(n_kept: int) -> float:
-    """Peak of `gram` and `solve` for n_kept items, besides the interactions: the float32 matrix with the float64 copy that
-    the fallback needs, or with the sparse product of a block of users."""
+    """Peak of `gram` and `solve` for n_kept items, besides the interactions: the float32 matrix with the
+    float64 copy that the fallback needs, or with the sparse product of a block of users."""
     cells = n_kept**2
     return (4 * cells + max(8 * cells, 8 * min(PAIRS, cells)) + 24 * CELLS) / 2**20
 
 
 def most_popular(items: np.ndarray, n_items: int, n_kept: int) -> np.ndarray:
-    """The n_kept items with the most interactions, ties to the lower number: (<= n_kept,) int32, ascending."""
+    """The n_kept items with the most interactions, ties to the lower number: (<= n_kept,) int32,
+    ascending."""
     counts = np.bincount(items, minlength=n_items)
     order = np.lexsort((np.arange(n_items), -counts))[:n_kept]
     return np.sort(order[counts[order] > 0]).astype(np.int32)
 
 
 def gram(
-    indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, *, pairs: int = PAIRS, dense: float = DENSE
+    indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, *, pairs: int = PAIRS,
+    dense: float = DENSE,
 ) -> np.ndarray:
-    """X'X over the kept items, (k, k) float32, X binary. indptr (u + 1,), items (m,) by user; kept (k,) ascending.
+    """X'X over the kept items, (k, k) float32, X binary. indptr (u + 1,), items (m,) by user; kept (k,)
+    ascending.
 
-    Entries count users, so float32 is exact below 2**24 users, and the grams of blocks of users add up to that of all. Users
-    of few items are added by sparse products of some `pairs` cells, users of many by dense ones: X is never dense as a whole.
+    Entries count users, so float32 is exact below 2**24 users, and the grams of blocks of users add up to
+    that of all. Users of few items are added by sparse products of some `pairs` cells, users of many by dense
+    ones: X is never dense as a whole.
     """
     X = _kept_columns(indptr, items, kept, n_items)
     lengths = np.diff(X.indptr).astype(np.int64)
@@ -54,7 +59,7 @@ def gram(
     total = np.zeros((k, k), np.float32)
     many, few = np.flatnonzero(lengths > k / dense), np.flatnonzero(lengths <= k / dense)
     for part in blocks_of(np.full(len(many), k), CELLS):
-        ssyrk(1.0, X[many[part]].toarray().T, beta=1.0, c=total.T, overwrite_c=1)  # the upper triangle of total.T
+        ssyrk(1.0, X[many[part]].toarray().T, beta=1.0, c=total.T, overwrite_c=1)  # total's lower triangle
     _mirror(total)
     for part in blocks_of(lengths[few] ** 2, pairs):
         rows = X[few[part]]
@@ -77,7 +82,8 @@ def _kept_columns(indptr, items, kept, n_items) -> csr_matrix:
 def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.ndarray:
     """B (k, k) float32 for X'X (k, k) float32, written over it, and lambda > 0.
 
-    Inverted in float32, which takes half the time and memory; where that fails, or leaves more than `accurate`, in float64.
+    Inverted in float32, which takes half the time and memory; where that fails, or leaves more than
+    `accurate`, in float64.
     """
     if not reg > 0:
         raise ValueError(f"lambda must be above 0, not {reg}: X'X alone need not have an inverse")
@@ -89,7 +95,8 @@ def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.
     checked = np.unique(np.linspace(0, len(A) - 1, N_CHECKED).astype(int))
     columns = A[:, checked].astype(np.float64)
     if not (_invert(A, spotrf, spotri) and _residual(A, columns, checked) <= accurate):
-        exact = np.array(A.T, np.float64, order="C")  # the triangle that was not overwritten still holds X'X + lambda I
+        # The triangle that was not overwritten still holds X'X + lambda I.
+        exact = np.array(A.T, np.float64, order="C")
         exact.flat[:: len(A) + 1] = diagonal
         if not _invert(exact, dpotrf, dpotri):
             raise ValueError(f"X'X + {reg} I is not positive definite in float64: raise lambda")
@@ -137,4 +144,5 @@ def item_weights(B: np.ndarray, kept: np.ndarray, n_items: int, keep: int) -> It
     part = stacked(sparsified(B[span], keep) for span in _row_blocks(len(kept)))
     lengths = np.zeros(n_items, np.int64)
     lengths[kept] = np.diff(part.indptr)
-    return ItemWeights(np.concatenate([[0], np.cumsum(lengths)]), np.asarray(kept, np.int32)[part.indices], part.data)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return ItemWeights(indptr, np.asarray(kept, np.int32)[part.indices], part.data)

@@ -1,16 +1,17 @@
-"""Biased truncated SVD as an item side: biases first, then the strongest directions of what they leave of the ratings.
+"""Biased truncated SVD as an item side: biases, then the strongest directions of what they leave of the ratings.
 
     mu = mean rating,  b_i = sum over its ratings (r - mu) / (item_damping + n_i),
-    b_u = sum over theirs (r - mu - b_i) / (damping + n_u),   e = r - mu - b_u - b_i                    [factors.centred]
-    E ~ U diag(s) V',  E (users, items) with e where there is a rating and 0 elsewhere                   [the f largest s]
+    b_u = sum over theirs (r - mu - b_i) / (damping + n_u),  e = r - mu - b_u - b_i            [factors.centred]
+    E ~ U diag(s) V',  E (users, items) with e where there is a rating, 0 elsewhere            [the f largest s]
 
-A user's row of U diag(s) is e'V, so the user is folded in without a solve, and no user factors are stored. Singular values
-are shrunk by soft thresholding (Mazumder, Hastie, Tibshirani 2010): s becomes max(s - t, 0), t a share of the smallest kept.
-With d = max(s - t, 0) / s and Y = V diag(sqrt d), which is what is stored:
-    x = Y_S' e,   score_i = mu + b_u + b_i + y_i' x = (mu + b_u + b_i) + sum_S (y_i' y_j) e_j            [contributions]
+A user's row of U diag(s) is e'V, so the user is folded in without a solve, and no user factors are stored.
+Singular values are shrunk by soft thresholding (Mazumder, Hastie, Tibshirani 2010): s becomes max(s - t, 0), t a
+share of the smallest kept. With d = max(s - t, 0) / s and Y = V diag(sqrt d), which is what is stored:
+    x = Y_S' e,  score_i = mu + b_u + b_i + y_i' x = (mu + b_u + b_i) + sum_S (y_i' y_j) e_j   [contributions]
 
-A miniature: residuals [[1, -1], [-1, 1]], one factor. s = 2 and V = (1, -1) / sqrt 2, so without shrinkage the user with
-e = (1, -1) has x = sqrt 2 and gets 1 and -1 back. Who has only item 0, with e = 1, gets 0.5 for it and -0.5 for the other.
+A miniature: residuals [[1, -1], [-1, 1]], one factor. s = 2 and V = (1, -1) / sqrt 2, so without shrinkage
+the user with e = (1, -1) has x = sqrt 2 and gets 1 and -1 back. Who has only item 0, with e = 1, gets 0.5 for
+it and -0.5 for the other.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ ROUNDING = 1e-6  # a singular value this small beside the largest is rounding of
 
 @dataclass(frozen=True)
 class SvdFactors:
-    """Item side: item_factors Y (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu, damping of the
-    user's bias, and the scale's bounds."""
+    """Item side: item_factors Y (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu,
+    damping of the user's bias, and the scale's bounds."""
 
     item_factors: np.ndarray
     item_biases: np.ndarray
@@ -41,8 +42,8 @@ class SvdFactors:
     high: float
 
     def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
-        """One user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x = A^-1 b = Y_S' e
-        and the contributions those of `factors`; it has no variance to speak of."""
+        """One user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x =
+        A^-1 b = Y_S' e and the contributions those of `factors`; it has no variance to speak of."""
         over_items = ratings - self.mu - self.item_biases[items]
         user_bias = over_items.sum() / (self.damping + len(items)) if len(items) else 0.0
         errors = over_items - user_bias
@@ -51,8 +52,8 @@ class SvdFactors:
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
-        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
-        return np.clip(raw, self.low, self.high)
+        products = self.item_factors[targets].astype(np.float64) @ posterior.x
+        return np.clip(posterior.constant + self.item_biases[targets] + products, self.low, self.high)
 
     def contributions(self, posterior: Posterior, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(y_i' y_j) e_j for each history item j and target i, (n, k)."""
@@ -60,7 +61,8 @@ class SvdFactors:
 
 
 def biases(histories: Histories, n_items: int, *, item_damping: float) -> tuple[float, np.ndarray]:
-    """mu and the items' damped biases (n_items,) float64, 0 for items without a rating. All rows need a rating."""
+    """mu and the items' damped biases (n_items,) float64, 0 for items without a rating. All rows need a
+    rating."""
     if len(histories.items) == 0:
         return 0.0, np.zeros(n_items)
     mu = float(histories.ratings.mean())
@@ -70,13 +72,15 @@ def biases(histories: Histories, n_items: int, *, item_damping: float) -> tuple[
 
 
 def fitted(
-    histories: Histories, n_items: int, n_factors: int, *, low: float, high: float, seed: int, shrinkage: float = 0.0,
-    item_damping: float = 5.0, damping: float = 5.0,
+    histories: Histories, n_items: int, n_factors: int, *, low: float, high: float, seed: int,
+    shrinkage: float = 0.0, item_damping: float = 5.0, damping: float = 5.0,
 ) -> SvdFactors:
-    """Fit to the rows of histories, which all have ratings. shrinkage in [0, 1]: t as a share of the smallest singular value.
+    """Fit to the rows of histories, which all have ratings. shrinkage in [0, 1]: t as a share of the smallest
+    singular value.
 
-    There are always n_factors columns; those beyond the rank of the residuals are 0. Besides the residual matrix, 12 bytes a
-    row, the memory is that of the Lanczos vectors: some 3 n_factors + 20 of length min(users, items), float64.
+    There are always n_factors columns; those beyond the rank of the residuals are 0. Besides the residual
+    matrix, 12 bytes a row, the memory is that of the Lanczos vectors: some 3 n_factors + 20 of length
+    min(users, items), float64.
     """
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage is a share of the smallest singular value, 0 to 1, not {shrinkage}")
@@ -91,10 +95,11 @@ def fitted(
 
 
 def right_singular(E: csr_matrix, n_factors: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n_factors largest singular values of E (u, n), descending, (f,), and V (n, f), float64; 0 beyond the rank.
+    """The n_factors largest singular values of E (u, n), descending, (f,), and V (n, f), float64; 0 beyond
+    the rank.
 
-    Lanczos from a seeded vector, or the eigenvectors of the product with itself where one side is small; signs such that
-    the largest entry of a column is positive. The same input gives the same output.
+    Lanczos from a seeded vector, or the eigenvectors of the product with itself where one side is small;
+    signs such that the largest entry of a column is positive. The same input gives the same output.
     """
     s, V = np.zeros(n_factors), np.zeros((E.shape[1], n_factors))
     if min(E.shape) == 0 or n_factors == 0 or not E.data.any():

@@ -3,13 +3,14 @@
     W_ij = sum over users, rows of i and later rows of j, of discount ** (lag - 1)  / sqrt(n_i n_j),   W_ii = 0
            lag = moments from the row of i to that of j, 1 <= lag <= lags;  n_i = rows of item i
 
-All rows with one timestamp are one moment: order inside it is not information, so it makes no pair. Rows of users with one
-row a moment have `lags` pairs each; where moments hold thousands of rows, the pairs of one row are cut at `most_pairs`: the
-nearest moments first, and of the moment that does not fit whole a part that neither item numbers nor block sizes decide.
+All rows with one timestamp are one moment: order inside it is not information, so it makes no pair. Rows of
+users with one row a moment have `lags` pairs each; where moments hold thousands of rows, the pairs of one row
+are cut at `most_pairs`: the nearest moments first, and of the moment that does not fit whole a part that
+neither item numbers nor block sizes decide.
 
-A miniature: one user with item 0 at moment 0, items 1 and 2 at moment 1, item 0 again never; discount 0.5, lags 2. The pairs
-are 0 -> 1 and 0 -> 2, lag 1, each 1 / sqrt(1 * 1). With item 3 at moment 2 there are also 1 -> 3, 2 -> 3 and, lag 2, 0 -> 3
-with 0.5. Nothing leads from 1 to 2.
+A miniature: one user with item 0 at moment 0 and items 1 and 2 at moment 1; discount 0.5, lags 2. The pairs
+are 0 -> 1 and 0 -> 2, lag 1, each 1 / sqrt(1 * 1). With item 3 at moment 2 there are also 1 -> 3, 2 -> 3 and,
+lag 2, 0 -> 3 with 0.5. Nothing leads from 1 to 2.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ SHUFFLE_BITS = 30  # leaves 2 ** 33 moments
 
 
 class _Ordered(NamedTuple):
-    """Rows in the order of users and their moments. items (m,) int32; moments (m,) int64, those of two users further apart
-    than any lag; first (m,) int64, the row at which a row's pairs begin, and n_pairs (m,) int64, how many there are."""
+    """Rows in the order of users and their moments. items (m,) int32; moments (m,) int64, those of two users
+    further apart than any lag; first (m,) int64, the row at which a row's pairs begin, and n_pairs (m,)
+    int64, how many there are."""
 
     items: np.ndarray
     moments: np.ndarray
@@ -37,16 +39,20 @@ class _Ordered(NamedTuple):
 
 
 def transitions(
-    indptr: np.ndarray, items: np.ndarray, steps: np.ndarray, n_items: int, keep: int, *, lags: int = 10, discount: float = 0.8,
-    most_pairs: int = 200, block_pairs: int = BLOCK_PAIRS, block_rows: int = BLOCK_ROWS,
+    indptr: np.ndarray, items: np.ndarray, steps: np.ndarray, n_items: int, keep: int, *, lags: int = 10,
+    discount: float = 0.8, most_pairs: int = 200, block_pairs: int = BLOCK_PAIRS, block_rows: int = BLOCK_ROWS,
 ) -> ItemWeights:
-    """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, steps (m,) moments from 0, by user.
+    """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, steps (m,) moments
+    from 0, by user.
 
-    Users are put in order in blocks of block_rows rows; then the pairs of some items at a time are expanded, added up and
-    pruned, so that no matrix is ever held whole. Besides input and result some 50 bytes a row and 80 a pair of a block are needed.
+    Users are put in order in blocks of block_rows rows; then the pairs of some items at a time are expanded,
+    added up and pruned, so that no matrix is ever held whole. Besides input and result some 50 bytes a row
+    and 80 a pair of a block are needed.
     """
     if lags < 1 or most_pairs < 1 or not 0 < discount <= 1:
-        raise ValueError(f"needs lags and most_pairs of 1 or more and a discount in (0, 1], not {lags}, {most_pairs}, {discount}")
+        raise ValueError(
+            f"needs lags and most_pairs of 1 or more and a discount in (0, 1], not {lags}, {most_pairs}, {discount}"
+        )
     ordered = _in_order(indptr, items, steps, lags, most_pairs, block_rows)
     counts = np.bincount(items, minlength=n_items)
     per_item = np.bincount(ordered.items, ordered.n_pairs, n_items).astype(np.int64)
@@ -71,7 +77,8 @@ def _in_order(indptr, items, steps, lags: int, most_pairs: int, block_rows: int)
     for span in blocks_of(lengths, block_rows):
         rows = slice(indptr[span.start], indptr[span.stop])
         moments = base + _apart(lengths[span], steps[rows], lags)
-        order = np.argsort(moments << SHUFFLE_BITS | _shuffle(items[rows], steps[rows], np.repeat(lengths[span], lengths[span])))
+        place = _shuffle(items[rows], steps[rows], np.repeat(lengths[span], lengths[span]))
+        order = np.argsort(moments << SHUFFLE_BITS | place)
         moments = moments[order]
         first = np.searchsorted(moments, moments, "right")
         n_pairs = np.minimum(np.searchsorted(moments, moments + lags, "right") - first, most_pairs)
@@ -91,21 +98,27 @@ def _apart(lengths: np.ndarray, steps: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _shuffle(items: np.ndarray, steps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """A place for each row among those of its moment, (m,) int64 below 2 ** SHUFFLE_BITS, from what the rows are alone.
+    """A place for each row among those of its moment, (m,) int64 below 2 ** SHUFFLE_BITS, from what the rows
+    are alone.
 
-    It varies from user to user, so that what is cut off is not always the same items (Steele et al. 2014, splitmix64).
+    It varies from user to user, so that what is cut off is not always the same items (Steele et al. 2014,
+    splitmix64).
     """
-    z = items.astype(np.uint64) + (steps.astype(np.uint64) << np.uint64(32)) + (lengths.astype(np.uint64) << np.uint64(44))
+    z = items.astype(np.uint64)
+    z += (steps.astype(np.uint64) << np.uint64(32)) + (lengths.astype(np.uint64) << np.uint64(44))
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return (z >> np.uint64(64 - SHUFFLE_BITS)).astype(np.int64)
 
 
-def _pairs(ordered: _Ordered, rows: np.ndarray, span: slice, n_items: int, lags: int, discount: float) -> csr_matrix:
-    """Sum of the discounts of the pairs that begin at rows, whose items are in span: (items of span, n_items) float64.
+def _pairs(
+    ordered: _Ordered, rows: np.ndarray, span: slice, n_items: int, lags: int, discount: float
+) -> csr_matrix:
+    """Sum of the discounts of the pairs that begin at rows, whose items are in span: (items of span, n_items)
+    float64.
 
-    A pair is one number, cell and lag: sorting numbers is the fastest way to bring equal cells together, and adds each
-    cell's lags in their order.
+    A pair is one number, cell and lag: sorting numbers is the fastest way to bring equal cells together, and
+    adds each cell's lags in their order.
     """
     n_pairs = ordered.n_pairs[rows]
     ends = np.cumsum(n_pairs)

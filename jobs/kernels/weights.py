@@ -1,12 +1,13 @@
-"""Item-by-item models as item sides: a sparse matrix that scores a history linearly, and splits the score over it.
+"""Item-by-item models as item sides: a sparse matrix that scores a history, and splits the score over it.
 
     score_i = sum_j h_j W_ji        h_j what history item j weighs, W_ji what it then adds to item i
 
-so the contribution of j to i is the term h_j W_ji itself. Neighbours, EASE, transitions and any weighted sum of them
-have this form. Only the rows of the history are read, so the matrix may stay on disk, memory-mapped.
+so the contribution of j to i is the term h_j W_ji itself. Neighbours, EASE, transitions and any weighted sum
+of them have this form. Only the rows of the history are read, so the matrix may stay on disk, memory-mapped.
 
-A miniature: W has the rows 0: {1: 0.5, 2: 0.1}, 1: {0: 0.5}, 2: {}. The history {0: 1.0, 1: 0.2} scores item 0 with
-0.2 * 0.5 = 0.1, item 1 with 0.5 and item 2 with 0.1: the only candidate is item 2, all of it because of item 0.
+A miniature: W has the rows 0: {1: 0.5, 2: 0.1}, 1: {0: 0.5}, 2: {}. The history {0: 1.0, 1: 0.2} scores item
+0 with 0.2 * 0.5 = 0.1, item 1 with 0.5 and item 2 with 0.1: the only candidate is item 2, all of it because
+of item 0.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ class ItemWeights:
         """Rows start:stop as (stop - start, n_items), sharing memory."""
         indptr = np.asarray(self.indptr[start : stop + 1])
         span = slice(indptr[0], indptr[-1])
-        return csr_matrix((self.data[span], self.indices[span], indptr - indptr[0]), shape=(stop - start, self.n_items))
+        arrays = self.data[span], self.indices[span], indptr - indptr[0]
+        return csr_matrix(arrays, shape=(stop - start, self.n_items))
 
     def scores(self, items: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all items, (n_items,) float64, for a history of items (n,) item_num with weights (n,)."""
         _, targets, terms = self._terms(items, weights)
-        return np.bincount(targets, terms, self.n_items).astype(np.float64, copy=False)  # it counts where nothing is given
+        sums = np.bincount(targets, terms, self.n_items)
+        return sums.astype(np.float64, copy=False)  # without any term bincount gives whole numbers
 
     def contributions(self, items: np.ndarray, weights: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """h_j W_ji for each history item j and target i, (n, k) float64: what `scores` sums over j."""
@@ -63,7 +66,8 @@ class ItemWeights:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The n best items by (-score, item_num), (<= n,) int32 and their scores float64.
 
-        Left out: the history itself, barred (m,) item_nums, and every item that scores 0, of which the history says nothing.
+        Left out: the history itself, barred (m,) item_nums, and every item that scores 0, of which the
+        history says nothing.
         """
         scores = self.scores(items, weights)
         scores[items] = 0.0
@@ -77,10 +81,11 @@ class ItemWeights:
         return found.astype(np.int32), scores[found]
 
     def _terms(self, items, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the rows of the history, one after another: which history row (t,), which target (t,), h_j W_ji (t,) float64."""
+        """Of the rows of the history, one after another: which history row (t,), which target (t,), h_j W_ji
+        (t,) float64."""
         items = np.asarray(items, np.int64)
         starts, stops = np.asarray(self.indptr)[items], np.asarray(self.indptr)[items + 1]
-        indices, data = np.asarray(self.indices), np.asarray(self.data)  # a memmap slices ten times slower than an array
+        indices, data = np.asarray(self.indices), np.asarray(self.data)  # a memmap slices ten times slower
         spans = list(zip(starts.tolist(), stops.tolist()))
         rows = np.repeat(np.arange(len(items)), stops - starts)
         targets = np.concatenate([indices[:0], *(indices[start:stop] for start, stop in spans)])
@@ -89,7 +94,8 @@ class ItemWeights:
 
 
 def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:
-    """0.5 ** (moments since / half_life), (n,) float64, for the steps (n,) of one history; 1 without a half-life.
+    """0.5 ** (moments since / half_life), (n,) float64, for the steps (n,) of one history; 1 without a
+    half-life.
 
     Moments since is counted back from the history's last step, so the rows of the last moment weigh 1.
     """
@@ -104,10 +110,11 @@ def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:
 def combined(
     terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int, *, block_cells: int = BLOCK_CELLS
 ) -> ItemWeights:
-    """sum_t factor_t W_t, of each row the keep entries that are largest in size: a blend that is still linear.
+    """sum_t factor_t W_t, of each row the keep entries that are largest in size: a blend that is still
+    linear.
 
-    Rows are added in blocks of block_cells stored cells, so that besides the result some 50 MiB are needed however large
-    the terms are.
+    Rows are added in blocks of block_cells stored cells, so that besides the result some 50 MiB are needed
+    however large the terms are.
     """
     lengths = np.zeros(n_items, np.int64)
     for _, weights in terms:
@@ -123,7 +130,8 @@ def _combined_rows(terms, span: slice, n_items: int, keep: int):
 
 
 def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
-    """Consecutive slices of 0:len(costs), each as long as its costs sum to at most `most`, and of one row at least."""
+    """Consecutive slices of 0:len(costs), each as long as its costs sum to at most `most`, and of one row at
+    least."""
     ends = np.cumsum(costs)
     start = 0
     while start < len(costs):
@@ -134,13 +142,15 @@ def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def sparsified(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size, ties to the lower item."""
+    """Rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size, ties to the
+    lower item."""
     columns = np.arange(dense_block.shape[1], dtype=np.int32)
     return joined(largest(columns, row, keep) for row in dense_block)
 
 
 def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same for rows that are already sparse; their indices may be in any order, but none may repeat in a row."""
+    """The same for rows that are already sparse; their indices may be in any order, but none may repeat in a
+    row."""
     bounds = matrix.indptr.tolist()
     spans = [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]
     return joined(largest(matrix.indices[span], matrix.data[span], keep) for span in spans)

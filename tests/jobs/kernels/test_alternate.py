@@ -10,7 +10,9 @@ from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.alternate import explicit_objective, half_explicit, half_implicit, held, implicit_objective, started
+from jobs.kernels.alternate import (
+    explicit_objective, half_explicit, half_implicit, held, implicit_objective, started,
+)
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
 from tests.jobs.kernels import plain
 
@@ -49,8 +51,8 @@ def problems(draw: st.DrawFn, *, is_signed: bool = False) -> Problem:
     values = random.normal(0, 1, shape) if is_signed else random.integers(1, 9, shape) / 8
     matrix = csr_matrix(has * values)
     return Problem(
-        matrix, matrix.T.tocsr(), draw(st.integers(1, 5), label="factors"), draw(st.sampled_from([0.5, 4.0]), label="alpha"),
-        draw(st.sampled_from([0.05, 0.5]), label="reg"), seed,
+        matrix, matrix.T.tocsr(), draw(st.integers(1, 5), label="factors"),
+        draw(st.sampled_from([0.5, 4.0]), label="alpha"), draw(st.sampled_from([0.05, 0.5]), label="reg"), seed,
     )
 
 
@@ -89,7 +91,8 @@ def test_an_implicit_half_iteration_is_every_row_folded_in(problem: Problem) -> 
             assert not x.any()
         else:
             assert_allclose(x, side.fold_in(items, strengths).x, **FLOAT32)
-            assert_allclose(x, plain.implicit_user(Y, list(items), list(strengths), problem.alpha, problem.reg)[1], **FLOAT32)
+            _, dense = plain.implicit_user(Y, list(items), list(strengths), problem.alpha, problem.reg)
+            assert_allclose(x, dense, **FLOAT32)
 
 
 @given(problems(is_signed=True))
@@ -104,7 +107,8 @@ def test_an_explicit_half_iteration_is_every_row_folded_in(problem: Problem) -> 
 
 @given(problems(), st.integers(1, 4))
 def test_a_row_in_pieces_is_the_row(problem: Problem, piece: int) -> None:
-    whole, pieces = problem.implicit(problem.by_row, problem.other), problem.implicit(problem.by_row, problem.other, piece=piece)
+    whole = problem.implicit(problem.by_row, problem.other)
+    pieces = problem.implicit(problem.by_row, problem.other, piece=piece)
     assert_allclose(pieces.factors, whole.factors, **FLOAT32)
     assert_allclose(pieces.losses, whole.losses, **FLOAT32)
 
@@ -123,7 +127,8 @@ def test_the_implicit_objective_is_its_definition_and_the_sum_of_the_losses(prob
     half = problem.implicit(problem.by_row, Y)
     expected = dense_implicit_objective(problem, half.factors, Y)
     options = {"alpha": problem.alpha, "reg": problem.reg}
-    assert implicit_objective(*parts(problem.by_row), half.factors, Y, **options) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    found = implicit_objective(*parts(problem.by_row), half.factors, Y, **options)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
     losses = half.losses.sum() + held(np.diff(problem.by_column.indptr), Y, problem.reg)
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
@@ -164,7 +169,8 @@ def test_training_lowers_the_explicit_objective(problem: Problem) -> None:
 def test_a_row_by_hand() -> None:
     # Y = I, G = I, alpha 1, reg 0.5, one entry of strength 1: A = diag(1 + 1 + 0.5, 1 + 0.5), b = (2, 0).
     Y = np.eye(2, dtype=np.float32)
-    half = half_implicit(np.array([0, 1]), np.array([0], np.int32), np.array([1.0]), Y, np.eye(2), alpha=1.0, reg=0.5)
+    one = np.array([0, 1]), np.array([0], np.int32), np.array([1.0])
+    half = half_implicit(*one, Y, np.eye(2), alpha=1.0, reg=0.5)
     assert_allclose(half.factors, [[0.8, 0]], rtol=1e-6)
     assert_allclose(half.losses, [2 * (1 - 0.8) ** 2 + 0.5 * 0.8**2], rtol=1e-5)  # = 2 - 2 * 0.8
     half = half_explicit(np.array([0, 2]), np.array([0, 1], np.int32), np.array([3.0, -1.0]), Y, reg=0.5)
@@ -176,12 +182,14 @@ def test_a_start_repeats_is_of_length_one_and_is_zero_where_there_is_nothing() -
     factors = started(counts, 64, seed=5)
     assert (factors == started(counts, 64, seed=5)).all() and not (factors == started(counts, 64, seed=6)).all()
     assert factors.dtype == np.float32 and factors.shape == (600, 64)
-    assert not factors[1::3].any() and np.linalg.norm(factors[0::3], axis=1).mean() == pytest.approx(1, abs=0.05)
+    assert not factors[1::3].any()
+    assert np.linalg.norm(factors[0::3], axis=1).mean() == pytest.approx(1, abs=0.05)
     assert (started(np.ones(600), 64, seed=5)[0::3] == factors[0::3]).all()
 
 
 def test_a_checkerboard_is_learned() -> None:
-    """Even users have even items, odd users odd ones, each without one of them: that one scores highest of the rest."""
+    """Even users have even items, odd users odd ones, each without one of them: that one scores highest of
+    the rest."""
     has = (np.add.outer(np.arange(12), np.arange(12)) % 2 == 0) & ~np.eye(12, dtype=bool)
     by_row = csr_matrix(has.astype(float))
     Y = started(has.sum(axis=0), 2, seed=0)

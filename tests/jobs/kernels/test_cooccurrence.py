@@ -19,14 +19,16 @@ CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # similarities are stored in float32
 
 @st.composite
 def interactions(draw: st.DrawFn):
-    """indptr, items, strengths, ratings (some missing), number of items. Some users and some items have nothing."""
+    """indptr, items, strengths, ratings (some missing), number of items. Some users and some items have
+    nothing."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     n_users, n_items = draw(st.integers(0, 8), label="users"), draw(st.integers(1, 9), label="items")
     has = random.random((n_users, n_items)) < draw(st.sampled_from([0.2, 0.5, 0.9]), label="density")
     matrix = csr_matrix(has)
     m = matrix.nnz
     ratings = np.where(random.random(m) < 0.2, np.nan, random.integers(1, 6, m).astype(float))
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), random.integers(1, 4, m) / 2, ratings, n_items
+    strengths = random.integers(1, 4, m) / 2
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), strengths, ratings, n_items
 
 
 def full(indptr: np.ndarray, items: np.ndarray, values: np.ndarray, n_items: int) -> np.ndarray:
@@ -93,11 +95,12 @@ def test_adjusted_cosine_neighbours_are_the_definition(drawn, keep: int, shrink:
     assert_nearest(found, full(indptr, items, over_mean(indptr, ratings), n_items), keep, shrink)
 
 
-@given(interactions().filter(lambda drawn: len(drawn[0]) > 1 and len(drawn[1]) > 0), st.floats(0.1, 100), st.floats(0, 1))
+@given(interactions().filter(lambda drawn: len(drawn[1]) > 0), st.floats(0.1, 100), st.floats(0, 1))
 def test_bm25_weights_are_those_of_implicit(drawn, k1: float, b: float) -> None:
     indptr, items, strengths, _, n_items = drawn
     expected = bm25_weight(csr_matrix(full(indptr, items, strengths, n_items)).T, k1, b).T.toarray()
-    assert_allclose(full(indptr, items, bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b), n_items), expected, rtol=1e-9)
+    found = bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b)
+    assert_allclose(full(indptr, items, found, n_items), expected, rtol=1e-9)
 
 
 @given(interactions(), st.integers(1, 5), st.integers(1, 30))

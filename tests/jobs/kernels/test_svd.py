@@ -18,7 +18,8 @@ FLOAT32 = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def rated(matrix: csr_matrix) -> Histories:
-    return Histories(matrix.indptr, matrix.indices, np.ones(matrix.nnz), matrix.data, np.zeros(matrix.nnz, np.int64))
+    m = matrix.nnz
+    return Histories(matrix.indptr, matrix.indices, np.ones(m), matrix.data, np.zeros(m, np.int64))
 
 
 @st.composite
@@ -30,17 +31,17 @@ def ratings(draw: st.DrawFn, *, least: int = 1, most: int = 12) -> csr_matrix:
     return csr_matrix(has * random.integers(1, 6, shape).astype(float))
 
 
-def residuals(R: np.ndarray, item_damping: float, damping: float) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+def residuals(R: np.ndarray, item_damping: float, damping: float):
     """E, mu, item biases and user biases, one item and one user at a time."""
     has = R > 0
     mu = R[has].mean() if has.any() else 0.0
-    b_i = np.array([sum(R[has[:, i], i] - mu) / max(item_damping + has[:, i].sum(), 1e-300) for i in range(R.shape[1])])
+    b_i = np.array([sum(R[has[:, i], i] - mu) / (item_damping + has[:, i].sum()) for i in range(R.shape[1])])
     b_u = np.array([sum(R[u][has[u]] - mu - b_i[has[u]]) / (damping + has[u].sum()) for u in range(len(R))])
     return np.where(has, R - mu - b_i - b_u[:, None], 0.0), mu, b_i, b_u
 
 
 @given(ratings(), st.integers(1, 6), st.sampled_from([0.0, 0.4, 1.0]))
-def test_predictions_are_those_of_the_dense_decomposition(matrix: csr_matrix, n_factors: int, shrinkage: float) -> None:
+def test_predictions_are_those_of_the_dense_decomposition(matrix, n_factors, shrinkage) -> None:
     E, mu, b_i, b_u = residuals(matrix.toarray(), 2.0, 3.0)
     U, s, Vt = np.linalg.svd(E, full_matrices=False)
     f = min(n_factors, int((s > 1e-5 * max(s[0], 1e-9)).sum()))
@@ -48,7 +49,10 @@ def test_predictions_are_those_of_the_dense_decomposition(matrix: csr_matrix, n_
         return  # the directions beside the cut are equally strong: which of them is kept is anybody's choice
     threshold = shrinkage * s[f - 1] if f else 0.0
     expected = mu + b_i + b_u[:, None] + U[:, :f] @ np.diag(np.maximum(s[:f] - threshold, 0)) @ Vt[:f]
-    side = fitted(rated(matrix), matrix.shape[1], n_factors, low=LOW, high=HIGH, seed=1, shrinkage=shrinkage, item_damping=2.0, damping=3.0)
+    side = fitted(
+        rated(matrix), matrix.shape[1], n_factors, low=LOW, high=HIGH, seed=1, shrinkage=shrinkage,
+        item_damping=2.0, damping=3.0,
+    )
     assert side.item_factors.shape == (matrix.shape[1], n_factors) and side.item_factors.dtype == np.float32
     for u in range(matrix.shape[0]):
         span = slice(*matrix.indptr[u : u + 2])
@@ -58,7 +62,7 @@ def test_predictions_are_those_of_the_dense_decomposition(matrix: csr_matrix, n_
 
 
 @given(ratings(least=52, most=60), st.integers(1, 8))
-def test_lanczos_finds_the_largest_singular_values_and_their_directions(matrix: csr_matrix, n_factors: int) -> None:
+def test_lanczos_finds_the_largest_singular_values_and_their_directions(matrix, n_factors) -> None:
     E = matrix.toarray()
     exact = np.linalg.svd(E, compute_uv=False)
     s, V = right_singular(matrix, n_factors, seed=3)
@@ -99,8 +103,9 @@ def test_the_miniature_of_the_docstring() -> None:
     side = SvdFactors(V.astype(np.float32), np.zeros(2), 0.0, 0.0, -5.0, 5.0)
     # With a damping of 0 one rating is all bias: without it, e = 1.
     half = SvdFactors(V.astype(np.float32), np.zeros(2), 0.0, math.inf, -5.0, 5.0)
-    assert_allclose(half.predict(half.fold_in(np.array([0, 1]), np.array([1.0, -1.0])), np.arange(2)), [1, -1], rtol=1e-6)
-    assert_allclose(half.predict(half.fold_in(np.array([0]), np.array([1.0])), np.arange(2)), [0.5, -0.5], rtol=1e-6)
+    both, one = (np.array([0, 1]), np.array([1.0, -1.0])), (np.array([0]), np.array([1.0]))
+    assert_allclose(half.predict(half.fold_in(*both), np.arange(2)), [1, -1], rtol=1e-6)
+    assert_allclose(half.predict(half.fold_in(*one), np.arange(2)), [0.5, -0.5], rtol=1e-6)
     assert_allclose(side.fold_in(np.array([0]), np.array([1.0])).constant, 1.0)
 
 

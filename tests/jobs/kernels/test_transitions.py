@@ -19,7 +19,8 @@ ALL = 10**6
 
 @st.composite
 def sequences(draw: st.DrawFn):
-    """indptr, items, steps, number of items: rows of a user sorted by item, several in one moment, moments left out."""
+    """indptr, items, steps, number of items: rows of a user sorted by item, several in one moment, moments
+    left out."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     n_items = draw(st.integers(1, 9), label="items")
     lengths = draw(st.lists(st.integers(0, n_items), max_size=6), label="lengths")
@@ -60,13 +61,14 @@ def test_transitions_are_the_definition(drawn, lags: int, discount: float) -> No
 def test_the_strongest_of_each_row_are_kept(drawn, lags: int, keep: int) -> None:
     found = full(transitions(*drawn, keep, lags=lags, discount=0.8))
     expected = plain(*drawn, lags, 0.8)
-    assert_allclose(np.sort(found, axis=1)[:, ::-1][:, :keep], np.sort(expected, axis=1)[:, ::-1][:, :keep], **CLOSE)
+    best, wanted = (np.sort(W, axis=1)[:, ::-1][:, :keep] for W in (found, expected))
+    assert_allclose(best, wanted, **CLOSE)
     assert_allclose(found[found != 0], expected[found != 0], **CLOSE)
     assert (np.count_nonzero(found, axis=1) <= keep).all()
 
 
 @given(sequences(), st.integers(1, 5), st.integers(1, 4), st.integers(1, 20), st.integers(1, 20))
-def test_transitions_do_not_depend_on_the_blocks(drawn, lags: int, most_pairs: int, block_pairs: int, block_rows: int) -> None:
+def test_transitions_do_not_depend_on_the_blocks(drawn, lags, most_pairs, block_pairs, block_rows) -> None:
     options = {"lags": lags, "most_pairs": most_pairs}
     whole = transitions(*drawn, 5, **options)
     parts = transitions(*drawn, 5, **options, block_pairs=block_pairs, block_rows=block_rows)
@@ -116,15 +118,17 @@ def test_the_order_of_users_does_not_matter(drawn) -> None:
 
 
 def test_the_miniature_of_the_docstring() -> None:
-    three = transitions(np.array([0, 3]), np.arange(3, dtype=np.int32), np.array([0, 1, 1]), 3, 10, lags=2, discount=0.5)
+    items, options = np.arange(4, dtype=np.int32), {"lags": 2, "discount": 0.5}
+    three = transitions(np.array([0, 3]), items[:3], np.array([0, 1, 1]), 3, 10, **options)
     assert full(three).tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
-    four = transitions(np.array([0, 4]), np.arange(4, dtype=np.int32), np.array([0, 1, 1, 2]), 4, 10, lags=2, discount=0.5)
+    four = transitions(np.array([0, 4]), items, np.array([0, 1, 1, 2]), 4, 10, **options)
     assert full(four).tolist() == [[0, 1, 1, 0.5], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
 
 
 def test_a_session_of_thousands_of_rows_stays_small() -> None:
     n = 30_000
-    found = transitions(np.array([0, n]), np.arange(n, dtype=np.int32), np.arange(n) // 15_000, n, 500, most_pairs=20)
+    items, steps = np.arange(n, dtype=np.int32), np.arange(n) // 15_000
+    found = transitions(np.array([0, n]), items, steps, n, 500, most_pairs=20)
     lengths = np.diff(found.indptr)
     assert (lengths[:15_000] == 20).all() and (lengths[15_000:] == 0).all()
 
