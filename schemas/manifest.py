@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from schemas.errors import ReleaseError
 from schemas.tables import IdTypes
@@ -61,6 +62,25 @@ class Manifest:
         if values.get("format") != FORMAT or set(values) != declared:
             wrong = ", ".join(sorted(set(values) ^ declared)) or f"format {values.get('format')!r}"
             raise ReleaseError(f"release {name}: manifest.json is of another version (differs in {wrong}); expected format {FORMAT}")
+        wrong = [part for part, hint in get_type_hints(cls).items() if not _fits(values[part], hint)]
+        if wrong:
+            raise ReleaseError(f"release {name}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there")
         if values["rating_scale"] is not None:
             values["rating_scale"] = tuple(values["rating_scale"])
         return cls(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of an annotated type; JSON has no tuples, and writes whole floats as they are."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, arguments[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
+    if origin is tuple:
+        return isinstance(value, list) and len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if origin is UnionType:
+        return any(_fits(value, each) for each in arguments)
+    if hint is Any:
+        return True
+    return isinstance(value, (int, float) if hint is float else hint) and not isinstance(value, bool)

@@ -1,0 +1,200 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main, parser
+from schemas.settings import FIELDS
+from tests.conftest import Built, write_tiny_ratings
+from tests.warehouse.conftest import add_release
+from warehouse.layout import Warehouse
+from warehouse.release import current_id, sealed_ids
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command in an empty folder; its exit status, output and messages."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def subcommands(top: argparse.ArgumentParser, *path: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command that takes no further subcommand."""
+    actions = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    if not actions:
+        yield path
+    for action in actions:
+        for name, below in action.choices.items():
+            yield from subcommands(below, *path, name)
+
+
+COMMANDS = list(subcommands(parser()))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_has_a_sentence_and_an_example_that_parses(command: Command, words: tuple[str, ...]) -> None:
+    status, shown, _ = command(*words, "--help")
+    text = " ".join(shown.split())
+    assert status == 0 and f"Example: cinematch {' '.join(words[:1])}" in text
+    example = text[text.index("Example: cinematch ") + len("Example: cinematch ") :]
+    parsed = parser().parse_args(shlex.split(example))
+    assert parsed.command == words[0]
+
+
+def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) -> None:
+    for name in ("run", "train", "serve"):
+        shown = command(name, "--help")[1]
+        for setting, declared in FIELDS.items():
+            assert (f"--{setting.replace('_', '-')} " in shown) == (name in declared.metadata["commands"]), setting
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (["run", "--ials-factors", "none"], 2, "ials_factors in --ials-factors: expected a whole number, got 'none'"),
+    (["run", "--source", "radio"], 2, "expected one of sample, movielens, table"),
+    (["run", "--source", "table"], 2, "expected path, a CSV or Parquet file"),
+    (["run", "--source", "table", "--path", "absent.csv"], 3, "absent.csv"),
+    (["run", "--settings", "absent.toml"], 2, "absent.toml: no such settings file"),
+    (["train", "--release", "20260104T020000Z"], 4, "run `cinematch ingest --release 20260104T020000Z` first"),
+    (["train", "--release", "../escape"], 2, "release id '../escape'"),
+    (["promote", "--release", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
+    (["releases", "show", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
+    (["releases", "rollback"], 5, "no release to roll back to"),
+    (["releases", "import", "absent.zip"], 5, "absent.zip: no such file"),
+])
+def test_an_error_is_one_line_and_an_exit_status(command: Command, arguments: list[str], status: int, message: str) -> None:
+    found, shown, said = command(*arguments)
+    assert (found, shown) == (status, "")
+    last = [line for line in said.splitlines() if line][-1]
+    assert last.startswith("cinematch: ") and message in last and "Traceback" not in said
+
+
+def test_an_unknown_setting_is_refused_wherever_it_stands(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _, said = command("run", "--ials-factor", "3")
+    assert status == 2 and "unrecognized arguments: --ials-factor" in said
+    monkeypatch.setenv("CINEMATCH_IALS_FACTOR", "3")
+    status, _, said = command("releases", "list")
+    assert status == 2 and "unknown setting 'ials_factor' in the environment (CINEMATCH_IALS_FACTOR); did you mean 'ials_factors'?" in said
+    monkeypatch.delenv("CINEMATCH_IALS_FACTOR")
+    (tmp_path / "cinematch.toml").write_text("warehous = 'x'\n")
+    status, _, said = command("releases", "list")
+    assert status == 2 and "unknown setting 'warehous' in cinematch.toml; did you mean 'warehouse'?" in said
+
+
+@pytest.fixture
+def copied(copy_warehouse, purchase_release: Built) -> Built:
+    return copy_warehouse(purchase_release)
+
+
+def test_list_names_every_release_and_the_current_one(command: Command, copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    status, shown, _ = command("releases", "list", "--warehouse", copied.warehouse.folder, "--json")
+    rows = json.loads(shown)
+    assert status == 0 and [(row["release"], row["status"]) for row in rows] == [(second, "sealed"), (copied.release_id, "current")]
+    shown = command("releases", "list", "--warehouse", copied.warehouse.folder)[1]
+    assert second in shown and copied.release_id in shown
+
+
+def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
+    copied.release.folder.chmod(0o755)
+    copied.release.database.unlink()
+    status, shown, _ = command("releases", "show", copied.release_id, "--warehouse", copied.warehouse.folder)
+    rows = copied.manifest.rows
+    assert status == 0 and f"{rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates" in shown
+    status, shown, _ = command("releases", "show", copied.release_id, "--warehouse", copied.warehouse.folder, "--json")
+    assert json.loads(shown) == json.loads(copied.manifest.to_json())
+
+
+def test_verify_passes_a_good_release(command: Command, purchase_release: Built) -> None:
+    status, shown, _ = command("releases", "verify", purchase_release.release_id, "--warehouse", purchase_release.warehouse.folder)
+    assert status == 0 and shown.splitlines()[-1] == f"release {purchase_release.release_id} verifies"
+    assert all(name in shown for name in purchase_release.manifest.files)
+    n = purchase_release.manifest.parity["n_users"]
+    assert f"{n} of {n} lists derived again are the stored ones" in shown
+
+
+@pytest.mark.parametrize("name", ["cinematch.db", "tables/explanations.parquet", "model/ials/item_factors.npy", "model/items/parameters.json"])
+def test_verify_names_the_file_that_changed(command: Command, copied: Built, name: str) -> None:
+    path = copied.release.folder / name
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    status, shown, said = command("releases", "verify", copied.release_id, "--warehouse", copied.warehouse.folder)
+    assert status == 5 and "roll back or import a good copy" in said
+    assert [line.split()[:2] for line in shown.splitlines() if "changed" in line] == [[name, "changed"]]
+
+
+def test_a_release_goes_out_and_comes_back_by_command(command: Command, purchase_release: Built, tmp_path: Path) -> None:
+    name, other = purchase_release.release_id, tmp_path / "other"
+    assert command("releases", "export", name, tmp_path, "--warehouse", purchase_release.warehouse.folder)[0] == 0
+    assert command("releases", "import", tmp_path / f"{name}.cinematch.zip", "--warehouse", other)[0] == 0
+    assert sealed_ids(Warehouse(other)) == [name] and current_id(Warehouse(other)) is None
+    assert command("releases", "verify", name, "--warehouse", other)[0] == 0
+    assert command("releases", "promote", name, "--warehouse", other, "--reason", "checked")[0] == 0
+    assert current_id(Warehouse(other)) == name
+    status, shown, _ = command("releases", "compare", name, name, "--warehouse", other, "--json")
+    assert status == 0 and json.loads(shown)["mean_overlap_at_10"] == 1.0
+
+
+def is_flat(figures: dict) -> bool:
+    return all(value is None or isinstance(value, (str, int, float, bool)) for value in figures.values())
+
+
+def test_a_light_step_prints_its_figures_last_and_writes_them_to_a_file(command: Command, copied: Built, tmp_path: Path) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    figures_file = tmp_path / "figures.json"
+    status, shown, _ = command("promote", "--release", second, "--warehouse", copied.warehouse.folder, "--json", figures_file)
+    figures = json.loads(shown.splitlines()[-1])
+    assert status == 0 and is_flat(figures) and figures["release"] == second and figures["previous"] == copied.release_id
+    assert json.loads(figures_file.read_text()) == figures
+    assert current_id(copied.warehouse) == second
+
+
+@pytest.mark.slow
+def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> None:
+    """Settings that an early step was given hold for the later ones, which are told nothing but the release."""
+    write_tiny_ratings(tmp_path / "ratings.csv")
+    name = "20260104T020000Z"
+    small = ["--ials-factors", "3", "--ials-iterations", "2", "--models", "popular,ials", "--n", "7"]
+    given = {
+        "ingest": ["--source", "table", "--path", "ratings.csv", "--min-interactions", "50"], "train": small[:-2], "evaluate": [],
+        "recommend": small[-2:], "seal": ["--parity-users", "5"], "promote": [],
+    }
+    for step, flags in given.items():
+        spark = [] if step == "promote" else ["--spark-master", "local[2]"]
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs.cli", step, "--release", name, "--warehouse", "w", "--json", f"{step}.json", *spark, *flags],
+            cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ),
+        )
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(done.stdout.splitlines()[-1])
+        assert is_flat(figures) and (figures["step"], figures["release"]) == (step, name)
+        assert json.loads((tmp_path / f"{step}.json").read_text()) == figures
+        assert any(key.endswith("_s") for key in figures)
+    built = Built(Warehouse(tmp_path / "w"), name)
+    assert current_id(built.warehouse) == name
+    settings = built.manifest.settings
+    assert (settings["ials_factors"], settings["n"], settings["min_interactions"], settings["parity_users"]) == (3, 7, 50, 5)
+    assert [row["model"] for row in built.manifest.models] == ["ials", "popular"]
+    assert [step["step"] for step in built.manifest.steps] == ["ingest", "train", "evaluate", "recommend", "seal"]
