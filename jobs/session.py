@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
     for name, value in ONE_THREAD.items():
         builder = builder.config(f"spark.executorEnv.{name}", value)
     with _own_interrupts():
-        spark = builder.getOrCreate()
+        spark = _started(builder)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, partial(_interrupt, spark))
         try:
@@ -60,9 +61,22 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
             spark.stop()
 
 
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """Start a session from another thread than the main one, where PySpark would take Ctrl-C over: its handler cancels on the
+    very connection that it interrupted, which fails now and then; the command is then sent again, as after a network error,
+    and Ctrl-C is lost."""
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(builder.getOrCreate)
+        try:
+            return starting.result()
+        except KeyboardInterrupt:
+            starting.result().stop()
+            raise
+
+
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Give Ctrl-C back as it was found: PySpark's handler stays behind, and fails where its session is stopped."""
+    """Give Ctrl-C back as it was found."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -72,8 +86,7 @@ def _own_interrupts() -> Iterator[None]:
 
 
 def _interrupt(spark: SparkSession, number: int, frame: object) -> None:
-    """Cancel what runs, and raise. PySpark's own handler cancels on the very connection that it interrupted, which fails now
-    and then; the command is then sent again, as after a network error, and Ctrl-C is lost. A thread has its own connection."""
+    """Cancel what runs, from a thread with a connection of its own, and raise."""
     threading.Thread(target=spark.sparkContext.cancelAllJobs, daemon=True).start()
     raise KeyboardInterrupt
 
