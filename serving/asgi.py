@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sqlite3
 import time
@@ -13,6 +12,8 @@ from schemas.errors import CineMatchError
 from serving import access, pages
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.call import Call
+from serving.drain import Drain
+from serving.metrics import METHODS
 from serving.opened import OpenRelease
 from serving.parameters import parsed
 from serving.routes import Route, Router
@@ -27,8 +28,9 @@ Headers = list[tuple[bytes, bytes]]
 class Application:
     """ASGI application around Datasette's own."""
 
-    def __init__(self, service: Service, inner: App) -> None:
+    def __init__(self, service: Service, inner: App, drain: Drain) -> None:
         self._service = service
+        self._drain = drain
         self._inner = inner
         self._router = Router(service.routes)
 
@@ -62,7 +64,7 @@ class Application:
                 pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
                 headers.append((b"x-request-id", request_id))
                 await respond(send, status, body, headers, is_head=method == "HEAD")
-            elif (refused := access.refused(service, request) or _unreadable(raw)) is not None:
+            elif (refused := access.refused(service, request) or _unreadable(method, raw)) is not None:
                 pattern = "datasette"
                 status, body, headers = await self._refusal(refused, b"text/html" in request.get(b"accept", b""), opened)
                 await respond(send, status, body, [*headers, (b"x-request-id", request_id)], is_head=method == "HEAD")
@@ -89,7 +91,7 @@ class Application:
             body = b"" if route.body is None else await access.body_of(self._service, request, receive)
             call = Call(opened, path, values, body, key)
             answer = route.handler(self._service, call)
-            if inspect.isawaitable(answer):
+            if not isinstance(answer, Answer):
                 answer = await answer
             return pattern, *await self._represent(route, call, answer, request, wants_page, started, raw, query)
         except Exception as error:
@@ -106,6 +108,7 @@ class Application:
                 message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id)]}
             await send(message)
 
+        under_way = self._drain.begin()
         try:
             await self._inner(scope, receive, noted)
         except Exception as error:
@@ -113,6 +116,8 @@ class Application:
                 raise
             status, body, headers = await self._refusal(error, False, self._service.current)
             await respond(send, status, body, headers, is_head=False)
+        finally:
+            self._drain.end(under_way)
         return status
 
     async def _represent(
@@ -165,8 +170,10 @@ class Application:
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE.encode())]
 
 
-def _unreadable(raw: bytes) -> RequestError | None:
-    """Datasette takes a path for ASCII; bytes that are not percent-encoded are nobody's link."""
+def _unreadable(method: str, raw: bytes) -> RequestError | None:
+    """What Datasette would fail on: a method that nobody knows, and bytes in a path that are not percent-encoded."""
+    if method not in METHODS:
+        return RequestError(f"{ascii(method)[:40]} is not a method that is known here", 405, {"allow": "GET, HEAD, POST"})
     return None if raw.isascii() else RequestError("the path: expected percent-encoded UTF-8")
 
 

@@ -78,6 +78,7 @@ class AccessLog:
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
         self._numbers = itertools.count(1)
+        self._second, self._stamp = 0, ""
         self._start = f"{os.getpid():x}-{int(time.time()):x}"
 
     def request_id(self, given: bytes | None) -> bytes:
@@ -90,8 +91,9 @@ class AccessLog:
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self._lines.append(f"{stamp}.{int(now % 1 * 1000):03d}Z {request_id.decode()} {method} {route} {status} {seconds * 1e3:.3f} ms\n")
+        if int(now) != self._second:
+            self._second, self._stamp = int(now), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        self._lines.append(f"{self._stamp}.{int(now % 1 * 1000):03d}Z {request_id.decode()} {method} {route} {status} {seconds * 1e3:.3f} ms\n")
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []

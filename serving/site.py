@@ -11,6 +11,7 @@ from datasette.app import Datasette
 from datasette.database import Database
 
 from serving.asgi import App, Application
+from serving.drain import Drain
 from serving.opened import OpenRelease
 from serving.routes import table
 from serving.service import Service
@@ -32,6 +33,7 @@ class Site:
         self.datasette.remove_database("_memory")
         self.datasette.cinematch = self
         self.metadata: dict[str, Any] = {}
+        self.drain = Drain()
         self._n_shown = 0
         service.jinja = self.datasette.jinja_env
         service.routes = table(is_read_only=service.settings.read_only)
@@ -42,7 +44,7 @@ class Site:
         service.at_stop.append(follower.stop)
 
     def wrapper(self, inner: App) -> Application:
-        return Application(self.service, inner)
+        return Application(self.service, inner, self.drain)
 
     def show(self, opened: OpenRelease) -> None:
         """Make a release the one under /cinematch, by one assignment.
@@ -64,14 +66,21 @@ class Site:
         opened.on_close.append(lambda: self._forget(database))
 
     def _forget(self, database: Database) -> None:
-        """Take a retired release's name away and close its connections."""
+        """Take a retired release's name away, and close it once no request can have seen the name."""
         self.datasette.databases = {name: other for name, other in self.datasette.databases.items() if other is not database}
         databases = {name: described for name, described in self.metadata["databases"].items() if name != database.name}
         self.metadata = {**self.metadata, "databases": databases}
+        self.drain.after(lambda: self._close(database))
+
+    def _close(self, database: Database) -> None:
         database.close()
         database._all_file_connections.clear()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the server has ended, and its notes with it
+            return
         if self.datasette.internal_db_created:
-            asyncio.ensure_future(self._forget_schema(database.name))
+            self._forgetting = loop.create_task(self._forget_schema(database.name))
 
     async def _forget_schema(self, name: str) -> None:
         """What Datasette noted of a database when it first saw it."""

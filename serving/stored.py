@@ -1,6 +1,6 @@
 """Stored lists and reasons as JSON text on the short way: no objects are built only to be written out again.
 
-What is written here is, value for value, what `rows.row` makes of the same rows; a test holds them together.
+What is written here is, to twelve digits, what `rows.row` makes of the same rows; a test holds them together.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position""
 
 def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[tuple]) -> str | None:
     """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
-    reasons: dict[Any, str] = {}
+    reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
     heads = opened.reason_heads
+    current, texts = None, []
     for item_id, kind, evidence, contribution, detail in found:
+        if item_id != current:
+            current, texts = item_id, reasons.setdefault(item_id, [])
         if kind == "residual":
             residuals[item_id] = contribution
             continue
-        head = heads.get((kind, evidence)) or reason_head(opened, kind, evidence)
-        text = f'{head}{"null" if contribution is None else repr(contribution)}{"," + detail[1:] if detail else "}"}'
-        reasons[item_id] = f"{reasons[item_id]},{text}" if item_id in reasons else text
+        try:
+            head = heads[kind, evidence]
+        except KeyError:
+            head = reason_head(opened, kind, evidence)
+        share = "null" if contribution is None else f"{contribution:.12g}"
+        texts.append(f"{head}{share},{detail[1:]}" if detail else f"{head}{share}}}")
     title, is_number = opened.title_json, opened.ids.item_id == "int64"
     rows = []
     for rank, item_id, score, predicted, confidence, source in entries:
@@ -38,12 +44,16 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
             return None
         residual = residuals.get(item_id)
         rows.append(
-            f'{{"rank":{rank},"item_id":{item_id if is_number else compact(item_id)},"title":{title(item_id)},"score":{score!r},'
-            f'"predicted_rating":{"null" if predicted is None else repr(predicted)},'
-            f'"confidence":{"null" if confidence is None else repr(confidence)},"source":"{source}",'
-            f'"reasons":[{reasons[item_id]}],"residual":{"null" if residual is None else repr(residual)}}}'
+            f'{{"rank":{rank},"item_id":{item_id if is_number else compact(item_id)},"title":{title(item_id)},"score":{score:.12g},'
+            f'"predicted_rating":{_number(predicted)},"confidence":{_number(confidence)},"source":"{source}",'
+            f'"reasons":[{",".join(reasons[item_id])}],"residual":{_number(residual)}}}'
         )
     return f'[{",".join(rows)}]'
+
+
+def _number(value: float | None) -> str:
+    """Twelve digits: half the time of all seventeen, and more than any score has."""
+    return "null" if value is None else f"{value:.12g}"
 
 
 def reason_head(opened: OpenRelease, kind: str, evidence: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -91,6 +92,17 @@ def serving(warehouse: Path, *flags: str, key: str = "", preexec=None) -> Iterat
         yield server
     finally:
         server.stop()
+
+
+def is_close(one: object, other: object) -> bool:
+    """The same JSON, numbers to eleven digits."""
+    if isinstance(one, float) or isinstance(other, float):
+        return isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-11, abs_tol=1e-15)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_close(value, other[name]) for name, value in one.items())
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(is_close, one, other))
+    return one == other
 
 
 def copied(built: Built, folder: Path) -> Path:
