@@ -176,7 +176,7 @@ def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> 
     """Settings that an early step was given hold for the later ones, which are told nothing but the release."""
     write_tiny_ratings(tmp_path / "ratings.csv")
     name = "20260104T020000Z"
-    small = ["--ials-factors", "3", "--ials-iterations", "2", "--models", "popular,ials", "--n", "7"]
+    small = ["--ials-factors", "3", "--ials-iterations", "2", "--models", "popular,ials", "--serve", "ials", "--n", "7"]
     given = {
         "ingest": ["--source", "table", "--path", "ratings.csv", "--min-interactions", "50"], "train": small[:-2], "evaluate": [],
         "recommend": small[-2:], "seal": ["--parity-users", "5"], "promote": [],

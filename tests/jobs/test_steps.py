@@ -79,7 +79,7 @@ def test_a_model_that_fails_is_recorded_and_the_release_goes_on(ready: Warehouse
     built = Built(ready, ID)
     found = {row["model"]: row for row in built.manifest.models}
     assert found["content"]["status"] == "failed" and "item catalogue" in found["content"]["message"]
-    assert {name: row["status"] for name, row in found.items() if name != "content"} == {"als": "trained", "ials": "trained", "popular": "trained"}
+    assert {found[name]["status"] for name in ("als", "ials", "popular")} == {"trained"}
     similar = pq.read_table(built.release.table("similar_items"))
     assert set(similar["source"].to_pylist()) == {"collaborative"}
 
@@ -119,7 +119,7 @@ def test_what_a_check_finds_is_not_sealed(ready: Warehouse) -> None:
 
 def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> None:
     path = write_tiny_ratings(tmp_path / "ratings.csv", n_users=3)
-    with pytest.raises(SourceError, match="30 usable interactions; expected at least 100"):
+    with pytest.raises(SourceError, match="30 usable interactions.*expected at least 100"):
         build(tmp_path / "w", path=str(path), **TINY)
     assert not list(Warehouse(tmp_path / "w").staging.iterdir())
 
