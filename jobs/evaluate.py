@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs import item_side
 from jobs.kernels import lists as kernel, metrics
 from jobs.parts import collect, each_part
-from jobs.ratings import read_part
+from jobs.ratings import read_part, TEST
 from jobs.session import spark_session
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
@@ -26,6 +26,7 @@ from warehouse.layout import Release
 
 PROTOCOL = "held_out_last"
 RANKED_METRICS = (("ndcg", 10, metrics.ndcg), ("hit_rate", 10, metrics.hit_rate), ("recall", 20, metrics.recall))
+RANKERS = ("ials", "item_neighbours", "transitions", "ease", "hybrid")
 DEPTH = max(k for _, k, _ in RANKED_METRICS)
 
 
@@ -50,20 +51,18 @@ class _Scorer:
 
     def __init__(self, release: Release, found: Facts, settings: Settings) -> None:
         self._release, self._facts, self._settings = release, found, settings
+        self._rankers = ["popular", *(name for name in RANKERS if (release.model(name)).exists())]
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
-        held_per_user = np.add.reduceat(part.is_held_out, part.histories.indptr[:-1]) if len(part.histories) else np.zeros(0)
-        users = np.flatnonzero(held_per_user)
-        kept = part.histories.select(~part.is_held_out).take(users)
-        held = part.histories.select(part.is_held_out).take(users)
+        kept, held = part.held_out(TEST)
         side = item_side.load(self._release, self._settings.serve)
         rows = []
-        for model, ranked_by in ((self._settings.serve, self._ranked), ("popular", _popular)):
-            lists = ranked_by(side, kept)
+        for model in self._rankers:
+            lists = _popular(side, kept) if model == "popular" else self._ranked(item_side.load(self._release, model), kept)
             hit = metrics.hits(lists.indptr, lists.items, held.indptr, held.items, DEPTH, side.n_items)
             for name, k, measure in RANKED_METRICS:
-                rows.append((model, name, k, measure(hit[:, :k], np.diff(held.indptr)).sum(), len(users)))
+                rows.append((model, name, k, measure(hit[:, :k], np.diff(held.indptr)).sum(), len(held)))
         if side.rater is not None:
             rows.append(("als", "rmse", 0, _squared_error(side, kept, held), len(held.items)))
         columns = zip(*rows)

@@ -9,8 +9,8 @@ from warehouse import item_side
 from warehouse.layout import Release
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def load(release: Release, served: str) -> ItemSide:
     """Arrays are memory-mapped, so the processes of one machine share them. Raises ReleaseError where one is missing."""
-    names = ["items", "popular", served] + (["als"] if item_side.exists(release.model("als")) else [])
-    return assemble({name: item_side.load(release.model(name)) for name in names}, served=served)
+    found = sorted(path.name for path in release.models.iterdir())
+    return assemble({name: item_side.load(release.model(name)) for name in found}, served=served)

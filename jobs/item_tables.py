@@ -94,7 +94,9 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
 
 
 def _collaborative(release: Release, settings: Settings, block: np.ndarray, n: int):
-    arrays, _ = item_side.load(release.model(settings.serve))
+    if not item_side.exists(release.model("ials")):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    arrays, _ = item_side.load(release.model("ials"))
     return factor_neighbours(np.asarray(arrays["item_factors"]), block, n)
 
 

@@ -15,23 +15,32 @@ from warehouse import parquet
 from warehouse.layout import Release
 
 
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
 class Part(NamedTuple):
-    """Users of one part in order of id, their histories, and held-out flags, one a history row."""
+    """Users of one part in order of id, their histories, and the fold that each row is in."""
 
     user_ids: pa.Array
     histories: Histories
-    is_held_out: np.ndarray
+    folds: np.ndarray
+
+    def held_out(self, fold: int) -> tuple[Histories, Histories]:
+        """Users with rows in a fold: what is left of their histories to fold in, and what was kept out."""
+        own = np.bincount(np.repeat(np.arange(len(self.histories)), np.diff(self.histories.indptr)), self.folds == fold, len(self.histories))
+        users = np.flatnonzero(own)
+        return self.histories.select(self.folds == TRAIN).take(users), self.histories.select(self.folds == fold).take(users)
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:
-    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "is_held_out"])
+    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "fold"])
     users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
     indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
     ratings = rows["rating"].fill_null(np.nan).to_numpy()
     weights = rows["weight"].to_numpy()
     strengths = strength(ratings, weights, low=facts.low, high=facts.high)
     histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["step"].to_numpy())
-    return Part(users.values, histories, rows["is_held_out"].to_numpy(zero_copy_only=False))
+    return Part(users.values, histories, rows["fold"].to_numpy())
 
 
 def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:

@@ -12,6 +12,7 @@ from pyspark import TaskContext
 
 from jobs.kernels.histories import moments
 from jobs.online import Online
+from jobs.ratings import TEST, TRAIN, VALIDATION
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
 from schemas.tables import IdTypes, RATINGS, USERS
@@ -19,6 +20,7 @@ from warehouse import parquet
 from warehouse.layout import Release
 
 MIN_HELD_OUT_HISTORY = 5
+VALIDATION_SHARE = 0.4  # of the users who are held out: to choose hyper-parameters by; the others are measured on
 
 
 class PartWriter:
@@ -27,7 +29,7 @@ class PartWriter:
     def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None) -> None:
         self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None
         self._online = Online(release.work / "online.parquet", is_implicit=scale is None)
-        for name in ("ratings", "users", "item_counts"):
+        for name in ("ratings", "users", "train_counts", "item_counts"):
             for old in parquet.parts(release.work / name):
                 old.unlink()
 
@@ -40,6 +42,8 @@ class PartWriter:
         work = self._release.work
         parquet.write(parquet.part(work / "ratings", number), [ratings], ratings.schema)
         parquet.write(parquet.part(work / "users", number), [users], arrow_schema(USERS, self._ids))
+        users_train = pa.table({"n_train": pa.array(_train_counts(ratings), pa.int64())})
+        parquet.write(parquet.part(work / "train_counts", number), [users_train], users_train.schema)
         counts = _item_counts(ratings, parquet.n_rows(work / "items.parquet"))
         parquet.write(parquet.part(work / "item_counts", number), [counts], counts.schema)
         yield pa.record_batch({"n_rows": pa.array([len(ratings)], pa.int64())})
@@ -68,17 +72,19 @@ class PartWriter:
         lengths = np.diff(np.append(starts, len(rows)))
         user_ids = rows["user_id"].take(pa.array(starts))
         user_of = np.repeat(np.arange(len(starts)), lengths)
-        is_sampled = (lengths >= MIN_HELD_OUT_HISTORY) & (_uniform(user_ids, self._settings.seed) < self._settings.holdout_users)
+        draw, share = _uniform(user_ids, self._settings.seed), self._settings.holdout_users
+        is_sampled = (lengths >= MIN_HELD_OUT_HISTORY) & (draw < share)
         n_held = np.where(is_sampled, np.floor(lengths * self._settings.holdout_fraction), 0).astype(np.int64)
         times = rows["rated_at"].fill_null(0).to_numpy()
         order = np.lexsort((rows["line"].to_numpy(), times, user_of))
         place = np.empty(len(rows), np.int64)
         place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
         is_held = place >= np.repeat(lengths - n_held, lengths)
+        fold = np.where(is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN).astype(np.int8)
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
         ratings = rows.select(RATINGS.names).append_column("item_num", numbers)
-        ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("is_held_out", pa.array(is_held))
+        ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("fold", pa.array(fold))
         return ratings, self._users(rows, user_ids, user_of, lengths, n_held)
 
     def _users(self, rows, user_ids, user_of, lengths, n_held) -> pa.Table:
@@ -112,10 +118,18 @@ def _seconds(values: np.ndarray) -> pa.Array:
     return pa.array(np.nan_to_num(values).astype(np.int64), mask=np.isnan(values))
 
 
+def _train_counts(ratings: pa.Table) -> np.ndarray:
+    """Rows to train on of each user of the part, (u,)."""
+    if len(ratings) == 0:
+        return np.zeros(0, np.int64)
+    starts = np.flatnonzero(_starts(ratings["user_id"]))
+    return np.add.reduceat((ratings["fold"].to_numpy() == TRAIN).astype(np.int64), starts)
+
+
 def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:
     """Per item of the part: interactions and rating sum, of all rows and of those to train on."""
     numbers, values = ratings["item_num"].to_numpy(), ratings["rating"].fill_null(0.0).to_numpy()
-    train = ~ratings["is_held_out"].to_numpy(zero_copy_only=False) if len(ratings) else np.zeros(0, bool)
+    train = ratings["fold"].to_numpy() == TRAIN
     n_all = np.bincount(numbers, minlength=n_items)
     found = np.flatnonzero(n_all)
     columns = {

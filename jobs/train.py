@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
+from jobs import interactions
+from jobs.interactions import Interactions
 from jobs.item_tables import genre_names, items_side, popular_table, similar_table
-from jobs.models import als, content, ials, popular
-from jobs.models.contract import TrainingData
-from jobs.parts import each_part
+from jobs.kernels.histories import joined
+from jobs.models import als, content, ease, hybrid, ials, item_neighbours, popular, transitions
+from jobs.models.contract import TrainingData, Validation
 from jobs.progress import PeakMemory
-from jobs.ratings import genre_matrix, read_part
+from jobs.ratings import genre_matrix, read_part, TRAIN, VALIDATION
+from jobs.runner import OnSpark
 from jobs.session import spark_session, was_interrupted
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
@@ -34,7 +36,8 @@ from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
 
-KNOWN: dict[str, ModuleType] = {model.NAME: model for model in (popular, content, ials, als)}
+KNOWN: dict[str, ModuleType] = {model.NAME: model for model in (popular, content, ials, als, item_neighbours, transitions, ease, hybrid)}
+VALIDATION_USERS = 1_000
 
 
 def train(running: Step) -> None:
@@ -43,7 +46,7 @@ def train(running: Step) -> None:
     names = _chosen(settings)
     shutil.rmtree(release.models, ignore_errors=True)
     with spark_session(settings, scratch=running.scratch) as spark:
-        data = training_data(release, found, settings, spark)
+        data = training_data(release, found, settings, OnSpark(spark))
         items_side(release, data.items, data.genres)
         rows = [_fit(KNOWN[name], data, release) for name in KNOWN if name in names]
         _write_models(release, rows)
@@ -68,28 +71,41 @@ def _chosen(settings: Settings) -> list[str]:
     return names
 
 
-def training_data(release: Release, found: Facts, settings: Settings, spark: SparkSession) -> TrainingData:
+def training_data(release: Release, found: Facts, settings: Settings, run: OnSpark) -> TrainingData:
+    """The interactions that are not held out, written once as arrays by the parts; every model maps what it needs of them."""
     counts = np.load(release.work / "item_counts.npz")
     items = parquet.read(release.work / "items.parquet")
-    first_user = np.cumsum([0] + [parquet.n_rows(parquet.part(release.work / "users", p)) for p in range(found.n_parts)])
+    folder = release.work / "interactions"
+    lengths = [_train_lengths(release, number) for number in range(found.n_parts)]
+    first = np.cumsum([0] + [int(part.sum()) for part in lengths])
+    interactions.create(folder, np.concatenate(lengths))
 
-    def values(of):
-        def produce(number: int) -> pa.Table:
-            part = read_part(release, number, found)
-            user_num = np.repeat(np.arange(len(part.histories)), np.diff(part.histories.indptr)) + first_user[number]
-            keep = ~part.is_held_out
-            train = part.histories.select(keep)
-            return pa.table({
-                "user_num": pa.array(user_num[keep].astype(np.int32)), "item_num": pa.array(train.items),
-                "value": pa.array(of(train).astype(np.float32)),
-            })
+    def fill(number: int) -> None:
+        part = read_part(release, number, found)
+        interactions.fill(folder, int(first[number]), part.histories.select(part.folds == TRAIN))
 
-        return each_part(spark, found.n_parts, produce, "user_num int, item_num int, value float")
-
+    run.each(found.n_parts, fill, label="interactions")
     return TrainingData(
-        values=values, items=items, n_ratings=counts["n_train"].astype(np.int64), rating_sum=counts["train_sum"],
-        genres=genre_matrix(items, genre_names(release)), rating_scale=found.rating_scale, settings=settings,
+        interactions=Interactions.open(folder, len(items)), items=items, n_ratings=counts["n_train"].astype(np.int64),
+        rating_sum=counts["train_sum"], genres=genre_matrix(items, genre_names(release)), rating_scale=found.rating_scale,
+        settings=settings, run=run, scratch=release.work / "scratch", sides=release.models, validation=lambda: validation(release, found),
     )
+
+
+def _train_lengths(release: Release, number: int) -> np.ndarray:
+    """Interactions to train on of each user of a part, (u,)."""
+    return parquet.read(parquet.part(release.work / "train_counts", number))["n_train"].to_numpy()
+
+
+def validation(release: Release, found: Facts) -> Validation | None:
+    """The first users whose held-out rows are there to choose hyper-parameters by; None where there is nobody."""
+    blocks = []
+    for number in range(found.n_parts):
+        blocks.append(read_part(release, number, found).held_out(VALIDATION))
+        if sum(len(kept) for kept, _ in blocks) >= VALIDATION_USERS:
+            break
+    kept, held = (joined([block[side] for block in blocks]) for side in (0, 1))
+    return Validation(kept, held) if len(kept) else None
 
 
 def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, Any]:
@@ -106,9 +122,7 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
     started = time.monotonic()
     with PeakMemory() as peak:
         try:
-            side = model.fit(data)
-            item_side.save(release.model(model.NAME), side.arrays, side.parameters)
-            row["parameters"] = json.dumps(json.loads(row["parameters"]) | side.parameters, sort_keys=True)
+            row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
         except Exception as error:  # whatever breaks one model must not take the release with it; the row and the log say so
             if was_interrupted(error):
@@ -118,6 +132,22 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
     row |= {"train_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1)}
     log.info("train: %s %s in %.1f s", model.NAME, row["status"], row["train_s"])
     return row
+
+
+def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
+    """Fit a model and write its item side, in one task where it is one piece of work; returns its parameters."""
+    folder, given = data.sides / model.NAME, data.for_task()
+
+    def fit(_: int) -> None:
+        side = model.fit(given)
+        item_side.save(folder, side.arrays, side.parameters)
+
+    if model.CAPABILITIES.in_one_task:
+        data.run.each(1, fit, label=f"train {model.NAME}")
+    else:
+        side = model.fit(data)
+        item_side.save(folder, side.arrays, side.parameters)
+    return item_side.load(folder)[1]
 
 
 def _parameters(model: ModuleType, settings: Settings) -> str:

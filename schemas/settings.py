@@ -56,8 +56,10 @@ class Settings:
     holdout_users: float = _setting(0.1, INGEST, "share of the users whose last interactions are kept out of training to evaluate", minimum=0, maximum=1)
     holdout_fraction: float = _setting(0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9)
 
-    models: str = _setting("popular,content,ials,als", TRAIN, "models to train, by name")
-    serve: str = _setting("ials", RECOMMEND, "model that ranks the lists", choices=("ials",))
+    models: str = _setting("popular,content,ials,als,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name")
+    serve: str = _setting(
+        "hybrid", RECOMMEND, "model that ranks the lists", choices=("hybrid", "ials", "ease", "transitions", "item_neighbours")
+    )
     half_life: float = _setting(10.0, TRAIN, "moments after which an interaction counts half when a list is computed", minimum=0.01)
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
@@ -67,6 +69,16 @@ class Settings:
     als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
     als_reg: float = _setting(0.15, TRAIN, "regularisation of `als`, times the ratings of a row", minimum=1e-9)
     bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
+    als_engine: str = _setting(
+        "auto", TRAIN, "how ALS is fitted: fold-in alternated over tasks, Spark MLlib's, or the first where it fits", choices=("auto", "fold_in", "mllib")
+    )
+    als_broadcast_mib: int = _setting(2048, TRAIN, "largest factor matrix that every task may map whole", minimum=1)
+    weights_keep: int = _setting(200, TRAIN, "weights kept of each row of an item-by-item model", minimum=1)
+    transitions_lags: int = _setting(10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100)
+    transitions_discount: float = _setting(0.8, TRAIN, "what a transition counts less for each moment between", minimum=0.01, maximum=1)
+    ease_items: int = _setting(5000, TRAIN, "most popular items that `ease` covers", minimum=10)
+    ease_reg: float = _setting(300.0, TRAIN, "regularisation of `ease`", minimum=1e-6)
+    ease_mib: int = _setting(4096, TRAIN, "memory that `ease` may take", minimum=1)
     popular_n: int = _setting(200, TRAIN, "length of each popular list", minimum=1)
     similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)
 

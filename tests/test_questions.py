@@ -21,7 +21,8 @@ def asked(built: Built) -> dict[str, object]:
     """A user with stored reasons, and the first item of the list."""
     with open_immutable(built.release.database) as connection:
         row = connection.execute(
-            "select user_id, item_id from recommendations where rank = 1 and source = 'ials' order by user_id limit 1"
+            "select user_id, item_id from recommendations where rank = 1 and source = ? order by user_id limit 1",
+            [built.manifest.served_model],
         ).fetchone()
     return {"user_id": row["user_id"], "item_id": row["item_id"]}
 

@@ -123,6 +123,9 @@ class ImplicitFactors:
         scores[seen], scores[barred] = -np.inf, -np.inf
         return np.flatnonzero(scores >= least).astype(np.int32)
 
+    def all_scores(self, users: list[Folded]) -> np.ndarray:
+        return np.array([user.posterior.x for user in users], np.float32) @ self.item_factors.T
+
     def scores(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
         return np.einsum("cf,f->c", self.item_factors[targets].astype(np.float64), user.posterior.x)

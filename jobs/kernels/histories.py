@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from jobs.kernels.weights import recency
+
 
 class History(NamedTuple):
     """One user's rows of Histories."""
@@ -23,7 +25,7 @@ class History(NamedTuple):
 
     def recency(self, half_life: float) -> np.ndarray:
         """What each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
-        return 0.5 ** ((self.steps.max(initial=0) - self.steps) / half_life)
+        return recency(self.steps, half_life)
 
 
 class Histories(NamedTuple):
@@ -71,6 +73,13 @@ class Histories(NamedTuple):
         """(u, n_items), 1 where the user has the item."""
         ones = np.ones(len(self.items), np.float32)
         return csr_matrix((ones, self.items, self.indptr), shape=(len(self), n_items))
+
+
+def joined(blocks: Sequence[Histories]) -> Histories:
+    """The users of several blocks, one block after another."""
+    before = np.cumsum([0] + [len(block.items) for block in blocks])
+    indptr = np.concatenate([[0], *(block.indptr[1:] + start for block, start in zip(blocks, before))]).astype(np.int64)
+    return Histories(indptr, *(np.concatenate([block[column] for block in blocks]) for column in range(1, 5)))
 
 
 def moments(times: np.ndarray, user_of: np.ndarray) -> np.ndarray:

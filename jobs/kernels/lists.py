@@ -9,7 +9,7 @@ float64, so that a list does not depend on which users happened to share a block
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from scipy.sparse import csr_matrix
 from jobs.kernels import reasons
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.histories import Histories, History
-from jobs.kernels.rankers import Ranker
+from jobs.kernels.rankers import Blend, Ranker, WeightRanker
 from jobs.kernels.reasons import BIAS, GENRE, HISTORY, KINDS, RANKED, RESIDUAL
+from jobs.kernels.weights import ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
 FAVOURITES = 3
@@ -61,18 +62,36 @@ class ItemSide:
         return self._by_genres[genres]
 
 
-def assemble(sides: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping[str, Any]]], *, served: str) -> ItemSide:
-    """The item side of a release from the (arrays, parameters) of its models, by name: items, popular, the served model
-    and, where ratings are predicted, als."""
+Side = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+
+
+def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
+    """The item side of a release from the (arrays, parameters) of its models, by name: items, popular, the served model and,
+    where they were trained, als and ials."""
     items, names = sides["items"]
     n_items, genres = len(items["item_ids"]), names["genres"]
     ones = np.ones(len(items["genre_indices"]), np.float32)
-    factors = ImplicitFactors(**sides["ials"][0], **sides["ials"][1]) if "ials" in sides else None
-    rater = ExplicitFactors(**sides["als"][0], **sides["als"][1]) if "als" in sides else None
+    factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
     return ItemSide(
-        {"ials": factors}[served], factors, rater, sides["popular"][0]["scores"],
+        factors if served == "ials" else _weighing(sides[served], factors), factors,
+        _fields(ExplicitFactors, sides["als"]) if "als" in sides else None, sides["popular"][0]["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
     )
+
+
+def _fields(kind: type, side: Side) -> Any:
+    """A dataclass from those of a side's arrays and parameters that are its fields."""
+    known = {**side[0], **side[1]}
+    return kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})
+
+
+def _weighing(side: Side, factors: ImplicitFactors | None) -> Ranker:
+    """An item-by-item model, with the factor model beside it where it has a weight for that."""
+    ranker = WeightRanker(_fields(ItemWeights, side), side[1]["half_life"])
+    share = side[1].get("ials_weight", 0.0)
+    if not share or factors is None:
+        return ranker
+    return Blend(((1.0, ranker), (share, replace(factors, half_life=ranker.half_life))))
 
 
 class Lists(NamedTuple):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jobs.kernels.factors import centred
+from jobs.models.als_engines import item_factors
+from jobs.models.alternating import Equations
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
-from jobs.models.factors import item_factors
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
@@ -15,12 +16,9 @@ def fit(data: TrainingData) -> ItemSide:
     mu = float(data.rating_sum.sum() / data.n_ratings.sum())
     biases = (data.rating_sum - mu * data.n_ratings) / (data.n_ratings + damping)
     low, high = data.rating_scale
-    factors = item_factors(
-        data.values(lambda histories: centred(histories, mu, biases, damping)), data.n_items, rank=settings.als_factors, maxIter=settings.als_iterations, regParam=settings.als_reg,
-        implicitPrefs=False, seed=settings.seed,
-    )
+    equations = Equations(None, settings.als_reg, settings.als_factors, settings.als_iterations, settings.seed)
+    factors, engine = item_factors(data, lambda histories: centred(histories, mu, biases, damping), equations)
     return ItemSide(
         {"item_factors": factors, "item_biases": biases},
-        {"mu": mu, "reg": settings.als_reg, "damping": damping, "low": low, "high": high},
+        {"mu": mu, "reg": settings.als_reg, "damping": damping, "low": low, "high": high, "engine": engine},
     )
-

@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from scipy.sparse import csr_matrix
 
+from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
+from jobs.runner import InProcess, Runner
 from schemas.settings import Settings
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a model can do; declared, so that no other code has to ask for its name."""
+    """What a model can do; declared, so that no other code has to ask for its name. `in_one_task`: its fit is one piece of
+    work on arrays, to be run where there is memory for it; the others divide their own work."""
 
     predicts_rating: bool = False
     folds_in: bool = False
     attributes: bool = False
     needs_ratings: bool = False
+    in_one_task: bool = False
+
+
+class Validation(NamedTuple):
+    """Users to choose hyper-parameters by: the history that is left to them, and what was kept out of it. Nothing of it is in
+    the training interactions' held-out rows that metrics are reported on."""
+
+    kept: Histories
+    held: Histories
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """Interactions to train on, held-out rows already taken away, and the items they are of.
 
-    values(of) is a Spark DataFrame of user_num, item_num (int) and value (float), a row an interaction, where `of` gives the
-    values (m,) of a block of whole histories; it runs on the executors. Per item_num: n_ratings and rating_sum (n_items,),
-    genres (n_items, n_genres). items is the items table without its counts.
+    Per item_num: n_ratings and rating_sum (n_items,), genres (n_items, n_genres). items is the items table without its
+    counts. `run` does the work of models that divide it; `scratch` is a folder that all of them share; `sides` are the item
+    sides of the models fitted before.
     """
 
-    values: Callable[[Callable[[Histories], np.ndarray]], DataFrame]
+    interactions: Interactions
     items: pa.Table
     n_ratings: np.ndarray
     rating_sum: np.ndarray
     genres: csr_matrix
     rating_scale: tuple[float, float] | None
     settings: Settings
+    run: Runner
+    scratch: Path
+    sides: Path
+    validation: Validation | None = None
 
     @property
     def n_items(self) -> int:
         return len(self.n_ratings)
+
+    def for_task(self) -> TrainingData:
+        """The same without what cannot leave this process."""
+        return replace(self, run=InProcess())
 
 
 class ItemSide(NamedTuple):

@@ -93,7 +93,7 @@ def test_no_later_release_knows_them(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse")
     warehouse.folder.mkdir()
     forget(warehouse, "3")
-    figures = run(small_settings(warehouse.folder, source="table", path=str(ratings), ials_factors=4, als_factors=4))
+    figures = run(small_settings(warehouse.folder, source="table", path=str(ratings), models="popular,ials", serve="ials", ials_factors=4))
     release = warehouse.sealed(figures["release"])
     manifest = read_manifest(release)
     assert manifest.rows == {"read": 141, "accepted": 130, "duplicates": 0, "quarantined": 11}

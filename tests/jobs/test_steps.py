@@ -129,4 +129,4 @@ def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> No
 ])
 def test_models_that_cannot_make_a_release_are_refused(copied: Warehouse, models: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        run_step("train", copied, ID, small_settings(copied.folder, models=models, **TINY))
+        run_step("train", copied, ID, small_settings(copied.folder, **TINY | {"models": models}))

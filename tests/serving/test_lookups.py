@@ -33,7 +33,7 @@ def pages(server: Server, path: str) -> list[dict]:
 def test_a_list_is_the_stored_one_in_the_envelope(movies: Server, movie_release: Built) -> None:
     answer = movies.get("/recommend/5?n=7").json()
     assert ENVELOPE <= set(answer) and answer["ok"] is True and answer["release"] == movie_release.release_id
-    assert answer["source"] == "ials" and answer["personalized"] is True and answer["stale"] is False
+    assert answer["source"] == movie_release.manifest.served_model and answer["personalized"] is True and answer["stale"] is False
     assert answer["computed_at"] == movie_release.manifest.created_at
     stored = open_immutable(movie_release.release.database).execute(
         "select rank, item_id, score, predicted_rating, confidence, source from recommendations where user_id = 5 and rank <= 7 order by rank"
@@ -109,7 +109,7 @@ def test_genre_and_exclude(movies: Server, movie_release: Built) -> None:
     connection = open_immutable(movie_release.release.database)
     dramas = {found[0] for found in connection.execute("select item_id from item_genres where genre = 'Drama'")}
     whole = movies.rows("/recommend/9?n=1000")
-    expected = [found["item_id"] for found in whole if found["item_id"] in dramas and found["source"] == "ials"][:10]
+    expected = [found["item_id"] for found in whole if found["item_id"] in dramas and found["source"] == movie_release.manifest.served_model][:10]
     assert [found["item_id"] for found in movies.rows("/recommend/9?genre=Drama&n=10")] == expected
     first = [found["item_id"] for found in movies.rows("/recommend/9?n=5")]
     left = movies.rows(f"/recommend/9?n=3&exclude={first[0]},{first[2]}")

@@ -1,0 +1,45 @@
+"""Where the work of a model's training runs: as Spark tasks that share storage, or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from jobs.parts import collect, each_part
+from jobs.progress import processors
+
+
+class Runner(Protocol):
+    """Runs task(0), ..., task(n - 1), in any order, perhaps elsewhere and perhaps twice; they leave their results in files."""
+
+    n_workers: int
+
+    def each(self, n: int, task: Callable[[int], None], *, label: str) -> None: ...
+
+
+class InProcess:
+    """One after another, here."""
+
+    n_workers = 1
+
+    def each(self, n: int, task: Callable[[int], None], *, label: str) -> None:
+        for number in range(n):
+            task(number)
+
+
+class OnSpark:
+    """As tasks of a Spark session."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self.spark = spark
+        self.n_workers = max(spark.sparkContext.defaultParallelism, processors() if spark.sparkContext.master.startswith("local") else 1)
+
+    def each(self, n: int, task: Callable[[int], None], *, label: str) -> None:
+        def produce(number: int) -> pa.Table:
+            task(number)
+            return pa.table({"n": pa.array([1], pa.int64())})
+
+        collect(self.spark, each_part(self.spark, n, produce, "n long"), label=label, n_tasks=n)
