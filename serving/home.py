@@ -13,7 +13,7 @@ def home(service: Service, call: Call) -> Answer:
     """The routes as rows; the page adds a few users and the release's figures."""
     opened = call.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
-    users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS)]
+    users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.is_forgotten(user)]
     return Answer(
         rows=rows, key="path", tag=opened.id, opened=opened,
         extra={"computed_at": opened.computed_at, "stale": service.is_stale(opened), "users": users, "counts": opened.manifest.counts,

@@ -29,7 +29,7 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """A user's list: stored where nothing came in since, otherwise solved from the full history."""
     token = Token.parse(call.values["next"], "r") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
-    user = opened.ids.parse("user_id", call.path["user_id"])
+    user = service.user_of(opened, call.path["user_id"])
     seq = token.seq if token else service.user_seq(opened, user)
     after, n = token.rank if token else 0, call.values["n"]
     excluded = excluded_items(opened, call.values)
@@ -42,7 +42,9 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
             return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
     is_known = user is not None and (seq > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
-        raise NotFound(f"user {call.path['user_id']!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given")
+        raise NotFound(
+            f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
+        )
     return _solved(service, call, opened, user if is_known else None, seq, after, excluded)
 
 
@@ -101,13 +103,16 @@ async def _solved(
     if excluded is None:
         found = await service.solved(opened, user, seq, wanted)
     else:
-        found = await service.run_on(opened, lambda: solve(opened, service.history(opened, user, seq), n=wanted, excluded=excluded))
+        found = await service.run_on(
+            opened, lambda: solve(opened, service.history(opened, user, seq), n=wanted, excluded=excluded)
+        )
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
     if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
         now_has = service.items_since(opened, user, seq)
         rows = [entry for entry in rows if entry.item_id not in now_has]
-    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, reached, iso(service.now()) if seq or excluded is not None else None)
+    computed_at = iso(service.now()) if seq or excluded is not None else None
+    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, reached, computed_at)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return list_answer(service, page)

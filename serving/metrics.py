@@ -44,11 +44,17 @@ class Metrics:
         pending, last = service.overlay_lag()
         families = [
             ("requests_total", "counter", "Requests answered.", {labels[k]: self.requests[k][0] for k in labels}),
-            ("request_seconds_total", "counter", "Seconds spent answering them.", {labels[k]: f"{self.requests[k][1]:.6f}" for k in labels}),
+            (
+                "request_seconds_total", "counter", "Seconds spent answering them.",
+                {labels[k]: f"{self.requests[k][1]:.6f}" for k in labels},
+            ),
             ("fallbacks_total", "counter", "Lists that were not ranked by the model, by tier.", _by("tier", self.fallbacks)),
             ("swaps_total", "counter", "Releases that began to answer, or were refused.", _by("result", self.swaps)),
             ("ratings_total", "counter", "Ratings received online, by what became of them.", _by("result", self.ratings)),
-            ("release_age_seconds", "gauge", "Seconds since the release was computed.", {f'release="{service.current.id}"': f"{service.current.age_s(now):.0f}"}),
+            (
+                "release_age_seconds", "gauge", "Seconds since the release was computed.",
+                {f'release="{service.current.id}"': f"{service.current.age_s(now):.0f}"},
+            ),
             ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": pending}),
             ("overlay_sequence", "gauge", "Sequence number of the last online rating.", {"": last}),
             ("ready", "gauge", "1 where the promoted release answers.", {"": int(service.problem is None)}),

@@ -158,8 +158,8 @@ class Writer:
                 self._connection.execute("rollback to request")
                 self._connection.execute("release request")
                 return RequestError(
-                    f"row {place}: there is a rating of {same.rating if same.rating is not None else same.weight:g} by the same user for the same "
-                    f"item and time already; PUT overwrites it. Nothing of this request was written", 409,
+                    f"row {place}: there is a rating of {same.rating if same.rating is not None else same.weight:g} by the same user "
+                    f"for the same item and time already; PUT overwrites it. Nothing of this request was written", 409,
                 )
             else:
                 written.append(Written(store.append(self._connection, entry), False))

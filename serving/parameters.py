@@ -49,14 +49,18 @@ class Parameter:
     def schema(self) -> dict[str, Any]:
         """Its JSON schema."""
         kind = {"integer": "integer", "flag": "string", "text": "string"}[self.kind]
-        limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": list(self.choices) or (["0", "1"] if self.kind == "flag" else None)}
+        choices = ["0", "1"] if self.kind == "flag" else list(self.choices) or None
+        limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": choices}
         default = int(self.default) if self.kind == "flag" and self.default is not None else self.default
-        return {"type": kind, **{k: v for k, v in limits.items() if v is not None}, **({"default": str(default) if kind == "string" else default} if default is not None else {})}
+        shown = {"default": str(default) if kind == "string" else default} if default is not None else {}
+        return {"type": kind, **{name: limit for name, limit in limits.items() if limit is not None}, **shown}
 
 
 N = Parameter("n", "integer", "rows to give", 10, 1, MAX_N)
 GENRE = Parameter("genre", "text", "only items of this genre")
-EXCLUDE = Parameter("exclude", "text", "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\")
+EXCLUDE = Parameter(
+    "exclude", "text", "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\"
+)
 NEXT = Parameter("next", "text", "token of the next page, as the page before gave it")
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
 SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)

@@ -56,7 +56,10 @@ async def _write(service: Service, call: Call, *, is_overwrite: bool = False, is
     entries = []
     try:
         for place, row in enumerate(rows):
-            entries.append(_entry(call.opened, row, place, now, is_overwrite=is_overwrite, is_deleted=is_deleted))
+            entry = _entry(call.opened, row, place, now, is_overwrite=is_overwrite, is_deleted=is_deleted)
+            if service.is_forgotten(entry.user_id):
+                raise RequestError(f"row {place}: user_id: this user asked to be forgotten. Nothing of this request was written", 403)
+            entries.append(entry)
     except RequestError:
         service.metrics.ratings["refused"] += len(rows)
         raise
@@ -187,7 +190,7 @@ def _shown(value: Any) -> str:
 async def of_user(service: Service, call: Call) -> Answer:
     """What a user has now: the release's rows and what came in since, the newest first."""
     opened = call.opened
-    user = opened.ids.parse("user_id", call.path["user_id"])
+    user = service.user_of(opened, call.path["user_id"])
     token = Token.parse(call.values["next"], "h") if call.values["next"] else None
     seq = token.seq if token else service.user_seq(opened, user)
     if user is None or not (seq or opened.has_user(user)):

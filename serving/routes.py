@@ -41,7 +41,9 @@ class Route:
 
 
 REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
-SOURCE = Parameter("source", "text", "which neighbours; by default collaborative, and content where an item has none", None, choices=("collaborative", "content"))
+SOURCE = Parameter(
+    "source", "text", "which neighbours; by default collaborative, and content where an item has none", choices=("collaborative", "content")
+)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release", is_required=True)
@@ -49,7 +51,9 @@ B = Parameter("b", "text", "id of another", is_required=True)
 
 READS = (
     Route("GET", "/", home, "What there is", page="home"),
-    Route("GET", "/recommend/{user_id}", lookup.recommend, "A user's list with its reasons", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend"),
+    Route(
+        "GET", "/recommend/{user_id}", lookup.recommend, "A user's list with its reasons", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend"
+    ),
     Route("GET", "/why/{user_id}/{item_id}", why.why, "The reasons of one score; they sum to it", (REASONS_N, STRICT), page="why"),
     Route("GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"),
     Route("GET", "/similar/{item_id}", lookup.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),

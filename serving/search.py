@@ -29,7 +29,10 @@ def search(service: Service, call: Call) -> Answer:
     names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
     return Answer(
         rows=[dict(zip(names, row)) for row in rows],
-        extra={"q": call.values["q"], "source": "search", "computed_at": opened.computed_at, "personalized": False, "stale": service.is_stale(opened)},
+        extra={
+            "q": call.values["q"], "source": "search", "computed_at": opened.computed_at, "personalized": False,
+            "stale": service.is_stale(opened),
+        },
         tag=opened.id, opened=opened,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from serving.opened import OpenRelease
 from serving.overlay import Reader, Writer
 from serving.solve import HistoryRow, Solved, solve, stored_history
 from serving.verify import open_verified
+from warehouse import forgotten
 from warehouse.layout import Warehouse
 from warehouse.overlay import fold, Held
 from warehouse.release import current
@@ -61,6 +63,8 @@ class Service:
         self._solved: OrderedDict[tuple, Solved] = OrderedDict()
         self._solving: dict[tuple, asyncio.Future] = {}
         self._n_waiting = 0
+        self._forgotten = forgotten.Forgotten("", frozenset())
+        self._forgotten_seen: tuple | None = None
         self._allowances: dict[str | None, tuple[float, float]] = {}
         self.follow: Callable[[], Awaitable[None]]
 
@@ -134,6 +138,23 @@ class Service:
 
     def now(self) -> float:
         return time.time()
+
+    def user_of(self, opened: OpenRelease, text: str) -> Any:
+        """The id that a path names; None where it can be no id of the release, or its user asked to be forgotten."""
+        user_id = opened.ids.parse("user_id", text)
+        return None if user_id is None or self.is_forgotten(user_id) else user_id
+
+    def is_forgotten(self, user_id: Any) -> bool:
+        """Whether the user is on the list of the forgotten, as it is this moment."""
+        try:
+            found = os.stat(self.warehouse.forgotten)
+        except OSError:
+            return False
+        signature = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if signature != self._forgotten_seen:
+            self._forgotten, self._forgotten_seen = forgotten.read(self.warehouse.forgotten), signature
+            self._solved.clear()
+        return user_id in self._forgotten
 
     def user_seq(self, opened: OpenRelease, user_id: Any) -> int:
         """Sequence number of the user's last rating that the release does not contain; 0 where it has all."""

@@ -43,7 +43,8 @@ async def _why_now(
 
 
 def _why(
-    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, entry: Listed, reasons: list[Reason], *, is_stored: bool, is_rated: bool
+    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, entry: Listed, reasons: list[Reason], *,
+    is_stored: bool, is_rated: bool,
 ) -> Answer:
     rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
@@ -52,7 +53,8 @@ def _why(
     return Answer(
         rows=rows, key="position",
         extra={
-            "user_id": call.path["user_id"] if user is None else user, "is_known": user is not None, "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
+            "user_id": call.path["user_id"] if user is None else user, "is_known": user is not None,
+            "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
             "predicted_rating": entry.predicted_rating, "confidence": entry.confidence,
             "rank": entry.rank if is_stored else None, "residual": residual, "is_rated": is_rated,
             "source": entry.source, "computed_at": opened.computed_at if is_stored else iso(service.now()),
@@ -70,7 +72,8 @@ async def predict(service: Service, call: Call) -> Answer:
     stale = service.is_stale(opened)
     return Answer(
         rows=[{
-            "user_id": call.path["user_id"] if user is None else user, "item_id": item, "title": opened.title(item), "predicted_rating": entry.predicted_rating,
+            "user_id": call.path["user_id"] if user is None else user, "item_id": item, "title": opened.title(item),
+            "predicted_rating": entry.predicted_rating,
             "score": entry.score, "confidence": entry.confidence, "source": entry.source, "is_rated": item in found.has,
         }],
         extra={
@@ -83,7 +86,7 @@ async def predict(service: Service, call: Call) -> Answer:
 
 def _pair(service: Service, call: Call) -> tuple[OpenRelease, Any, Any, int]:
     opened = call.opened
-    user = opened.ids.parse("user_id", call.path["user_id"])
+    user = service.user_of(opened, call.path["user_id"])
     seq = service.user_seq(opened, user)
     if user is None or not (seq or opened.has_user(user)):
         if call.values["strict"]:

@@ -10,6 +10,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ import pytest
 from tests.conftest import Built
 from tests.serving.conftest import clone, Server, serving
 from tests.serving.test_swap import wait_for
-from warehouse import overlay
+from warehouse import forgotten, overlay
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, promote
 from warehouse.sqlite import open_immutable
@@ -282,3 +283,20 @@ def test_a_full_disk_refuses_and_breaks_nothing(own_movies: Callable[..., tuple[
             assert server.get(f"/ratings/{user}").json()["n_ratings"] == 300
         assert server.send("POST", "/ratings", rating(40_000, 1)).status_code == 200
         assert os.path.getsize(Warehouse(folder).overlay) > 0
+
+
+def test_a_forgotten_user_is_unknown_at_once(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, key = own_movies()
+    warehouse = Warehouse(folder)
+    with serving(folder, key=key) as server:
+        item = server.rows("/recommend/3?n=1")[0]["item_id"]
+        server.send("POST", "/ratings", rating(3, item))
+        assert server.get("/recommend/3").json()["is_known"] is True
+        forgotten.add(warehouse, 3)
+        with closing(overlay.create(warehouse.overlay)) as connection:
+            assert overlay.forget(connection, 3) == 1
+        assert server.get("/recommend/3").json()["personalized"] is False
+        assert server.get("/recommend/3?strict=1").status_code == server.get("/ratings/3").status_code == 404
+        assert server.get(f"/why/3/{item}").json()["is_known"] is False
+        assert server.send("POST", "/ratings", [rating(4, item), rating(3, item)]).status_code == 403
+        assert server.get("/recommend/4").json()["is_known"] is True
