@@ -91,8 +91,9 @@ def add_command(commands, name: str, sentence: str, *, example: str, settings_of
     for setting, declared in FIELDS.items():
         if settings_of in declared.metadata["commands"]:
             default = f" (default: {declared.default})" if declared.default != "" else ""
+            optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
             command.add_argument(
-                f"--{setting.replace('_', '-')}", dest=setting, metavar="VALUE",
+                f"--{setting.replace('_', '-')}", dest=setting, metavar="VALUE", **optional,
                 help=f"{declared.metadata['description']}{default}".replace("%", "%%"),
             )
     return command
@@ -147,10 +148,9 @@ def _forget(parsed: argparse.Namespace) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     """Replace this process by the server, which shares no import with the batch."""
-    settings = settings_of(parsed)
-    os.execv(sys.executable, [
-        sys.executable, "-m", "serving", "--warehouse", settings.warehouse, "--host", settings.host, "--port", str(settings.port),
-    ])
+    settings_of(parsed)  # an unknown setting is said before the server starts
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in flags(parsed).items() if value is not None]
+    os.execv(sys.executable, [sys.executable, "-m", "serving", *given])
 
 
 _STEPS: tuple[str, ...] = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote")

@@ -69,8 +69,9 @@ def _mllib(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equa
         return pa.table({"user_num": users, "item_num": pa.array(block.items), "value": value_of(block).astype(np.float32)})
 
     values = each_part(data.run.spark, max(1, -(-n_users // USERS_A_TASK)), rows, "user_num int, item_num int, value float")
+    data.run.spark.sparkContext.setCheckpointDir(str(data.scratch / "checkpoints"))  # or its lineage outgrows the stack
     als = ALS(
-        userCol="user_num", itemCol="item_num", ratingCol="value", nonnegative=False, checkpointInterval=-1,
+        userCol="user_num", itemCol="item_num", ratingCol="value", nonnegative=False, checkpointInterval=4,
         rank=equations.n_factors, maxIter=equations.n_iterations, regParam=equations.reg, seed=equations.seed,
         implicitPrefs=equations.alpha is not None, alpha=equations.alpha if equations.alpha is not None else 1.0,
     )

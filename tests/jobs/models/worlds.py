@@ -1,0 +1,53 @@
+"""Small training data with tastes, in memory, for models to be fitted to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from jobs import interactions
+from jobs.interactions import Interactions
+from jobs.kernels.histories import Histories
+from jobs.models.contract import TrainingData, Validation
+from jobs.runner import InProcess, Runner
+from schemas.settings import resolve
+
+LOW, HIGH = 0.5, 5.0
+
+
+def histories(n_users: int, n_items: int, seed: int, *, n_groups: int = 3) -> Histories:
+    """Users of a group have items of their group's share of the catalogue, in time; ratings on the half-star scale."""
+    draw = np.random.default_rng(seed)
+    groups = draw.integers(0, n_groups, n_users)
+    rows = []
+    for user in range(n_users):
+        odds = np.where(np.arange(n_items) % n_groups == groups[user], 8.0, 1.0) / (1 + np.arange(n_items)) ** 0.5
+        n = int(draw.integers(5, 25))
+        rows.append(np.sort(draw.choice(n_items, n, replace=False, p=odds / odds.sum())))
+    items = np.concatenate(rows)
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    users = np.repeat(np.arange(n_users), np.diff(indptr))
+    liked = items % n_groups == groups[users]
+    ratings = np.clip(np.round(2 * (2.5 + 1.5 * liked + draw.normal(0, 0.6, len(items)))) / 2, LOW, HIGH)
+    steps = np.concatenate([draw.permutation(len(row)) for row in rows])
+    return Histories(indptr, items.astype(np.int32), 0.25 + 0.75 * (ratings - LOW) / (HIGH - LOW), ratings, steps)
+
+
+def training(folder: Path, rows: Histories, n_items: int, *, run: Runner | None = None, validation: Validation | None = None, **settings: Any) -> TrainingData:
+    interactions.create(folder / "interactions", np.diff(rows.indptr))
+    interactions.fill(folder / "interactions", 0, rows)
+    items = pa.table({
+        "item_id": np.arange(n_items), "title": [f"Film {n % 7} of the {n % 5}" for n in range(n_items)], "genres": [f"G{n % 3}" for n in range(n_items)],
+        "tags": [""] * n_items, "description": pa.nulls(n_items, pa.string()),
+    })
+    genres = csr_matrix((np.ones(n_items, np.float32), (np.arange(n_items), np.arange(n_items) % 3)), shape=(n_items, 3))
+    return TrainingData(
+        interactions=Interactions.open(folder / "interactions", n_items), items=items,
+        n_ratings=np.bincount(rows.items, minlength=n_items), rating_sum=np.bincount(rows.items, rows.ratings, n_items), genres=genres,
+        rating_scale=(LOW, HIGH), settings=resolve(settings, {}, folder=folder), run=run or InProcess(), scratch=folder / "scratch",
+        sides=folder / "model", validation=None if validation is None else lambda: validation,
+    )
