@@ -93,9 +93,10 @@ def _as_of(settings: Settings) -> datetime:
 
 def _enough(n: int, read: Reading, settings: Settings) -> None:
     if n < settings.min_interactions:
+        refused = f". Most were refused for: {read.top_reasons()}" if read.n_refused else ""
         raise SourceError(
             f"{n:,} usable interactions of {read.n_read:,} rows read; expected at least {settings.min_interactions:,} (setting "
-            f"min_interactions). Most rows were refused for: {read.top_reasons()}"
+            f"min_interactions){refused}"
         )
 
 

@@ -69,7 +69,7 @@ class Reading:
         """The reasons that most rows were refused for, with their counts."""
         counted = pc.value_counts(parquet.read(self._quarantined, ["reason"])["reason"]).to_pylist()
         counted.sort(key=lambda found: -found["counts"])
-        return "; ".join(f"{found['counts']:,} times {found['values']!r}" for found in counted[:n]) or "none"
+        return "; ".join(f"{found['counts']:,} times {found['values']!r}" for found in counted[:n])
 
     def close(self, refused_items: pa.Table) -> None:
         self._quarantine.write_table(refused_items.cast(QUARANTINE_SCHEMA))

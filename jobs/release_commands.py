@@ -62,6 +62,9 @@ def _list(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
     if parsed.json:
         print(json.dumps(rows, indent=1))
         return
+    if not rows:
+        print(f"no release in {warehouse.folder} yet; `cinematch run --source sample` builds one")
+        return
     print(f"{'release':<20} {'status':<8} {'source':<10} {'model':<6} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created")
     for row in rows:
         if "source" not in row:
