@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from schemas.errors import CineMatchError
+from schemas.errors import CineMatchError, was_interrupted
 from schemas.settings import FIELDS, resolve, Settings
 from warehouse.layout import Warehouse
 
@@ -51,12 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CineMatchError as error:
         print(f"cinematch: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("cinematch: stopped; nothing was promoted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if not was_interrupted(error):
+            raise
+        print("cinematch: stopped; nothing was promoted", file=sys.stderr)
+        return 130
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from schemas.errors import was_interrupted
 from schemas.settings import Settings
 
 # BLAS on one thread: the small solves of a fold-in get many times slower on several, and tasks already fill the cores.
@@ -89,10 +90,3 @@ def _interrupt(spark: SparkSession, number: int, frame: object) -> None:
     """Cancel what runs, from a thread with a connection of its own, and raise."""
     threading.Thread(target=spark.sparkContext.cancelAllJobs, daemon=True).start()
     raise KeyboardInterrupt
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error is what became of Ctrl-C: PySpark cancels its jobs at it, and raises their failure in its place."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None

@@ -25,10 +25,10 @@ from jobs.models.contract import TrainingData, Validation
 from jobs.progress import PeakMemory
 from jobs.ratings import genre_matrix, read_part, TRAIN, VALIDATION
 from jobs.runner import OnSpark
-from jobs.session import spark_session, was_interrupted
+from jobs.session import spark_session
 from jobs.step import facts, Facts, Step
 from schemas.derive import arrow_schema
-from schemas.errors import SettingError, StepError
+from schemas.errors import SettingError, StepError, was_interrupted
 from schemas.settings import Settings
 from schemas.tables import MODELS
 from warehouse import item_side, parquet

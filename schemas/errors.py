@@ -71,3 +71,10 @@ class NotFound(CineMatchError):
 
     status = 404
     exit_code = 6
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error is what became of Ctrl-C: PySpark and Arrow raise another in its place."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

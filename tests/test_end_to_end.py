@@ -127,9 +127,8 @@ def test_parquet_and_sqlite_hold_the_same_rows(built: Built, database: sqlite3.C
 def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(built: Built, database: sqlite3.Connection) -> None:
     """Items, scores, predictions, confidence and every reason, from nothing but the sealed files."""
     settings, scale = built.manifest.settings, built.manifest.rating_scale
-    names = ["items", "popular", built.manifest.served_model] + (["als"] if scale else [])
-    files = {name: item_side.load(built.release.model(name)) for name in names}
-    side, item_ids, genres = kernel.assemble(files, served=names[2]), files["items"][0]["item_ids"].tolist(), files["items"][1]["genres"]
+    files = {folder.name: item_side.load(folder) for folder in built.release.models.iterdir()}
+    side, item_ids, genres = kernel.assemble(files, served=built.manifest.served_model), files["items"][0]["item_ids"].tolist(), files["items"][1]["genres"]
     number_of = {item: number for number, item in enumerate(item_ids)}
     users = [row[0] for row in database.execute("select user_id from users order by user_id")]
     for user in random.Random(5).sample(users, min(N_SAMPLED, len(users))):
