@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from jobs import release_commands
+from jobs.arguments import add_command, flags, report, settings_of
+from jobs.bench import commands as bench_commands
 from schemas.errors import CineMatchError, was_interrupted
-from schemas.settings import FIELDS, resolve, Settings
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -62,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    from jobs import release_commands
-    from jobs.bench import commands as bench_commands
-
     top = argparse.ArgumentParser(
         prog="cinematch", description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
         epilog="Start with: cinematch run --source sample, then cinematch serve",
@@ -81,41 +79,6 @@ def parser() -> argparse.ArgumentParser:
     release_commands.add_to(commands)
     bench_commands.add_to(commands)
     return top
-
-
-def add_command(commands, name: str, sentence: str, *, example: str, settings_of: str) -> argparse.ArgumentParser:
-    """A subcommand with a sentence, an example, and a flag for each setting of `settings_of`."""
-    command = commands.add_parser(
-        name, help=sentence, description=sentence, epilog=f"Example: {example}", allow_abbrev=False,
-        formatter_class=argparse.HelpFormatter,
-    )
-    command.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)")
-    for setting, declared in FIELDS.items():
-        if settings_of in declared.metadata["commands"]:
-            default = f" (default: {declared.default})" if declared.default != "" else ""
-            optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
-            command.add_argument(
-                f"--{setting.replace('_', '-')}", dest=setting, metavar="VALUE", **optional,
-                help=f"{declared.metadata['description']}{default}".replace("%", "%%"),
-            )
-    return command
-
-
-def flags(parsed: argparse.Namespace) -> dict[str, object]:
-    """The settings among parsed arguments."""
-    return {name: value for name, value in vars(parsed).items() if name in FIELDS or name == "settings"}
-
-
-def settings_of(parsed: argparse.Namespace, recorded: dict | None = None) -> Settings:
-    return resolve(flags(parsed), os.environ, recorded=recorded)
-
-
-def report(figures: dict, json_path: Path | None) -> None:
-    """A step's last line: one flat JSON object; also to a file where one is named."""
-    line = json.dumps(figures)
-    if json_path:
-        json_path.write_text(line + "\n", encoding="utf-8")
-    print(line)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -156,7 +119,6 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 _STEPS: tuple[str, ...] = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote")
-Command = Callable[[argparse.Namespace], int | None]
 
 if __name__ == "__main__":
     sys.exit(main())

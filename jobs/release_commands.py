@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
+from jobs.arguments import add_command, settings_of
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.settings import resolve, Settings
@@ -28,8 +28,6 @@ COMMANDS = {
 
 
 def add_to(commands) -> None:
-    from jobs.cli import add_command
-
     top = commands.add_parser("releases", help="List, show, compare, verify, promote, roll back, prune, export and import releases.")
     actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (sentence, arguments, example) in COMMANDS.items():
@@ -44,9 +42,7 @@ def add_to(commands) -> None:
 
 
 def _do(parsed: argparse.Namespace) -> None:
-    from jobs.cli import flags
-
-    settings = resolve(flags(parsed), os.environ)
+    settings = settings_of(parsed)
     warehouse = Warehouse(Path(settings.warehouse))
     globals()[f"_{parsed.action}"](parsed, warehouse, settings)
 

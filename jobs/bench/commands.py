@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 from pathlib import Path
 
-from schemas.settings import resolve
+from jobs.arguments import add_command, report, settings_of
 
 BENCHES = {
     "topn": ("All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.", "cinematch bench topn --users 10000"),
@@ -20,8 +19,6 @@ OPTIONS = {
 
 
 def add_to(commands) -> None:
-    from jobs.cli import add_command
-
     top = commands.add_parser("bench", help="Measure what the README claims.", description="Measure what the README claims.",
                               epilog="Example: cinematch bench topn --json topn.json")
     actions = top.add_subparsers(dest="action", required=True, metavar="BENCH")
@@ -34,8 +31,6 @@ def add_to(commands) -> None:
 
 
 def _do(parsed: argparse.Namespace) -> None:
-    from jobs.cli import flags, report
-
-    settings = resolve(flags(parsed), os.environ)
+    settings = settings_of(parsed)
     measure = importlib.import_module(f"jobs.bench.{parsed.action}").measure
     report({"bench": parsed.action, **measure(settings, **{name: getattr(parsed, f"bench_{name}") for name, _, _ in OPTIONS[parsed.action]})}, parsed.json)

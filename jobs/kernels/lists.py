@@ -20,7 +20,7 @@ from jobs.kernels import reasons
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
-from jobs.kernels.reasons import BIAS, GENRE, HISTORY, KINDS, RANKED, RESIDUAL
+from jobs.kernels.reasons import BIAS, GENRE, HISTORY, KINDS, RANKED, Ranking, RESIDUAL
 from jobs.kernels.weights import ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
@@ -118,17 +118,6 @@ class Lists(NamedTuple):
     values: np.ndarray
 
 
-class Ranking(NamedTuple):
-    """Rows of one user's list: items, scores and tiers, as in Lists."""
-
-    items: np.ndarray
-    scores: np.ndarray
-    tiers: np.ndarray
-
-    def head(self, n: int) -> Ranking:
-        return Ranking(self.items[:n], self.scores[:n], self.tiers[:n])
-
-
 def recommend(
     side: ItemSide, histories: Histories, *, n: int, explain_n: int, reasons_n: int, min_history: int,
     excluded: np.ndarray | None = None,
@@ -161,7 +150,7 @@ def gathered(
     indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
     rows = [(histories.user(k), user, ranking) for k, (user, ranking) in enumerate(zip(users, rankings))]
     explained = [
-        reasons.explain(side, user, history, ranking.head(explain_n), reasons_n, first_row=first)
+        reasons.explain(side.ranker, side.genres, user, history, ranking.head(explain_n), reasons_n, first_row=first)
         for (history, user, ranking), first in zip(rows, indptr)
     ]
     return Lists(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import fold, gathered, ItemSide, Lists, POPULAR, Ranking
-from jobs.kernels.reasons import RANKED
+from jobs.kernels.lists import fold, gathered, ItemSide, Lists, POPULAR
+from jobs.kernels.reasons import RANKED, Ranking
 
 
 def score_items(side: ItemSide, history: Histories, targets: np.ndarray, *, reasons_n: int, min_history: int) -> Lists:

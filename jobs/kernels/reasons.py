@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import History
-
-if TYPE_CHECKING:
-    from jobs.kernels.lists import ItemSide, Ranking
+from jobs.kernels.rankers import Ranker
 
 RANKED = 0
 HISTORY, GENRE, BIAS, RESIDUAL = 0, 1, 2, 3
@@ -18,7 +17,20 @@ TYPES = (np.int64, np.int32, np.int8, np.int64, float, float)
 NONE = tuple(np.zeros(0, kind) for kind in TYPES)
 
 
-def explain(side: ItemSide, user: Any, history: History, ranking: Ranking, reasons_n: int, first_row: int = 0) -> tuple[np.ndarray, ...]:
+class Ranking(NamedTuple):
+    """Rows of one user's list: items (k,) item_num, scores (k,) and tiers (k,), RANKED or one of the fallbacks."""
+
+    items: np.ndarray
+    scores: np.ndarray
+    tiers: np.ndarray
+
+    def head(self, n: int) -> Ranking:
+        return Ranking(self.items[:n], self.scores[:n], self.tiers[:n])
+
+
+def explain(
+    ranker: Ranker, genres: csr_matrix, user: Any, history: History, ranking: Ranking, reasons_n: int, first_row: int = 0
+) -> tuple[np.ndarray, ...]:
     """Reasons of the rows of one user's ranking, as the last six arrays of Lists, rows counted from first_row.
 
     A ranked item gets the history's strongest contributions, the best first, then the residual (the sum of all others);
@@ -28,7 +40,7 @@ def explain(side: ItemSide, user: Any, history: History, ranking: Ranking, reaso
     parts = []
     m = min(reasons_n, history.n)
     if len(ranked):
-        shares = side.ranker.contributions(user, ranking.items[ranked])
+        shares = ranker.contributions(user, ranking.items[ranked])
         top = np.argsort(-shares, axis=0, kind="stable")[:m]
         best = np.take_along_axis(shares, top, axis=0)
         left = shares.copy()
@@ -39,16 +51,16 @@ def explain(side: ItemSide, user: Any, history: History, ranking: Ranking, reaso
             parts.append((ranked, m + 1, RESIDUAL, -1, left.sum(axis=0), history.n - m))
     if len(popular):
         parts.append((popular, 1, BIAS, -1, ranking.scores[popular], np.nan))
-    parts.extend(_genre_reason(side, history.items, ranking, m))
+    parts.extend(_genre_reason(genres, history.items, ranking, m))
     return _sorted_reasons(parts, first_row)
 
 
-def _genre_reason(side: ItemSide, items: np.ndarray, ranking: Ranking, m: int) -> list[tuple]:
+def _genre_reason(of_items: csr_matrix, items: np.ndarray, ranking: Ranking, m: int) -> list[tuple]:
     if not len(items) or not len(ranking.items):
         return []
-    profile = np.asarray(side.genres[items].sum(axis=0)).ravel()
+    profile = np.asarray(of_items[items].sum(axis=0)).ravel()
     norm = np.linalg.norm(profile)
-    block = side.genres[ranking.items]
+    block = of_items[ranking.items]
     lengths = np.diff(block.indptr)
     weighted = profile[block.indices]
     row_of = np.repeat(np.arange(len(lengths)), lengths)
