@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jobs.run import run_step
 from tests.conftest import small_settings
+from tests.jobs.conftest import TINY
 from warehouse.layout import Warehouse
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.link", "shutil.rmtree", "sqlite3.connect", "fcntl.flock"}
@@ -45,7 +46,7 @@ def attempt(n: int, step: str, release_id: str, keep: int, folder: Path) -> bool
         status = 1
         try:
             kill_before(n, folder)
-            run_step(step, Warehouse(folder), release_id, small_settings(folder, keep=keep, parity_users=2))
+            run_step(step, Warehouse(folder), release_id, small_settings(folder, **TINY | {"keep": keep}))
             status = 0
         finally:
             os._exit(status)

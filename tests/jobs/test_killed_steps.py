@@ -13,7 +13,7 @@ import pytest
 from jobs.run import _claimed, _sweep, run_step
 from schemas.errors import StepError
 from tests.conftest import small_settings
-from tests.jobs.conftest import run_steps, STAGED_ID
+from tests.jobs.conftest import run_steps, STAGED_ID, TINY
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, promote, read_manifest, sealed_ids
 from warehouse.sqlite import failed_checks, open_immutable
@@ -64,7 +64,7 @@ def assert_nothing_half_done(warehouse: Warehouse) -> None:
 
 def finish(warehouse: Warehouse, *steps: str, keep: int) -> None:
     for step in steps:
-        run_step(step, warehouse, NEW, small_settings(warehouse.folder, keep=keep, parity_users=2))
+        run_step(step, warehouse, NEW, small_settings(warehouse.folder, **TINY | {"keep": keep}))
 
 
 @pytest.mark.slow
