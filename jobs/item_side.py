@@ -9,8 +9,14 @@ from warehouse import item_side
 from warehouse.layout import Release
 
 
-@lru_cache(maxsize=8)
 def load(release: Release, served: str) -> ItemSide:
     """Arrays are memory-mapped, so the processes of one machine share them. Raises ReleaseError where one is missing."""
-    found = sorted(path.name for path in release.models.iterdir())
-    return assemble({name: item_side.load(release.model(name)) for name in found}, served=served)
+    folders = sorted(path for path in release.models.iterdir() if path.is_dir())
+    stamps = tuple((path.name, (path / item_side.PARAMETERS).stat().st_mtime_ns if item_side.exists(path) else 0) for path in folders)
+    return _loaded(release, served, stamps)
+
+
+@lru_cache(maxsize=8)
+def _loaded(release: Release, served: str, stamps: tuple[tuple[str, int], ...]) -> ItemSide:
+    """Kept until a model of the release is trained again."""
+    return assemble({name: item_side.load(release.model(name)) for name, _ in stamps}, served=served)
