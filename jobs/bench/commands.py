@@ -11,10 +11,15 @@ from jobs.arguments import add_command, report, settings_of
 BENCHES = {
     "topn": ("All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.", "cinematch bench topn --users 10000"),
     "run": ("Source to promoted release on generated ratings: seconds and peak memory of the process tree.", "cinematch bench run --ratings 1000209"),
+    "serve": ("A running server: lookups against a canned query and an empty answer, start, memory, swaps under load.", "cinematch bench serve --json serve.json"),
 }
 OPTIONS = {
     "topn": (("users", 10_000, "users to rank for"), ("items", 87_585, "items to rank"), ("n", 100, "length of a list"), ("repeats", 3, "timed runs of each side")),
     "run": (("ratings", 1_000_209, "ratings to generate"),),
+    "serve": (
+        ("users", 200_000, "users of the generated release"), ("items", 87_585, "its items"), ("seconds", 3, "seconds of each timed run"),
+        ("repeats", 3, "timed runs of each side"), ("swaps", 6, "promotions and rollbacks under load"),
+    ),
 }
 
 

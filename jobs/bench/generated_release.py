@@ -1,0 +1,133 @@
+"""A sealed release of any size in a minute: generated rows, written by the project's own writers, for measuring a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.bench.generated_rows import EXPLAINED, FACTORS, Generated, HIGH, LISTED, LOW, RATER_FACTORS, REASONS
+from schemas.derive import arrow_schema, datasette_metadata
+from schemas.manifest import Manifest
+from schemas.settings import Settings
+from schemas.tables import IdTypes, TABLES
+from warehouse import item_side, parquet, release as releases
+from warehouse.layout import Release, Warehouse
+from warehouse.queries import canned_queries
+from warehouse.sqlite_build import Builder
+
+FIRST, SECOND = "20260104T020000Z", "20260111T020000Z"
+SERVED = "ials"
+SAME_CONTENT = "lookup_of_user"
+QUERY = """select recommendations.rank, recommendations.item_id, items.title, recommendations.score, recommendations.predicted_rating,
+  recommendations.confidence, recommendations.source,
+  (select json_group_array(json_object('kind', kind, 'item_id', because.item_id, 'title', because.title, 'contribution', contribution,
+     'rating', json_extract(detail, '$.rating')))
+   from explanations left join items as because on because.item_id = cast(evidence_id as integer)
+   where explanations.user_id = recommendations.user_id and explanations.item_id = recommendations.item_id and kind != 'residual') as reasons,
+  (select contribution from explanations
+   where explanations.user_id = recommendations.user_id and explanations.item_id = recommendations.item_id and kind = 'residual') as residual
+from recommendations
+join items on items.item_id = recommendations.item_id
+where recommendations.user_id = :user_id and recommendations.rank <= 10
+order by recommendations.rank"""
+
+
+def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Release:
+    """Build, seal and promote the release FIRST. Its metadata has one query more, SAME_CONTENT: what a lookup says, in SQL."""
+    rows, staged, ids = Generated(users, items, seed), warehouse.staged(FIRST), IdTypes()
+    settings = Settings(
+        serve=SERVED, models="popular,ials,als", n=LISTED, explain_n=EXPLAINED, reasons_n=REASONS, ials_factors=FACTORS, als_factors=RATER_FACTORS, seed=seed,
+    )
+    for name, (arrays, parameters) in rows.sides(settings).items():
+        item_side.save(staged.model(name), arrays, parameters)
+    for name in TABLES:
+        parquet.write(staged.table(name), _blocks(rows, name, settings), arrow_schema(TABLES[name], ids))
+    builder = Builder(staged.database, ids)
+    for name, table in TABLES.items():
+        builder.add(table, parquet.blocks(staged.table(name), table.names))
+    builder.finish()
+    metadata = datasette_metadata(canned_queries() | {SAME_CONTENT: {"sql": QUERY, "title": "A lookup of ten rows, as a query"}})
+    (staged.folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+    sealed = releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
+    releases.promote(warehouse, FIRST, reason="generated to be measured")
+    return sealed
+
+
+def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table]:
+    """One table in key order, in pieces."""
+    if name == "items":
+        return [rows.items(FIRST)]
+    if name == "models":
+        return [_models(settings)]
+    if name in ("metrics", "quarantine"):
+        return []
+    made = getattr(rows, name)()
+    return [made] if isinstance(made, pa.Table) else made
+
+
+def _models(settings: Settings) -> pa.Table:
+    traits = {"als": (True, True, True, True), "ials": (False, True, True, False), "popular": (False, True, False, False)}
+    return pa.Table.from_pylist([
+        {
+            "model": name, "status": "trained", "message": "", "is_served": name == SERVED, "predicts_rating": predicts, "folds_in": folds,
+            "attributes": attributes, "needs_ratings": needs, "parameters": "{}", "seed": settings.seed, "train_s": 0.0, "peak_mib": 0.0, "size_mib": 0.0,
+        }
+        for name, (predicts, folds, attributes, needs) in traits.items()
+    ])
+
+
+def _manifest(release: Release, settings: Settings, files: dict) -> Manifest:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    counts = {name: parquet.n_rows(release.table(name)) for name in TABLES}
+    tables = {
+        name: {"rows": counts[name], "bytes": files[f"tables/{name}.parquet"]["bytes"], "content_sha256": files[f"tables/{name}.parquet"]["sha256"]}
+        for name in TABLES
+    }
+    return Manifest(
+        release=release.id, created_at=now, as_of=now, source="generated", rating_scale=(LOW, HIGH), ids={"user_id": "int64", "item_id": "int64"},
+        input={"files": [], "sha256": files["tables/ratings.parquet"]["sha256"]},
+        rows={"read": counts["ratings"], "accepted": counts["ratings"], "duplicates": 0, "quarantined": 0}, counts=counts, settings=settings.recorded(),
+        versions={"python": platform.python_version(), "cinematch": version("cinematch")}, steps=[],
+        models=parquet.read(release.table("models")).to_pylist(), metrics=[],
+        parity={"n_users": 0, "n_same_lists": 0, "largest_relative_difference": 0.0}, checks={"n_checks": 0, "n_failed": 0}, verdict={}, tables=tables, files=files,
+    )
+
+
+def second_edition(warehouse: Warehouse) -> Release:
+    """Seal the release SECOND: the first one with other titles, so that an answer shows which of them its rows are from.
+    Files that are the same are the same files, by hard links; it is not promoted."""
+    first, staged = warehouse.sealed(FIRST), warehouse.staged(SECOND)
+    for path in first.folder.rglob("*"):
+        target = staged.folder / path.relative_to(first.folder)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif path not in (first.manifest, first.database, first.table("items")):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, target)
+    shutil.copyfile(first.database, staged.database)
+    with closing(sqlite3.connect(staged.database)) as connection, connection:
+        for table in ("items", "items_fts"):
+            connection.execute(f"update {table} set title = replace(title, ?, ?)", (FIRST, SECOND))
+    items = parquet.read(first.table("items"))
+    titles = pa.array([title.replace(FIRST, SECOND) for title in items["title"].to_pylist()])
+    place = items.column_names.index("title")
+    parquet.write(staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes()))
+    manifest = releases.read_manifest(first)
+    settings = Settings(**manifest.settings)
+    return releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
+
+
+def remove(folder: Path) -> None:
+    """Remove a warehouse whose releases are read-only."""
+    if folder.exists():
+        releases.remove(folder)

@@ -1,0 +1,265 @@
+"""Load for a server: an HTTP/1.1 client of a few keep-alive connections, in a process of its own.
+
+One loop over the readiness of the sockets, because a client that costs more than the server would measure itself. A request
+is sent when a connection is free or, at a given rate, when it is due; at a rate its latency counts from when it was due, so
+that a server that stalls is not spared the requests that it kept waiting.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import selectors
+import socket
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+LATE_S = 10.0
+_TICK_S = 0.05
+
+
+class Observed(NamedTuple):
+    """What `observe` made of one answer, when its request was sent and when it was whole (time.monotonic)."""
+
+    index: int
+    sent_at: float
+    done_at: float
+    value: Any
+
+
+@dataclass
+class Outcome:
+    """What came back: answers by status, requests that got none, seconds and the client's own CPU seconds."""
+
+    statuses: Counter = field(default_factory=Counter)
+    n_broken: int = 0
+    seconds: float = 0.0
+    client_cpu_s: float = 0.0
+    latencies_s: array = field(default_factory=lambda: array("d"))
+    observed: list[Observed] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return len(self.latencies_s)
+
+    @property
+    def n_errors(self) -> int:
+        """Answers that are not 2xx, and requests without an answer."""
+        return self.n_broken + sum(n for status, n in self.statuses.items() if not 200 <= status < 300)
+
+    @property
+    def per_s(self) -> float:
+        return self.n / self.seconds if self.seconds else 0.0
+
+    def ms(self, percent: float) -> float:
+        """A percentile of the latencies, in milliseconds; 0 where nothing was answered."""
+        ordered = sorted(self.latencies_s)
+        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] * 1e3 if ordered else 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """ask(index) gives the bytes of a request, observe(index, body) what to keep of its answer (None: nothing). Both run in
+    the client's process, so they are functions of a module, or `functools.partial`s of such."""
+
+    address: tuple[str, int]
+    ask: Callable[[int], bytes]
+    seconds: float
+    connections: int = 16
+    at_most: int | None = None
+    per_s: float | None = None
+    observe: Callable[[int, bytes], Any] | None = None
+
+
+def request(method: str, target: str, body: bytes = b"", key: str = "") -> bytes:
+    """A whole HTTP/1.1 request."""
+    head = f"{method} {target} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n"
+    head += f"authorization: Bearer {key}\r\n" if key else ""
+    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body or method != "GET" else ""
+    return head.encode() + b"\r\n" + body
+
+
+class Wire:
+    """One connection. `receive` gives (status, body) once an answer is whole; ConnectionError where the server hung up."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, timeout=LATE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+        self.index, self.sent_at = -1, 0.0
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def ask(self, raw: bytes) -> tuple[int, bytes]:
+        """Send one request and wait for its answer."""
+        self.socket.sendall(raw)
+        while (answer := self.receive()) is None:
+            pass
+        return answer
+
+    def receive(self) -> tuple[int, bytes] | None:
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        self._received = received = self._received + data if self._received else data
+        end = received.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head = received[:end].lower()
+        place = head.find(b"\r\ncontent-length:")
+        if place >= 0:
+            stop = head.find(b"\r\n", place + 2)
+            length = int(head[place + 17 : stop if stop >= 0 else end])
+            body = received[end + 4 :]
+            if len(body) < length:
+                return None
+        elif b"\r\ntransfer-encoding: chunked" in head:
+            if not received.endswith(b"\r\n0\r\n\r\n"):
+                return None
+            body = _joined(received[end + 4 :])
+        else:
+            body = b""
+        self._received = b""
+        return int(head[9:12]), body
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _joined(chunked: bytes) -> bytes:
+    parts, place = [], 0
+    while size := int(chunked[place : (stop := chunked.index(b"\r\n", place))].split(b";")[0], 16):
+        parts.append(chunked[stop + 2 : stop + 2 + size])
+        place = stop + 4 + size
+    return b"".join(parts)
+
+
+def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome:
+    """Send requests until the time or their number is up or is_stopped() says so; those under way get LATE_S to answer."""
+    outcome, selector = Outcome(), selectors.DefaultSelector()
+    free: deque[Wire] = deque()
+    busy: set[Wire] = set()
+
+    def connect() -> None:
+        wire = Wire(plan.address)
+        selector.register(wire, selectors.EVENT_READ, wire)
+        free.append(wire)
+
+    def broken(wire: Wire) -> None:
+        selector.unregister(wire)
+        wire.close()
+        busy.discard(wire)
+        outcome.n_broken += 1
+        connect()
+
+    def receive(wire: Wire) -> None:
+        answer = wire.receive()
+        if answer is None:
+            return
+        now = time.monotonic()
+        busy.discard(wire)
+        free.append(wire)
+        outcome.statuses[answer[0]] += 1
+        outcome.latencies_s.append(now - wire.sent_at)
+        value = plan.observe(wire.index, answer[1]) if plan.observe and answer[0] < 300 else None
+        if value is not None:
+            outcome.observed.append(Observed(wire.index, wire.sent_at, now, value))
+
+    sent, cpu, started = 0, time.process_time(), time.monotonic()
+    looked, is_over = started, False
+    try:
+        for _ in range(plan.connections):
+            connect()
+        started = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now - looked > _TICK_S:
+                looked, is_over = now, is_over or is_stopped()
+            is_over = is_over or now - started >= plan.seconds or sent == plan.at_most
+            while free and not is_over and (plan.per_s is None or sent <= (now - started) * plan.per_s):
+                wire = free.popleft()
+                wire.index, wire.sent_at = sent, time.monotonic() if plan.per_s is None else started + sent / plan.per_s
+                raw, sent = plan.ask(sent), sent + 1
+                busy.add(wire)
+                try:
+                    wire.socket.sendall(raw)
+                except OSError:
+                    broken(wire)
+                is_over = is_over or sent == plan.at_most
+            if is_over and (not busy or now - started > plan.seconds + LATE_S):
+                break
+            for key, _ in selector.select(_TICK_S if plan.per_s is None or not free else min(_TICK_S, 0.5 / plan.per_s)):
+                try:
+                    receive(key.data)
+                except OSError:
+                    broken(key.data)
+    finally:
+        outcome.seconds = time.monotonic() - started
+        outcome.client_cpu_s = time.process_time() - cpu
+        outcome.n_broken += len(busy)
+        for wire in (*free, *busy):
+            wire.close()
+        selector.close()
+    return outcome
+
+
+class Loading:
+    """A plan being driven by another process. Leaving the `with` ends it, whatever it was doing."""
+
+    def __init__(self, plan: Plan) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._limit_s = plan.seconds + 3 * LATE_S
+        self._process = context.Process(target=_drive, args=(plan, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.is_alive():
+            self._process.join(1)
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._ours.close()
+
+    def wait_begun(self) -> None:
+        self._take()
+
+    def stop(self) -> None:
+        """Ask for no new request; `outcome` then comes soon."""
+        self._ours.send("stop")
+
+    def outcome(self) -> Outcome:
+        return self._take()
+
+    def _take(self) -> Any:
+        if not self._ours.poll(self._limit_s):
+            raise TimeoutError(f"the client did not report within {self._limit_s:g} s")
+        found = self._ours.recv()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def _drive(plan: Plan, report: Connection) -> None:
+    try:
+        report.send("begun")
+        report.send(drive(plan, report.poll))
+    except Exception as error:  # told to the process that asked, whatever it is
+        report.send(error)
+
+
+def loaded(plan: Plan) -> Outcome:
+    """Drive a plan in a process of its own, from beginning to end."""
+    with Loading(plan) as loading:
+        loading.wait_begun()
+        return loading.outcome()

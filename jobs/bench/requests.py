@@ -1,0 +1,51 @@
+"""The requests that the benchmarks send, by number, so that another process can make them itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from jobs.bench.generated_release import SAME_CONTENT
+from jobs.bench.load import request
+
+_SCATTER = 2_654_435_761  # Knuth's multiplier: consecutive numbers land far apart
+
+
+def scattered(index: int, n: int) -> int:
+    """A number below n that looks random and is always the same for an index."""
+    return (index * _SCATTER % 2**32) * n >> 32
+
+
+def lookup(users: int, offset: int, index: int) -> bytes:
+    """Ten rows of a random user's list, with their reasons."""
+    return request("GET", f"/recommend/{scattered(index + offset, users) + 1}?n=10")
+
+
+def canned(users: int, offset: int, index: int) -> bytes:
+    """The same ten rows as a canned query."""
+    return request("GET", f"/cinematch/{SAME_CONTENT}.json?_shape=array&user_id={scattered(index + offset, users) + 1}")
+
+
+def listed(users: int, offset: int, index: int) -> bytes:
+    """A random user's list by the query that every release has: no reasons, but the whole list."""
+    return request("GET", f"/cinematch/list_of_user.json?_shape=array&user_id={scattered(index + offset, users) + 1}")
+
+
+def cycled(requests: Sequence[bytes], offset: int, index: int) -> bytes:
+    return requests[(index + offset) % len(requests)]
+
+
+def empty(index: int) -> bytes:
+    return request("GET", "/")
+
+
+def pair(users: int, items: int, offset: int, index: int) -> tuple[int, int, float]:
+    """A rating: user, item and value. The same pair does not come again before every item has had its turn."""
+    number = index + offset
+    return scattered(number, users) + 1, number % items * 3 + 1, 0.5 + number % 10 * 0.5
+
+
+def rating(users: int, items: int, offset: int, key: str, index: int) -> bytes:
+    """POST of a single rating."""
+    user, item, value = pair(users, items, offset, index)
+    return request("POST", "/ratings", json.dumps({"user_id": user, "item_id": item, "rating": value}).encode(), key)

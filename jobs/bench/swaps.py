@@ -1,0 +1,69 @@
+"""Swaps of the promoted release under load: errors, answers that mix two releases, seconds until the new one answers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+from jobs.bench.generated_release import FIRST, SECOND
+from jobs.bench.load import Loading, Outcome, Plan
+from jobs.bench.requests import lookup
+from jobs.bench.server import Server
+from warehouse import release as releases
+from warehouse.layout import Warehouse
+
+SETTLE_S, MOST_S = 1.5, 600.0
+MIXED = "mixed"
+ROWS = 10
+
+
+def edition(index: int, body: bytes) -> str:
+    """The release that an answer names, or MIXED: every title ends with the id of the release that it was read from."""
+    for name, other in ((FIRST, SECOND), (SECOND, FIRST)):
+        if body.startswith(b'{"ok":true,"release":"' + name.encode()):
+            return name if body.count(f"({name})".encode()) >= ROWS and f"({other})".encode() not in body else MIXED
+    return MIXED
+
+
+def measure_swaps(server: Server, warehouse: Warehouse, *, users: int, swaps: int) -> dict[str, Any]:
+    """Promote and roll back in turn under 16 connections of lookups. Seconds count from when the command was done."""
+    moved: list[tuple[str, float]] = []
+    plan = Plan(server.address, partial(lookup, users, 0), MOST_S, observe=edition)
+    with Loading(plan) as loading:
+        loading.wait_begun()
+        time.sleep(SETTLE_S)
+        for number in range(swaps):
+            if number % 2:
+                releases.rollback(warehouse)
+            else:
+                releases.promote(warehouse, SECOND, reason="generated to be measured")
+            moved.append((FIRST if number % 2 else SECOND, time.monotonic()))
+            time.sleep(SETTLE_S)
+        loading.stop()
+        outcome = loading.outcome()
+    return _figures(outcome, moved)
+
+
+def _figures(outcome: Outcome, moved: list[tuple[str, float]]) -> dict[str, Any]:
+    seconds, n_missed, n_older = [], 0, 0
+    ends = [at for _, at in moved[1:]] + [float("inf")]
+    begun = 0.0
+    for (target, at), end in zip(moved, ends):
+        # The pointer moves just before the command returns, so the new release may answer a moment before that.
+        answers = [one for one in outcome.observed if begun <= one.done_at < end]
+        first = next((one for one in answers if one.value == target), None)
+        if first is None:
+            n_missed += 1
+            continue
+        seconds.append(max(first.done_at - at, 0.0))
+        began_next = end - SETTLE_S / 2 if end != float("inf") else end
+        n_older += sum(one.value != target and first.done_at < one.sent_at < began_next for one in answers)
+        begun = max(first.done_at, at)
+    return {
+        "n_swaps": len(moved), "n_swap_requests": outcome.n, "n_swap_errors": outcome.n_errors,
+        "n_mixed_answers": sum(one.value == MIXED for one in outcome.observed), "n_older_after_newer": n_older, "n_swaps_missed": n_missed,
+        "swap_median_s": round(statistics.median(seconds), 3) if seconds else None, "swap_max_s": round(max(seconds), 3) if seconds else None,
+        "swap_lookup_p99_ms": round(outcome.ms(99), 3),
+    }
