@@ -13,16 +13,25 @@ from schemas.settings import FIELDS, resolve, Settings
 def add_command(commands, name: str, sentence: str, *, example: str, settings_of: str) -> argparse.ArgumentParser:
     """A subcommand with a sentence, an example, and a flag for each setting of `settings_of`."""
     command = commands.add_parser(
-        name, help=sentence, description=sentence, epilog=f"Example: {example}", allow_abbrev=False,
+        name,
+        help=sentence,
+        description=sentence,
+        epilog=f"Example: {example}",
+        allow_abbrev=False,
         formatter_class=argparse.HelpFormatter,
     )
-    command.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)")
+    command.add_argument(
+        "--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)"
+    )
     for setting, declared in FIELDS.items():
         if settings_of in declared.metadata["commands"]:
             default = f" (default: {declared.default})" if declared.default != "" else ""
             optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
             command.add_argument(
-                f"--{setting.replace('_', '-')}", dest=setting, metavar="VALUE", **optional,
+                f"--{setting.replace('_', '-')}",
+                dest=setting,
+                metavar="VALUE",
+                **optional,
                 help=f"{declared.metadata['description']}{default}".replace("%", "%%"),
             )
     return command

@@ -45,7 +45,9 @@ SENTENCES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, 0 only when it did what was asked."""
     parsed = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S"
+    )
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, it also raises
     try:
         return parsed.do(parsed) or 0
@@ -64,14 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog="cinematch", description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
+        prog="cinematch",
+        description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
         epilog="Start with: cinematch run --source sample, then cinematch serve",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, sentence in SENTENCES.items():
         command = add_command(commands, name, sentence, example=EXAMPLES[name], settings_of=name)
         if name in _STEPS:
-            command.add_argument("--release", required=name != "run", help="id of the release" + (", by default the time" if name == "run" else ""))
+            command.add_argument(
+                "--release",
+                required=name != "run",
+                help="id of the release" + (", by default the time" if name == "run" else ""),
+            )
             command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
         if name == "forget":
             command.add_argument("user", help="id of the user")

@@ -59,7 +59,9 @@ class _Scorer:
         side = item_side.load(self._release, self._settings.serve)
         rows = []
         for model in self._rankers:
-            lists = _popular(side, kept) if model == "popular" else self._ranked(item_side.load(self._release, model), kept)
+            lists = (
+                _popular(side, kept) if model == "popular" else self._ranked(item_side.load(self._release, model), kept)
+            )
             hit = metrics.hits(lists.indptr, lists.items, held.indptr, held.items, DEPTH, side.n_items)
             for name, k, measure in RANKED_METRICS:
                 rows.append((model, name, k, measure(hit[:, :k], np.diff(held.indptr)).sum(), len(held)))
@@ -67,7 +69,10 @@ class _Scorer:
             rows.append(("als", "rmse", 0, _squared_error(side, kept, held), len(held.items)))
         columns = zip(*rows)
         return pa.table(
-            [pa.array(column, kind) for column, kind in zip(columns, (pa.string(), pa.string(), pa.int32(), pa.float64(), pa.int64()))],
+            [
+                pa.array(column, kind)
+                for column, kind in zip(columns, (pa.string(), pa.string(), pa.int32(), pa.float64(), pa.int64()))
+            ],
             names=["model", "metric", "k", "total", "n"],
         )
 

@@ -62,7 +62,9 @@ def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
     gone = pa.array([user for user in users.to_pylist() if user in known], users.type)
     is_gone = pc.is_in(batch.accepted["user_id"], value_set=gone)
     lines = batch.accepted.filter(is_gone)["line"].to_pylist()
-    moved = pa.table([[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA)
+    moved = pa.table(
+        [[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA
+    )
     texts = ["" if _names(known, text) else text for text in batch.refused["text"].to_pylist()]
     refused = batch.refused.set_column(2, QUARANTINE_SCHEMA.field("text"), pa.array(texts, pa.string()))
     return batch.accepted.filter(pc.invert(is_gone)), pa.concat_tables([refused.cast(QUARANTINE_SCHEMA), moved])
@@ -70,7 +72,7 @@ def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
 
 def _names(known: Forgotten, text: str) -> bool:
     """Whether a field of a refused line is a forgotten user's id."""
-    return any(field.strip(' \'"') in known for field in _FIELD.split(text))
+    return any(field.strip(" '\"") in known for field in _FIELD.split(text))
 
 
 def report(warehouse: Warehouse, user: str) -> Iterator[Found]:
@@ -84,7 +86,13 @@ def report(warehouse: Warehouse, user: str) -> Iterator[Found]:
             n = _in_file(path, user)
             if n:
                 inside = path.relative_to(warehouse.folder).as_posix()
-                yield Found(inside, n, "an input as it was received: remove or replace it" if inside.startswith("raw/") else "remove the lines")
+                yield Found(
+                    inside,
+                    n,
+                    "an input as it was received: remove or replace it"
+                    if inside.startswith("raw/")
+                    else "remove the lines",
+                )
 
 
 def _in_release(release: Release, user: str, remedy: str) -> Iterator[Found]:
@@ -107,7 +115,7 @@ def _if_any(place: str, n: int, remedy: str) -> Iterator[Found]:
 
 
 def _is_named(text: str, user: str) -> bool:
-    return any(field.strip(' \'"') == user for field in _FIELD.split(text))
+    return any(field.strip(" '\"") == user for field in _FIELD.split(text))
 
 
 def _in_file(path: Path, user: str) -> int:

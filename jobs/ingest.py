@@ -1,8 +1,8 @@
 """ingest: read a source, refuse what cannot be used, keep the latest of each (user, item), number the items.
 
-What came in online since the source was written is part of the input. Two passes. The first streams the files through the checks, a block at a time, into typed Parquet. The second is one Spark
-shuffle: rows sorted by user and item across all parts, so that every later step finds whole users in a part and the
-tables come out in key order.
+What came in online since the source was written is part of the input. Two passes. The first streams the files through
+the checks, a block at a time, into typed Parquet. The second is one Spark shuffle: rows sorted by user and item across
+all parts, so that every later step finds whole users in a part and the tables come out in key order.
 """
 
 from __future__ import annotations
@@ -58,25 +58,38 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
             if getattr(ids, role) == "int64":
                 frame = frame.withColumn(role, F.col(role).cast("long"))
         write_part = PartWriter(release, ids, settings, source.rating_scale)
-        sorted_rows = frame.repartitionByRange(n_parts, "user_id").sortWithinPartitions("user_id", "item_id", "seq", "rated_at", "line")
-        figures = collect(spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sort by user", n_tasks=n_parts)
+        sorted_rows = frame.repartitionByRange(n_parts, "user_id").sortWithinPartitions(
+            "user_id", "item_id", "seq", "rated_at", "line"
+        )
+        figures = collect(
+            spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sort by user", n_tasks=n_parts
+        )
     n_kept = pc.sum(figures["n_rows"]).as_py()
     _enough(n_kept, read, settings)
     write_item_tables(release, items, ids, n_parts, is_rated=source.rating_scale is not None)
     read.drop()
     rows = {
-        "read": read.n_read, "accepted": n_kept, "duplicates": read.n_accepted - n_kept, "quarantined": read.n_refused,
+        "read": read.n_read,
+        "accepted": n_kept,
+        "duplicates": read.n_accepted - n_kept,
+        "quarantined": read.n_refused,
     }
     if rows["read"] != rows["accepted"] + rows["duplicates"] + rows["quarantined"]:
         raise StepError(f"ingest: rows do not add up: {rows}; read must be accepted + duplicates + quarantined")
     running.figures |= {f"n_{name}": n for name, n in rows.items()}
     running.figures |= {
-        "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))), "n_items": len(items),
-        "n_catalogue_rows": catalogue.n_read, "n_catalogue_quarantined": len(catalogue.refused),
+        "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))),
+        "n_items": len(items),
+        "n_catalogue_rows": catalogue.n_read,
+        "n_catalogue_quarantined": len(catalogue.refused),
     }
     running.facts |= {
-        "as_of": as_of.isoformat(), "source": source.name, "ids": {"user_id": ids.user_id, "item_id": ids.item_id},
-        "rating_scale": source.rating_scale, "n_parts": n_parts, "rows": rows,
+        "as_of": as_of.isoformat(),
+        "source": source.name,
+        "ids": {"user_id": ids.user_id, "item_id": ids.item_id},
+        "rating_scale": source.rating_scale,
+        "n_parts": n_parts,
+        "rows": rows,
         "input": _input(source.inputs) | {"overlay_seq": pc.max(arrived["seq"]).as_py() or 0, "n_online": len(arrived)},
     }
 
@@ -105,6 +118,12 @@ def _input(paths: tuple[Path, ...]) -> dict:
     files = []
     for path in paths:
         with path.open("rb") as file:
-            files.append({"name": path.name, "bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+            files.append(
+                {
+                    "name": path.name,
+                    "bytes": path.stat().st_size,
+                    "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                }
+            )
     whole = hashlib.sha256("".join(sorted(file["sha256"] for file in files)).encode()).hexdigest()
     return {"files": files, "sha256": whole}

@@ -14,7 +14,13 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
 
-TYPES: Mapping[str, type] = {"indptr": np.int64, "items": np.int32, "strengths": np.float32, "ratings": np.float32, "steps": np.int32}
+TYPES: Mapping[str, type] = {
+    "indptr": np.int64,
+    "items": np.int32,
+    "strengths": np.float32,
+    "ratings": np.float32,
+    "steps": np.int32,
+}
 
 
 class Interactions:
@@ -46,8 +52,11 @@ class Interactions:
         """Users start..stop, as the kernels take them."""
         rows = slice(int(self.indptr[start]), int(self.indptr[stop]))
         return Histories(
-            np.asarray(self.indptr[start : stop + 1]) - rows.start, np.asarray(self.items[rows]),
-            self.strengths[rows].astype(np.float64), self.ratings[rows].astype(np.float64), self.steps[rows].astype(np.int64),
+            np.asarray(self.indptr[start : stop + 1]) - rows.start,
+            np.asarray(self.items[rows]),
+            self.strengths[rows].astype(np.float64),
+            self.ratings[rows].astype(np.float64),
+            self.steps[rows].astype(np.int64),
         )
 
     def matrix(self, values: np.ndarray) -> csr_matrix:

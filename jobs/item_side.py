@@ -12,7 +12,10 @@ from warehouse.layout import Release
 def load(release: Release, served: str) -> ItemSide:
     """Arrays are memory-mapped, so the processes of one machine share them. Raises ReleaseError where one is missing."""
     folders = sorted(path for path in release.models.iterdir() if path.is_dir())
-    stamps = tuple((path.name, (path / item_side.PARAMETERS).stat().st_mtime_ns if item_side.exists(path) else 0) for path in folders)
+    stamps = tuple(
+        (path.name, (path / item_side.PARAMETERS).stat().st_mtime_ns if item_side.exists(path) else 0)
+        for path in folders
+    )
     return _loaded(release, served, stamps)
 
 

@@ -29,7 +29,11 @@ def items_side(release: Release, items: pa.Table, genres: csr_matrix) -> None:
     ids = ids.astype(str) if ids.dtype == object else ids
     item_side.save(
         release.model("items"),
-        {"item_ids": ids, "genre_indices": genres.indices.astype(np.int32), "genre_indptr": genres.indptr.astype(np.int64)},
+        {
+            "item_ids": ids,
+            "genre_indices": genres.indices.astype(np.int32),
+            "genre_indptr": genres.indptr.astype(np.int64),
+        },
         {"genres": genre_names(release)},
     )
 
@@ -38,7 +42,9 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
     """The most popular items of all and of each genre, from the popular model's scores."""
     arrays, _ = item_side.load(release.model("popular"))
     items, genres = load_items(release)
-    matrix = csr_matrix((np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))).tocsc()
+    matrix = csr_matrix(
+        (np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))
+    ).tocsc()
     rated = arrays["n_ratings"] > 0
     order = np.lexsort((np.arange(len(items)), -arrays["scores"]))
     order = order[rated[order]]
@@ -51,11 +57,18 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
         numbers = numbers[rated[numbers]]
         numbers = numbers[np.argsort(place[numbers], kind="stable")][: settings.popular_n]
         means = arrays["damped_means"][numbers]
-        blocks.append(pa.table({
-            "genre": pa.array([name] * len(numbers), pa.string()), "rank": np.arange(1, len(numbers) + 1),
-            "item_id": items.take(pa.array(numbers)), "score": arrays["scores"][numbers],
-            "n_ratings": arrays["n_ratings"][numbers].astype(np.int64), "damped_mean": pa.array(means, mask=np.isnan(means)),
-        }))
+        blocks.append(
+            pa.table(
+                {
+                    "genre": pa.array([name] * len(numbers), pa.string()),
+                    "rank": np.arange(1, len(numbers) + 1),
+                    "item_id": items.take(pa.array(numbers)),
+                    "score": arrays["scores"][numbers],
+                    "n_ratings": arrays["n_ratings"][numbers].astype(np.int64),
+                    "damped_mean": pa.array(means, mask=np.isnan(means)),
+                }
+            )
+        )
     parquet.write(release.table("popular"), blocks, arrow_schema(POPULAR, found.ids))
 
 
@@ -82,11 +95,20 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
             numbers, others, cosines = neighbours(release, settings, block, n)
             starts = np.flatnonzero(np.diff(numbers, prepend=-1))
             rank = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers)))) + 1
-            tables.append(pa.table({
-                "item_id": ids.take(pa.array(numbers)), "source": pa.array([source] * len(numbers), pa.string()), "rank": rank,
-                "similar_item_id": ids.take(pa.array(others)), "similarity": cosines,
-            }))
-        rows = pa.concat_tables(tables).sort_by([("item_id", "ascending"), ("source", "ascending"), ("rank", "ascending")])
+            tables.append(
+                pa.table(
+                    {
+                        "item_id": ids.take(pa.array(numbers)),
+                        "source": pa.array([source] * len(numbers), pa.string()),
+                        "rank": rank,
+                        "similar_item_id": ids.take(pa.array(others)),
+                        "similarity": cosines,
+                    }
+                )
+            )
+        rows = pa.concat_tables(tables).sort_by(
+            [("item_id", "ascending"), ("source", "ascending"), ("rank", "ascending")]
+        )
         parquet.write(parquet.part(folder, number), [rows], schema)
         return pa.table({"n_rows": pa.array([len(rows)], pa.int64())})
 

@@ -21,12 +21,21 @@ def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Tab
     seen = seen.cast(kind)
     new = seen.filter(pc.invert(pc.is_in(seen, value_set=known["item_id"].combine_chunks())))
     blank = pa.array([""] * len(new), pa.string())
-    rest = pa.table({
-        "item_id": new, "title": new.cast(pa.string()), "year": pa.nulls(len(new), pa.int64()), "genres": blank, "tags": blank,
-        "description": pa.nulls(len(new), pa.string()), "is_in_catalogue": pa.array(np.zeros(len(new), bool)),
-    })
+    rest = pa.table(
+        {
+            "item_id": new,
+            "title": new.cast(pa.string()),
+            "year": pa.nulls(len(new), pa.int64()),
+            "genres": blank,
+            "tags": blank,
+            "description": pa.nulls(len(new), pa.string()),
+            "is_in_catalogue": pa.array(np.zeros(len(new), bool)),
+        }
+    )
     items = pa.concat_tables([known.select(rest.column_names).cast(rest.schema), rest]).combine_chunks()
-    untitled = pc.or_kleene(pc.is_null(items["title"]), pc.equal(pc.utf8_trim_whitespace(pc.fill_null(items["title"], "")), ""))
+    untitled = pc.or_kleene(
+        pc.is_null(items["title"]), pc.equal(pc.utf8_trim_whitespace(pc.fill_null(items["title"], "")), "")
+    )
     titles = pc.if_else(untitled, items["item_id"].cast(pa.string()), items["title"])
     items = items.set_column(1, "title", titles)
     for name in ("genres", "tags"):
@@ -46,7 +55,9 @@ def write_item_tables(release: Release, items: pa.Table, ids: IdTypes, n_parts: 
     full = items.append_column("n_ratings", pa.array(n.astype(np.int64))).append_column("mean_rating", means)
     parquet.write(release.table("items"), [full], arrow_schema(ITEMS, ids))
     genres = pc.split_pattern(items["genres"].combine_chunks(), "|")
-    pairs = pa.table({"genre": pc.list_flatten(genres), "item_id": items["item_id"].take(pc.list_parent_indices(genres))})
+    pairs = pa.table(
+        {"genre": pc.list_flatten(genres), "item_id": items["item_id"].take(pc.list_parent_indices(genres))}
+    )
     pairs = pairs.filter(pc.not_equal(pairs["genre"], "")).group_by(["genre", "item_id"]).aggregate([])
     pairs = pairs.sort_by([("genre", "ascending"), ("item_id", "ascending")])
     parquet.write(release.table("item_genres"), [pairs], arrow_schema(ITEM_GENRES, ids))

@@ -19,10 +19,19 @@ from warehouse.layout import Warehouse
 from warehouse.overlay import Entry, fold, Held
 from warehouse.release import read_manifest, sealed_ids
 
-SCHEMA = pa.schema([
-    ("seq", pa.int64()), ("user_id", pa.string()), ("item_id", pa.string()), ("rating", pa.float64()), ("weight", pa.float64()),
-    ("rated_at", pa.int64()), ("received_at", pa.int64()), ("is_deleted", pa.bool_()), ("is_overwrite", pa.bool_()),
-])
+SCHEMA = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rating", pa.float64()),
+        ("weight", pa.float64()),
+        ("rated_at", pa.int64()),
+        ("received_at", pa.int64()),
+        ("is_deleted", pa.bool_()),
+        ("is_overwrite", pa.bool_()),
+    ]
+)
 
 
 def archive(warehouse: Warehouse) -> None:
@@ -40,7 +49,9 @@ def archive(warehouse: Warehouse) -> None:
 
 def _row(entry: Entry) -> dict[str, Any]:
     return entry._asdict() | {
-        "user_id": str(entry.user_id), "item_id": str(entry.item_id), "is_deleted": bool(entry.is_deleted),
+        "user_id": str(entry.user_id),
+        "item_id": str(entry.item_id),
+        "is_deleted": bool(entry.is_deleted),
         "is_overwrite": bool(entry.is_overwrite),
     }
 
@@ -84,8 +95,12 @@ class Online:
         kinds = self._kinds()
         for row in arrived.to_pylist():
             key, kind = (row["user_id"], row["item_id"]), kinds[row["seq"]]
-            rows.setdefault(key, []).append(Entry(row["seq"], *key, row["rating"], row["weight"], row["rated_at"], *kind))
-        is_met = pa.array([key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_())
+            rows.setdefault(key, []).append(
+                Entry(row["seq"], *key, row["rating"], row["weight"], row["rated_at"], *kind)
+            )
+        is_met = pa.array(
+            [key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_()
+        )
         for row in base.filter(is_met).to_pylist():
             held[row["user_id"], row["item_id"]] = Held(row["rating"], row["weight"], row["rated_at"])
         merged = [found for key, entries in rows.items() for found in self._one(key, held.get(key), entries)]
@@ -97,11 +112,20 @@ class Online:
         found = fold({} if before is None else {item_id: before}, entries, is_implicit=self._is_implicit).get(item_id)
         if found is None:
             return []
-        return [{
-            "user_id": user_id, "item_id": item_id, "rating": found.rating, "weight": found.weight, "rated_at": found.rated_at,
-            "line": entries[-1].seq, "seq": entries[-1].seq,
-        }]
+        return [
+            {
+                "user_id": user_id,
+                "item_id": item_id,
+                "rating": found.rating,
+                "weight": found.weight,
+                "rated_at": found.rated_at,
+                "line": entries[-1].seq,
+                "seq": entries[-1].seq,
+            }
+        ]
 
     def _kinds(self) -> dict[int, _Kind]:
         table = parquet.read(self._path, ["seq", *_Kind._fields])
-        return dict(zip(table["seq"].to_pylist(), map(_Kind._make, zip(*(table[name].to_pylist() for name in _Kind._fields)))))
+        return dict(
+            zip(table["seq"].to_pylist(), map(_Kind._make, zip(*(table[name].to_pylist() for name in _Kind._fields))))
+        )

@@ -18,7 +18,12 @@ TOLERANCE = 1e-5
 
 
 def parity(
-    release: Release, connection: sqlite3.Connection, settings: Settings, scale: tuple[float, float] | None, *, n_users: int
+    release: Release,
+    connection: sqlite3.Connection,
+    settings: Settings,
+    scale: tuple[float, float] | None,
+    *,
+    n_users: int,
 ) -> dict[str, float | int]:
     """Compare stored lists with lists of one user at a time: users compared, lists that are the same items in the same
     order, and the largest relative difference of a score, 0 where all are equal. Users are drawn by the release's seed."""
@@ -30,8 +35,12 @@ def parity(
     n_same, largest = 0, 0.0
     for user in drawn:
         history = history_of(connection, user, item_ids, scale)
-        lists = kernel.recommend(side, history, n=settings.n, explain_n=0, reasons_n=0, min_history=settings.min_history)
-        stored = connection.execute("select item_id, score from recommendations where user_id = ? order by rank", [user]).fetchall()
+        lists = kernel.recommend(
+            side, history, n=settings.n, explain_n=0, reasons_n=0, min_history=settings.min_history
+        )
+        stored = connection.execute(
+            "select item_id, score from recommendations where user_id = ? order by rank", [user]
+        ).fetchall()
         n_same += [row[0] for row in stored] == item_ids[lists.items].tolist()
         before = {row[0]: row[1] for row in stored}
         for item, score in zip(item_ids[lists.items].tolist(), lists.scores.tolist()):
@@ -40,9 +49,13 @@ def parity(
     return {"n_users": len(drawn), "n_same_lists": n_same, "largest_relative_difference": largest}
 
 
-def history_of(connection: sqlite3.Connection, user, item_ids: np.ndarray, scale: tuple[float, float] | None) -> Histories:
+def history_of(
+    connection: sqlite3.Connection, user, item_ids: np.ndarray, scale: tuple[float, float] | None
+) -> Histories:
     """One user's history from the ratings table; item_ids (n_items,) in order."""
-    rows = connection.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user]).fetchall()
+    rows = connection.execute(
+        "select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user]
+    ).fetchall()
     low, high = scale or (None, None)
     columns = list(zip(*rows)) or [()] * 4
     return one_history(item_ids, *columns, low=low, high=high)

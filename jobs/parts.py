@@ -35,7 +35,9 @@ def collect(spark: SparkSession, frame: DataFrame, *, label: str, n_tasks: int) 
 
     def watch() -> None:
         while not stop.wait(0.5):
-            stages = {s for job in tracker.getJobIdsForGroup(group) for s in (tracker.getJobInfo(job) or _NO_JOB).stageIds}
+            stages = {
+                s for job in tracker.getJobIdsForGroup(group) for s in (tracker.getJobInfo(job) or _NO_JOB).stageIds
+            }
             infos = [info for info in map(tracker.getStageInfo, stages) if info is not None]
             if infos:
                 last = max(infos, key=lambda info: info.stageId)

@@ -19,7 +19,13 @@ class Progress:
 
     def __init__(self, label: str, *, total: int | None = None, unit: str) -> None:
         self._bar = tqdm(
-            total=total, desc=label, unit=f" {unit}", file=sys.stderr, leave=False, mininterval=0.2, unit_scale=True,
+            total=total,
+            desc=label,
+            unit=f" {unit}",
+            file=sys.stderr,
+            leave=False,
+            mininterval=0.2,
+            unit_scale=True,
             disable=not sys.stderr.isatty(),
         )
         self._label, self._total, self._unit = label, total, unit
@@ -28,7 +34,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
     def add(self, n: int) -> None:

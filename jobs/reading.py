@@ -62,7 +62,11 @@ class Reading:
 
     def _write(self, rows: pa.Table, sequence: np.ndarray | pa.ChunkedArray) -> None:
         path = parquet.part(self._folder, self._n_parts)
-        pq.write_table(rows.append_column("seq", pa.array(sequence) if isinstance(sequence, np.ndarray) else sequence), path, compression="lz4")
+        pq.write_table(
+            rows.append_column("seq", pa.array(sequence) if isinstance(sequence, np.ndarray) else sequence),
+            path,
+            compression="lz4",
+        )
         self._n_parts += 1
 
     def top_reasons(self, n: int = 3) -> str:

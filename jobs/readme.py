@@ -14,9 +14,13 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 def questions() -> str:
     """A heading, the grain and the SQL of every question of warehouse/sql."""
-    return "\n\n".join(
-        f"**{query['title']}** `{name}`\n\n{query['description']}\n\n```sql\n{query['sql']}\n```" for name, query in canned_queries().items()
-    ) + "\n"
+    return (
+        "\n\n".join(
+            f"**{query['title']}** `{name}`\n\n{query['description']}\n\n```sql\n{query['sql']}\n```"
+            for name, query in canned_queries().items()
+        )
+        + "\n"
+    )
 
 
 PARTS = {"data dictionary": data_dictionary, "settings": settings_table, "questions": questions}

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from jobs import item_side
 from jobs.item_tables import load_items
-from jobs.kernels import lists as kernel
+from jobs.kernels import lists as kernel, reasons
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part
 from jobs.session import spark_session
@@ -34,7 +34,9 @@ def recommend(running: Step) -> None:
         frame = each_part(spark, found.n_parts, produce, "n_users long, n_lists long, n_reasons long")
         figures = collect(spark, frame, label="recommend", n_tasks=found.n_parts)
     for name in ("n_users", "n_lists", "n_reasons"):
-        running.figures[{"n_lists": "n_recommendations", "n_reasons": "n_explanations"}.get(name, name)] = pc.sum(figures[name]).as_py()
+        running.figures[{"n_lists": "n_recommendations", "n_reasons": "n_explanations"}.get(name, name)] = pc.sum(
+            figures[name]
+        ).as_py()
 
 
 class _Producer:
@@ -50,7 +52,9 @@ class _Producer:
         for which, table in ((0, RECOMMENDATIONS), (1, EXPLANATIONS)):
             path = parquet.part(self._release.work / table.name, number)
             counts.append(parquet.write(path, (block[which] for block in blocks), arrow_schema(table, self._facts.ids)))
-        return pa.table({name: pa.array([n], pa.int64()) for name, n in zip(("n_users", "n_lists", "n_reasons"), counts)})
+        return pa.table(
+            {name: pa.array([n], pa.int64()) for name, n in zip(("n_users", "n_lists", "n_reasons"), counts)}
+        )
 
     def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))
@@ -75,15 +79,17 @@ class _Names:
 
     def recommendations(self, lists: kernel.Lists) -> pa.Table:
         lengths = np.diff(lists.indptr)
-        return pa.table({
-            "user_id": self._user_ids.take(pa.array(_user_of(lists))),
-            "rank": np.arange(len(lists.items)) - np.repeat(lists.indptr[:-1], lengths) + 1,
-            "item_id": self._item_ids.take(pa.array(lists.items)),
-            "score": lists.scores,
-            "predicted_rating": _nullable(lists.predicted),
-            "confidence": _nullable(lists.confidence),
-            "source": self._sources.take(pa.array(lists.tiers)),
-        })
+        return pa.table(
+            {
+                "user_id": self._user_ids.take(pa.array(_user_of(lists))),
+                "rank": np.arange(len(lists.items)) - np.repeat(lists.indptr[:-1], lengths) + 1,
+                "item_id": self._item_ids.take(pa.array(lists.items)),
+                "score": lists.scores,
+                "predicted_rating": _nullable(lists.predicted),
+                "confidence": _nullable(lists.confidence),
+                "source": self._sources.take(pa.array(lists.tiers)),
+            }
+        )
 
     def explanations(self, lists: kernel.Lists) -> pa.Table:
         """Rows in key order: by user, then item, then position."""
@@ -91,28 +97,32 @@ class _Names:
         users = _user_of(lists)[lists.reason_rows]
         order = np.lexsort((lists.reason_positions, items, users))
         kinds, evidence, values = lists.kinds[order], lists.evidence[order], lists.values[order]
-        return pa.table({
-            "user_id": self._user_ids.take(pa.array(users[order])),
-            "item_id": self._item_ids.take(pa.array(items[order])),
-            "position": lists.reason_positions[order].astype(np.int64),
-            "kind": pa.array(kernel.KINDS).take(pa.array(kinds)),
-            "evidence_id": self._evidence(kinds, evidence),
-            "contribution": _nullable(lists.contributions[order]),
-            "detail": _details(kinds, values),
-        })
+        return pa.table(
+            {
+                "user_id": self._user_ids.take(pa.array(users[order])),
+                "item_id": self._item_ids.take(pa.array(items[order])),
+                "position": lists.reason_positions[order].astype(np.int64),
+                "kind": pa.array(reasons.KINDS).take(pa.array(kinds)),
+                "evidence_id": self._evidence(kinds, evidence),
+                "contribution": _nullable(lists.contributions[order]),
+                "detail": _details(kinds, values),
+            }
+        )
 
     def _evidence(self, kinds: np.ndarray, evidence: np.ndarray) -> pa.Array:
         def named(kind: int, names: pa.Array) -> pa.Array:
             return names.cast(pa.string()).take(pa.array(evidence, mask=kinds != kind))
 
-        return pc.coalesce(named(kernel.HISTORY, self._item_ids), named(kernel.GENRE, pa.array(self._genres, pa.string())))
+        return pc.coalesce(
+            named(reasons.HISTORY, self._item_ids), named(reasons.GENRE, pa.array(self._genres, pa.string()))
+        )
 
 
 def _details(kinds: np.ndarray, values: np.ndarray) -> pa.Array:
     """{"rating": 4.5} for a rated item, {"match": 0.83} for a genre, {"n": 57} for the items that a residual sums."""
     texts = pa.array(np.round(values, 6)).cast(pa.string())
     whole = pa.array(np.nan_to_num(values).astype(np.int64)).cast(pa.string())
-    shown = pc.if_else(pa.array(kinds == kernel.RESIDUAL), whole, texts)
+    shown = pc.if_else(pa.array(kinds == reasons.RESIDUAL), whole, texts)
     names = pa.array(['{"rating": ', '{"match": ', "", '{"n": ']).take(pa.array(kinds))
     joined = pc.binary_join_element_wise(names, shown, "}", "")
     return pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
@@ -124,4 +134,3 @@ def _user_of(lists: kernel.Lists) -> np.ndarray:
 
 def _nullable(values: np.ndarray) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
-

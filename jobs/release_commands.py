@@ -17,18 +17,40 @@ from warehouse.layout import Release, Warehouse
 COMMANDS = {
     "list": ("Sealed releases, newest first.", (), "cinematch releases list"),
     "show": ("What the manifest says of a release.", ("release",), "cinematch releases show 20260104T020000Z"),
-    "compare": ("Two releases side by side.", ("a", "b"), "cinematch releases compare 20260104T020000Z 20260111T020000Z"),
-    "verify": ("Digests, checks and sampled lists of a release, computed again.", ("release",), "cinematch releases verify 20260104T020000Z"),
-    "promote": ("Make a sealed release the one that is served.", ("release",), "cinematch releases promote 20260104T020000Z --reason 'checked by hand'"),
+    "compare": (
+        "Two releases side by side.",
+        ("a", "b"),
+        "cinematch releases compare 20260104T020000Z 20260111T020000Z",
+    ),
+    "verify": (
+        "Digests, checks and sampled lists of a release, computed again.",
+        ("release",),
+        "cinematch releases verify 20260104T020000Z",
+    ),
+    "promote": (
+        "Make a sealed release the one that is served.",
+        ("release",),
+        "cinematch releases promote 20260104T020000Z --reason 'checked by hand'",
+    ),
     "rollback": ("Go back to the release that was current before.", (), "cinematch releases rollback"),
     "prune": ("Remove all but the newest releases and the current one.", (), "cinematch releases prune --keep 5"),
-    "export": ("Write a release to one file.", ("release", "file"), "cinematch releases export 20260104T020000Z /backups"),
-    "import": ("Read a release from such a file, and verify it before it shows.", ("file",), "cinematch releases import 20260104T020000Z.cinematch.zip"),
+    "export": (
+        "Write a release to one file.",
+        ("release", "file"),
+        "cinematch releases export 20260104T020000Z /backups",
+    ),
+    "import": (
+        "Read a release from such a file, and verify it before it shows.",
+        ("file",),
+        "cinematch releases import 20260104T020000Z.cinematch.zip",
+    ),
 }
 
 
 def add_to(commands) -> None:
-    top = commands.add_parser("releases", help="List, show, compare, verify, promote, roll back, prune, export and import releases.")
+    top = commands.add_parser(
+        "releases", help="List, show, compare, verify, promote, roll back, prune, export and import releases."
+    )
     actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (sentence, arguments, example) in COMMANDS.items():
         action = add_command(actions, name, sentence, example=example, settings_of="releases")
@@ -61,7 +83,9 @@ def _list(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
     if not rows:
         print(f"no release in {warehouse.folder} yet; `cinematch run --source sample` builds one")
         return
-    print(f"{'release':<20} {'status':<8} {'source':<10} {'model':<6} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created")
+    print(
+        f"{'release':<20} {'status':<8} {'source':<10} {'model':<6} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created"
+    )
     for row in rows:
         if "source" not in row:
             print(f"{row['release']:<20} {row['status']}")
@@ -74,9 +98,14 @@ def _list(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
 
 def _row(manifest: Manifest, *, is_current: bool) -> dict:
     return {
-        "release": manifest.release, "status": "current" if is_current else "sealed", "source": manifest.source,
-        "served_model": manifest.served_model, "n_users": manifest.counts["users"], "n_items": manifest.counts["items"],
-        "n_ratings": manifest.counts["ratings"], "size_mib": round(sum(f["bytes"] for f in manifest.files.values()) / 2**20, 2),
+        "release": manifest.release,
+        "status": "current" if is_current else "sealed",
+        "source": manifest.source,
+        "served_model": manifest.served_model,
+        "n_users": manifest.counts["users"],
+        "n_items": manifest.counts["items"],
+        "n_ratings": manifest.counts["ratings"],
+        "size_mib": round(sum(f["bytes"] for f in manifest.files.values()) / 2**20, 2),
         "created_at": manifest.created_at,
     }
 
@@ -88,22 +117,34 @@ def _show(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
         print(manifest.to_json(), end="")
         return
     rows = manifest.rows
-    print(f"release      {manifest.release}{'  (current)' if releases.current_id(warehouse) == manifest.release else ''}")
+    print(
+        f"release      {manifest.release}{'  (current)' if releases.current_id(warehouse) == manifest.release else ''}"
+    )
     print(f"created at   {manifest.created_at}, as of {manifest.as_of}")
-    print(f"input        {manifest.source}: {', '.join(file['name'] for file in manifest.input['files'])}  sha256 {manifest.input['sha256'][:16]}")
-    print(f"rows         {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined")
+    print(
+        f"input        {manifest.source}: {', '.join(file['name'] for file in manifest.input['files'])}  sha256 {manifest.input['sha256'][:16]}"
+    )
+    print(
+        f"rows         {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined"
+    )
     print(f"scale        {manifest.rating_scale or 'none: implicit feedback'}")
     print(f"served       {manifest.served_model}")
     for model in manifest.models:
-        print(f"  model      {model['model']:<10} {model['status']:<8} {model['train_s']:>8.1f} s {model['size_mib']:>8.2f} MiB  {model['message']}")
+        print(
+            f"  model      {model['model']:<10} {model['status']:<8} {model['train_s']:>8.1f} s {model['size_mib']:>8.2f} MiB  {model['message']}"
+        )
     for metric in manifest.metrics:
-        print(f"  metric     {metric['model']:<10} {metric['metric']}@{metric['k']} = {metric['value']:.4f} ({metric['n_users']:,} users, {metric['protocol']})")
+        print(
+            f"  metric     {metric['model']:<10} {metric['metric']}@{metric['k']} = {metric['value']:.4f} ({metric['n_users']:,} users, {metric['protocol']})"
+        )
     for step in manifest.steps:
         print(f"  step       {step['step']:<10} {step['seconds_s']:>8.1f} s {step['peak_mib']:>8.0f} MiB peak")
     print(f"parity       {manifest.parity}")
     print(f"checks       {manifest.checks['n_checks']} run, {manifest.checks['n_failed']} failed")
     for name, table in manifest.tables.items():
-        print(f"  table      {name:<16} {table['rows']:>12,} rows {table['bytes'] / 2**20:>9.2f} MiB  {table['content_sha256'][:16]}")
+        print(
+            f"  table      {name:<16} {table['rows']:>12,} rows {table['bytes'] / 2**20:>9.2f} MiB  {table['content_sha256'][:16]}"
+        )
 
 
 def _compare(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -116,11 +157,19 @@ def _compare(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
     print(f"{'':<34} {parsed.a:>20} {parsed.b:>20}")
     for name, (a, b) in compared["figures"].items():
         print(f"{name:<34} {_number(a):>20} {_number(b):>20}")
-    print(f"{'items shared by the two top tens':<34} {compared['mean_overlap_at_10']:>20.3f} of 1, over {compared['n_users']:,} users")
+    print(
+        f"{'items shared by the two top tens':<34} {compared['mean_overlap_at_10']:>20.3f} of 1, over {compared['n_users']:,} users"
+    )
 
 
 def _number(value) -> str:
-    return "" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".") if isinstance(value, (int, float)) else str(value)
+    return (
+        ""
+        if value is None
+        else f"{value:,.4f}".rstrip("0").rstrip(".")
+        if isinstance(value, (int, float))
+        else str(value)
+    )
 
 
 def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -136,7 +185,9 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         size, load_ms = _load(release, name)
         print(f"{name:<44} {problems.get(name, 'ok'):<20} {size:>9.2f} {load_ms:>9.1f}")
     if problems:
-        raise ReleaseError(f"release {release.id}: {len(problems)} of {len(manifest.files)} files are not as sealed; roll back or import a good copy")
+        raise ReleaseError(
+            f"release {release.id}: {len(problems)} of {len(manifest.files)} files are not as sealed; roll back or import a good copy"
+        )
     connection = open_immutable(release.database)
     failed = failed_checks(connection, manifest.rating_scale)
     for name, rows in failed.items():
@@ -145,9 +196,13 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
     found = parity(release, connection, saved, manifest.rating_scale, n_users=saved.parity_users)
     connection.close()
     print(f"checks  {manifest.checks['n_checks']} run, {len(failed)} failed")
-    print(f"parity  {found['n_same_lists']} of {found['n_users']} lists derived again are the stored ones, scores within {found['largest_relative_difference']:.1e}")
+    print(
+        f"parity  {found['n_same_lists']} of {found['n_users']} lists derived again are the stored ones, scores within {found['largest_relative_difference']:.1e}"
+    )
     if failed or found["largest_relative_difference"] > TOLERANCE:
-        raise ReleaseError(f"release {release.id} does not verify: {len(failed)} checks failed, scores differ by {found['largest_relative_difference']:.1e}")
+        raise ReleaseError(
+            f"release {release.id} does not verify: {len(failed)} checks failed, scores differ by {found['largest_relative_difference']:.1e}"
+        )
     print(f"release {release.id} verifies")
 
 

@@ -23,7 +23,10 @@ from warehouse.layout import Release, Warehouse
 log = logging.getLogger("cinematch")
 
 NEEDS = {
-    "ingest": (), "train": ("ingest",), "evaluate": ("ingest", "train"), "recommend": ("ingest", "train"),
+    "ingest": (),
+    "train": ("ingest",),
+    "evaluate": ("ingest", "train"),
+    "recommend": ("ingest", "train"),
     "seal": ("ingest", "train", "evaluate", "recommend"),
 }
 
@@ -34,7 +37,9 @@ def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Setting
         return promote(warehouse, release_id, settings)
     if warehouse.sealed(release_id).folder.exists():
         log.info("%s: release %s is sealed already; nothing to do", name, release_id)
-        shutil.rmtree(warehouse.staged(release_id).work, ignore_errors=True)  # where sealing was cut short after its rename
+        shutil.rmtree(
+            warehouse.staged(release_id).work, ignore_errors=True
+        )  # where sealing was cut short after its rename
         return {"step": name, "release": release_id, "is_sealed": True}
     staged = warehouse.staged(release_id)
     if name == "ingest":
@@ -80,7 +85,11 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     n_compacted = compact(warehouse)
     catalog.rebuild(warehouse)
     return {
-        "step": "promote", "release": release_id, "previous": previous, "n_pruned": len(pruned), "n_compacted": n_compacted,
+        "step": "promote",
+        "release": release_id,
+        "previous": previous,
+        "n_pruned": len(pruned),
+        "n_compacted": n_compacted,
         "seconds_s": round(time.monotonic() - started, 3),
     }
 
@@ -101,9 +110,12 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     print_summary(warehouse, release_id)
     ingest = figures["ingest"]
     return {
-        "step": "run", "release": release_id, **{k: v for k, v in ingest.items() if k.startswith("n_")},
+        "step": "run",
+        "release": release_id,
+        **{k: v for k, v in ingest.items() if k.startswith("n_")},
         **{f"{name}_s": figures[name]["seconds_s"] for name in STEPS},
-        "seconds_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1),
+        "seconds_s": round(time.monotonic() - started, 3),
+        "peak_mib": round(peak.mib, 1),
     }
 
 
@@ -116,7 +128,9 @@ def _claimed(staged: Release) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StepError(f"release {staged.id} is being built by another run; wait for it, or leave --release out") from None
+            raise StepError(
+                f"release {staged.id} is being built by another run; wait for it, or leave --release out"
+            ) from None
         try:
             staged.folder.mkdir(exist_ok=True)
             yield

@@ -35,7 +35,9 @@ class OnSpark:
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
-        self.n_workers = max(spark.sparkContext.defaultParallelism, processors() if spark.sparkContext.master.startswith("local") else 1)
+        self.n_workers = max(
+            spark.sparkContext.defaultParallelism, processors() if spark.sparkContext.master.startswith("local") else 1
+        )
 
     def each(self, n: int, task: Callable[[int], None], *, label: str) -> None:
         def produce(number: int) -> pa.Table:

@@ -41,7 +41,9 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     for name in IN_PARTS:
         _join_parts(release, TABLES[name], found.ids)
     running.figures["n_rows"] = _build(release, found.ids)
-    (release.folder / "metadata.json").write_text(json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8")
+    (release.folder / "metadata.json").write_text(
+        json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8"
+    )
     connection = open_immutable(release.database)
     checks = failed_checks(connection, found.rating_scale)
     if checks:
@@ -74,6 +76,7 @@ def _build(release: Release, ids: IdTypes) -> int:
     builder, n_rows = Builder(release.database, ids), 0
     with Progress("seal", total=sum(parquet.n_rows(release.table(name)) for name in TABLES), unit="rows") as progress:
         for table in TABLES.values():
+
             def blocks(table: Table = table) -> Iterator[pa.Table]:
                 for block in parquet.blocks(release.table(table.name), table.names):
                     yield block
@@ -99,7 +102,11 @@ def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) ->
         rows=found.rows,
         counts={name: facts["rows"] for name, facts in tables.items()},
         settings=settings.recorded(),
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}, "code": code_digest()},
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+            "code": code_digest(),
+        },
         steps=[*steps, running.measured()],
         models=parquet.read(release.table("models")).to_pylist(),
         metrics=parquet.read(release.table("metrics")).to_pylist(),

@@ -49,10 +49,17 @@ class PartWriter:
         yield pa.record_batch({"n_rows": pa.array([len(ratings)], pa.int64())})
 
     def _schema(self) -> pa.Schema:
-        return pa.schema({
-            "user_id": self._ids.arrow("user_id"), "item_id": self._ids.arrow("item_id"), "rating": pa.float64(),
-            "weight": pa.float64(), "rated_at": pa.int64(), "line": pa.int64(), "seq": pa.int64(),
-        })
+        return pa.schema(
+            {
+                "user_id": self._ids.arrow("user_id"),
+                "item_id": self._ids.arrow("item_id"),
+                "rating": pa.float64(),
+                "weight": pa.float64(),
+                "rated_at": pa.int64(),
+                "line": pa.int64(),
+                "seq": pa.int64(),
+            }
+        )
 
     def _latest(self, rows: pa.Table) -> pa.Table:
         """One row a pair: the last in time; for implicit feedback its weight is the sum over the pair's events."""
@@ -80,7 +87,9 @@ class PartWriter:
         place = np.empty(len(rows), np.int64)
         place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
         is_held = place >= np.repeat(lengths - n_held, lengths)
-        fold = np.where(is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN).astype(np.int8)
+        fold = np.where(
+            is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN
+        ).astype(np.int8)
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
         ratings = rows.select(RATINGS.names).append_column("item_num", numbers)
@@ -92,13 +101,22 @@ class PartWriter:
         sums = np.bincount(user_of, rows["rating"].fill_null(0.0).to_numpy(), len(lengths))
         times = rows["rated_at"].to_numpy(zero_copy_only=False).astype(float) if len(rows) else np.zeros(0)
         first, last = (
-            (np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts)) if len(rows) else (np.zeros(0), np.zeros(0))
+            (np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts))
+            if len(rows)
+            else (np.zeros(0), np.zeros(0))
         )
-        return pa.table({
-            "user_id": user_ids, "n_ratings": pa.array(lengths, pa.int64()),
-            "mean_rating": pa.array(sums / np.maximum(lengths, 1)) if self._is_rated else pa.nulls(len(lengths), pa.float64()),
-            "first_rated_at": _seconds(first), "last_rated_at": _seconds(last), "is_held_out": pa.array(n_held > 0),
-        })
+        return pa.table(
+            {
+                "user_id": user_ids,
+                "n_ratings": pa.array(lengths, pa.int64()),
+                "mean_rating": pa.array(sums / np.maximum(lengths, 1))
+                if self._is_rated
+                else pa.nulls(len(lengths), pa.float64()),
+                "first_rated_at": _seconds(first),
+                "last_rated_at": _seconds(last),
+                "is_held_out": pa.array(n_held > 0),
+            }
+        )
 
 
 def _starts(column: pa.ChunkedArray) -> np.ndarray:
@@ -133,7 +151,9 @@ def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:
     n_all = np.bincount(numbers, minlength=n_items)
     found = np.flatnonzero(n_all)
     columns = {
-        "item_num": found, "n_ratings": n_all, "rating_sum": np.bincount(numbers, values, n_items),
+        "item_num": found,
+        "n_ratings": n_all,
+        "rating_sum": np.bincount(numbers, values, n_items),
         "n_train": np.bincount(numbers[train], minlength=n_items),
         "train_sum": np.bincount(numbers[train], values[train], n_items),
     }

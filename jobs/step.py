@@ -40,8 +40,11 @@ class Step:
     def measured(self) -> dict[str, Any]:
         """The figures so far, with seconds and peak memory."""
         return {
-            "step": self.name, "release": self.release.id, **self.figures,
-            "seconds_s": round(time.monotonic() - self._started, 3), "peak_mib": round(self._peak.mib, 1),
+            "step": self.name,
+            "release": self.release.id,
+            **self.figures,
+            "seconds_s": round(time.monotonic() - self._started, 3),
+            "peak_mib": round(self._peak.mib, 1),
         }
 
     @property
@@ -57,10 +60,14 @@ def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, .
     drops the records of the steps after it, whose results would no longer belong to it.
     """
     if name != "ingest" and not release.folder.exists():
-        raise StepError(f"{name}: release {release.id} is not being built in {release.folder.parent}; run `cinematch ingest --release {release.id}` first")
+        raise StepError(
+            f"{name}: release {release.id} is not being built in {release.folder.parent}; run `cinematch ingest --release {release.id}` first"
+        )
     for needed in needs:
         if not release.step(needed).exists():
-            raise StepError(f"{name}: release {release.id} has no finished {needed}; run `cinematch {needed} --release {release.id}` first")
+            raise StepError(
+                f"{name}: release {release.id} has no finished {needed}; run `cinematch {needed} --release {release.id}` first"
+            )
     for later in STEPS[STEPS.index(name) :]:
         release.step(later).unlink(missing_ok=True)
     running = Step(name, release, settings)
@@ -70,7 +77,9 @@ def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, .
     running.figures = figures = running.measured()
     if release.work.exists():  # sealing removes it
         write_json(release.step(name), {"figures": figures, "facts": running.facts, "settings": settings.recorded()})
-    log.info("%s: release %s done in %.1f s, peak %.0f MiB", name, release.id, figures["seconds_s"], figures["peak_mib"])
+    log.info(
+        "%s: release %s done in %.1f s, peak %.0f MiB", name, release.id, figures["seconds_s"], figures["peak_mib"]
+    )
 
 
 def record(release: Release, name: str) -> dict[str, Any]:

@@ -36,7 +36,11 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection) -> list[str]:
 
 
 def _model(model: dict) -> str:
-    return f"{model['model']} {model['train_s']:.1f} s" if model["status"] == "trained" else f"{model['model']} {model['status']}: {model['message']}"
+    return (
+        f"{model['model']} {model['train_s']:.1f} s"
+        if model["status"] == "trained"
+        else f"{model['model']} {model['status']}: {model['message']}"
+    )
 
 
 def _metric(metric: dict) -> str:
@@ -51,7 +55,8 @@ def _one_user(connection: sqlite3.Connection) -> list[str]:
     ).fetchone()
     rows = connection.execute(
         """select r.rank, r.item_id, i.title, r.score, r.predicted_rating from recommendations r join items i using (item_id)
-        where r.user_id = ? order by r.rank limit 5""", [user["user_id"]],
+        where r.user_id = ? order by r.rank limit 5""",
+        [user["user_id"]],
     ).fetchall()
     lines = [f"\nFor user {user['user_id']}, who has {user['n_ratings']} items:"]
     for row in rows:
@@ -65,12 +70,15 @@ def _reasons(connection: sqlite3.Connection, user, item) -> list[str]:
     rows = connection.execute(
         """select e.kind, e.evidence_id, e.contribution, e.detail, i.title from explanations e
         left join items i on e.kind = 'history' and i.item_id = e.evidence_id
-        where e.user_id = ? and e.item_id = ? order by e.position""", [user, item],
+        where e.user_id = ? and e.item_id = ? order by e.position""",
+        [user, item],
     )
     return [reason_text(**dict(row)) for row in rows]
 
 
-def reason_text(kind: str, evidence_id: str | None, contribution: float | None, detail: str | None, title: str | None) -> str:
+def reason_text(
+    kind: str, evidence_id: str | None, contribution: float | None, detail: str | None, title: str | None
+) -> str:
     """One reason as a person would say it."""
     more = json.loads(detail) if detail else {}
     share = "" if contribution is None else f"{contribution:+.3f}  "

@@ -36,7 +36,9 @@ from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
 
-KNOWN: dict[str, ModuleType] = {model.NAME: model for model in (popular, content, ials, als, item_neighbours, transitions, ease, hybrid)}
+KNOWN: dict[str, ModuleType] = {
+    model.NAME: model for model in (popular, content, ials, als, item_neighbours, transitions, ease, hybrid)
+}
 VALIDATION_USERS = 1_000
 
 
@@ -53,7 +55,9 @@ def train(running: Step) -> None:
         by_name = {row["model"]: row for row in rows}
         for name in ("popular", settings.serve):
             if by_name[name]["status"] != "trained":
-                raise StepError(f"train: {name} is needed for the release and was not trained: {by_name[name]['message']}")
+                raise StepError(
+                    f"train: {name} is needed for the release and was not trained: {by_name[name]['message']}"
+                )
         popular_table(release, found, settings)
         similar_table(release, found, settings, spark)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
@@ -67,7 +71,9 @@ def _chosen(settings: Settings) -> list[str]:
         raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(KNOWN)}")
     missing = [name for name in ("popular", settings.serve) if name not in names]
     if missing:
-        raise SettingError(f"models: {', '.join(missing)} must be among them: lists are ranked by {settings.serve} and fall back to popular")
+        raise SettingError(
+            f"models: {', '.join(missing)} must be among them: lists are ranked by {settings.serve} and fall back to popular"
+        )
     return names
 
 
@@ -86,9 +92,17 @@ def training_data(release: Release, found: Facts, settings: Settings, run: OnSpa
 
     run.each(found.n_parts, fill, label="interactions")
     return TrainingData(
-        interactions=Interactions.open(folder, len(items)), items=items, n_ratings=counts["n_train"].astype(np.int64),
-        rating_sum=counts["train_sum"], genres=genre_matrix(items, genre_names(release)), rating_scale=found.rating_scale,
-        settings=settings, run=run, scratch=release.work / "scratch", sides=release.models, validation=lambda: validation(release, found),
+        interactions=Interactions.open(folder, len(items)),
+        items=items,
+        n_ratings=counts["n_train"].astype(np.int64),
+        rating_sum=counts["train_sum"],
+        genres=genre_matrix(items, genre_names(release)),
+        rating_scale=found.rating_scale,
+        settings=settings,
+        run=run,
+        scratch=release.work / "scratch",
+        sides=release.models,
+        validation=lambda: validation(release, found),
     )
 
 
@@ -112,10 +126,19 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
     """Train one model; returns its row of the models table, whatever became of it."""
     settings, capabilities = data.settings, model.CAPABILITIES
     row = {
-        "model": model.NAME, "status": "trained", "message": "", "is_served": model.NAME == settings.serve,
-        "predicts_rating": capabilities.predicts_rating, "folds_in": capabilities.folds_in,
-        "attributes": capabilities.attributes, "needs_ratings": capabilities.needs_ratings,
-        "parameters": _parameters(model, settings), "seed": settings.seed, "train_s": 0.0, "peak_mib": 0.0, "size_mib": 0.0,
+        "model": model.NAME,
+        "status": "trained",
+        "message": "",
+        "is_served": model.NAME == settings.serve,
+        "predicts_rating": capabilities.predicts_rating,
+        "folds_in": capabilities.folds_in,
+        "attributes": capabilities.attributes,
+        "needs_ratings": capabilities.needs_ratings,
+        "parameters": _parameters(model, settings),
+        "seed": settings.seed,
+        "train_s": 0.0,
+        "peak_mib": 0.0,
+        "size_mib": 0.0,
     }
     if capabilities.needs_ratings and data.rating_scale is None:
         return row | {"status": "skipped", "message": "the source has no ratings"}
@@ -124,7 +147,9 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
         try:
             row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
-        except Exception as error:  # whatever breaks one model must not take the release with it; the row and the log say so
+        except (
+            Exception
+        ) as error:  # whatever breaks one model must not take the release with it; the row and the log say so
             if was_interrupted(error):
                 raise KeyboardInterrupt from error
             log.error("train: %s failed: %s", model.NAME, error)
@@ -152,7 +177,9 @@ def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
 
 def _parameters(model: ModuleType, settings: Settings) -> str:
     prefix = f"{model.NAME}_"
-    own = {k.removeprefix(prefix): v for k, v in settings.recorded().items() if k.startswith(prefix) and k != "popular_n"}
+    own = {
+        k.removeprefix(prefix): v for k, v in settings.recorded().items() if k.startswith(prefix) and k != "popular_n"
+    }
     return json.dumps(own, sort_keys=True)
 
 

@@ -63,7 +63,9 @@ def declared_checks(table: Table) -> dict[str, str]:
             checks[f"{name} is inside its bounds"] = f"select * from {table.name} where {' or '.join(outside)}"
         if column.choices:
             choices = ", ".join(f"'{choice}'" for choice in column.choices)
-            checks[f"{name} is one of its choices"] = f"select * from {table.name} where {column.name} not in ({choices})"
+            checks[f"{name} is one of its choices"] = (
+                f"select * from {table.name} where {column.name} not in ({choices})"
+            )
     for reference in table.references:
         checks[f"{table.name}.{reference.column} is in {reference.table}"] = (
             f"select distinct {reference.column} from {table.name} "

@@ -37,7 +37,10 @@ def sqlite_ddl(table: Table, ids: IdTypes) -> str:
 
 
 def sqlite_indexes(table: Table) -> list[str]:
-    return [f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})" for columns in table.indexes]
+    return [
+        f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})"
+        for columns in table.indexes
+    ]
 
 
 def datasette_metadata(queries: dict[str, dict]) -> dict:
@@ -71,7 +74,8 @@ def data_dictionary() -> str:
         ]
         key = ", ".join(f"`{name}`" for name in table.key)
         blocks.append(
-            f"**`{table.name}`**: {table.grain}. Key: {key}.\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(rows)
+            f"**`{table.name}`**: {table.grain}. Key: {key}.\n\n| column | type | meaning |\n|---|---|---|\n"
+            + "\n".join(rows)
         )
     return "\n\n".join(blocks) + "\n"
 

@@ -37,30 +37,65 @@ class Settings:
     """The settings of one command, resolved and checked. Empty text stands for "not set"."""
 
     warehouse: str = _setting("warehouse/data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
-    spark_master: str = _setting("local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True)
+    spark_master: str = _setting(
+        "local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True
+    )
     spark_driver_memory: str = _setting("2g", BUILD, "heap of Spark's driver, in Spark's notation", is_machine=True)
-    spark_executor_memory: str = _setting("2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True)
-    seed: int = _setting(42, BUILD, "seed of the generated sample, the held-out users and every random start", minimum=0, maximum=2**31 - 1)
+    spark_executor_memory: str = _setting(
+        "2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True
+    )
+    seed: int = _setting(
+        42,
+        BUILD,
+        "seed of the generated sample, the held-out users and every random start",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
 
     source: str = _setting("sample", INGEST, "where interactions come from", choices=("sample", "movielens", "table"))
     path: str = _setting("", INGEST, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
-    dataset: str = _setting("", INGEST, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
-    dataset_url: str = _setting("https://files.grouplens.org/datasets/movielens", INGEST, "where data sets are downloaded from", is_machine=True)
-    columns: str = _setting("", INGEST, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`")
+    dataset: str = _setting(
+        "", INGEST, "MovieLens data set to download when no path is given, such as `ml-latest-small`"
+    )
+    dataset_url: str = _setting(
+        "https://files.grouplens.org/datasets/movielens", INGEST, "where data sets are downloaded from", is_machine=True
+    )
+    columns: str = _setting(
+        "", INGEST, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`"
+    )
     items: str = _setting("", INGEST, "`table`: file of the item catalogue", is_machine=True)
     item_columns: str = _setting("", INGEST, "`table`: our names to those of the item catalogue, such as `title=Name`")
-    rating_scale: str = _setting("", INGEST, "lowest and highest rating, such as `1:5`; read from the source when empty")
-    as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601); now when empty")
-    scale: float = _setting(1.0, INGEST, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000)
-    min_interactions: int = _setting(100, INGEST, "fewer usable interactions are refused", minimum=1)
-    holdout_users: float = _setting(0.1, INGEST, "share of the users whose last interactions are kept out of training to evaluate", minimum=0, maximum=1)
-    holdout_fraction: float = _setting(0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9)
-
-    models: str = _setting("popular,content,ials,als,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name")
-    serve: str = _setting(
-        "hybrid", RECOMMEND, "model that ranks the lists", choices=("hybrid", "ials", "ease", "transitions", "item_neighbours")
+    rating_scale: str = _setting(
+        "", INGEST, "lowest and highest rating, such as `1:5`; read from the source when empty"
     )
-    half_life: float = _setting(10.0, TRAIN, "moments after which an interaction counts half when a list is computed", minimum=0.01)
+    as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601); now when empty")
+    scale: float = _setting(
+        1.0, INGEST, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
+    )
+    min_interactions: int = _setting(100, INGEST, "fewer usable interactions are refused", minimum=1)
+    holdout_users: float = _setting(
+        0.1,
+        INGEST,
+        "share of the users whose last interactions are kept out of training to evaluate",
+        minimum=0,
+        maximum=1,
+    )
+    holdout_fraction: float = _setting(
+        0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9
+    )
+
+    models: str = _setting(
+        "popular,content,ials,als,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name"
+    )
+    serve: str = _setting(
+        "hybrid",
+        RECOMMEND,
+        "model that ranks the lists",
+        choices=("hybrid", "ials", "ease", "transitions", "item_neighbours"),
+    )
+    half_life: float = _setting(
+        10.0, TRAIN, "moments after which an interaction counts half when a list is computed", minimum=0.01
+    )
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
     ials_alpha: float = _setting(2.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)
@@ -70,12 +105,19 @@ class Settings:
     als_reg: float = _setting(0.15, TRAIN, "regularisation of `als`, times the ratings of a row", minimum=1e-9)
     bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
     als_engine: str = _setting(
-        "auto", TRAIN, "how ALS is fitted: fold-in alternated over tasks, Spark MLlib's, or the first where it fits", choices=("auto", "fold_in", "mllib")
+        "auto",
+        TRAIN,
+        "how ALS is fitted: fold-in alternated over tasks, Spark MLlib's, or the first where it fits",
+        choices=("auto", "fold_in", "mllib"),
     )
     als_broadcast_mib: int = _setting(2048, TRAIN, "largest factor matrix that every task may map whole", minimum=1)
     weights_keep: int = _setting(200, TRAIN, "weights kept of each row of an item-by-item model", minimum=1)
-    transitions_lags: int = _setting(10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100)
-    transitions_discount: float = _setting(0.8, TRAIN, "what a transition counts less for each moment between", minimum=0.01, maximum=1)
+    transitions_lags: int = _setting(
+        10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100
+    )
+    transitions_discount: float = _setting(
+        0.8, TRAIN, "what a transition counts less for each moment between", minimum=0.01, maximum=1
+    )
     ease_items: int = _setting(5000, TRAIN, "most popular items that `ease` covers", minimum=10)
     ease_reg: float = _setting(300.0, TRAIN, "regularisation of `ease`", minimum=1e-6)
     ease_mib: int = _setting(4096, TRAIN, "memory that `ease` may take", minimum=1)
@@ -83,22 +125,51 @@ class Settings:
     similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)
 
     n: int = _setting(50, ("run", "recommend"), "length of a stored list", minimum=1, maximum=1000)
-    explain_n: int = _setting(20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0)
-    reasons_n: int = _setting(3, ("run", "recommend"), "strongest contributions stored for each", minimum=1, maximum=100)
-    min_history: int = _setting(3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1)
-    parity_users: int = _setting(100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0)
-    keep: int = _setting(5, ("run", "promote", "releases"), "newest releases that pruning keeps, besides the current one", minimum=1)
+    explain_n: int = _setting(
+        20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0
+    )
+    reasons_n: int = _setting(
+        3, ("run", "recommend"), "strongest contributions stored for each", minimum=1, maximum=100
+    )
+    min_history: int = _setting(
+        3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1
+    )
+    parity_users: int = _setting(
+        100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0
+    )
+    keep: int = _setting(
+        5, ("run", "promote", "releases"), "newest releases that pruning keeps, besides the current one", minimum=1
+    )
 
     host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)
-    port: int = _setting(8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True)
+    port: int = _setting(
+        8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True
+    )
     read_only: bool = _setting(False, ("serve",), "no write routes at all", is_machine=True)
-    private: bool = _setting(False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True)
-    api_key_hashes: str = _setting("", ("serve",), "SHA-256 of API keys, separated by commas, besides those in the warehouse; `python -m serving.keys` makes one", is_machine=True)
-    stale_after_days: float = _setting(8.0, ("serve",), "answers of an older release say that they are stale", minimum=0, is_machine=True)
-    query_ms: int = _setting(1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True)
-    body_kib: int = _setting(1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True)
-    batch_n: int = _setting(1000, ("serve",), "most ratings in one request", minimum=1, maximum=100_000, is_machine=True)
-    write_rate: int = _setting(5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True)
+    private: bool = _setting(
+        False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True
+    )
+    api_key_hashes: str = _setting(
+        "",
+        ("serve",),
+        "SHA-256 of API keys, separated by commas, besides those in the warehouse; `python -m serving.keys` makes one",
+        is_machine=True,
+    )
+    stale_after_days: float = _setting(
+        8.0, ("serve",), "answers of an older release say that they are stale", minimum=0, is_machine=True
+    )
+    query_ms: int = _setting(
+        1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True
+    )
+    body_kib: int = _setting(
+        1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True
+    )
+    batch_n: int = _setting(
+        1000, ("serve",), "most ratings in one request", minimum=1, maximum=100_000, is_machine=True
+    )
+    write_rate: int = _setting(
+        5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True
+    )
 
     def recorded(self) -> dict[str, Any]:
         """What a release records: every setting that decides what is computed, not where."""
@@ -112,7 +183,11 @@ FIELDS = {f.name: f for f in fields(Settings)}
 
 
 def resolve(
-    flags: Mapping[str, Any], environment: Mapping[str, str], *, recorded: Mapping[str, Any] | None = None, folder: Path = Path(".")
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    recorded: Mapping[str, Any] | None = None,
+    folder: Path = Path("."),
 ) -> Settings:
     """Settings from flags, environment, file, an earlier step's record and defaults, in that order of precedence.
 
@@ -188,4 +263,3 @@ def settings_table() -> str:
         default = "" if declared.default == "" else f"`{declared.default}`"
         lines.append(f"| `{name}` | {default} | {'; '.join(parts)} |")
     return "\n".join(lines) + "\n"
-

@@ -97,10 +97,7 @@ ITEM_GENRES = Table(
     "item_genres",
     "one row per item and genre",
     key=("genre", "item_id"),
-    columns=(
-        Column("genre", TEXT, "genre or category"),
-        Column("item_id", ITEM_ID, "the item"),
-    ),
+    columns=(Column("genre", TEXT, "genre or category"), Column("item_id", ITEM_ID, "the item")),
     references=(Reference("item_id", "items", "item_id"),),
     facets=("genre",),
     indexes=(("item_id",),),
@@ -129,7 +126,9 @@ RATINGS = Table(
         Column("user_id", USER_ID, "the user"),
         Column("item_id", ITEM_ID, "the item"),
         Column("rating", REAL, "the rating on the source's scale; null for implicit feedback", True),
-        Column("weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0),
+        Column(
+            "weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0
+        ),
         Column("rated_at", INTEGER, "time of the interaction, Unix seconds UTC; null where the source has none", True),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),
@@ -145,11 +144,16 @@ RECOMMENDATIONS = Table(
         Column("rank", INTEGER, "position in the list, from 1", minimum=1),
         Column("item_id", ITEM_ID, "the recommended item, never one that the user has"),
         Column("score", REAL, "orders the list; means nothing across users"),
-        Column("predicted_rating", REAL, "rating the user would give, on the source's scale; null without ratings", True),
         Column(
-            "confidence", REAL,
+            "predicted_rating", REAL, "rating the user would give, on the source's scale; null without ratings", True
+        ),
+        Column(
+            "confidence",
+            REAL,
             "share of the score's prior variance that the user's history removes, 0 to 1; null for a fallback",
-            True, 0, 1,
+            True,
+            0,
+            1,
         ),
         Column("source", TEXT, "the model that put the item here, or the fallback: popular_genre, popular"),
     ),
@@ -168,11 +172,17 @@ EXPLANATIONS = Table(
         Column("kind", TEXT, "history, genre, similar_users, bias or residual", choices=EXPLANATION_KINDS),
         Column("evidence_id", TEXT, "the rated item (history) or the genre (genre), as text; null otherwise", True),
         Column(
-            "contribution", REAL,
+            "contribution",
+            REAL,
             "additive share of the score; the contributions of a pair sum to it; null for a reason that is not part of it",
             True,
         ),
-        Column("detail", TEXT, "JSON of what the reason needs to be shown, such as the rating given or the genre match", True),
+        Column(
+            "detail",
+            TEXT,
+            "JSON of what the reason needs to be shown, such as the rating given or the genre match",
+            True,
+        ),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),
     facets=("kind",),
@@ -184,7 +194,12 @@ SIMILAR_ITEMS = Table(
     key=("item_id", "source", "rank"),
     columns=(
         Column("item_id", ITEM_ID, "the item"),
-        Column("source", TEXT, "content: by what it is; collaborative: by who liked it", choices=("content", "collaborative")),
+        Column(
+            "source",
+            TEXT,
+            "content: by what it is; collaborative: by who liked it",
+            choices=("content", "collaborative"),
+        ),
         Column("rank", INTEGER, "position among its neighbours, from 1", minimum=1),
         Column("similar_item_id", ITEM_ID, "the neighbour"),
         Column("similarity", REAL, "cosine of the two items' vectors", minimum=-1.000001, maximum=1.000001),
@@ -251,7 +266,9 @@ QUARANTINE = Table(
     key=("source", "line"),
     columns=(
         Column("source", TEXT, "file that the row came from"),
-        Column("line", INTEGER, "line of the file, from 1, the header included; row number in a Parquet file", minimum=1),
+        Column(
+            "line", INTEGER, "line of the file, from 1, the header included; row number in a Parquet file", minimum=1
+        ),
         Column("text", TEXT, "the row as read; bytes that are not UTF-8 shown as \\xNN"),
         Column("reason", TEXT, "why it was refused"),
     ),
@@ -261,6 +278,16 @@ QUARANTINE = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        ITEMS, ITEM_GENRES, USERS, RATINGS, RECOMMENDATIONS, EXPLANATIONS, SIMILAR_ITEMS, POPULAR, MODELS, METRICS, QUARANTINE,
+        ITEMS,
+        ITEM_GENRES,
+        USERS,
+        RATINGS,
+        RECOMMENDATIONS,
+        EXPLANATIONS,
+        SIMILAR_ITEMS,
+        POPULAR,
+        MODELS,
+        METRICS,
+        QUARANTINE,
     )
 }

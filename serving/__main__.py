@@ -18,7 +18,9 @@ from schemas.settings import FIELDS, resolve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
     parsed = vars(_parser().parse_args(arguments))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S"
+    )
     try:
         settings = resolve(parsed, os.environ)
         from serving.server import serve
@@ -34,14 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serve the promoted release with Datasette.", allow_abbrev=False,
+        prog="python -m serving",
+        description="Serve the promoted release with Datasette.",
+        allow_abbrev=False,
         epilog="Example: python -m serving --warehouse warehouse/data --port 8001",
     )
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings")
     for name, declared in FIELDS.items():
         if "serve" in declared.metadata["commands"]:
             optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
-            parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=declared.metadata["description"], **optional)
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=name,
+                metavar="VALUE",
+                help=declared.metadata["description"],
+                **optional,
+            )
     return parser
 
 

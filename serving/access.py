@@ -35,7 +35,9 @@ def refused(service: Service, headers: Mapping[bytes, bytes]) -> RequestError | 
     """Why a reader may not read: a private server wants a key for everything, Datasette's pages included."""
     if not service.settings.private or service.keys.name_of(headers, is_basic_enough=True) is not None:
         return None
-    return _unauthorized("this server is private: send an API key, or give it as the password to a browser", 'Basic realm="CineMatch"')
+    return _unauthorized(
+        "this server is private: send an API key, or give it as the password to a browser", 'Basic realm="CineMatch"'
+    )
 
 
 def _unauthorized(message: str, scheme: str) -> RequestError:
@@ -45,7 +47,9 @@ def _unauthorized(message: str, scheme: str) -> RequestError:
 async def body_of(service: Service, headers: Mapping[bytes, bytes], receive: Callable) -> bytes:
     """The whole body. Raises RequestError: 413 where it is too large, 408 where it does not come."""
     limit = service.settings.body_kib << 10
-    too_large = RequestError(f"the body: expected at most {service.settings.body_kib} KiB", 413, {"connection": "close"})
+    too_large = RequestError(
+        f"the body: expected at most {service.settings.body_kib} KiB", 413, {"connection": "close"}
+    )
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > limit:
         raise too_large

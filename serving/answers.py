@@ -51,12 +51,21 @@ def compact(value: Any) -> str:
 
 def envelope(answer: Answer, *, release: str | None, took_ms: float, next_url: str | None) -> bytes:
     """The success body: {ok, release, took_ms, ..., next, next_url, rows}."""
-    head = {"ok": True, "release": release, "took_ms": round(took_ms, 3), **answer.extra, "next": answer.next, "next_url": next_url}
+    head = {
+        "ok": True,
+        "release": release,
+        "took_ms": round(took_ms, 3),
+        **answer.extra,
+        "next": answer.next,
+        "next_url": next_url,
+    }
     rows = answer.encoded if answer.encoded is not None else compact(list(answer.rows))
     return f'{compact(head)[:-1]},"rows":{rows}}}'.encode()
 
 
-def shaped(answer: Answer, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None) -> tuple[bytes, str]:
+def shaped(
+    answer: Answer, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None
+) -> tuple[bytes, str]:
     """Body and content type in one of Datasette's `_shape`s; `_nl` writes a row a line."""
     rows: list[dict] = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
     if shape == "objects":

@@ -66,7 +66,9 @@ class Application:
                 await respond(send, status, body, headers, is_head=method == "HEAD")
             elif (refused := access.refused(service, request) or _unreadable(method, raw)) is not None:
                 pattern = "datasette"
-                status, body, headers = await self._refusal(refused, b"text/html" in request.get(b"accept", b""), opened)
+                status, body, headers = await self._refusal(
+                    refused, b"text/html" in request.get(b"accept", b""), opened
+                )
                 await respond(send, status, body, [*headers, (b"x-request-id", request_id)], is_head=method == "HEAD")
             else:
                 pattern, status = "datasette", await self._datasettes(scope, receive, send, request_id)
@@ -121,18 +123,32 @@ class Application:
         return status
 
     async def _represent(
-        self, route: Route, call: Call, answer: Answer, request: dict, wants_page: bool, started: float, raw: bytes, query: str
+        self,
+        route: Route,
+        call: Call,
+        answer: Answer,
+        request: dict,
+        wants_page: bool,
+        started: float,
+        raw: bytes,
+        query: str,
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         if answer.text is not None:
-            return answer.status, answer.text.encode(), [(b"content-type", answer.kind.encode()), (b"cache-control", b"no-store")]
+            return (
+                answer.status,
+                answer.text.encode(),
+                [(b"content-type", answer.kind.encode()), (b"cache-control", b"no-store")],
+            )
         wants_page = wants_page and route.page is not None
         headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         headers.append((b"vary", b"accept"))
         if answer.tag is not None:
             tag = f'W/"{answer.tag}{".html" if wants_page else ""}"'.encode()
             headers.append((b"etag", tag))
-            headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
+            headers.append(
+                (b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control)
+            )
             if _matches(request.get(b"if-none-match"), tag):
                 return 304, b"", headers
         else:
@@ -173,13 +189,19 @@ class Application:
 def _unreadable(method: str, raw: bytes) -> RequestError | None:
     """What Datasette would fail on: a method that nobody knows, and bytes in a path that are not percent-encoded."""
     if method not in METHODS:
-        return RequestError(f"{ascii(method)[:40]} is not a method that is known here", 405, {"allow": "GET, HEAD, POST"})
+        return RequestError(
+            f"{ascii(method)[:40]} is not a method that is known here", 405, {"allow": "GET, HEAD, POST"}
+        )
     return None if raw.isascii() else RequestError("the path: expected percent-encoded UTF-8")
 
 
 def _with_token(path: str, query: str, token: str) -> str:
     """The same request with the token of the next page; a token needs no escaping."""
-    kept = "&".join(part for part in query.split("&") if part and not part.startswith("next=")) if "next=" in query else query
+    kept = (
+        "&".join(part for part in query.split("&") if part and not part.startswith("next="))
+        if "next=" in query
+        else query
+    )
     return f"{path}?{kept}&next={token}" if kept else f"{path}?next={token}"
 
 

@@ -16,8 +16,13 @@ def ready(service: Service, call: Call) -> Answer:
     """200 while a release answers; `problem` says why the promoted one does not, where that is so."""
     opened = service.current
     row = {
-        "status": "ready" if service.problem is None else "degraded", "release": opened.id, "current": service.pointer,
-        "problem": service.problem, "computed_at": opened.computed_at, "stale": service.is_stale(opened), **service.write_state(),
+        "status": "ready" if service.problem is None else "degraded",
+        "release": opened.id,
+        "current": service.pointer,
+        "problem": service.problem,
+        "computed_at": opened.computed_at,
+        "stale": service.is_stale(opened),
+        **service.write_state(),
     }
     return Answer(rows=[row], key="status")
 

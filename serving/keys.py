@@ -1,6 +1,6 @@
 """API keys: made here, shown once, kept as a digest, compared in constant time, never logged.
 
-    python -m serving.keys create --warehouse warehouse/data --name shop
+python -m serving.keys create --warehouse warehouse/data --name shop
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def create(path: Path, name: str) -> str:
     """Make a key, keep its digest under a name, and return it; it cannot be had again."""
     kept = read(path)
     if name in kept:
-        raise UsageError(f"{path}: there is a key named {name!r} already; give another --name, or remove that one from the file")
+        raise UsageError(
+            f"{path}: there is a key named {name!r} already; give another --name, or remove that one from the file"
+        )
     key = f"cm_{secrets.token_urlsafe(32)}"
     kept[name] = {"sha256": digest_of(key), "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,9 @@ def read(path: Path) -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SettingError(f"{path}: not a file of API keys ({error}); make keys with `python -m serving.keys create`") from None
+        raise SettingError(
+            f"{path}: not a file of API keys ({error}); make keys with `python -m serving.keys create`"
+        ) from None
 
 
 class Keys:
@@ -64,10 +68,14 @@ class Keys:
 
     def __init__(self, path: Path, hashes: str) -> None:
         self._path = path
-        self._set = {f"setting {place}": text.strip().lower() for place, text in enumerate(hashes.split(","), 1) if text.strip()}
+        self._set = {
+            f"setting {place}": text.strip().lower() for place, text in enumerate(hashes.split(","), 1) if text.strip()
+        }
         for text in self._set.values():
             if not _DIGEST.fullmatch(text):
-                raise SettingError("api_key_hashes: expected SHA-256 digests of 64 hexadecimal digits, separated by commas")
+                raise SettingError(
+                    "api_key_hashes: expected SHA-256 digests of 64 hexadecimal digits, separated by commas"
+                )
         self._signature: tuple | None = None
         self._digests: dict[str, str] = dict(self._set)
         self.look()
@@ -117,7 +125,9 @@ def _given(headers: Mapping[bytes, bytes], is_basic_enough: bool) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`create` prints a new key, once."""
-    parser = argparse.ArgumentParser(prog="python -m serving.keys", description="Make an API key; only its digest is kept.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.keys", description="Make an API key; only its digest is kept."
+    )
     parser.add_argument("action", choices=["create"])
     parser.add_argument("--warehouse", metavar="FOLDER")
     parser.add_argument("--settings", metavar="FILE")

@@ -33,13 +33,19 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     seq = token.seq if token else service.user_seq(opened, user)
     after, n = token.rank if token else 0, call.values["n"]
     excluded = excluded_items(opened, call.values)
-    has_moved_on = token is not None and service.user_seq(opened, user) > seq  # the list is pinned, but what was rated since is not shown
+    has_moved_on = (
+        token is not None and service.user_seq(opened, user) > seq
+    )  # the list is pinned, but what was rated since is not shown
     if user is not None and not seq and not has_moved_on and excluded is None and after + n <= opened.n:
         page, encoded = opened.lists.get((user, after, n)) or _stored(opened, user, after, n)
         if encoded is not None:
             return list_answer(service, page, encoded)
         if page.rows:
-            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
+            return (
+                _with_all_reasons(service, page)
+                if opened.manifest.settings["explain_n"]
+                else list_answer(service, page)
+            )
     is_known = user is not None and (seq > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
         raise NotFound(
@@ -131,10 +137,16 @@ def list_answer(service: Service, page: Page, encoded: str | None = None) -> Ans
         encoded=encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={
-            "user_id": page.asked if page.user is None else page.user, "is_known": page.user is not None, "source": source, "computed_at": page.computed_at or opened.computed_at,
-            "personalized": is_personal, "stale": stale,
+            "user_id": page.asked if page.user is None else page.user,
+            "is_known": page.user is not None,
+            "source": source,
+            "computed_at": page.computed_at or opened.computed_at,
+            "personalized": is_personal,
+            "stale": stale,
         },
-        tag=f"{opened.id}.{page.seq}{'.s' if stale else ''}", is_personal=True, opened=opened,
+        tag=f"{opened.id}.{page.seq}{'.s' if stale else ''}",
+        is_personal=True,
+        opened=opened,
     )
 
 
@@ -144,7 +156,9 @@ def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | 
     if values["genre"] is not None:
         parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
     if values["exclude"]:
-        parts.append(np.array([n for n in map(opened.number, item_ids(opened, values["exclude"])) if n is not None], np.int64))
+        parts.append(
+            np.array([n for n in map(opened.number, item_ids(opened, values["exclude"])) if n is not None], np.int64)
+        )
     return np.unique(np.concatenate(parts)) if parts else None
 
 
@@ -154,7 +168,9 @@ def item_ids(opened: OpenRelease, text: str) -> list[Any]:
     for part in listed_ids(text):
         item = opened.ids.parse("item_id", part)
         if item is None:
-            raise RequestError(f"exclude: {part[:100]!r} is not an item id of release {opened.id}, whose ids are whole numbers")
+            raise RequestError(
+                f"exclude: {part[:100]!r} is not an item id of release {opened.id}, whose ids are whole numbers"
+            )
         found.append(item)
     return found
 
@@ -190,8 +206,13 @@ def similar(service: Service, call: Call) -> Answer:
         for rank, other, similarity, found in rows[:n]
     ]
     return _items(
-        service, opened, shown, source=source, next=Token("s", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None,
-        item_id=item, title=opened.title(item),
+        service,
+        opened,
+        shown,
+        source=source,
+        next=Token("s", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None,
+        item_id=item,
+        title=opened.title(item),
     )
 
 
@@ -203,17 +224,28 @@ def popular(service: Service, call: Call) -> Answer:
     n = call.values["n"]
     rows = opened.connection.execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
     shown = [
-        {"rank": rank, "item_id": item, "title": opened.title(item), "score": score, "n_ratings": n_ratings, "damped_mean": mean}
+        {
+            "rank": rank,
+            "item_id": item,
+            "title": opened.title(item),
+            "score": score,
+            "n_ratings": n_ratings,
+            "damped_mean": mean,
+        }
         for rank, item, score, n_ratings, mean in rows[:n]
     ]
     token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
     return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
 
 
-def _items(service: Service, opened: OpenRelease, rows: list[dict], *, source: str, next: str | None, **more: Any) -> Answer:
+def _items(
+    service: Service, opened: OpenRelease, rows: list[dict], *, source: str, next: str | None, **more: Any
+) -> Answer:
     stale = service.is_stale(opened)
     return Answer(
-        rows=rows, next=next,
+        rows=rows,
+        next=next,
         extra={**more, "source": source, "computed_at": opened.computed_at, "personalized": False, "stale": stale},
-        tag=f"{opened.id}{'.s' if stale else ''}", opened=opened,
+        tag=f"{opened.id}{'.s' if stale else ''}",
+        opened=opened,
     )

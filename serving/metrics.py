@@ -29,7 +29,9 @@ class Metrics:
         self.ratings: Counter[str] = Counter({"accepted": 0, "duplicate": 0, "refused": 0})
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        method = method if method in METHODS else "other"  # a client may invent methods, and must not fill memory with them
+        method = (
+            method if method in METHODS else "other"
+        )  # a client may invent methods, and must not fill memory with them
         try:
             counted = self.requests[method, route, status]
         except KeyError:
@@ -39,20 +41,36 @@ class Metrics:
 
     def text(self, service: Service) -> str:
         """The exposition, with the gauges of this moment."""
-        labels = {key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)}
+        labels = {
+            key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)
+        }
         now = time.time()
         pending, last = service.overlay_lag()
         families = [
             ("requests_total", "counter", "Requests answered.", {labels[k]: self.requests[k][0] for k in labels}),
             (
-                "request_seconds_total", "counter", "Seconds spent answering them.",
+                "request_seconds_total",
+                "counter",
+                "Seconds spent answering them.",
                 {labels[k]: f"{self.requests[k][1]:.6f}" for k in labels},
             ),
-            ("fallbacks_total", "counter", "Lists that were not ranked by the model, by tier.", _by("tier", self.fallbacks)),
-            ("swaps_total", "counter", "Releases that began to answer, or were refused.", _by("result", self.swaps)),
-            ("ratings_total", "counter", "Ratings received online, by what became of them.", _by("result", self.ratings)),
             (
-                "release_age_seconds", "gauge", "Seconds since the release was computed.",
+                "fallbacks_total",
+                "counter",
+                "Lists that were not ranked by the model, by tier.",
+                _by("tier", self.fallbacks),
+            ),
+            ("swaps_total", "counter", "Releases that began to answer, or were refused.", _by("result", self.swaps)),
+            (
+                "ratings_total",
+                "counter",
+                "Ratings received online, by what became of them.",
+                _by("result", self.ratings),
+            ),
+            (
+                "release_age_seconds",
+                "gauge",
+                "Seconds since the release was computed.",
                 {f'release="{service.current.id}"': f"{service.current.age_s(now):.0f}"},
             ),
             ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": pending}),
@@ -62,7 +80,10 @@ class Metrics:
         lines = []
         for name, kind, sentence, values in families:
             lines += [f"# HELP cinematch_{name} {sentence}", f"# TYPE cinematch_{name} {kind}"]
-            lines += [f"cinematch_{name}{{{label}}} {value}" if label else f"cinematch_{name} {value}" for label, value in values.items()]
+            lines += [
+                f"cinematch_{name}{{{label}}} {value}" if label else f"cinematch_{name} {value}"
+                for label, value in values.items()
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -99,7 +120,9 @@ class AccessLog:
         now = time.time()
         if int(now) != self._second:
             self._second, self._stamp = int(now), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self._lines.append(f"{self._stamp}.{int(now % 1 * 1000):03d}Z {request_id.decode()} {method} {route} {status} {seconds * 1e3:.3f} ms\n")
+        self._lines.append(
+            f"{self._stamp}.{int(now % 1 * 1000):03d}Z {request_id.decode()} {method} {route} {status} {seconds * 1e3:.3f} ms\n"
+        )
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []

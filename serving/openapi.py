@@ -9,28 +9,45 @@ from serving.answers import Answer, compact
 from serving.call import Call
 from serving.service import Service
 
-_PATH = {"user_id": "a user's id, percent-encoded", "item_id": "an item's id, percent-encoded", "release": "a release's id"}
+_PATH = {
+    "user_id": "a user's id, percent-encoded",
+    "item_id": "an item's id, percent-encoded",
+    "release": "a release's id",
+}
 _ENVELOPE = {
-    "type": "object", "required": ["ok", "release", "took_ms", "rows", "next"],
+    "type": "object",
+    "required": ["ok", "release", "took_ms", "rows", "next"],
     "properties": {
-        "ok": {"const": True}, "release": {"type": ["string", "null"]}, "took_ms": {"type": "number"},
-        "rows": {"type": "array", "items": {"type": "object"}}, "next": {"type": ["string", "null"]},
+        "ok": {"const": True},
+        "release": {"type": ["string", "null"]},
+        "took_ms": {"type": "number"},
+        "rows": {"type": "array", "items": {"type": "object"}},
+        "next": {"type": ["string", "null"]},
         "next_url": {"type": ["string", "null"]},
     },
 }
 _ERROR = {
-    "type": "object", "required": ["ok", "error", "status"],
+    "type": "object",
+    "required": ["ok", "error", "status"],
     "properties": {"ok": {"const": False}, "error": {"type": "string"}, "status": {"type": "integer"}},
 }
 _ID = {"type": ["integer", "string"]}
-_TIME = {"type": ["integer", "string"], "description": "Unix seconds, or ISO 8601 with a zone; the present where it is left out"}
+_TIME = {
+    "type": ["integer", "string"],
+    "description": "Unix seconds, or ISO 8601 with a zone; the present where it is left out",
+}
 
 
 def _body(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": fields, "additionalProperties": False}
 
 
-_VALUES = {"item_id": _ID, "rating": {"type": ["number", "null"]}, "weight": {"type": ["number", "null"]}, "rated_at": _TIME}
+_VALUES = {
+    "item_id": _ID,
+    "rating": {"type": ["number", "null"]},
+    "weight": {"type": ["number", "null"]},
+    "rated_at": _TIME,
+}
 _RATING = _body({"user_id": _ID, **_VALUES}, ["user_id", "item_id"])
 _PAIR = _body({"user_id": _ID, "item_id": _ID}, ["user_id", "item_id"])
 _BODIES = {
@@ -49,10 +66,16 @@ def document(routes) -> dict[str, Any]:
     """The description of a table of routes."""
     paths: dict[str, dict] = {}
     for route in routes:
-        paths.setdefault("/openapi.json" if route.path == "/openapi" else route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault("/openapi.json" if route.path == "/openapi" else route.path, {})[route.method.lower()] = (
+            _operation(route)
+        )
     return {
         "openapi": "3.1.0",
-        "info": {"title": "CineMatch", "version": version("cinematch"), "description": "Recommendations as rows, with the reasons that sum to each score."},
+        "info": {
+            "title": "CineMatch",
+            "version": version("cinematch"),
+            "description": "Recommendations as rows, with the reasons that sum to each score.",
+        },
         "paths": paths,
         "components": {
             "schemas": {"Envelope": _ENVELOPE, "Error": _ERROR, **_BODIES},
@@ -64,8 +87,15 @@ def document(routes) -> dict[str, Any]:
 def _operation(route) -> dict[str, Any]:
     is_document = route.path in ("/metrics", "/openapi")
     parameters = [
-        {"name": part[1:-1], "in": "path", "required": True, "description": _PATH[part[1:-1]], "schema": {"type": "string", "minLength": 1}}
-        for part in route.segments if part[:1] == "{"
+        {
+            "name": part[1:-1],
+            "in": "path",
+            "required": True,
+            "description": _PATH[part[1:-1]],
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for part in route.segments
+        if part[:1] == "{"
     ] + [
         {"name": p.name, "in": "query", "required": p.is_required, "description": p.description, "schema": p.schema()}
         for p in ([] if is_document else route.declared)
@@ -74,14 +104,22 @@ def _operation(route) -> dict[str, Any]:
     if route.path == "/metrics":
         success = {"text/plain": {"schema": {"type": "string"}}}
     operation: dict[str, Any] = {
-        "summary": route.summary, "description": " ".join((route.handler.__doc__ or "").split()), "parameters": parameters,
+        "summary": route.summary,
+        "description": " ".join((route.handler.__doc__ or "").split()),
+        "parameters": parameters,
         "responses": {
             "200": {"description": "the answer", "content": success},
-            "default": {"description": "a refusal", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}},
+            "default": {
+                "description": "a refusal",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
         },
     }
     if route.body:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
+        }
     if route.needs_key:
         operation["security"] = [{"key": []}]
     return operation

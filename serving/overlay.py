@@ -55,7 +55,9 @@ class Reader:
     def lag(self, *, after: int) -> tuple[int, int]:
         """How many entries came after a number, and the last number there is."""
         self._refresh()
-        return self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[0], self.last_seq
+        return self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[
+            0
+        ], self.last_seq
 
     def of_user(self, user_id: Any, *, after: int, upto: int | None = None) -> list[Entry]:
         """A user's entries; callable from any thread."""
@@ -159,7 +161,8 @@ class Writer:
                 self._connection.execute("release request")
                 return RequestError(
                     f"row {place}: there is a rating of {same.rating if same.rating is not None else same.weight:g} by the same user "
-                    f"for the same item and time already; PUT overwrites it. Nothing of this request was written", 409,
+                    f"for the same item and time already; PUT overwrites it. Nothing of this request was written",
+                    409,
                 )
             else:
                 written.append(Written(store.append(self._connection, entry), False))
@@ -176,5 +179,11 @@ def _refusal(error: Exception) -> CineMatchError:
     log.error("ratings could not be written: %s", error)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _FULL:
-        return ResourceError("the disk of overlay.db is full or fails; nothing of this request was written. Free space and send it again")
-    return RequestError("ratings cannot be written just now; nothing of this request was written. Send it again", 503, {"retry-after": "1"})
+        return ResourceError(
+            "the disk of overlay.db is full or fails; nothing of this request was written. Free space and send it again"
+        )
+    return RequestError(
+        "ratings cannot be written just now; nothing of this request was written. Send it again",
+        503,
+        {"retry-after": "1"},
+    )

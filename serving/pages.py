@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 
 
 async def page(
-    service: Service, route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float
+    service: Service,
+    route: Route,
+    call: Call,
+    answer: Answer,
+    opened: OpenRelease,
+    next_url: str | None,
+    took_ms: float,
 ) -> bytes:
     """The route's page."""
     rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
     return await _rendered(
-        service, route.page, route=route, path=call.path, values=call.values, rows=rows, answer=answer.extra,
-        release=opened.id, opened=opened, next_url=next_url, took_ms=took_ms,
+        service,
+        route.page,
+        route=route,
+        path=call.path,
+        values=call.values,
+        rows=rows,
+        answer=answer.extra,
+        release=opened.id,
+        opened=opened,
+        next_url=next_url,
+        took_ms=took_ms,
     )
 
 
@@ -33,7 +48,9 @@ async def error_page(service: Service, error: CineMatchError) -> bytes:
 
 async def _rendered(service: Service, name: str, **context: Any) -> bytes:
     template = service.jinja.get_template(f"cinematch_{name}.html")
-    return (await template.render_async(**context, id_path=id_path, largest_share=largest_share, shown_shares=shown_shares)).encode()
+    return (
+        await template.render_async(**context, id_path=id_path, largest_share=largest_share, shown_shares=shown_shares)
+    ).encode()
 
 
 def id_path(value: Any) -> str:

@@ -31,10 +31,14 @@ class Parameter:
         if self.kind == "integer":
             digits = text.removeprefix("-")
             if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}")
+                raise RequestError(
+                    f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}"
+                )
             value = int(text)
             if not self.minimum <= value <= self.maximum:
-                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}")
+                raise RequestError(
+                    f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}"
+                )
             return value
         if self.kind == "flag":
             if text.lower() in ("1", "true", "on", "yes"):
@@ -59,7 +63,9 @@ class Parameter:
 N = Parameter("n", "integer", "rows to give", 10, 1, MAX_N)
 GENRE = Parameter("genre", "text", "only items of this genre")
 EXCLUDE = Parameter(
-    "exclude", "text", "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\"
+    "exclude",
+    "text",
+    "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\",
 )
 NEXT = Parameter("next", "text", "token of the next page, as the page before gave it")
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)

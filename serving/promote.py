@@ -15,8 +15,12 @@ async def promote(service: Service, call: Call) -> Answer:
     """As `cinematch releases promote` does it: every byte is compared with the manifest first."""
     name = call.path["release"]
     show(service, call)
-    previous = await asyncio.to_thread(releases.promote, service.warehouse, name, reason=f"promoted over HTTP with key {call.key}")
+    previous = await asyncio.to_thread(
+        releases.promote, service.warehouse, name, reason=f"promoted over HTTP with key {call.key}"
+    )
     await service.follow()
     if service.current.id != name:
         raise RequestError(f"release {name} is promoted, but this server could not open it: {service.problem}", 503)
-    return Answer(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)
+    return Answer(
+        rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current
+    )

@@ -46,7 +46,9 @@ async def delete_one(service: Service, call: Call) -> Answer:
 def _path_id(opened: OpenRelease, call: Call, role: str) -> Any:
     found = opened.ids.parse(role, call.path[role])
     if found is None:
-        raise RequestError(f"{role}: {call.path[role][:100]!r} is not an id of release {opened.id}, whose ids are whole numbers")
+        raise RequestError(
+            f"{role}: {call.path[role][:100]!r} is not an id of release {opened.id}, whose ids are whole numbers"
+        )
     return found
 
 
@@ -58,7 +60,9 @@ async def _write(service: Service, call: Call, *, is_overwrite: bool = False, is
         for place, row in enumerate(rows):
             entry = _entry(call.opened, row, place, now, is_overwrite=is_overwrite, is_deleted=is_deleted)
             if service.is_forgotten(entry.user_id):
-                raise RequestError(f"row {place}: user_id: this user asked to be forgotten. Nothing of this request was written", 403)
+                raise RequestError(
+                    f"row {place}: user_id: this user asked to be forgotten. Nothing of this request was written", 403
+                )
             entries.append(entry)
     except RequestError:
         service.metrics.ratings["refused"] += len(rows)
@@ -79,15 +83,25 @@ async def _written(service: Service, call: Call, entries: list[Entry], has_times
     opened = service.current
     rows = [
         {
-            "seq": one.seq, "status": "duplicate" if one.is_duplicate else "deleted" if entry.is_deleted else "accepted",
-            "user_id": entry.user_id, "item_id": entry.item_id, "rating": entry.rating, "rated_at": entry.rated_at,
+            "seq": one.seq,
+            "status": "duplicate" if one.is_duplicate else "deleted" if entry.is_deleted else "accepted",
+            "user_id": entry.user_id,
+            "item_id": entry.item_id,
+            "rating": entry.rating,
+            "rated_at": entry.rated_at,
             "is_usable": opened.number(entry.item_id) is not None,
         }
         for entry, one in zip(entries, written)
     ]
     return Answer(
-        rows=rows, key="seq", opened=opened,
-        extra={"sequence": max((one.seq for one in written), default=0), "n_accepted": len(written) - n_duplicates, "n_duplicates": n_duplicates},
+        rows=rows,
+        key="seq",
+        opened=opened,
+        extra={
+            "sequence": max((one.seq for one in written), default=0),
+            "n_accepted": len(written) - n_duplicates,
+            "n_duplicates": n_duplicates,
+        },
     )
 
 
@@ -109,12 +123,16 @@ def rows_of(found: Any, limit: int) -> list[dict]:
         found = found["ratings"]
     rows = [found] if isinstance(found, dict) else found
     if not isinstance(rows, list) or not rows:
-        raise RequestError("the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one")
+        raise RequestError(
+            "the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one"
+        )
     if len(rows) > limit:
         raise RequestError(f"the body: {len(rows)} ratings, expected at most {limit} in one request", 413)
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise RequestError(f"row {place}: expected an object, got {_shown(row)}; nothing of this request was written")
+            raise RequestError(
+                f"row {place}: expected an object, got {_shown(row)}; nothing of this request was written"
+            )
     return rows
 
 
@@ -149,7 +167,9 @@ def checked_rating(opened: OpenRelease, row: dict, place: int) -> tuple[float | 
     scale = opened.manifest.rating_scale
     if scale is None:
         if row.get("rating") is not None:
-            raise _bad(place, "rating", "expected none: this release learns from interactions without ratings", row["rating"])
+            raise _bad(
+                place, "rating", "expected none: this release learns from interactions without ratings", row["rating"]
+            )
         return None, _number(row.get("weight", 1.0), place, "weight", 1e-9, 1e9)
     if row.get("weight") is not None:
         raise _bad(place, "weight", "expected none: this release learns from ratings", row["weight"])
@@ -157,7 +177,12 @@ def checked_rating(opened: OpenRelease, row: dict, place: int) -> tuple[float | 
 
 
 def _number(value: Any, place: int, name: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise _bad(place, name, f"expected a number from {low:g} to {high:g}", value)
     return float(value)
 
@@ -174,7 +199,9 @@ def _time(row: dict, place: int, now: int) -> int:
         except (ValueError, OverflowError):
             value = None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= now + DAY:
-        raise _bad(place, "rated_at", "expected Unix seconds or ISO 8601 with a zone, from 1970 to tomorrow", row["rated_at"])
+        raise _bad(
+            place, "rated_at", "expected Unix seconds or ISO 8601 with a zone, from 1970 to tomorrow", row["rated_at"]
+        )
     return value
 
 
@@ -194,20 +221,30 @@ async def of_user(service: Service, call: Call) -> Answer:
     token = Token.parse(call.values["next"], "h") if call.values["next"] else None
     seq = token.seq if token else service.user_seq(opened, user)
     if user is None or not (seq or opened.has_user(user)):
-        raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
+        raise NotFound(
+            f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online"
+        )
     held: dict[Any, Held] = await service.run_on(opened, service.held, opened, user, seq)
     ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))
     after, n = token.rank if token else 0, call.values["n"]
     rows = [
         {
-            "item_id": item, "title": opened.title(item), "rating": one.rating, "weight": one.weight, "rated_at": one.rated_at,
-            "from": "online" if one.seq else "release", "is_usable": opened.number(item) is not None,
+            "item_id": item,
+            "title": opened.title(item),
+            "rating": one.rating,
+            "weight": one.weight,
+            "rated_at": one.rated_at,
+            "from": "online" if one.seq else "release",
+            "is_usable": opened.number(item) is not None,
         }
         for item, one in ordered[after : after + n]
     ]
     has_more = after + n < len(ordered)
     return Answer(
-        rows=rows, next=Token("h", opened.id, seq, after + n).text() if has_more else None, is_personal=True, opened=opened,
+        rows=rows,
+        next=Token("h", opened.id, seq, after + n).text() if has_more else None,
+        is_personal=True,
+        opened=opened,
         extra={"user_id": user, "n_ratings": len(ordered), "source": "history", "stale": service.is_stale(opened)},
         tag=f"{opened.id}.{seq}",
     )

@@ -27,8 +27,12 @@ def listing(service: Service, call: Call) -> Answer:
 
 def _row(manifest: Manifest, service: Service) -> dict[str, Any]:
     return {
-        "release": manifest.release, "status": "served" if manifest.release == service.current.id else "sealed",
-        "created_at": manifest.created_at, "as_of": manifest.as_of, "input": manifest.source, "served_model": manifest.served_model,
+        "release": manifest.release,
+        "status": "served" if manifest.release == service.current.id else "sealed",
+        "created_at": manifest.created_at,
+        "as_of": manifest.as_of,
+        "input": manifest.source,
+        "served_model": manifest.served_model,
         **{f"n_{name}": manifest.counts[name] for name in ("users", "items", "ratings", "recommendations")},
         "bytes": sum(file["bytes"] for file in manifest.files.values()),
         "verdict": manifest.verdict,
@@ -43,11 +47,27 @@ def show(service: Service, call: Call) -> Answer:
     except (NotFound, UsageError):
         raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from None
     return Answer(
-        rows=[{**_row(manifest, service), "rating_scale": manifest.rating_scale, "rows": manifest.rows, "counts": manifest.counts,
-               "models": manifest.models, "metrics": manifest.metrics, "steps": manifest.steps, "parity": manifest.parity,
-               "checks": manifest.checks, "settings": manifest.settings, "versions": manifest.versions, "input_digest": manifest.input["sha256"],
-               "tables": manifest.tables, "files": manifest.files}],
-        key="release", extra={"source": "manifest"}, tag=f"{name}.{service.current.id}",
+        rows=[
+            {
+                **_row(manifest, service),
+                "rating_scale": manifest.rating_scale,
+                "rows": manifest.rows,
+                "counts": manifest.counts,
+                "models": manifest.models,
+                "metrics": manifest.metrics,
+                "steps": manifest.steps,
+                "parity": manifest.parity,
+                "checks": manifest.checks,
+                "settings": manifest.settings,
+                "versions": manifest.versions,
+                "input_digest": manifest.input["sha256"],
+                "tables": manifest.tables,
+                "files": manifest.files,
+            }
+        ],
+        key="release",
+        extra={"source": "manifest"},
+        tag=f"{name}.{service.current.id}",
     )
 
 
@@ -62,6 +82,14 @@ async def compare(service: Service, call: Call) -> Answer:
     found = service.compared[key]
     rows = [{"figure": name, "a": values[0], "b": values[1]} for name, values in found["figures"].items()]
     return Answer(
-        rows=rows, key="figure", tag=f"{a}.{b}",
-        extra={"a": a, "b": b, "n_users": found["n_users"], "mean_overlap_at_10": found["mean_overlap_at_10"], "source": "manifests"},
+        rows=rows,
+        key="figure",
+        tag=f"{a}.{b}",
+        extra={
+            "a": a,
+            "b": b,
+            "n_users": found["n_users"],
+            "mean_overlap_at_10": found["mean_overlap_at_10"],
+            "source": "manifests",
+        },
     )

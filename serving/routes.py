@@ -40,9 +40,14 @@ class Route:
         return self.parameters + EVERYWHERE
 
 
-REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
+REASONS_N = Parameter(
+    "n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000
+)
 SOURCE = Parameter(
-    "source", "text", "which neighbours; by default collaborative, and content where an item has none", choices=("collaborative", "content")
+    "source",
+    "text",
+    "which neighbours; by default collaborative, and content where an item has none",
+    choices=("collaborative", "content"),
 )
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
@@ -52,12 +57,33 @@ B = Parameter("b", "text", "id of another", is_required=True)
 READS = (
     Route("GET", "/", home, "What there is", page="home"),
     Route(
-        "GET", "/recommend/{user_id}", lookup.recommend, "A user's list with its reasons", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend"
+        "GET",
+        "/recommend/{user_id}",
+        lookup.recommend,
+        "A user's list with its reasons",
+        (N, GENRE, EXCLUDE, NEXT, STRICT),
+        page="recommend",
     ),
-    Route("GET", "/why/{user_id}/{item_id}", why.why, "The reasons of one score; they sum to it", (REASONS_N, STRICT), page="why"),
-    Route("GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"),
+    Route(
+        "GET",
+        "/why/{user_id}/{item_id}",
+        why.why,
+        "The reasons of one score; they sum to it",
+        (REASONS_N, STRICT),
+        page="why",
+    ),
+    Route(
+        "GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"
+    ),
     Route("GET", "/similar/{item_id}", lookup.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
-    Route("GET", "/popular", lookup.popular, "The most popular items, of all or of a genre", (N, GENRE, NEXT), page="popular"),
+    Route(
+        "GET",
+        "/popular",
+        lookup.popular,
+        "The most popular items, of all or of a genre",
+        (N, GENRE, NEXT),
+        page="popular",
+    ),
     Route("GET", "/ratings/{user_id}", ratings.of_user, "What a user has now", (ROWS_N, NEXT), page="history"),
     Route("GET", "/search", search.search, "Items by words of their title", (Q, N), page="search"),
     Route("GET", "/releases", releases.listing, "The releases of the warehouse", page="releases"),
@@ -70,14 +96,23 @@ READS = (
 )
 
 SESSION = Route(
-    "POST", "/recommend/session", session.recommend, "A list for a visitor who is stored nowhere", (N, GENRE, EXCLUDE), body="Session",
+    "POST",
+    "/recommend/session",
+    session.recommend,
+    "A list for a visitor who is stored nowhere",
+    (N, GENRE, EXCLUDE),
+    body="Session",
 )
 WRITES = (
     Route("POST", "/ratings", ratings.post, "Add ratings, one or a list", body="Ratings", needs_key=True),
-    Route("PUT", "/ratings", ratings.put, "Add ratings in place of whatever the user had", body="Ratings", needs_key=True),
+    Route(
+        "PUT", "/ratings", ratings.put, "Add ratings in place of whatever the user had", body="Ratings", needs_key=True
+    ),
     Route("DELETE", "/ratings", ratings.delete, "Remove ratings, one or a list", body="Pairs", needs_key=True),
     Route("DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one, "Remove one rating", needs_key=True),
-    Route("POST", "/releases/{release}/promote", promote.promote, "Make a release the one that answers", needs_key=True),
+    Route(
+        "POST", "/releases/{release}/promote", promote.promote, "Make a release the one that answers", needs_key=True
+    ),
 )
 
 
@@ -128,7 +163,9 @@ def _matched(route: Route, segments: list[bytes]) -> dict[str, str] | None:
             except UnicodeDecodeError:
                 raise RequestError(f"{declared[1:-1]}: the path is not percent-encoded UTF-8", 400) from None
             if not text or len(text) > 1000:
-                raise RequestError(f"{declared[1:-1]}: expected an id of 1 to 1000 characters", 404 if not text else 400)
+                raise RequestError(
+                    f"{declared[1:-1]}: expected an id of 1 to 1000 characters", 404 if not text else 400
+                )
             path[declared[1:-1]] = text
         elif declared.encode() != segment:
             return None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.kernels import lists as kernel
+from jobs.kernels import lists as kernel, reasons as reason_kinds
 from serving.opened import OpenRelease
 
 FALLBACKS = {kernel.POPULAR_GENRE: "popular_genre", kernel.POPULAR: "popular"}
@@ -37,7 +37,7 @@ class Reason(NamedTuple):
 
 def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
     """The kernel's list of one user as rows."""
-    sources = {kernel.RANKED: opened.manifest.served_model, **FALLBACKS}
+    sources = {reason_kinds.RANKED: opened.manifest.served_model, **FALLBACKS}
     ids = opened.item_ids[lists.items].tolist()
     columns = (lists.scores.tolist(), _nulls(lists.predicted), _nulls(lists.confidence), lists.tiers.tolist())
     return [
@@ -52,18 +52,22 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
     targets = opened.item_ids[lists.items[lists.reason_rows]].tolist()
     columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist())
     for item, kind, evidence, contribution, value in zip(targets, *columns):
-        name = kernel.KINDS[kind]
-        if kind == kernel.HISTORY:
+        name = reason_kinds.KINDS[kind]
+        if kind == reason_kinds.HISTORY:
             detail = {} if value != value else {"rating": round(value, 6)}
             found.append(Reason(item, name, opened.item_id(evidence), contribution, detail))
-        elif kind == kernel.GENRE:
+        elif kind == reason_kinds.GENRE:
             found.append(Reason(item, name, opened.genres[evidence], contribution, {"match": round(value, 6)}))
         else:
-            found.append(Reason(item, name, None, contribution, {"n": int(value)} if kind == kernel.RESIDUAL else {}))
+            found.append(
+                Reason(item, name, None, contribution, {"n": int(value)} if kind == reason_kinds.RESIDUAL else {})
+            )
     return found
 
 
-def stored_reason(opened: OpenRelease, item_id: Any, kind: str, evidence: str | None, contribution: float | None, detail: str | None) -> Reason:
+def stored_reason(
+    opened: OpenRelease, item_id: Any, kind: str, evidence: str | None, contribution: float | None, detail: str | None
+) -> Reason:
     """A row of `explanations` as it is stored."""
     if kind == "history":
         evidence = opened.ids.parse("item_id", evidence)
@@ -79,9 +83,15 @@ def row(opened: OpenRelease, entry: Listed, its_reasons: Iterable[Reason]) -> di
         else:
             shown.append(shown_reason(opened, reason))
     return {
-        "rank": entry.rank, "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
-        "predicted_rating": entry.predicted_rating, "confidence": entry.confidence, "source": entry.source,
-        "reasons": shown, "residual": residual,
+        "rank": entry.rank,
+        "item_id": entry.item_id,
+        "title": opened.title(entry.item_id),
+        "score": entry.score,
+        "predicted_rating": entry.predicted_rating,
+        "confidence": entry.confidence,
+        "source": entry.source,
+        "reasons": shown,
+        "residual": residual,
     }
 
 

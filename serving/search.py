@@ -30,10 +30,14 @@ def search(service: Service, call: Call) -> Answer:
     return Answer(
         rows=[dict(zip(names, row)) for row in rows],
         extra={
-            "q": call.values["q"], "source": "search", "computed_at": opened.computed_at, "personalized": False,
+            "q": call.values["q"],
+            "source": "search",
+            "computed_at": opened.computed_at,
+            "personalized": False,
             "stale": service.is_stale(opened),
         },
-        tag=opened.id, opened=opened,
+        tag=opened.id,
+        opened=opened,
     )
 
 

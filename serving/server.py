@@ -21,13 +21,21 @@ SWITCH_S = 0.0005
 
 def serve(settings: Settings) -> None:
     """Serve until a signal. Raises NotFound where no release is promoted, UsageError where the address is taken."""
-    sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back ten times sooner than by default
+    sys.setswitchinterval(
+        SWITCH_S
+    )  # the thread that solves hands the interpreter back ten times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
     app = Site(service).datasette.app()
     listening = _listen(settings.host, settings.port)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", server_header=False, date_header=False, timeout_graceful_shutdown=5,
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=5,
         backlog=1024,
     )
     gc.collect()
@@ -40,12 +48,16 @@ def serve(settings: Settings) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only where the protocol is named
+        listening = socket.socket(
+            family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+        )  # asyncio sets TCP_NODELAY only where the protocol is named
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(1024)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any") from None
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any"
+        ) from None
     listening.setblocking(False)
     return listening
 
@@ -59,5 +71,8 @@ def _banner(service: Service, settings: Settings, port: int) -> str:
     elif not service.keys:
         lines.append(f"Writes are off until there is an API key. Make one, and it counts at once:\n  {create}")
     if settings.private:
-        lines.append("Private: every request needs an API key." + ("" if service.keys else f" There is none yet; make one:\n  {create}"))
+        lines.append(
+            "Private: every request needs an API key."
+            + ("" if service.keys else f" There is none yet; make one:\n  {create}")
+        )
     return "\n".join(lines)

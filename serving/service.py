@@ -127,7 +127,9 @@ class Service:
     async def run_on(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, with the release kept open until it is done. Raises RequestError (429) where too many wait already."""
         if self._n_waiting >= WAITING:
-            raise RequestError(f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"})
+            raise RequestError(
+                f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"}
+            )
         opened.hold()
         self._n_waiting += 1
         try:
@@ -172,7 +174,10 @@ class Service:
         """The full history, as the kernels take it; empty for nobody. From any thread."""
         if user_id is None:
             return []
-        return [HistoryRow(item, one.rating, one.weight, one.rated_at) for item, one in self.held(opened, user_id, seq).items()]
+        return [
+            HistoryRow(item, one.rating, one.weight, one.rated_at)
+            for item, one in self.held(opened, user_id, seq).items()
+        ]
 
     def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset:
         """Items that the user got after seq."""
@@ -188,7 +193,11 @@ class Service:
         left = min(rate, left + (now - at) * rate)
         if left < min(n, rate):
             wait = math.ceil((min(n, rate) - left) / rate)
-            raise RequestError(f"more than {rate} ratings a second with one key; send this again later", 429, {"retry-after": str(wait)})
+            raise RequestError(
+                f"more than {rate} ratings a second with one key; send this again later",
+                429,
+                {"retry-after": str(wait)},
+            )
         self._allowances[key] = (left - n, now)
 
     async def solved(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
@@ -217,5 +226,7 @@ class Service:
         try:
             return solve(opened, rows, n=n)
         except ValueError:  # the rating is safe in the overlay; the list is the fallback until the next release
-            log.exception("release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows))
+            log.exception(
+                "release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows)
+            )
             return solve(opened, rows, n=n, min_history=NEVER)

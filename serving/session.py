@@ -27,12 +27,16 @@ async def recommend(service: Service, call: Call) -> Answer:
     for place, row in enumerate(given):
         unknown = sorted(set(row) - _FIELDS)
         if unknown:
-            raise RequestError(f"row {place}: {unknown[0][:100]}: is not a field here; there are {', '.join(sorted(_FIELDS))}")
+            raise RequestError(
+                f"row {place}: {unknown[0][:100]}: is not a field here; there are {', '.join(sorted(_FIELDS))}"
+            )
         item = checked_id(opened, row, place, "item_id")
         rows[item] = HistoryRow(item, *checked_rating(opened, row, place), now)
     n = call.values["n"]
     excluded = excluded_items(opened, call.values)
-    solved = await service.run_on(opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded, explain_n=n))
+    solved = await service.run_on(
+        opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded, explain_n=n)
+    )
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, None, iso(service.now()))
     answer = list_answer(service, page)
     answer.tag = None

@@ -27,9 +27,16 @@ class Site:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.datasette = Datasette([], template_dir=str(TEMPLATES), settings={
-            "sql_time_limit_ms": service.settings.query_ms, "suggest_facets": False, "default_page_size": 50, "num_sql_threads": 3,
-        })
+        self.datasette = Datasette(
+            [],
+            template_dir=str(TEMPLATES),
+            settings={
+                "sql_time_limit_ms": service.settings.query_ms,
+                "suggest_facets": False,
+                "default_page_size": 50,
+                "num_sql_threads": 3,
+            },
+        )
         self.datasette.remove_database("_memory")
         self.datasette.cinematch = self
         self.metadata: dict[str, Any] = {}
@@ -56,7 +63,9 @@ class Site:
         database = Database(self.datasette, str(opened.files.database), is_mutable=False)
         database.name = opened.id if self._n_shown == 1 else f"{opened.id}-{self._n_shown}"
         database.route = ROUTE
-        database._cached_table_counts = dict(opened.manifest.counts)  # counting millions of rows again would delay the first page
+        database._cached_table_counts = dict(
+            opened.manifest.counts
+        )  # counting millions of rows again would delay the first page
         described = _described(opened, database.name)
         self.metadata = {**described, "databases": {**self.metadata.get("databases", {}), **described["databases"]}}
         before = self.datasette.databases
@@ -67,7 +76,9 @@ class Site:
 
     def _forget(self, database: Database) -> None:
         """Take a retired release's name away, and close it once no request can have seen the name."""
-        self.datasette.databases = {name: other for name, other in self.datasette.databases.items() if other is not database}
+        self.datasette.databases = {
+            name: other for name, other in self.datasette.databases.items() if other is not database
+        }
         databases = {name: described for name, described in self.metadata["databases"].items() if name != database.name}
         self.metadata = {**self.metadata, "databases": databases}
         self.drain.after(lambda: self._close(database))
@@ -85,8 +96,8 @@ class Site:
     async def _forget_schema(self, name: str) -> None:
         """What Datasette noted of a database when it first saw it."""
         internal = self.datasette.databases["_internal"]
-        for table in ("foreign_keys", "indexes", "columns", "tables", "databases"):
-            await internal.execute_write(f"delete from {table} where database_name = ?", [name])
+        for noted in ("foreign_keys", "indexes", "columns", "tables", "databases"):
+            await internal.execute_write(f"delete from {noted} where database_name = ?", [name])
 
 
 def _described(opened: OpenRelease, name: str) -> dict[str, Any]:
@@ -94,6 +105,7 @@ def _described(opened: OpenRelease, name: str) -> dict[str, Any]:
     sealed = json.loads((opened.files.folder / "metadata.json").read_text(encoding="utf-8"))
     described = sealed["databases"][ROUTE]
     return {
-        "title": sealed["title"], "description": sealed["description"],
+        "title": sealed["title"],
+        "description": sealed["description"],
         "databases": {name: {**described, "queries": {**described.get("queries", {}), **canned_queries()}}},
     }

@@ -42,31 +42,51 @@ def stored_history(opened: OpenRelease, user_id: Any) -> list[HistoryRow]:
 def histories(opened: OpenRelease, rows: Sequence[HistoryRow]) -> Histories:
     low, high = opened.manifest.rating_scale or (None, None)
     return one_history(
-        opened.item_ids, [row.item_id for row in rows], [row.rating for row in rows], [row.weight for row in rows],
-        [row.rated_at for row in rows], low=low, high=high
+        opened.item_ids,
+        [row.item_id for row in rows],
+        [row.rating for row in rows],
+        [row.weight for row in rows],
+        [row.rated_at for row in rows],
+        low=low,
+        high=high,
     )
 
 
 def solve(
-    opened: OpenRelease, rows: Sequence[HistoryRow], *, n: int, excluded: np.ndarray | None = None, explain_n: int | None = None,
+    opened: OpenRelease,
+    rows: Sequence[HistoryRow],
+    *,
+    n: int,
+    excluded: np.ndarray | None = None,
+    explain_n: int | None = None,
     min_history: int | None = None,
 ) -> Solved:
     """The list of a history: up to n items; without explain_n as many of them with reasons as the batch stores."""
     settings = opened.manifest.settings
     lists = recommend(
-        opened.side, histories(opened, rows), n=n, explain_n=settings["explain_n"] if explain_n is None else explain_n,
-        reasons_n=settings["reasons_n"], min_history=settings["min_history"] if min_history is None else min_history, excluded=excluded,
+        opened.side,
+        histories(opened, rows),
+        n=n,
+        explain_n=settings["explain_n"] if explain_n is None else explain_n,
+        reasons_n=settings["reasons_n"],
+        min_history=settings["min_history"] if min_history is None else min_history,
+        excluded=excluded,
     )
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(row.item_id for row in rows))
 
 
-def solve_pairs(opened: OpenRelease, rows: Sequence[HistoryRow], items: Iterable[Any], *, reasons_n: int | None = None) -> Solved:
+def solve_pairs(
+    opened: OpenRelease, rows: Sequence[HistoryRow], items: Iterable[Any], *, reasons_n: int | None = None
+) -> Solved:
     """The same for given items, in their order; every one must be known to the release."""
     settings = opened.manifest.settings
     targets = np.array([opened.number(item) for item in items], np.int32)
     lists = score_items(
-        opened.side, histories(opened, rows), targets,
-        reasons_n=settings["reasons_n"] if reasons_n is None else reasons_n, min_history=settings["min_history"],
+        opened.side,
+        histories(opened, rows),
+        targets,
+        reasons_n=settings["reasons_n"] if reasons_n is None else reasons_n,
+        min_history=settings["min_history"],
     )
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(row.item_id for row in rows))
 

@@ -48,7 +48,7 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
             f'"predicted_rating":{_number(predicted)},"confidence":{_number(confidence)},"source":"{source}",'
             f'"reasons":[{",".join(reasons[item_id])}],"residual":{_number(residual)}}}'
         )
-    return f'[{",".join(rows)}]'
+    return f"[{','.join(rows)}]"
 
 
 def _number(value: float | None) -> str:

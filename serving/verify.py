@@ -25,7 +25,9 @@ def open_verified(release: Release) -> OpenRelease:
         opened.warm()
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         opened.retire()
-        raise ReleaseError(f"release {release.id} cannot be opened ({error}); roll back, or import a good copy") from None
+        raise ReleaseError(
+            f"release {release.id} cannot be opened ({error}); roll back, or import a good copy"
+        ) from None
     except ReleaseError:
         opened.retire()
         raise
@@ -45,4 +47,6 @@ def _check_files(release: Release, manifest: Manifest) -> None:
         except OSError as error:
             raise ReleaseError(f"release {release.id} is damaged: {name} cannot be read ({error.strerror})") from None
         if any(sealed[key] != value for key, value in found.items()):
-            raise ReleaseError(f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy")
+            raise ReleaseError(
+                f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy"
+            )

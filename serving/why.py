@@ -38,29 +38,56 @@ async def _why_now(
 ) -> Answer:
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
     return _why(
-        service, call, opened, user, seq, found.rows[0], found.reasons.get(item, []), is_stored=False, is_rated=item in found.has
+        service,
+        call,
+        opened,
+        user,
+        seq,
+        found.rows[0],
+        found.reasons.get(item, []),
+        is_stored=False,
+        is_rated=item in found.has,
     )
 
 
 def _why(
-    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, entry: Listed, reasons: list[Reason], *,
-    is_stored: bool, is_rated: bool,
+    service: Service,
+    call: Call,
+    opened: OpenRelease,
+    user: Any,
+    seq: int,
+    entry: Listed,
+    reasons: list[Reason],
+    *,
+    is_stored: bool,
+    is_rated: bool,
 ) -> Answer:
     rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
     is_personal = entry.source == opened.manifest.served_model
     stale = service.is_stale(opened)
     return Answer(
-        rows=rows, key="position",
+        rows=rows,
+        key="position",
         extra={
-            "user_id": call.path["user_id"] if user is None else user, "is_known": user is not None,
-            "item_id": entry.item_id, "title": opened.title(entry.item_id), "score": entry.score,
-            "predicted_rating": entry.predicted_rating, "confidence": entry.confidence,
-            "rank": entry.rank if is_stored else None, "residual": residual, "is_rated": is_rated,
-            "source": entry.source, "computed_at": opened.computed_at if is_stored else iso(service.now()),
-            "personalized": is_personal, "stale": stale,
+            "user_id": call.path["user_id"] if user is None else user,
+            "is_known": user is not None,
+            "item_id": entry.item_id,
+            "title": opened.title(entry.item_id),
+            "score": entry.score,
+            "predicted_rating": entry.predicted_rating,
+            "confidence": entry.confidence,
+            "rank": entry.rank if is_stored else None,
+            "residual": residual,
+            "is_rated": is_rated,
+            "source": entry.source,
+            "computed_at": opened.computed_at if is_stored else iso(service.now()),
+            "personalized": is_personal,
+            "stale": stale,
         },
-        tag=f"{opened.id}.{seq}{'.s' if stale else ''}", is_personal=True, opened=opened,
+        tag=f"{opened.id}.{seq}{'.s' if stale else ''}",
+        is_personal=True,
+        opened=opened,
     )
 
 
@@ -71,16 +98,28 @@ async def predict(service: Service, call: Call) -> Answer:
     entry = found.rows[0]
     stale = service.is_stale(opened)
     return Answer(
-        rows=[{
-            "user_id": call.path["user_id"] if user is None else user, "item_id": item, "title": opened.title(item),
-            "predicted_rating": entry.predicted_rating,
-            "score": entry.score, "confidence": entry.confidence, "source": entry.source, "is_rated": item in found.has,
-        }],
+        rows=[
+            {
+                "user_id": call.path["user_id"] if user is None else user,
+                "item_id": item,
+                "title": opened.title(item),
+                "predicted_rating": entry.predicted_rating,
+                "score": entry.score,
+                "confidence": entry.confidence,
+                "source": entry.source,
+                "is_rated": item in found.has,
+            }
+        ],
         extra={
-            "source": entry.source, "computed_at": iso(service.now()), "personalized": entry.source == opened.manifest.served_model,
-            "rating_scale": opened.manifest.rating_scale, "stale": stale,
+            "source": entry.source,
+            "computed_at": iso(service.now()),
+            "personalized": entry.source == opened.manifest.served_model,
+            "rating_scale": opened.manifest.rating_scale,
+            "stale": stale,
         },
-        tag=f"{opened.id}.{seq}{'.s' if stale else ''}", is_personal=True, opened=opened,
+        tag=f"{opened.id}.{seq}{'.s' if stale else ''}",
+        is_personal=True,
+        opened=opened,
     )
 
 
@@ -95,7 +134,9 @@ def _pair(service: Service, call: Call) -> tuple[OpenRelease, Any, Any, int]:
     return opened, user, known_item(opened, call.path["item_id"]), seq
 
 
-async def _solve_pair(service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None) -> Solved:
+async def _solve_pair(
+    service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None
+) -> Solved:
     return await service.run_on(
         opened, lambda: solve_pairs(opened, service.history(opened, user, seq), [item], reasons_n=reasons_n)
     )

@@ -21,7 +21,9 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     problems = damage(release, manifest)
     if problems:
         name, what = next(iter(problems.items()))
-        raise ReleaseError(f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy")
+        raise ReleaseError(
+            f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy"
+        )
     path = path / f"{release_id}{SUFFIX}" if path.is_dir() else path
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -42,7 +44,9 @@ def read(path: Path) -> Manifest:
     except FileNotFoundError:
         raise ReleaseError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise ReleaseError(f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`") from None
+        raise ReleaseError(
+            f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`"
+        ) from None
 
 
 def import_(warehouse: Warehouse, path: Path) -> Release:

@@ -27,17 +27,27 @@ def rebuild(warehouse: Warehouse) -> None:
             manifest = read_manifest(warehouse.sealed(name))
         except ReleaseError:
             continue  # `releases list` shows it as damaged
-        rows["releases"].append({
-            "release": name, "created_at": manifest.created_at, "as_of": manifest.as_of, "source": manifest.source,
-            "served_model": manifest.served_model, "is_current": int(name == now), "input_sha256": manifest.input["sha256"],
-            **{f"n_{key}": n for key, n in manifest.rows.items()}, "verdict": json.dumps(manifest.verdict),
-            "bytes": sum(file["bytes"] for file in manifest.files.values()),
-        })
+        rows["releases"].append(
+            {
+                "release": name,
+                "created_at": manifest.created_at,
+                "as_of": manifest.as_of,
+                "source": manifest.source,
+                "served_model": manifest.served_model,
+                "is_current": int(name == now),
+                "input_sha256": manifest.input["sha256"],
+                **{f"n_{key}": n for key, n in manifest.rows.items()},
+                "verdict": json.dumps(manifest.verdict),
+                "bytes": sum(file["bytes"] for file in manifest.files.values()),
+            }
+        )
         rows["models"] += [{"release": name, **model} for model in manifest.models]
         rows["metrics"] += [{"release": name, **metric} for metric in manifest.metrics]
     rows["promotions"] = [{"position": i, **entry} for i, entry in enumerate(promotions(warehouse), 1)]
     keys = {
-        "releases": "release", "models": ("release", "model"), "metrics": ("release", "model", "protocol", "metric", "k"),
+        "releases": "release",
+        "models": ("release", "model"),
+        "metrics": ("release", "model", "protocol", "metric", "k"),
         "promotions": "position",
     }
     database = Database(warehouse.catalog)

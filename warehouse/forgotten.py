@@ -42,7 +42,11 @@ def add(warehouse: Warehouse, user_id: int | str) -> None:
     """Put a user on the list, whole or not at all; twice is as good as once."""
     with lock(warehouse):
         path = warehouse.forgotten
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else [json.dumps({"salt": secrets.token_hex(16)})]
+        lines = (
+            path.read_text(encoding="utf-8").splitlines()
+            if path.exists()
+            else [json.dumps({"salt": secrets.token_hex(16)})]
+        )
         digest = _digest(json.loads(lines[0])["salt"], user_id)
         if any(json.loads(line).get("digest") == digest for line in lines):
             return

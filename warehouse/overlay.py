@@ -115,7 +115,8 @@ def same_event(connection: sqlite3.Connection, entry: Entry) -> Entry | None:
 def of_user(connection: sqlite3.Connection, user_id: Any, *, after: int = 0, upto: int | None = None) -> list[Entry]:
     """A user's entries with after < seq <= upto, in their order."""
     rows = connection.execute(
-        "select * from ratings where user_id = ? and seq > ? and seq <= ? order by seq", (user_id, after, upto if upto is not None else 2**62)
+        "select * from ratings where user_id = ? and seq > ? and seq <= ? order by seq",
+        (user_id, after, upto if upto is not None else 2**62),
     )
     return [Entry(*row) for row in rows.fetchall()]
 
@@ -136,7 +137,9 @@ def last_seq(connection: sqlite3.Connection) -> int:
 
 def last_by_user(connection: sqlite3.Connection, *, after: int) -> dict[Any, int]:
     """Users with entries after a sequence number, and the number of the last of them."""
-    return dict(connection.execute("select user_id, max(seq) from ratings where seq > ? group by user_id", (after,)).fetchall())
+    return dict(
+        connection.execute("select user_id, max(seq) from ratings where seq > ? group by user_id", (after,)).fetchall()
+    )
 
 
 def n_removals(connection: sqlite3.Connection) -> int:
@@ -174,7 +177,11 @@ def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: boo
     for entry in arrived:
         before = held.get(entry.item_id)
         if entry.is_deleted or entry.is_overwrite:
-            if before is not None and before.rated_at is not None and before.rated_at > max(entry.received_at, entry.rated_at):
+            if (
+                before is not None
+                and before.rated_at is not None
+                and before.rated_at > max(entry.received_at, entry.rated_at)
+            ):
                 continue
             if entry.is_deleted:
                 held.pop(entry.item_id, None)

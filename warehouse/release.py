@@ -43,10 +43,16 @@ def read_manifest(release: Release) -> Manifest:
         manifest = Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
     except FileNotFoundError:
         if release.folder.exists():
-            raise ReleaseError(f"release {release.id}: {release.folder} has no manifest.json, so it is not a release; remove the folder") from None
-        raise NotFound(f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are") from None
+            raise ReleaseError(
+                f"release {release.id}: {release.folder} has no manifest.json, so it is not a release; remove the folder"
+            ) from None
+        raise NotFound(
+            f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are"
+        ) from None
     if manifest.release != release.id:
-        raise ReleaseError(f"release {release.id}: its manifest is that of {manifest.release!r}; the folder was renamed or copied, rename it back")
+        raise ReleaseError(
+            f"release {release.id}: its manifest is that of {manifest.release!r}; the folder was renamed or copied, rename it back"
+        )
     return manifest
 
 
@@ -54,7 +60,9 @@ def sealed_ids(warehouse: Warehouse) -> list[str]:
     """Ids of all sealed releases, oldest first. A folder without a manifest is not a release."""
     if not warehouse.releases.exists():
         return []
-    return sorted(p.name for p in warehouse.releases.iterdir() if not p.name.startswith(".") and (p / "manifest.json").exists())
+    return sorted(
+        p.name for p in warehouse.releases.iterdir() if not p.name.startswith(".") and (p / "manifest.json").exists()
+    )
 
 
 def current_id(warehouse: Warehouse) -> str | None:
@@ -134,7 +142,9 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, undoes: str | 
     problems = damage(release, read_manifest(release))
     if problems:
         shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
-        raise ReleaseError(f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy")
+        raise ReleaseError(
+            f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy"
+        )
     with lock(warehouse):
         read_manifest(release)  # still there, now that nobody can prune it
         previous = current_id(warehouse)
@@ -192,7 +202,9 @@ def rollback(warehouse: Warehouse) -> str:
         path.pop()
     usable = [name for name in path if name != now and name in here]
     if not usable:
-        raise ReleaseError(f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}")
+        raise ReleaseError(
+            f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}"
+        )
     _point(warehouse, usable[-1], reason=f"rolled back from {now}", undoes=now)
     return usable[-1]
 

@@ -49,8 +49,15 @@ def started(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
 
 
 def half_implicit(
-    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, other: np.ndarray, gramian: np.ndarray, *,
-    alpha: float, reg: float, piece: int = PIECE,
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    strengths: np.ndarray,
+    other: np.ndarray,
+    gramian: np.ndarray,
+    *,
+    alpha: float,
+    reg: float,
+    piece: int = PIECE,
 ) -> Half:
     """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f)
     float32, gramian (f, f) of all of other. A row without entries is 0."""
@@ -60,8 +67,7 @@ def half_implicit(
 
 
 def half_explicit(
-    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *,
-    reg: float, piece: int = PIECE,
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *, reg: float, piece: int = PIECE
 ) -> Half:
     """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in
     `half_implicit`."""
@@ -110,8 +116,14 @@ def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def implicit_objective(
-    indptr: np.ndarray, columns: np.ndarray, strengths: np.ndarray, rows: np.ndarray, other: np.ndarray, *,
-    alpha: float, reg: float,
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    strengths: np.ndarray,
+    rows: np.ndarray,
+    other: np.ndarray,
+    *,
+    alpha: float,
+    reg: float,
 ) -> float:
     """The implicit objective over all pairs of rows (r, f) and other (c, f), exactly, without visiting the
     pairs:
@@ -126,8 +138,7 @@ def implicit_objective(
 
 
 def explicit_objective(
-    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, rows: np.ndarray, other: np.ndarray, *,
-    reg: float,
+    indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, rows: np.ndarray, other: np.ndarray, *, reg: float
 ) -> float:
     """The explicit objective over the entries."""
     blocks = _predicted(indptr, columns, rows, other)

@@ -57,7 +57,13 @@ def mean_interval(
 
 
 def paired_difference(
-    challenger: np.ndarray, champion: np.ndarray, *, seed: int, margin: float, n_resamples: int = 2000, level: float = 0.95
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    *,
+    seed: int,
+    margin: float,
+    n_resamples: int = 2000,
+    level: float = 0.95,
 ) -> Comparison:
     """Compare two models by per-user values (u,) of the same users in the same order, of a metric where more is better.
 
@@ -72,7 +78,9 @@ def paired_difference(
     return Comparison(mean, low, high, n, is_non_inferior=low > -margin, is_better=low > 0)
 
 
-def _resampled_means(values: np.ndarray, weights: np.ndarray | None, n_resamples: int, draw: np.random.Generator) -> np.ndarray:
+def _resampled_means(
+    values: np.ndarray, weights: np.ndarray | None, n_resamples: int, draw: np.random.Generator
+) -> np.ndarray:
     n = len(values)
     means = np.empty(n_resamples)
     weighted = values if weights is None else values * weights

@@ -35,8 +35,14 @@ LONG = 8  # a row of the product is long where it adds up more than an eighth of
 
 
 def cosine(
-    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *,
-    shrink: float = 0.0, block_cells: int = BLOCK_CELLS,
+    indptr: np.ndarray,
+    items: np.ndarray,
+    strengths: np.ndarray,
+    n_items: int,
+    keep: int,
+    *,
+    shrink: float = 0.0,
+    block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
     """The keep nearest items of each by cosine. indptr (u + 1,), items (m,) item_num, strengths (m,) > 0, by
     user."""
@@ -44,8 +50,16 @@ def cosine(
 
 
 def bm25(
-    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, keep: int, *,
-    shrink: float = 0.0, k1: float = K1, b: float = B, is_normalized: bool = True,
+    indptr: np.ndarray,
+    items: np.ndarray,
+    strengths: np.ndarray,
+    n_items: int,
+    keep: int,
+    *,
+    shrink: float = 0.0,
+    k1: float = K1,
+    b: float = B,
+    is_normalized: bool = True,
     block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
     """The keep nearest items of each by the cosine of BM25 weights, or by their product."""
@@ -55,8 +69,14 @@ def bm25(
 
 
 def adjusted_cosine(
-    indptr: np.ndarray, items: np.ndarray, ratings: np.ndarray, n_items: int, keep: int, *,
-    shrink: float = 0.0, block_cells: int = BLOCK_CELLS,
+    indptr: np.ndarray,
+    items: np.ndarray,
+    ratings: np.ndarray,
+    n_items: int,
+    keep: int,
+    *,
+    shrink: float = 0.0,
+    block_cells: int = BLOCK_CELLS,
 ) -> ItemWeights:
     """The keep nearest items of each by how users rated them, compared with the user's mean. ratings (m,),
     NaN for none."""

@@ -171,13 +171,13 @@ class ExplicitFactors:
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
-        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
+        raw = (
+            posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
+        )
         return np.clip(raw, self.low, self.high)
 
 
-def contributions(
-    item_factors: np.ndarray, posterior: Posterior, items: np.ndarray, targets: np.ndarray
-) -> np.ndarray:
+def contributions(item_factors: np.ndarray, posterior: Posterior, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Share of each history item in the score of each target, (n, k): (y_j' A^-1 y_i) w_j."""
     solved = posterior.solve(item_factors[targets].astype(np.float64).T)
     return (item_factors[items].astype(np.float64) @ solved) * posterior.weights[:, None]

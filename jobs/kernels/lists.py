@@ -20,7 +20,7 @@ from jobs.kernels import reasons
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
-from jobs.kernels.reasons import BIAS, GENRE, HISTORY, KINDS, RANKED, Ranking, RESIDUAL
+from jobs.kernels.reasons import RANKED, Ranking
 from jobs.kernels.weights import ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
@@ -73,8 +73,10 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
     return ItemSide(
-        factors if served == "ials" else _weighing(sides[served], factors), factors,
-        _fields(ExplicitFactors, sides["als"]) if "als" in sides else None, sides["popular"][0]["scores"],
+        factors if served == "ials" else _weighing(sides[served], factors),
+        factors,
+        _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
+        sides["popular"][0]["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
     )
 
@@ -119,7 +121,13 @@ class Lists(NamedTuple):
 
 
 def recommend(
-    side: ItemSide, histories: Histories, *, n: int, explain_n: int, reasons_n: int, min_history: int,
+    side: ItemSide,
+    histories: Histories,
+    *,
+    n: int,
+    explain_n: int,
+    reasons_n: int,
+    min_history: int,
     excluded: np.ndarray | None = None,
 ) -> Lists:
     """Lists of up to n items for each history, the first explain_n of them with up to reasons_n history reasons each.
@@ -133,7 +141,9 @@ def recommend(
     barred = np.union1d(side.ranker.untrained, excluded)
     found = side.ranker.candidates(histories.take(known), [users[k] for k in known], n, barred) if len(known) else []
     candidates = dict(zip(known.tolist(), found))
-    rankings = [_rank(side, user, candidates.get(k), histories.user(k).items, n, excluded) for k, user in enumerate(users)]
+    rankings = [
+        _rank(side, user, candidates.get(k), histories.user(k).items, n, excluded) for k, user in enumerate(users)
+    ]
     return gathered(side, histories, users, rankings, explain_n=explain_n, reasons_n=reasons_n)
 
 
@@ -154,7 +164,9 @@ def gathered(
         for (history, user, ranking), first in zip(rows, indptr)
     ]
     return Lists(
-        indptr, _joined([r.items for r in rankings], np.int32), _joined([r.scores for r in rankings], float),
+        indptr,
+        _joined([r.items for r in rankings], np.int32),
+        _joined([r.scores for r in rankings], float),
         _joined([_predict(side, history, ranking.items) for history, _, ranking in rows], float),
         _joined([_confidence(side, user, history, ranking) for history, user, ranking in rows], float),
         _joined([r.tiers for r in rankings], np.int8),
@@ -166,7 +178,9 @@ def _joined(parts, kind) -> np.ndarray:
     return np.concatenate(parts).astype(kind, copy=False) if parts else np.zeros(0, kind)
 
 
-def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: np.ndarray, n: int, excluded: np.ndarray) -> Ranking:
+def _rank(
+    side: ItemSide, user: Any, candidates: np.ndarray | None, history: np.ndarray, n: int, excluded: np.ndarray
+) -> Ranking:
     if user is None:
         ranked, scores = np.zeros(0, np.int32), np.zeros(0)
     else:
@@ -178,7 +192,9 @@ def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: np.
         return Ranking(ranked, scores, tiers)
     more, more_tiers = fallback(side, history, n - len(ranked), np.concatenate([history, ranked, excluded]))
     return Ranking(
-        np.concatenate([ranked, more]), np.concatenate([scores, side.popularity[more]]), np.concatenate([tiers, more_tiers])
+        np.concatenate([ranked, more]),
+        np.concatenate([scores, side.popularity[more]]),
+        np.concatenate([tiers, more_tiers]),
     )
 
 

@@ -21,4 +21,6 @@ def score_items(side: ItemSide, history: Histories, targets: np.ndarray, *, reas
     if user is not None:
         ranked = np.flatnonzero(~np.isin(targets, side.ranker.untrained))
         scores[ranked], tiers[ranked] = side.ranker.scores(user, targets[ranked]), RANKED
-    return gathered(side, history, [user], [Ranking(targets, scores, tiers)], explain_n=len(targets), reasons_n=reasons_n)
+    return gathered(
+        side, history, [user], [Ranking(targets, scores, tiers)], explain_n=len(targets), reasons_n=reasons_n
+    )

@@ -125,7 +125,14 @@ def kfold(rows: Rows, *, seed: int, fold: int, n_folds: int = 5) -> Split:
 
 
 def strong_generalization(
-    rows: Rows, *, seed: int, n_held: int, n_groups: int = 2, group: int = 0, test_share: float = 0.2, above: float | None = None,
+    rows: Rows,
+    *,
+    seed: int,
+    n_held: int,
+    n_groups: int = 2,
+    group: int = 0,
+    test_share: float = 0.2,
+    above: float | None = None,
     min_items: int = 5,
 ) -> Split:
     """Test users who are in no training row, each from a random part of their own rows.
@@ -137,7 +144,9 @@ def strong_generalization(
     fewer than min_items left is not tested.
     """
     is_kept = np.ones(len(rows.users), bool) if above is None else rows.ratings > above
-    is_kept = is_kept & (np.bincount(rows.users[is_kept], minlength=rows.users.max(initial=-1) + 1)[rows.users] >= min_items)
+    is_kept = is_kept & (
+        np.bincount(rows.users[is_kept], minlength=rows.users.max(initial=-1) + 1)[rows.users] >= min_items
+    )
     users = np.unique(rows.users[is_kept])
     n_train = len(users) - n_groups * n_held
     if not 0 <= group < n_groups or n_held < 1 or n_train < 1:
@@ -170,7 +179,9 @@ def validation_of(rows: Rows, train: np.ndarray, protocol: Protocol) -> Split:
     return inner._replace(train=widened(inner.train), history=widened(inner.history), test=widened(inner.test))
 
 
-def _split(rows: Rows, *, test: np.ndarray, train: np.ndarray | None = None, history: np.ndarray | None = None) -> Split:
+def _split(
+    rows: Rows, *, test: np.ndarray, train: np.ndarray | None = None, history: np.ndarray | None = None
+) -> Split:
     train = ~test if train is None else train
     return Split(train, train if history is None else history, test, np.unique(rows.users[test]))
 

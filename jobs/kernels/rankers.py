@@ -101,7 +101,8 @@ class Blend:
 
     def all_scores(self, users: list[tuple]) -> np.ndarray:
         parts = (
-            np.float32(factor) * ranker.all_scores([user[place] for user in users]) for place, (factor, ranker) in enumerate(self.parts)
+            np.float32(factor) * ranker.all_scores([user[place] for user in users])
+            for place, (factor, ranker) in enumerate(self.parts)
         )
         return sum(parts)
 

@@ -29,7 +29,13 @@ class Ranking(NamedTuple):
 
 
 def explain(
-    ranker: Ranker, genres: csr_matrix, user: Any, history: History, ranking: Ranking, reasons_n: int, first_row: int = 0
+    ranker: Ranker,
+    genres: csr_matrix,
+    user: Any,
+    history: History,
+    ranking: Ranking,
+    reasons_n: int,
+    first_row: int = 0,
 ) -> tuple[np.ndarray, ...]:
     """Reasons of the rows of one user's ranking, as the last six arrays of Lists, rows counted from first_row.
 
@@ -46,7 +52,9 @@ def explain(
         left = shares.copy()
         np.put_along_axis(left, top, 0.0, axis=0)
         positions = np.broadcast_to(np.arange(1, m + 1)[:, None], best.shape)
-        parts.append((np.broadcast_to(ranked, best.shape), positions, HISTORY, history.items[top], best, history.ratings[top]))
+        parts.append(
+            (np.broadcast_to(ranked, best.shape), positions, HISTORY, history.items[top], best, history.ratings[top])
+        )
         if history.n > m:
             parts.append((ranked, m + 1, RESIDUAL, -1, left.sum(axis=0), history.n - m))
     if len(popular):
@@ -69,14 +77,19 @@ def _genre_reason(of_items: csr_matrix, items: np.ndarray, ranking: Ranking, m: 
     rows, genres = row_of[first], block.indices[first]
     shared = weighted[first] > 0
     rows, genres = rows[shared], genres[shared]
-    match = np.bincount(row_of, weighted, len(lengths))[rows] / (norm * np.sqrt(lengths[rows])) if len(rows) else np.zeros(0)
+    match = (
+        np.bincount(row_of, weighted, len(lengths))[rows] / (norm * np.sqrt(lengths[rows]))
+        if len(rows)
+        else np.zeros(0)
+    )
     return [(rows, m + 2, GENRE, genres, np.nan, match)]
 
 
 def _sorted_reasons(parts: list[tuple], first_row: int) -> tuple[np.ndarray, ...]:
     columns = [
         np.concatenate([np.broadcast_to(part[c], np.shape(part[0])).ravel() for part in parts]).astype(kind)
-        if parts else np.zeros(0, kind)
+        if parts
+        else np.zeros(0, kind)
         for c, kind in enumerate(TYPES)
     ]
     order = np.lexsort((columns[1], columns[0]))

@@ -72,8 +72,16 @@ def biases(histories: Histories, n_items: int, *, item_damping: float) -> tuple[
 
 
 def fitted(
-    histories: Histories, n_items: int, n_factors: int, *, low: float, high: float, seed: int,
-    shrinkage: float = 0.0, item_damping: float = 5.0, damping: float = 5.0,
+    histories: Histories,
+    n_items: int,
+    n_factors: int,
+    *,
+    low: float,
+    high: float,
+    seed: int,
+    shrinkage: float = 0.0,
+    item_damping: float = 5.0,
+    damping: float = 5.0,
 ) -> SvdFactors:
     """Fit to the rows of histories, which all have ratings. shrinkage in [0, 1]: t as a share of the smallest
     singular value.

@@ -10,7 +10,12 @@ FILTERED = np.finfo(np.float32).min / 2
 
 
 def top_n(
-    item_factors: np.ndarray, queries: np.ndarray, n: int, *, seen: csr_matrix | None = None, excluded: np.ndarray | None = None,
+    item_factors: np.ndarray,
+    queries: np.ndarray,
+    n: int,
+    *,
+    seen: csr_matrix | None = None,
+    excluded: np.ndarray | None = None,
     n_threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates of each query, best first: item_num (u, k) int32 and score (u, k) float32, k = min(n, n_items).
@@ -22,8 +27,11 @@ def top_n(
     if k == 0 or len(queries) == 0:
         return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.float32)
     items, scores = topk(
-        item_factors, np.ascontiguousarray(queries, np.float32), k,
-        filter_query_items=seen, filter_items=None if excluded is None or len(excluded) == 0 else excluded.astype(np.int32),
+        item_factors,
+        np.ascontiguousarray(queries, np.float32),
+        k,
+        filter_query_items=seen,
+        filter_items=None if excluded is None or len(excluded) == 0 else excluded.astype(np.int32),
         num_threads=n_threads,
     )
     return items, scores

@@ -39,8 +39,17 @@ class _Ordered(NamedTuple):
 
 
 def transitions(
-    indptr: np.ndarray, items: np.ndarray, steps: np.ndarray, n_items: int, keep: int, *, lags: int = 10,
-    discount: float = 0.8, most_pairs: int = 200, block_pairs: int = BLOCK_PAIRS, block_rows: int = BLOCK_ROWS,
+    indptr: np.ndarray,
+    items: np.ndarray,
+    steps: np.ndarray,
+    n_items: int,
+    keep: int,
+    *,
+    lags: int = 10,
+    discount: float = 0.8,
+    most_pairs: int = 200,
+    block_pairs: int = BLOCK_PAIRS,
+    block_rows: int = BLOCK_ROWS,
 ) -> ItemWeights:
     """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, steps (m,) moments
     from 0, by user.
@@ -111,9 +120,7 @@ def _shuffle(items: np.ndarray, steps: np.ndarray, lengths: np.ndarray) -> np.nd
     return (z >> np.uint64(64 - SHUFFLE_BITS)).astype(np.int64)
 
 
-def _pairs(
-    ordered: _Ordered, rows: np.ndarray, span: slice, n_items: int, lags: int, discount: float
-) -> csr_matrix:
+def _pairs(ordered: _Ordered, rows: np.ndarray, span: slice, n_items: int, lags: int, discount: float) -> csr_matrix:
     """Sum of the discounts of the pairs that begin at rows, whose items are in span: (items of span, n_items)
     float64.
 

@@ -35,7 +35,11 @@ class Equations:
 
 
 def item_factors(
-    interactions: Interactions, value_of: Callable[[Histories], np.ndarray], equations: Equations, run: Runner, folder: Path
+    interactions: Interactions,
+    value_of: Callable[[Histories], np.ndarray],
+    equations: Equations,
+    run: Runner,
+    folder: Path,
 ) -> tuple[np.ndarray, float]:
     """Item factors (n_items, f) float32 and the final objective. value_of gives the values (m,) of a block of whole histories:
     strengths or errors. Works in `folder`, and leaves nothing there."""
@@ -46,8 +50,12 @@ def item_factors(
         _save(folder / "users.npy", np.zeros((interactions.n_users, equations.n_factors), np.float32))
         loss = 0.0
         for number in range(1, equations.n_iterations + 1):
-            _solve(by_user, "users", "items", equations, run, folder, label=f"als {number}/{equations.n_iterations} users")
-            loss = _solve(by_item, "items", "users", equations, run, folder, label=f"als {number}/{equations.n_iterations} items")
+            _solve(
+                by_user, "users", "items", equations, run, folder, label=f"als {number}/{equations.n_iterations} users"
+            )
+            loss = _solve(
+                by_item, "items", "users", equations, run, folder, label=f"als {number}/{equations.n_iterations} items"
+            )
         users = np.load(folder / "users.npy", mmap_mode="r")
         return np.load(folder / "items.npy"), loss + held(np.diff(by_user.indptr), users, equations.reg)
     finally:
@@ -86,12 +94,22 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
         np.save(by_user.folder / "indptr.npy", interactions.indptr)
         np.save(by_user.folder / "columns.npy", interactions.items)
         values = np.empty(len(interactions), np.float32)
-        bounds = np.unique(np.append(np.searchsorted(interactions.indptr, np.arange(0, len(interactions), BLOCK)), interactions.n_users))
+        bounds = np.unique(
+            np.append(
+                np.searchsorted(interactions.indptr, np.arange(0, len(interactions), BLOCK)), interactions.n_users
+            )
+        )
         for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist()):
-            values[interactions.indptr[start] : interactions.indptr[stop]] = value_of(interactions.histories(start, stop))
+            values[interactions.indptr[start] : interactions.indptr[stop]] = value_of(
+                interactions.histories(start, stop)
+            )
         np.save(by_user.folder / "values.npy", values)
         transposed = interactions.matrix(values).tocsc()
-        for name, array in (("indptr", transposed.indptr), ("columns", transposed.indices), ("values", transposed.data)):
+        for name, array in (
+            ("indptr", transposed.indptr),
+            ("columns", transposed.indices),
+            ("values", transposed.data),
+        ):
             np.save(by_item.folder / f"{name}.npy", array)
 
     run.each(1, write, label="sort by item")
@@ -102,7 +120,9 @@ def _save(path: Path, array: np.ndarray) -> None:
     np.save(path, array)
 
 
-def _solve(side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str) -> float:
+def _solve(
+    side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str
+) -> float:
     """Half an iteration; returns the losses of the rows of this side."""
     bounds = side.ranges(RANGES_A_WORKER * run.n_workers).tolist()
     _save(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))

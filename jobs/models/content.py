@@ -20,13 +20,19 @@ _WORD = re.compile(r"[^\W_]{2,}")
 def fit(data: TrainingData) -> ItemSide:
     """CSR rows of unit length: features (data, indices, indptr) per item_num; an item without text has an empty row."""
     vectorizer = TfidfVectorizer(
-        analyzer=lambda terms: terms, min_df=2 if data.n_items > 50 else 1, max_df=0.5, max_features=MAX_FEATURES,
-        sublinear_tf=True, dtype=np.float32,
+        analyzer=lambda terms: terms,
+        min_df=2 if data.n_items > 50 else 1,
+        max_df=0.5,
+        max_features=MAX_FEATURES,
+        sublinear_tf=True,
+        dtype=np.float32,
     )
     try:
         matrix = vectorizer.fit_transform(_terms(data.items)).tocsr()
     except ValueError as error:
-        raise ValueError(f"no two items share a genre, tag or title word ({error}); give an item catalogue with --items") from None
+        raise ValueError(
+            f"no two items share a genre, tag or title word ({error}); give an item catalogue with --items"
+        ) from None
     matrix.sort_indices()
     return ItemSide(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64)},

@@ -22,4 +22,6 @@ def fit(data: TrainingData) -> ItemSide:
             "lower ease_items or raise ease_mib"
         )
     gram = ease.gram(rows.indptr, rows.items, kept, rows.n_items)
-    return weights_side(ease.item_weights(ease.solve(gram, settings.ease_reg), kept, rows.n_items, settings.weights_keep), data)
+    return weights_side(
+        ease.item_weights(ease.solve(gram, settings.ease_reg), kept, rows.n_items, settings.weights_keep), data
+    )

@@ -23,7 +23,7 @@ from warehouse import item_side
 
 NAME = "hybrid"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
-ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions", "content")
+ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions")
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 STEPS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
 DEPTH = 10
@@ -38,17 +38,26 @@ def fit(data: TrainingData) -> ItemSide:
     validation = data.validation() if data.validation is not None else None
     half_life, weights, score = _chosen(parts, validation, data) if validation is not None else _unlearned(parts, data)
     matrices = {name: part for name, part in parts.items() if isinstance(part, ItemWeights)}
-    whole = combined([(weights[name], part) for name, part in matrices.items() if weights[name]], data.n_items, data.settings.weights_keep)
+    whole = combined(
+        [(weights[name], part) for name, part in matrices.items() if weights[name]],
+        data.n_items,
+        data.settings.weights_keep,
+    )
     return weights_side(
-        whole, data, half_life=min(half_life, 1e9), ials_weight=weights.get("ials", 0.0), validation_ndcg_at_10=score,
-        n_validation_users=len(validation.kept) if validation is not None else 0, weights={name: round(w, 6) for name, w in weights.items()},
+        whole,
+        data,
+        half_life=min(half_life, 1e9),
+        ials_weight=weights.get("ials", 0.0),
+        validation_ndcg_at_10=score,
+        n_validation_users=len(validation.kept) if validation is not None else 0,
+        weights={name: round(w, 6) for name, w in weights.items()},
     )
 
 
 def _parts(data: TrainingData) -> dict[str, ItemWeights | ImplicitFactors]:
     found: dict[str, ItemWeights | ImplicitFactors] = {}
     for name in ITEM_BY_ITEM:
-        if name != "content" and item_side.exists(data.sides / name):
+        if item_side.exists(data.sides / name):
             found[name] = ItemWeights(**item_side.load(data.sides / name)[0])
     if item_side.exists(data.sides / "ials"):
         arrays, parameters = item_side.load(data.sides / "ials")
@@ -77,8 +86,11 @@ def _chosen(parts: dict, validation: Validation, data: TrainingData) -> tuple[fl
     return best[1], best[2], round(best[0], 6)
 
 
-def _searched(scores: dict[str, np.ndarray], kept: Histories, held: Histories, n_items: int) -> tuple[float, dict[str, float]]:
+def _searched(
+    scores: dict[str, np.ndarray], kept: Histories, held: Histories, n_items: int
+) -> tuple[float, dict[str, float]]:
     """From the best part alone, one weight at a time, until none helps."""
+
     def value(weights: dict[str, float]) -> float:
         return ndcg_of(sum(w * scores[name] for name, w in weights.items() if w), kept, held, n_items)
 
@@ -103,8 +115,12 @@ def dense_scores(part: ItemWeights | ImplicitFactors, histories: Histories, half
         ranker = replace(part, half_life=half_life)
         users = np.array([ranker.fold(histories.user(k)).posterior.x for k in range(len(histories))])
         return (users @ np.asarray(part.item_factors, np.float64).T).astype(np.float32)
-    weights = np.concatenate([histories.user(k).strengths * histories.user(k).recency(half_life) for k in range(len(histories))])
-    rows = csr_matrix((weights.astype(np.float32), histories.items, histories.indptr), shape=(len(histories), part.n_items))
+    weights = np.concatenate(
+        [histories.user(k).strengths * histories.user(k).recency(half_life) for k in range(len(histories))]
+    )
+    rows = csr_matrix(
+        (weights.astype(np.float32), histories.items, histories.indptr), shape=(len(histories), part.n_items)
+    )
     return np.asarray((rows @ part.rows(0, part.n_items)).todense(), np.float32)
 
 

@@ -13,7 +13,9 @@ CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 
 def fit(data: TrainingData) -> ItemSide:
     settings = data.settings
-    equations = Equations(settings.ials_alpha, settings.ials_reg, settings.ials_factors, settings.ials_iterations, settings.seed)
+    equations = Equations(
+        settings.ials_alpha, settings.ials_reg, settings.ials_factors, settings.ials_iterations, settings.seed
+    )
     factors, engine = item_factors(data, lambda histories: histories.strengths, equations)
     return ItemSide(
         {"item_factors": factors, "gramian": gramian(factors)},

@@ -13,7 +13,12 @@ CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
 def fit(data: TrainingData) -> ItemSide:
     rows, settings = data.interactions, data.settings
     found = transitions(
-        rows.indptr, rows.items, rows.steps, rows.n_items, settings.weights_keep, lags=settings.transitions_lags,
+        rows.indptr,
+        rows.items,
+        rows.steps,
+        rows.n_items,
+        settings.weights_keep,
+        lags=settings.transitions_lags,
         discount=settings.transitions_discount,
     )
     return weights_side(found, data)

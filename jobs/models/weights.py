@@ -8,5 +8,6 @@ from jobs.models.contract import ItemSide, TrainingData
 
 def weights_side(found: ItemWeights, data: TrainingData, **parameters) -> ItemSide:
     return ItemSide(
-        {"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": data.settings.half_life, **parameters}
+        {"indptr": found.indptr, "indices": found.indices, "data": found.data},
+        {"half_life": data.settings.half_life, **parameters},
     )

@@ -85,7 +85,7 @@ def test_a_model_that_fails_is_recorded_and_the_release_goes_on(ready: Warehouse
 
 
 def test_a_step_before_its_predecessor_is_refused(copied: Warehouse) -> None:
-    with pytest.raises(StepError, match=f"recommend: release other.*cinematch ingest --release other"):
+    with pytest.raises(StepError, match="recommend: release other.*cinematch ingest --release other"):
         settings = small_settings(copied.folder, **TINY)
         run_step("recommend", copied, "other", settings)
     with pytest.raises(StepError, match=f"seal: release {ID} has no finished evaluate; run `cinematch evaluate"):

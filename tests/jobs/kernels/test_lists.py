@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import BIAS, GENRE, HISTORY, ItemSide, Lists, POPULAR, POPULAR_GENRE, RANKED, recommend, RESIDUAL
+from jobs.kernels.lists import ItemSide, Lists, POPULAR, POPULAR_GENRE, recommend
+from jobs.kernels.reasons import BIAS, GENRE, HISTORY, RANKED, RESIDUAL
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, item_side, LOW, one_user, World, worlds
 

@@ -1,0 +1,65 @@
+"""bench serve and bench updates, small but whole: real servers, real load, and nothing left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+TINY = ("--users", "300", "--items", "500")
+
+
+@pytest.mark.slow
+def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
+    running = bench("serve", *TINY, "--seconds", "1", "--repeats", "1", "--swaps", "2")
+    found = running.figures()
+    assert (found["bench"], found["n_users"], found["n_items"], found["n_factors"], found["served_model"]) == ("serve", 300, 500, 64, "ials")
+    for side in ("lookup", "why", "canned", "canned_list", "empty"):
+        assert found[f"{side}_per_s"] > 0 and found[f"{side}_cpu_us"] > 0
+        assert 0 < found[f"{side}_p50_ms"] <= found[f"{side}_p99_ms"]
+    for ours in ("lookup", "why"):
+        for other in ("canned", "canned_list", "empty"):
+            by_rate = found[f"{ours}_per_s"] / found[f"{other}_per_s"]
+            by_cpu = found[f"{other}_cpu_us"] / found[f"{ours}_cpu_us"]
+            assert found[f"{ours}_to_{other}_ratio"] == pytest.approx(by_rate, abs=1e-3)
+            assert found[f"{ours}_to_{other}_cpu_ratio"] == pytest.approx(by_cpu, abs=1e-3)
+    assert found["n_requests"] > 0 and found["n_errors"] == 0
+    assert found["start_to_first_answer_s"] > 0 and 0 < found["resident_idle_mib"] and 0 < found["resident_loaded_mib"]
+    assert (found["n_swaps"], found["n_swaps_missed"]) == (2, 0) and found["n_swap_requests"] > 0
+    assert (found["n_swap_errors"], found["n_mixed_answers"], found["n_older_after_newer"]) == (0, 0, 0)
+    assert 0 <= found["swap_median_s"] <= found["swap_max_s"]
+    assert running.left_running() == [] and running.left_behind() == []
+
+
+@pytest.mark.slow
+def test_updates_finds_every_acknowledged_rating_on_disk_and_in_the_next_list(bench) -> None:
+    running = bench("updates", *TINY, "--seconds", "1", "--probes", "20", "--lookups", "50")
+    found = running.figures()
+    assert (found["bench"], found["n_users"], found["n_items"]) == ("updates", 300, 500)
+    assert (found["n_probes"], found["n_not_visible"]) == (20, 0)
+    assert 0 < found["post_to_visible_p50_ms"] <= found["post_to_visible_p99_ms"]
+    assert found["n_ratings"] > 0 and found["n_rating_errors"] == 0 and found["n_lookups"] > 0 and found["n_lookup_errors"] == 0
+    assert found["ratings_per_s"] == pytest.approx(found["n_ratings"] / found["write_s"], rel=1e-2)
+    assert 20 < found["n_acknowledged"] <= 20 + found["n_ratings"] and found["n_acknowledged_missing"] == 0
+    assert found["one_commit_each_per_s"] > 0 and found["ratings_to_one_commit_each_ratio"] > 0
+    assert running.left_running() == [] and running.left_behind() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reaches_all", [False, True], ids=["the command", "its group, as from a terminal"])
+def test_an_interrupted_bench_leaves_nothing(bench, reaches_all: bool) -> None:
+    running = bench("updates", *TINY, "--seconds", "60", "--probes", "1", "--lookups", "50")
+    until = time.monotonic() + 60
+    while not any("spawn_main" in one for one in running.session()):
+        assert time.monotonic() < until and running.process.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)
+    if reaches_all:
+        os.killpg(running.process.pid, signal.SIGINT)
+    else:
+        running.process.send_signal(signal.SIGINT)
+    _, err = running.process.communicate(timeout=60)
+    assert running.process.returncode == 130 and "Traceback" not in err, err
+    assert running.left_running() == [] and running.left_behind() == []
