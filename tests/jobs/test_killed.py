@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,14 @@ def killed_again_and_again(folder: Path, points: list[Point]) -> None:
     assert current_id(warehouse) == sealed_ids(warehouse)[-1]
     assert not list(warehouse.staging.iterdir())
     assert {path.name for path in folder.iterdir()} <= {".lock", "current", "catalog.db", "promotions.jsonl", "releases", "raw"}
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell starts what it runs in the background deaf to Ctrl-C, and deafness is inherited; these runs are not to be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_killed_at_points_of_every_step(clean: tuple[Path, dict[str, float], float], tmp_path: Path) -> None:
