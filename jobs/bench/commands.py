@@ -12,6 +12,7 @@ BENCHES = {
     "topn": ("All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.", "cinematch bench topn --users 10000"),
     "run": ("Source to promoted release on generated ratings: seconds and peak memory of the process tree.", "cinematch bench run --ratings 1000209"),
     "serve": ("A running server: lookups against a canned query and an empty answer, start, memory, swaps under load.", "cinematch bench serve --json serve.json"),
+    "updates": ("Ratings posted to a running server: milliseconds until they count, durable ratings a second.", "cinematch bench updates --seconds 10"),
 }
 OPTIONS = {
     "topn": (("users", 10_000, "users to rank for"), ("items", 87_585, "items to rank"), ("n", 100, "length of a list"), ("repeats", 3, "timed runs of each side")),
@@ -19,6 +20,10 @@ OPTIONS = {
     "serve": (
         ("users", 200_000, "users of the generated release"), ("items", 87_585, "its items"), ("seconds", 3, "seconds of each timed run"),
         ("repeats", 3, "timed runs of each side"), ("swaps", 6, "promotions and rollbacks under load"),
+    ),
+    "updates": (
+        ("users", 200_000, "users of the generated release"), ("items", 87_585, "its items"), ("seconds", 60, "seconds of sustained writing"),
+        ("probes", 500, "ratings posted and read back one by one"), ("lookups", 200, "lookups a second that go on meanwhile"),
     ),
 }
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from jobs.bench.generated_release import SAME_CONTENT
-from jobs.bench.load import request
+from jobs.bench.wire import request
 
 _SCATTER = 2_654_435_761  # Knuth's multiplier: consecutive numbers land far apart
 
@@ -47,5 +47,8 @@ def pair(users: int, items: int, offset: int, index: int) -> tuple[int, int, flo
 
 def rating(users: int, items: int, offset: int, key: str, index: int) -> bytes:
     """POST of a single rating."""
-    user, item, value = pair(users, items, offset, index)
+    return one_rating(*pair(users, items, offset, index), key)
+
+
+def one_rating(user: int, item: int, value: float, key: str) -> bytes:
     return request("POST", "/ratings", json.dumps({"user_id": user, "item_id": item, "rating": value}).encode(), key)

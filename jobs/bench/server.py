@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from jobs.bench.load import Wire
+from jobs.bench.wire import Wire
 from schemas.errors import StepError
 from schemas.settings import ENVIRONMENT_PREFIX
 
