@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.bench.generated_release import FIRST, SECOND
-from jobs.bench.load import drive, loaded, Loading, Plan, request
+from jobs.bench.load import drive, loaded, Loading, Plan
 from jobs.bench.swaps import edition, MIXED
+from jobs.bench.wire import request
 
 
 class _Answers(BaseHTTPRequestHandler):
