@@ -1,4 +1,4 @@
-"""A sealed release of any size in a minute: generated rows, written by the project's own writers, for measuring a server."""
+"""A sealed release of any size in a minute: generated rows, by the project's own writers, to measure a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs.bench.generated_rows import EXPLAINED, FACTORS, Generated, HIGH, LISTED, LOW, RATER_FACTORS, REASONS
+from jobs.bench.generated_rows import EXPLAINED, Generated, HIGH, LISTED, LOW, REASONS
+from jobs.bench.generated_sides import FACTORS, RATER_FACTORS, SERVED, sides
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
@@ -26,29 +27,35 @@ from warehouse.queries import canned_queries
 from warehouse.sqlite_build import Builder
 
 FIRST, SECOND = "20260104T020000Z", "20260111T020000Z"
-SERVED = "ials"
 SAME_CONTENT = "lookup_of_user"
-QUERY = """select recommendations.rank, recommendations.item_id, items.title, recommendations.score, recommendations.predicted_rating,
-  recommendations.confidence, recommendations.source,
-  (select json_group_array(json_object('kind', kind, 'item_id', because.item_id, 'title', because.title, 'contribution', contribution,
-     'rating', json_extract(detail, '$.rating')))
+QUERY = """
+select lists.rank, lists.item_id, titles.title, lists.score, lists.predicted_rating, lists.confidence, lists.source,
+  (select json_group_array(json_object('kind', kind, 'item_id', because.item_id, 'title', because.title,
+     'contribution', contribution, 'rating', json_extract(detail, '$.rating')))
    from explanations left join items as because on because.item_id = cast(evidence_id as integer)
-   where explanations.user_id = recommendations.user_id and explanations.item_id = recommendations.item_id and kind != 'residual') as reasons,
+   where user_id = lists.user_id and explanations.item_id = lists.item_id and kind != 'residual') as reasons,
   (select contribution from explanations
-   where explanations.user_id = recommendations.user_id and explanations.item_id = recommendations.item_id and kind = 'residual') as residual
-from recommendations
-join items on items.item_id = recommendations.item_id
-where recommendations.user_id = :user_id and recommendations.rank <= 10
-order by recommendations.rank"""
+   where user_id = lists.user_id and item_id = lists.item_id and kind = 'residual') as residual
+from recommendations as lists
+join items as titles on titles.item_id = lists.item_id
+where lists.user_id = :user_id and lists.rank <= 10
+order by lists.rank"""
 
 
 def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Release:
-    """Build, seal and promote the release FIRST. Its metadata has one query more, SAME_CONTENT: what a lookup says, in SQL."""
+    """Build, seal and promote the release FIRST. Its metadata has one query more: what a lookup says, in SQL."""
     rows, staged, ids = Generated(users, items, seed), warehouse.staged(FIRST), IdTypes()
     settings = Settings(
-        serve=SERVED, models="popular,ials,als", n=LISTED, explain_n=EXPLAINED, reasons_n=REASONS, ials_factors=FACTORS, als_factors=RATER_FACTORS, seed=seed,
+        serve=SERVED,
+        models="popular,ials,als",
+        n=LISTED,
+        explain_n=EXPLAINED,
+        reasons_n=REASONS,
+        ials_factors=FACTORS,
+        als_factors=RATER_FACTORS,
+        seed=seed,
     )
-    for name, (arrays, parameters) in rows.sides(settings).items():
+    for name, (arrays, parameters) in sides(rows, settings).items():
         item_side.save(staged.model(name), arrays, parameters)
     for name in TABLES:
         parquet.write(staged.table(name), _blocks(rows, name, settings), arrow_schema(TABLES[name], ids))
@@ -56,7 +63,9 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
     for name, table in TABLES.items():
         builder.add(table, parquet.blocks(staged.table(name), table.names))
     builder.finish()
-    metadata = datasette_metadata(canned_queries() | {SAME_CONTENT: {"sql": QUERY, "title": "A lookup of ten rows, as a query"}})
+    metadata = datasette_metadata(
+        canned_queries() | {SAME_CONTENT: {"sql": QUERY, "title": "A lookup of ten rows, as a query"}}
+    )
     (staged.folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
     sealed = releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
     releases.promote(warehouse, FIRST, reason="generated to be measured")
@@ -76,36 +85,70 @@ def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table
 
 
 def _models(settings: Settings) -> pa.Table:
-    traits = {"als": (True, True, True, True), "ials": (False, True, True, False), "popular": (False, True, False, False)}
-    return pa.Table.from_pylist([
-        {
-            "model": name, "status": "trained", "message": "", "is_served": name == SERVED, "predicts_rating": predicts, "folds_in": folds,
-            "attributes": attributes, "needs_ratings": needs, "parameters": "{}", "seed": settings.seed, "train_s": 0.0, "peak_mib": 0.0, "size_mib": 0.0,
-        }
-        for name, (predicts, folds, attributes, needs) in traits.items()
-    ])
+    traits = {
+        "als": (True, True, True, True),
+        "ials": (False, True, True, False),
+        "popular": (False, True, False, False),
+    }
+    return pa.Table.from_pylist(
+        [
+            {
+                "model": name,
+                "status": "trained",
+                "message": "",
+                "is_served": name == SERVED,
+                "predicts_rating": predicts,
+                "folds_in": folds,
+                "attributes": attributes,
+                "needs_ratings": needs,
+                "parameters": "{}",
+                "seed": settings.seed,
+                "train_s": 0.0,
+                "peak_mib": 0.0,
+                "size_mib": 0.0,
+            }
+            for name, (predicts, folds, attributes, needs) in traits.items()
+        ]
+    )
 
 
 def _manifest(release: Release, settings: Settings, files: dict) -> Manifest:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     counts = {name: parquet.n_rows(release.table(name)) for name in TABLES}
     tables = {
-        name: {"rows": counts[name], "bytes": files[f"tables/{name}.parquet"]["bytes"], "content_sha256": files[f"tables/{name}.parquet"]["sha256"]}
+        name: {
+            "rows": counts[name],
+            "bytes": files[f"tables/{name}.parquet"]["bytes"],
+            "content_sha256": files[f"tables/{name}.parquet"]["sha256"],
+        }
         for name in TABLES
     }
     return Manifest(
-        release=release.id, created_at=now, as_of=now, source="generated", rating_scale=(LOW, HIGH), ids={"user_id": "int64", "item_id": "int64"},
+        release=release.id,
+        created_at=now,
+        as_of=now,
+        source="generated",
+        rating_scale=(LOW, HIGH),
+        ids={"user_id": "int64", "item_id": "int64"},
         input={"files": [], "sha256": files["tables/ratings.parquet"]["sha256"]},
-        rows={"read": counts["ratings"], "accepted": counts["ratings"], "duplicates": 0, "quarantined": 0}, counts=counts, settings=settings.recorded(),
-        versions={"python": platform.python_version(), "cinematch": version("cinematch")}, steps=[],
-        models=parquet.read(release.table("models")).to_pylist(), metrics=[],
-        parity={"n_users": 0, "n_same_lists": 0, "largest_relative_difference": 0.0}, checks={"n_checks": 0, "n_failed": 0}, verdict={}, tables=tables, files=files,
+        rows={"read": counts["ratings"], "accepted": counts["ratings"], "duplicates": 0, "quarantined": 0},
+        counts=counts,
+        settings=settings.recorded(),
+        versions={"python": platform.python_version(), "cinematch": version("cinematch")},
+        steps=[],
+        models=parquet.read(release.table("models")).to_pylist(),
+        metrics=[],
+        parity={"n_users": 0, "n_same_lists": 0, "largest_relative_difference": 0.0},
+        checks={"n_checks": 0, "n_failed": 0},
+        verdict={},
+        tables=tables,
+        files=files,
     )
 
 
 def second_edition(warehouse: Warehouse) -> Release:
-    """Seal the release SECOND: the first one with other titles, so that an answer shows which of them its rows are from.
-    Files that are the same are the same files, by hard links; it is not promoted."""
+    """Seal the release SECOND: the first one with other titles, so that an answer shows which of them its rows are
+    from. Files that are the same are the same files, by hard links; it is not promoted."""
     first, staged = warehouse.sealed(FIRST), warehouse.staged(SECOND)
     for path in first.folder.rglob("*"):
         target = staged.folder / path.relative_to(first.folder)
@@ -121,7 +164,9 @@ def second_edition(warehouse: Warehouse) -> Release:
     items = parquet.read(first.table("items"))
     titles = pa.array([title.replace(FIRST, SECOND) for title in items["title"].to_pylist()])
     place = items.column_names.index("title")
-    parquet.write(staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes()))
+    parquet.write(
+        staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes())
+    )
     manifest = releases.read_manifest(first)
     settings = Settings(**manifest.settings)
     return releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))

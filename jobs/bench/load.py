@@ -1,8 +1,8 @@
 """Load for a server: an HTTP/1.1 client of a few keep-alive connections, in a process of its own.
 
-One loop over the readiness of the sockets, because a client that costs more than the server would measure itself. A request
-is sent when a connection is free or, at a given rate, when it is due; at a rate its latency counts from when it was due, so
-that a server that stalls is not spared the requests that it kept waiting.
+One loop over the readiness of the sockets, because a client that costs more than the server would measure itself. A
+request is sent when a connection is free or, at a given rate, when it is due; at a rate its latency counts from when it
+was due, so that a server that stalls is not spared the requests that it kept waiting.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """ask(index) gives the bytes of a request, observe(index, body) what to keep of its answer (None: nothing). Both run in
-    the client's process, so they are functions of a module, or `functools.partial`s of such."""
+    """ask(index) gives the bytes of a request, observe(index, body) what to keep of its answer (None: nothing). Both
+    run in the client's process, so they are functions of a module, or `functools.partial`s of such."""
 
     address: tuple[str, int]
     ask: Callable[[int], bytes]
@@ -78,7 +78,7 @@ class Plan:
 
 
 def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome:
-    """Send requests until the time or their number is up or is_stopped() says so; those under way get LATE_S to answer."""
+    """Send requests until time or number is up or is_stopped() says so; those under way get LATE_S to answer."""
     outcome, selector = Outcome(), selectors.DefaultSelector()
     free: deque[Wire] = deque()
     busy: set[Wire] = set()
@@ -131,7 +131,9 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
                 is_over = is_over or sent == plan.at_most
             if is_over and (not busy or now - started > plan.seconds + LATE_S):
                 break
-            for key, _ in selector.select(_TICK_S if plan.per_s is None or not free else min(_TICK_S, 0.5 / plan.per_s)):
+            for key, _ in selector.select(
+                _TICK_S if plan.per_s is None or not free else min(_TICK_S, 0.5 / plan.per_s)
+            ):
                 try:
                     receive(key.data)
                 except OSError:
@@ -155,7 +157,9 @@ class Loading:
         self._limit_s = plan.seconds + 3 * LATE_S
         self._process = context.Process(target=_drive, args=(plan, theirs), daemon=True)
         resource_tracker.ensure_running()  # it unblocks signals when it starts, so it starts before they are blocked
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches the whole group; who asked ends the load
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # Ctrl-C reaches the whole group; who asked ends the load
         try:
             self._process.start()
         finally:

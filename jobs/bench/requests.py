@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jobs.bench.generated_release import SAME_CONTENT
 from jobs.bench.wire import request
@@ -45,9 +45,9 @@ def pair(users: int, items: int, offset: int, index: int) -> tuple[int, int, flo
     return scattered(number, users) + 1, number % items * 3 + 1, 0.5 + number % 10 * 0.5
 
 
-def rating(users: int, items: int, offset: int, key: str, index: int) -> bytes:
+def rating(pair_of: Callable[[int], tuple[int, int, float]], key: str, index: int) -> bytes:
     """POST of a single rating."""
-    return one_rating(*pair(users, items, offset, index), key)
+    return one_rating(*pair_of(index), key)
 
 
 def one_rating(user: int, item: int, value: float, key: str) -> bytes:

@@ -1,9 +1,10 @@
-"""bench serve: a real server on a generated release, against a canned query of the same content and against an empty answer.
+"""bench serve: a real server on a generated release, against a canned query of the same content and an empty answer.
 
-Rates are of 16 connections from a client in a process of its own; on few processors that client takes a share of the machine.
-CPU microseconds are of the server's process alone, so they do not depend on the client. A ratio of CPU is one of requests
-a CPU second, so it reads as a ratio of rates does: more is better for the side named first. `client_limit_per_s` is what the
-client could ask for if it had a processor of its own: requests a second of its own CPU, against the empty answer.
+Rates are of 16 connections from a client in a process of its own; on few processors that client takes a share of the
+machine. CPU microseconds are of the server's process alone, so they do not depend on the client. A ratio of CPU is one
+of requests a CPU second, so it reads as a ratio of rates does: more is better for the side named first.
+`client_limit_per_s` is what the client could ask for if it had a processor of its own: requests a second of its own
+CPU, of empty answers.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench import requests
-from jobs.bench.generated_release import generate, remove, SAME_CONTENT, second_edition, SERVED
-from jobs.bench.generated_rows import EXPLAINED, FACTORS
+from jobs.bench.generated_release import generate, remove, SAME_CONTENT, second_edition
+from jobs.bench.generated_rows import EXPLAINED
+from jobs.bench.generated_sides import FACTORS, SERVED
 from jobs.bench.load import loaded, Plan
 from jobs.bench.server import empty_server, product_server, Server
 from jobs.bench.swaps import measure_swaps
@@ -49,10 +51,18 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
             release = generate(warehouse, users=users, items=items, seed=settings.seed)
             second_edition(warehouse)
             figures = {
-                "n_users": users, "n_items": items, "n_factors": FACTORS, "served_model": SERVED, "n_processors": processors(),
-                "generate_s": round(time.monotonic() - started, 1), "database_mib": round(release.database.stat().st_size / 2**20, 1),
+                "n_users": users,
+                "n_items": items,
+                "n_factors": FACTORS,
+                "served_model": SERVED,
+                "n_processors": processors(),
+                "generate_s": round(time.monotonic() - started, 1),
+                "database_mib": round(release.database.stat().st_size / 2**20, 1),
             }
-            with product_server(warehouse.folder, folder / "server.log") as server, empty_server(folder / "empty.log") as empty:
+            with (
+                product_server(warehouse.folder, folder / "server.log") as server,
+                empty_server(folder / "empty.log") as empty,
+            ):
                 figures |= _first_answer(server)
                 _probe(server, users)
                 figures |= _rates(server, empty, release, users=users, seconds=seconds, repeats=repeats)
@@ -90,7 +100,9 @@ def _probe(server: Server, users: int) -> None:
 def _is_same(one: Any, other: Any) -> bool:
     """The same JSON, numbers to nine digits."""
     if isinstance(one, float) or isinstance(other, float):
-        return isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-9)
+        return (
+            isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-9)
+        )
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -98,12 +110,17 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def _rates(server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int) -> dict[str, Any]:
+def _rates(
+    server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int
+) -> dict[str, Any]:
     """Each side in turn, `repeats` times over; medians."""
     pairs = _stored_pairs(release, users)
     sides: dict[str, tuple[Server, Callable[..., bytes]]] = {
-        "lookup": (server, partial(requests.lookup, users)), "kept_lookup": (server, partial(requests.lookup, min(users, KEPT))), "why": (server, partial(requests.cycled, pairs)),
-        "canned": (server, partial(requests.canned, users)), "canned_list": (server, partial(requests.listed, users)),
+        "lookup": (server, partial(requests.lookup, users)),
+        "kept_lookup": (server, partial(requests.lookup, min(users, KEPT))),
+        "why": (server, partial(requests.cycled, pairs)),
+        "canned": (server, partial(requests.canned, users)),
+        "canned_list": (server, partial(requests.listed, users)),
         "empty": (empty, _without_offset),
     }
     found: dict[str, list[float]] = defaultdict(list)
@@ -125,7 +142,10 @@ def _rates(server: Server, empty: Server, release: Release, *, users: int, secon
                 if name == "empty":
                     found["client_limit_per_s"].append(n / max(outcome.client_cpu_s, 1e-6))
                 progress.add(1)
-    medians = {name: round(statistics.median(values), 1 if name.endswith("_s") and not name.endswith("ms") else 3) for name, values in found.items()}
+    medians = {
+        name: round(statistics.median(values), 1 if name.endswith("_s") and not name.endswith("ms") else 3)
+        for name, values in found.items()
+    }
     return medians | {"n_requests": n_requests, "n_errors": n_errors} | _ratios(medians)
 
 
@@ -152,7 +172,8 @@ def _stored_pairs(release: Release, users: int) -> tuple[bytes, ...]:
     with closing(open_immutable(release.database)) as connection:
         rows = [
             connection.execute(
-                "select user_id, item_id from recommendations where user_id = ? and rank = ?", (drawn.randint(1, users), drawn.randint(1, EXPLAINED))
+                "select user_id, item_id from recommendations where user_id = ? and rank = ?",
+                (drawn.randint(1, users), drawn.randint(1, EXPLAINED)),
             ).fetchone()
             for _ in range(min(PAIRS, users * EXPLAINED))
         ]

@@ -21,8 +21,22 @@ from schemas.settings import ENVIRONMENT_PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, STOP_S = 60.0, 15.0
-EMPTY = ("-m", "uvicorn", "jobs.bench.empty_app:app", "--host", "127.0.0.1", "--port", "0", "--lifespan", "off", "--no-access-log",
-         "--no-server-header", "--no-date-header", "--backlog", "1024")
+EMPTY = (
+    "-m",
+    "uvicorn",
+    "jobs.bench.empty_app:app",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--lifespan",
+    "off",
+    "--no-access-log",
+    "--no-server-header",
+    "--no-date-header",
+    "--backlog",
+    "1024",
+)
 _ADDRESS = re.compile(r"http://[^\s/]+(?=[\s/])")
 
 
@@ -66,7 +80,11 @@ def _running(arguments: list[str], log: Path) -> Iterator[Server]:
     started = time.monotonic()
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=log.parent, stdout=lines, stderr=lines, stdin=subprocess.DEVNULL,
+            [sys.executable, *arguments],
+            cwd=log.parent,
+            stdout=lines,
+            stderr=lines,
+            stdin=subprocess.DEVNULL,
             env=kept | {"PYTHONPATH": os.pathsep.join(paths)},
         )
     try:

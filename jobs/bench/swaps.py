@@ -1,4 +1,4 @@
-"""Swaps of the promoted release under load: errors, answers that mix two releases, seconds until the new one answers."""
+"""Swaps of the promoted release under load: errors, answers that mix two, seconds until the new one answers."""
 
 from __future__ import annotations
 
@@ -62,8 +62,13 @@ def _figures(outcome: Outcome, moved: list[tuple[str, float]]) -> dict[str, Any]
         n_older += sum(one.value != target and first.done_at < one.sent_at < began_next for one in answers)
         begun = max(first.done_at, at)
     return {
-        "n_swaps": len(moved), "n_swap_requests": outcome.n, "n_swap_errors": outcome.n_errors,
-        "n_mixed_answers": sum(one.value == MIXED for one in outcome.observed), "n_older_after_newer": n_older, "n_swaps_missed": n_missed,
-        "swap_median_s": round(statistics.median(seconds), 3) if seconds else None, "swap_max_s": round(max(seconds), 3) if seconds else None,
+        "n_swaps": len(moved),
+        "n_swap_requests": outcome.n,
+        "n_swap_errors": outcome.n_errors,
+        "n_mixed_answers": sum(one.value == MIXED for one in outcome.observed),
+        "n_older_after_newer": n_older,
+        "n_swaps_missed": n_missed,
+        "swap_median_s": round(statistics.median(seconds), 3) if seconds else None,
+        "swap_max_s": round(max(seconds), 3) if seconds else None,
         "swap_lookup_p99_ms": round(outcome.ms(99), 3),
     }

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one keep-alive connection, as little of it as a benchmark needs: requests as bytes, answers as (status, body)."""
+"""HTTP/1.1 on one keep-alive connection, as little as a benchmark needs: requests as bytes, answers as they come."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def request(method: str, target: str, body: bytes = b"", key: str = "") -> bytes
 
 
 class Wire:
-    """One connection. `receive` gives (status, body) once an answer is whole; ConnectionError where the server hung up."""
+    """One connection. `receive` gives (status, body) of a whole answer; ConnectionError where the server hung up."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=LATE_S)

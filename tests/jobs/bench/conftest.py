@@ -26,8 +26,13 @@ class Bench:
         self._temporary = temporary
         self.json = temporary.with_suffix(".json")
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "jobs.cli", "bench", *arguments, "--json", str(self.json)], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)}, start_new_session=True,
+            [sys.executable, "-W", "error", "-m", "jobs.cli", "bench", *arguments, "--json", str(self.json)],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            start_new_session=True,
         )
 
     def figures(self) -> dict:
@@ -66,6 +71,14 @@ class Bench:
         if self.session():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell starts what it runs in the background deaf to Ctrl-C, and deafness is inherited; a bench is not to be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The generated release is a release like any other: every check holds, and the second edition differs in its titles only."""
+"""The generated release is like any other: every check holds, and the second edition differs in its titles only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 
 from jobs.bench.generated_release import FIRST, generate, remove, SECOND, second_edition
-from jobs.bench.generated_rows import EXPLAINED, FACTORS, Generated, LISTED, RATINGS
+from jobs.bench.generated_rows import EXPLAINED, Generated, LISTED, RATINGS
+from jobs.bench.generated_sides import FACTORS
 from jobs.kernels.lists import assemble
 from warehouse import item_side, parquet, release as releases
 from warehouse.layout import Warehouse
@@ -30,7 +31,9 @@ def test_it_passes_every_check_of_a_sealed_release(warehouse: Warehouse) -> None
     assert manifest.served_model == "ials" and manifest.settings["explain_n"] == EXPLAINED
     with closing(open_immutable(sealed.database)) as connection:
         assert failed_checks(connection, manifest.rating_scale) == {}
-        assert {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in manifest.counts} == manifest.counts
+        assert {
+            name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in manifest.counts
+        } == manifest.counts
 
 
 def test_its_item_side_is_one_that_lists_are_computed_from(warehouse: Warehouse) -> None:
@@ -44,7 +47,11 @@ def test_the_second_edition_has_other_titles_and_shares_the_rest(warehouse: Ware
     first = generate(warehouse, users=20, items=100, seed=3)
     second = second_edition(warehouse)
     assert releases.current_id(warehouse) == FIRST and releases.sealed_ids(warehouse) == [FIRST, SECOND]
-    assert releases.damage(second, releases.read_manifest(second)) == {} == releases.damage(first, releases.read_manifest(first))
+    assert (
+        releases.damage(second, releases.read_manifest(second))
+        == {}
+        == releases.damage(first, releases.read_manifest(first))
+    )
     for release in (first, second):
         with closing(open_immutable(release.database)) as connection:
             titles = [row[0] for row in connection.execute("select title from items")]
