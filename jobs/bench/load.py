@@ -1,8 +1,8 @@
 """Load for a server: an HTTP/1.1 client of a few keep-alive connections, in a process of its own.
 
 One loop over the readiness of the sockets, because a client that costs more than the server would measure itself. A
-request is sent when a connection is free or, at a given rate, when it is due; at a rate its latency counts from when it
-was due, so that a server that stalls is not spared the requests that it kept waiting.
+request is sent when a connection is free or, at a given rate, when it is due. One that was due while no connection was
+free counts its latency from then, so that a server that stalls is not spared the requests that it kept waiting.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -102,6 +103,7 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
         now = time.monotonic()
         busy.discard(wire)
         free.append(wire)
+        wire.free_since = now
         outcome.statuses[answer[0]] += 1
         outcome.latencies_s.append(now - wire.sent_at)
         value = plan.observe(wire.index, answer[1]) if plan.observe and answer[0] < 300 else None
@@ -121,7 +123,8 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
             is_over = is_over or now - started >= plan.seconds or sent == plan.at_most
             while free and not is_over and (plan.per_s is None or sent <= (now - started) * plan.per_s):
                 wire = free.popleft()
-                wire.index, wire.sent_at = sent, time.monotonic() if plan.per_s is None else started + sent / plan.per_s
+                due, now = started + sent / (plan.per_s or inf), time.monotonic()
+                wire.index, wire.sent_at = sent, due if plan.per_s and due < wire.free_since else now
                 raw, sent = plan.ask(sent), sent + 1
                 busy.add(wire)
                 try:
@@ -131,9 +134,8 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
                 is_over = is_over or sent == plan.at_most
             if is_over and (not busy or now - started > plan.seconds + LATE_S):
                 break
-            for key, _ in selector.select(
-                _TICK_S if plan.per_s is None or not free else min(_TICK_S, 0.5 / plan.per_s)
-            ):
+            left_s = started + sent / plan.per_s - time.monotonic() if plan.per_s and free and not is_over else _TICK_S
+            for key, _ in selector.select(min(max(left_s, 0.0), _TICK_S)):
                 try:
                     receive(key.data)
                 except OSError:

@@ -22,7 +22,7 @@ class Wire:
         self.socket = socket.create_connection(address, timeout=LATE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
-        self.index, self.sent_at = -1, 0.0
+        self.index, self.sent_at, self.free_since = -1, 0.0, 0.0
 
     def fileno(self) -> int:
         return self.socket.fileno()

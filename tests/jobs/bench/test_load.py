@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ class _Answers(BaseHTTPRequestHandler):
         if self.path == "/hang-up":
             self.close_connection = True
             return
+        if self.path == "/slow":
+            time.sleep(0.2)
         if self.path == "/chunked":
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -86,6 +89,12 @@ def test_a_connection_that_breaks_is_an_error_and_is_opened_again(address) -> No
 def test_time_bounds_a_load_and_a_rate_paces_it(address) -> None:
     outcome = drive(Plan(address, partial(ask, ("/ok",)), 0.5, connections=2, per_s=100.0))
     assert 1 <= outcome.n <= 51 and outcome.n_errors == 0 and outcome.seconds < 10
+
+
+def test_at_a_rate_a_request_that_had_to_wait_for_a_connection_counts_from_when_it_was_due(address) -> None:
+    outcome = drive(Plan(address, partial(ask, ("/slow",)), 30, connections=1, at_most=4, per_s=20.0))
+    waited = sorted(outcome.latencies_s)  # due after 0, 50, 100 and 150 ms, whole after 200, 400, 600 and 800
+    assert all(took >= least for took, least in zip(waited, (0.19, 0.34, 0.49, 0.64)))
 
 
 def test_a_process_of_its_own_drives_and_can_be_stopped(address) -> None:
