@@ -19,7 +19,7 @@ from warehouse.layout import Release
 from warehouse.release import read_manifest
 from warehouse.sqlite import open_immutable
 
-TITLES_KEPT = 50_000
+TITLES_KEPT = 250_000
 
 
 class OpenRelease:
@@ -45,7 +45,6 @@ class OpenRelease:
         self.genres: list[str] = parameters["genres"]
         self._titles: dict[Any, str] = {}
         self.lists: dict[tuple, tuple] = {}
-        self.reason_heads: dict[tuple[str, str | None], str] = {}
         self._threads = threading.local()
         self._opened: list[sqlite3.Connection] = [self.connection]
         self._uses = 0
@@ -135,7 +134,6 @@ class OpenRelease:
         self.on_close.clear()
         self.__dict__.pop("side", None)
         self._titles.clear()
-        self.reason_heads.clear()
         self.lists.clear()
 
 

@@ -23,7 +23,6 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
     """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
     reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
-    heads = opened.reason_heads
     current, texts = None, []
     for item_id, kind, evidence, contribution, detail in found:
         if item_id != current:
@@ -31,10 +30,7 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
         if kind == "residual":
             residuals[item_id] = contribution
             continue
-        try:
-            head = heads[kind, evidence]
-        except KeyError:
-            head = reason_head(opened, kind, evidence)
+        head = reason_head(opened, kind, evidence)
         share = "null" if contribution is None else f"{contribution:.12g}"
         texts.append(f"{head}{share},{detail[1:]}" if detail else f"{head}{share}}}")
     title, is_number = opened.title_json, opened.ids.item_id == "int64"
@@ -57,12 +53,13 @@ def _number(value: float | None) -> str:
 
 
 def reason_head(opened: OpenRelease, kind: str, evidence: str | None) -> str:
-    """A reason up to its contribution, kept for the next one that names the same evidence. `detail`, JSON itself, ends it."""
-    item_id = opened.ids.parse("item_id", evidence) if kind == "history" else None
-    shown = {"kind": kind, "item_id": item_id, "title": opened.title(item_id) if kind == "history" else None}
-    if kind == "genre":
-        shown["genre"] = evidence
-    return opened.kept(opened.reason_heads, (kind, evidence), f'{compact(shown)[:-1]},"contribution":')
+    """A reason up to its contribution; its `detail`, JSON itself, ends it."""
+    if kind == "history":
+        item_id = int(evidence) if opened.ids.item_id == "int64" else evidence
+        shown = evidence if opened.ids.item_id == "int64" else compact(evidence)
+        return f'{{"kind":"history","item_id":{shown},"title":{opened.title_json(item_id)},"contribution":'
+    genre = f',"genre":{compact(evidence)}' if kind == "genre" else ""
+    return f'{{"kind":"{kind}","item_id":null,"title":null{genre},"contribution":'
 
 
 def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
