@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.kernels import lists as kernel, reasons
+from jobs.kernels import lists as kernel, reasons as reason_kinds
 from jobs.kernels.histories import Histories, strength
 from schemas.tables import TABLES
 from tests.conftest import build, Built
@@ -153,7 +153,7 @@ def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(bu
             np.testing.assert_allclose(values, found, rtol=1e-5, atol=1e-9)
         reasons = database.execute("select item_id, position, kind, evidence_id, contribution from explanations where user_id = ?", [user])
         assert {tuple(row)[:4]: _rounded(row[4]) for row in reasons} == {
-            (item_ids[lists.items[row]], int(position), reasons.KINDS[kind], _evidence(kind, thing, item_ids, genres)): _rounded(share)
+            (item_ids[lists.items[row]], int(position), reason_kinds.KINDS[kind], _evidence(kind, thing, item_ids, genres)): _rounded(share)
             for row, position, kind, thing, share in zip(
                 lists.reason_rows, lists.reason_positions, lists.kinds, lists.evidence, lists.contributions
             )
@@ -161,7 +161,7 @@ def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(bu
 
 
 def _evidence(kind: int, thing: int, item_ids: list, genres: list[str]) -> str | None:
-    return str(item_ids[thing]) if kind == reasons.HISTORY else genres[thing] if kind == reasons.GENRE else None
+    return str(item_ids[thing]) if kind == reason_kinds.HISTORY else genres[thing] if kind == reason_kinds.GENRE else None
 
 
 def _rounded(share: float | None) -> float | None:
