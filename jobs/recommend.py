@@ -20,7 +20,6 @@ from warehouse import parquet
 from warehouse.layout import Release
 
 USERS_PER_BLOCK = 2_000
-FALLBACKS = {kernel.POPULAR_GENRE: "popular_genre", kernel.POPULAR: "popular"}
 
 
 def recommend(running: Step) -> None:
@@ -75,7 +74,7 @@ class _Names:
 
     def __init__(self, release: Release, user_ids: pa.Array, served: str) -> None:
         self._user_ids, (self._item_ids, (_, _, self._genres)) = user_ids, load_items(release)
-        self._sources = pa.array([served, FALLBACKS[kernel.POPULAR_GENRE], FALLBACKS[kernel.POPULAR]])
+        self._sources = pa.array([served, kernel.FALLBACKS[kernel.POPULAR_GENRE], kernel.FALLBACKS[kernel.POPULAR]])
 
     def recommendations(self, lists: kernel.Lists) -> pa.Table:
         lengths = np.diff(lists.indptr)

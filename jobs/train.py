@@ -147,9 +147,8 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
         try:
             row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
-        except (
-            Exception
-        ) as error:  # whatever breaks one model must not take the release with it; the row and the log say so
+        except Exception as error:
+            # Whatever breaks one model must not take the release with it; the row and the log say so.
             if was_interrupted(error):
                 raise KeyboardInterrupt from error
             log.error("train: %s failed: %s", model.NAME, error)
@@ -161,17 +160,17 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
 
 def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
     """Fit a model and write its item side, in one task where it is one piece of work; returns its parameters."""
-    folder, given = data.sides / model.NAME, data.for_task()
+    folder = data.sides / model.NAME
 
-    def fit(_: int) -> None:
+    def fit(given: TrainingData) -> None:
         side = model.fit(given)
         item_side.save(folder, side.arrays, side.parameters)
 
     if model.CAPABILITIES.in_one_task:
-        data.run.each(1, fit, label=f"train {model.NAME}")
+        alone = data.for_task()
+        data.run.each(1, lambda _: fit(alone), label=f"train {model.NAME}")
     else:
-        side = model.fit(data)
-        item_side.save(folder, side.arrays, side.parameters)
+        fit(data)
     return item_side.load(folder)[1]
 
 

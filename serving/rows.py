@@ -11,8 +11,6 @@ import numpy as np
 from jobs.kernels import lists as kernel, reasons as reason_kinds
 from serving.opened import OpenRelease
 
-FALLBACKS = {kernel.POPULAR_GENRE: "popular_genre", kernel.POPULAR: "popular"}
-
 
 class Listed(NamedTuple):
     """One row of `recommendations`, without the user."""
@@ -37,7 +35,7 @@ class Reason(NamedTuple):
 
 def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
     """The kernel's list of one user as rows."""
-    sources = {reason_kinds.RANKED: opened.manifest.served_model, **FALLBACKS}
+    sources = {reason_kinds.RANKED: opened.manifest.served_model, **kernel.FALLBACKS}
     ids = opened.item_ids[lists.items].tolist()
     columns = (lists.scores.tolist(), _nulls(lists.predicted), _nulls(lists.confidence), lists.tiers.tolist())
     return [

@@ -24,6 +24,7 @@ from jobs.kernels.reasons import RANKED, Ranking
 from jobs.kernels.weights import ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
+FALLBACKS = {POPULAR_GENRE: "popular_genre", POPULAR: "popular"}  # what `source` says of a row that no model ranked
 FAVOURITES = 3
 GENRE_DEPTH = 2000
 

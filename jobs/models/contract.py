@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ class TrainingData:
 
     Per item_num: n_ratings and rating_sum (n_items,), genres (n_items, n_genres). items is the items table without its
     counts. `run` does the work of models that divide it; `scratch` is a folder that all of them share; `sides` are the item
-    sides of the models fitted before.
+    sides of the models fitted before; `validation` reads the users to choose hyper-parameters by, where there are any.
     """
 
     interactions: Interactions
@@ -55,7 +56,7 @@ class TrainingData:
     run: Runner
     scratch: Path
     sides: Path
-    validation: Validation | None = None
+    validation: Callable[[], Validation | None] | None = None
 
     @property
     def n_items(self) -> int:
