@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.bench.generated_release import FIRST, SECOND
 from jobs.bench.load import Loading, Outcome, Plan
@@ -19,6 +19,14 @@ MIXED = "mixed"
 ROWS = 10
 
 
+class Moved(NamedTuple):
+    """A release that was made current, and when the command began and was done (time.monotonic)."""
+
+    target: str
+    began_at: float
+    done_at: float
+
+
 def edition(index: int, body: bytes) -> str:
     """The release that an answer names, or MIXED: every title ends with the id of the release that it was read from."""
     for name, other in ((FIRST, SECOND), (SECOND, FIRST)):
@@ -29,38 +37,38 @@ def edition(index: int, body: bytes) -> str:
 
 def measure_swaps(server: Server, warehouse: Warehouse, *, users: int, swaps: int) -> dict[str, Any]:
     """Promote and roll back in turn under 16 connections of lookups. Seconds count from when the command was done."""
-    moved: list[tuple[str, float]] = []
+    moved: list[Moved] = []
     plan = Plan(server.address, partial(lookup, users, 0), MOST_S, observe=edition)
     with Loading(plan) as loading:
         loading.wait_begun()
         time.sleep(SETTLE_S)
         for number in range(swaps):
+            began_at = time.monotonic()
             if number % 2:
                 releases.rollback(warehouse)
             else:
                 releases.promote(warehouse, SECOND, reason="generated to be measured")
-            moved.append((FIRST if number % 2 else SECOND, time.monotonic()))
+            moved.append(Moved(FIRST if number % 2 else SECOND, began_at, time.monotonic()))
             time.sleep(SETTLE_S)
         loading.stop()
         outcome = loading.outcome()
-    return _figures(outcome, moved)
+    return swap_figures(outcome, moved)
 
 
-def _figures(outcome: Outcome, moved: list[tuple[str, float]]) -> dict[str, Any]:
+def swap_figures(outcome: Outcome, moved: list[Moved]) -> dict[str, Any]:
+    """What the answers say of the swaps: how many, how long, and what went wrong (the keys of `bench serve`)."""
     seconds, n_missed, n_older = [], 0, 0
-    ends = [at for _, at in moved[1:]] + [float("inf")]
-    begun = 0.0
-    for (target, at), end in zip(moved, ends):
-        # The pointer moves just before the command returns, so the new release may answer a moment before that.
-        answers = [one for one in outcome.observed if begun <= one.done_at < end]
-        first = next((one for one in answers if one.value == target), None)
+    ends = [one.began_at for one in moved[1:]] + [float("inf")]
+    for one, end in zip(moved, ends):
+        # The pointer moves inside the command, so the new release may answer a moment before the command is done. What
+        # was asked before the command began proves nothing: it may be an answer of the release before, still under way.
+        answers = [answer for answer in outcome.observed if one.began_at <= answer.sent_at < end]
+        first = next((answer for answer in answers if answer.value == one.target), None)
         if first is None:
             n_missed += 1
             continue
-        seconds.append(max(first.done_at - at, 0.0))
-        began_next = end - SETTLE_S / 2 if end != float("inf") else end
-        n_older += sum(one.value != target and first.done_at < one.sent_at < began_next for one in answers)
-        begun = max(first.done_at, at)
+        seconds.append(max(first.done_at - one.done_at, 0.0))
+        n_older += sum(answer.value != one.target and first.done_at < answer.sent_at for answer in answers)
     return {
         "n_swaps": len(moved),
         "n_swap_requests": outcome.n,
