@@ -1,4 +1,4 @@
-"""All interactions to train on as arrays, user after user: written by the parts, memory-mapped by whoever needs a range.
+"""All interactions to train on as arrays, user after user: written by the parts, joined, memory-mapped by whoever needs a range.
 
 The files lie on storage that driver and executors share. A task maps them and touches its own rows only, so nothing is
 sent and nothing is collected, and the processes of one machine share the pages.
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
+from warehouse.whole import join_arrays, save_array
 
 TYPES: Mapping[str, type] = {
     "indptr": np.int64,
@@ -64,20 +65,22 @@ class Interactions:
         return csr_matrix((values, self.items, self.indptr), shape=(self.n_users, self.n_items))
 
 
-def create(folder: Path, lengths: np.ndarray) -> None:
-    """Empty files for users with these numbers of interactions (u,), for parts to fill in."""
-    folder.mkdir(parents=True, exist_ok=True)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    np.save(folder / "indptr.npy", indptr)
+def write_part(folder: Path, number: int, histories: Histories) -> None:
+    """The rows of one part, whose users come after those of the part before; parts may be written at once and again."""
     for name, kind in TYPES.items():
-        if name != "indptr":
-            np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=(int(indptr[-1]),)).flush()
+        values = np.diff(histories.indptr) if name == "indptr" else getattr(histories, name)
+        save_array(_part(folder, name, number), values.astype(kind))
 
 
-def fill(folder: Path, start: int, histories: Histories) -> None:
-    """Write the rows of a block of users, whose first row is `start`; blocks may be written at once and again."""
-    for name in TYPES:
-        if name != "indptr":
-            target = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
-            target[start : start + len(histories.items)] = getattr(histories, name)
-            target.flush()
+def join_parts(folder: Path, name: str, n_parts: int) -> None:
+    """One of the arrays, from the parts, when they are all written."""
+    paths = [_part(folder, name, number) for number in range(n_parts)]
+    if name == "indptr":
+        lengths = np.concatenate([np.load(path) for path in paths])
+        save_array(folder / "indptr.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    else:
+        join_arrays(paths, folder / f"{name}.npy")
+
+
+def _part(folder: Path, name: str, number: int) -> Path:
+    return folder / "parts" / f"{name}-{number:05d}.npy"

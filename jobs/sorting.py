@@ -29,7 +29,7 @@ class PartWriter:
     def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None) -> None:
         self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None
         self._online = Online(release.work / "online.parquet", is_implicit=scale is None)
-        for name in ("ratings", "users", "train_counts", "item_counts"):
+        for name in ("ratings", "users", "item_counts"):
             for old in parquet.parts(release.work / name):
                 old.unlink()
 
@@ -42,8 +42,6 @@ class PartWriter:
         work = self._release.work
         parquet.write(parquet.part(work / "ratings", number), [ratings], ratings.schema)
         parquet.write(parquet.part(work / "users", number), [users], arrow_schema(USERS, self._ids))
-        users_train = pa.table({"n_train": pa.array(_train_counts(ratings), pa.int64())})
-        parquet.write(parquet.part(work / "train_counts", number), [users_train], users_train.schema)
         counts = _item_counts(ratings, parquet.n_rows(work / "items.parquet"))
         parquet.write(parquet.part(work / "item_counts", number), [counts], counts.schema)
         yield pa.record_batch({"n_rows": pa.array([len(ratings)], pa.int64())})
@@ -134,14 +132,6 @@ def _uniform(ids: pa.ChunkedArray, seed: int) -> np.ndarray:
 
 def _seconds(values: np.ndarray) -> pa.Array:
     return pa.array(np.nan_to_num(values).astype(np.int64), mask=np.isnan(values))
-
-
-def _train_counts(ratings: pa.Table) -> np.ndarray:
-    """Rows to train on of each user of the part, (u,)."""
-    if len(ratings) == 0:
-        return np.zeros(0, np.int64)
-    starts = np.flatnonzero(_starts(ratings["user_id"]))
-    return np.add.reduceat((ratings["fold"].to_numpy() == TRAIN).astype(np.int64), starts)
 
 
 def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from schemas.errors import StepError
 from schemas.settings import Settings
 from schemas.tables import IdTypes
 from warehouse.layout import Release
+from warehouse.whole import whole
 
 log = logging.getLogger("cinematch")
 
@@ -122,7 +122,5 @@ def facts(release: Release) -> Facts:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -82,15 +82,18 @@ def training_data(release: Release, found: Facts, settings: Settings, run: OnSpa
     counts = np.load(release.work / "item_counts.npz")
     items = parquet.read(release.work / "items.parquet")
     folder = release.work / "interactions"
-    lengths = [_train_lengths(release, number) for number in range(found.n_parts)]
-    first = np.cumsum([0] + [int(part.sum()) for part in lengths])
-    interactions.create(folder, np.concatenate(lengths))
+    names = list(interactions.TYPES)
 
-    def fill(number: int) -> None:
+    def write(number: int) -> None:
         part = read_part(release, number, found)
-        interactions.fill(folder, int(first[number]), part.histories.select(part.folds == TRAIN))
+        interactions.write_part(folder, number, part.histories.select(part.folds == TRAIN))
 
-    run.each(found.n_parts, fill, label="interactions")
+    def join(number: int) -> None:
+        interactions.join_parts(folder, names[number], found.n_parts)
+
+    run.each(found.n_parts, write, label="interactions")
+    run.each(len(names), join, label="join interactions")
+    shutil.rmtree(folder / "parts")
     return TrainingData(
         interactions=Interactions.open(folder, len(items)),
         items=items,
@@ -104,11 +107,6 @@ def training_data(release: Release, found: Facts, settings: Settings, run: OnSpa
         sides=release.models,
         validation=lambda: validation(release, found),
     )
-
-
-def _train_lengths(release: Release, number: int) -> np.ndarray:
-    """Interactions to train on of each user of a part, (u,)."""
-    return parquet.read(parquet.part(release.work / "train_counts", number))["n_train"].to_numpy()
 
 
 def validation(release: Release, found: Facts) -> Validation | None:

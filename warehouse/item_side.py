@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import ReleaseError
+from warehouse.whole import save_array, whole
 
 PARAMETERS = "parameters.json"
 
@@ -20,10 +20,11 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], parameters: Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PARAMETERS).unlink(missing_ok=True)
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
-    temporary = folder / f".{PARAMETERS}.tmp"
-    temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / PARAMETERS)
+        save_array(folder / f"{name}.npy", array)
+    with whole(folder / PARAMETERS) as temporary:
+        temporary.write_text(
+            json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def exists(folder: Path) -> bool:

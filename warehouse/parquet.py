@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from warehouse.whole import whole
 
 ROW_GROUP = 1 << 18
 
@@ -20,17 +21,11 @@ def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
     Columns are taken by name and cast to the schema. Row groups have ROW_GROUP rows wherever the tables were cut, so the
     file does not depend on how many parts its rows came in.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     n_rows = 0
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for block in _regrouped(batches, schema):
-                writer.write_table(block, row_group_size=ROW_GROUP)
-                n_rows += len(block)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for block in _regrouped(batches, schema):
+            writer.write_table(block, row_group_size=ROW_GROUP)
+            n_rows += len(block)
     return n_rows
 
 

@@ -17,6 +17,7 @@ from jobs.models.contract import TrainingData
 from jobs.parts import each_part
 from jobs.runner import InProcess, OnSpark
 from schemas.errors import StepError
+from warehouse.whole import save_array
 
 USERS_A_TASK = 20_000
 ONE_TASK = 2_000_000  # interactions below which sharing an iteration out costs more than it saves
@@ -50,9 +51,8 @@ def _fold_in(data: TrainingData, value_of: Callable[[Histories], np.ndarray], eq
 
     def whole(_: int) -> None:
         factors, _ = alternating.item_factors(interactions, value_of, equations, InProcess(), folder / "als")
-        np.save(folder / "factors.npy", factors)
+        save_array(folder / "factors.npy", factors)
 
-    folder.mkdir(parents=True, exist_ok=True)
     data.run.each(1, whole, label="als")
     return np.load(folder / "factors.npy")
 

@@ -1,7 +1,8 @@
 """ALS by fold-in, alternated: all users against the item factors, then all items against the user factors.
 
 Both sides lie as memory-mapped arrays on storage that every task shares; a task solves one range of rows, of about as many
-interactions as any other, and writes its factors in place. The user side is scaffolding and is thrown away.
+interactions as any other, and writes its factors to a file of their own, which are then joined: so a task that was lost
+runs again, and nothing that it left is read. The user side is scaffolding and is thrown away.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jobs.kernels.alternate import half_explicit, half_implicit, held, started
 from jobs.kernels.factors import gramian
 from jobs.kernels.histories import Histories
 from jobs.runner import Runner
+from warehouse.whole import join_arrays, save_array
 
 RANGES_A_WORKER = 4
 BLOCK = 1 << 20
@@ -46,16 +48,12 @@ def item_factors(
     try:
         by_user, by_item = _sides(interactions, value_of, run, folder)
         counts = np.diff(by_item.indptr)
-        _save(folder / "items.npy", started(counts, equations.n_factors, seed=equations.seed))
-        _save(folder / "users.npy", np.zeros((interactions.n_users, equations.n_factors), np.float32))
+        save_array(folder / "items.npy", started(counts, equations.n_factors, seed=equations.seed))
         loss = 0.0
         for number in range(1, equations.n_iterations + 1):
-            _solve(
-                by_user, "users", "items", equations, run, folder, label=f"als {number}/{equations.n_iterations} users"
-            )
-            loss = _solve(
-                by_item, "items", "users", equations, run, folder, label=f"als {number}/{equations.n_iterations} items"
-            )
+            label = f"als {number}/{equations.n_iterations}"
+            _solve(by_user, "users", "items", equations, run, folder, label=f"{label} users")
+            loss = _solve(by_item, "items", "users", equations, run, folder, label=f"{label} items")
         users = np.load(folder / "users.npy", mmap_mode="r")
         return np.load(folder / "items.npy"), loss + held(np.diff(by_user.indptr), users, equations.reg)
     finally:
@@ -89,10 +87,8 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
     by_user, by_item = _Side(folder / "by_user"), _Side(folder / "by_item")
 
     def write(_: int) -> None:
-        for side in (by_user, by_item):
-            side.folder.mkdir(parents=True, exist_ok=True)
-        np.save(by_user.folder / "indptr.npy", interactions.indptr)
-        np.save(by_user.folder / "columns.npy", interactions.items)
+        save_array(by_user.folder / "indptr.npy", interactions.indptr)
+        save_array(by_user.folder / "columns.npy", interactions.items)
         values = np.empty(len(interactions), np.float32)
         bounds = np.unique(
             np.append(
@@ -103,21 +99,17 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
             values[interactions.indptr[start] : interactions.indptr[stop]] = value_of(
                 interactions.histories(start, stop)
             )
-        np.save(by_user.folder / "values.npy", values)
+        save_array(by_user.folder / "values.npy", values)
         transposed = interactions.matrix(values).tocsc()
         for name, array in (
             ("indptr", transposed.indptr),
             ("columns", transposed.indices),
             ("values", transposed.data),
         ):
-            np.save(by_item.folder / f"{name}.npy", array)
+            save_array(by_item.folder / f"{name}.npy", array)
 
     run.each(1, write, label="sort by item")
     return by_user, by_item
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    np.save(path, array)
 
 
 def _solve(
@@ -125,8 +117,8 @@ def _solve(
 ) -> float:
     """Half an iteration; returns the losses of the rows of this side."""
     bounds = side.ranges(RANGES_A_WORKER * run.n_workers).tolist()
-    _save(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))
-    _save(folder / "losses.npy", np.zeros(len(bounds) - 1))
+    save_array(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))
+    ranges = folder / label.replace("/", " of ")
 
     def solve(number: int) -> None:
         start, stop = bounds[number], bounds[number + 1]
@@ -137,15 +129,12 @@ def _solve(
         else:
             gram = np.load(folder / "gramian.npy")
             half = half_implicit(indptr, columns, values, other, gram, alpha=equations.alpha, reg=equations.reg)
-        _put(folder / f"{mine}.npy", slice(start, stop), half.factors)
-        _put(folder / "losses.npy", slice(number, number + 1), half.losses.sum())
+        save_array(ranges / f"factors-{number}.npy", half.factors)
+        save_array(ranges / f"loss-{number}.npy", half.losses.sum())
 
-    run.each(len(bounds) - 1, solve, label=label)
-    return float(np.load(folder / "losses.npy").sum())
-
-
-def _put(path: Path, rows: slice, values: np.ndarray | float) -> None:
-    """Write some rows of an array that lies in a file; other tasks write others."""
-    target = np.lib.format.open_memmap(path, mode="r+")
-    target[rows] = values
-    target.flush()
+    n = len(bounds) - 1
+    run.each(n, solve, label=label)
+    join_arrays([ranges / f"factors-{number}.npy" for number in range(n)], folder / f"{mine}.npy")
+    loss = sum(np.load(ranges / f"loss-{number}.npy").item() for number in range(n))
+    shutil.rmtree(ranges)
+    return loss

@@ -38,8 +38,9 @@ def histories(n_users: int, n_items: int, seed: int, *, n_groups: int = 3) -> Hi
 
 
 def training(folder: Path, rows: Histories, n_items: int, *, run: Runner | None = None, validation: Validation | None = None, **settings: Any) -> TrainingData:
-    interactions.create(folder / "interactions", np.diff(rows.indptr))
-    interactions.fill(folder / "interactions", 0, rows)
+    interactions.write_part(folder / "interactions", 0, rows)
+    for name in interactions.TYPES:
+        interactions.join_parts(folder / "interactions", name, 1)
     items = pa.table({
         "item_id": np.arange(n_items), "title": [f"Film {n % 7} of the {n % 5}" for n in range(n_items)], "genres": [f"G{n % 3}" for n in range(n_items)],
         "tags": [""] * n_items, "description": pa.nulls(n_items, pa.string()),
