@@ -135,11 +135,12 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
+LAST_BY_USER = "select user_id, seq from ratings where seq > ? order by seq"  # grouped, SQLite would read all of an index
+
+
 def last_by_user(connection: sqlite3.Connection, *, after: int) -> dict[Any, int]:
-    """Users with entries after a sequence number, and the number of the last of them."""
-    return dict(
-        connection.execute("select user_id, max(seq) from ratings where seq > ? group by user_id", (after,)).fetchall()
-    )
+    """Users with entries after a sequence number, and the number of the last of them. It costs as much as is new."""
+    return dict(connection.execute(LAST_BY_USER, (after,)))
 
 
 def n_removals(connection: sqlite3.Connection) -> int:

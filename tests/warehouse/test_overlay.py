@@ -137,3 +137,12 @@ def test_another_files_version_is_refused(tmp_path: Path) -> None:
         connection.execute("pragma user_version = 9")
     with pytest.raises(ReleaseError, match="version 9"):
         overlay.create(tmp_path / "overlay.db")
+
+
+def test_what_is_new_is_read_without_what_was_there(tmp_path: Path) -> None:
+    with closing(overlay.create(tmp_path / "overlay.db")) as connection:
+        plan = [row[3] for row in connection.execute(f"explain query plan {overlay.LAST_BY_USER}", (1,))]
+        for seq, user in enumerate((7, 8, 7), 1):
+            assert overlay.append(connection, Entry(0, user, seq, 3.0, 1.0, seq, seq)) == seq
+        assert overlay.last_by_user(connection, after=1) == {7: 3, 8: 2}
+    assert plan == ["SEARCH ratings USING INTEGER PRIMARY KEY (rowid>?)"]
