@@ -24,7 +24,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.blas import sgemm
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.topn import FILTERED, top_n
@@ -83,6 +84,10 @@ class ImplicitFactors:
     reg: float
     half_life: float = math.inf
 
+    @property
+    def n_items(self) -> int:
+        return len(self.item_factors)
+
     def fold_in(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
         """Solve one user. items (n,) item_num, strengths (n,) > 0, recency (n,) in (0, 1]. n = 0 has no solution and raises
         ValueError."""
@@ -103,7 +108,8 @@ class ImplicitFactors:
     @cached_property
     def _noise(self) -> float:
         """By how much a float32 score may be off, for user factors of length 1."""
-        return 1e-6 * float(np.linalg.norm(self.item_factors, axis=1).max(initial=0.0))
+        longest = np.sqrt(np.einsum("if,if->i", self.item_factors, self.item_factors).max(initial=0.0))
+        return float((self.item_factors.shape[1] + 2) * np.finfo(np.float32).epsneg * longest)
 
     def candidates(self, histories: Histories, users: list[Folded], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """From a float32 product over all items; MARGIN more than n, and all that tie at the cut."""
@@ -123,8 +129,11 @@ class ImplicitFactors:
         scores[seen], scores[barred] = -np.inf, -np.inf
         return np.flatnonzero(scores >= least).astype(np.int32)
 
-    def all_scores(self, users: list[Folded]) -> np.ndarray:
-        return np.array([user.posterior.x for user in users], np.float32) @ self.item_factors.T
+    def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
+        queries = factor * np.array([user.posterior.x for user in users])
+        # total' += Y queries', in place: as columns, which is how BLAS sees rows
+        sgemm(1.0, self.item_factors.T, queries.astype(np.float32).T, beta=1.0, c=total.T, trans_a=1, overwrite_c=1)
+        return self._noise * np.linalg.norm(queries, axis=1)
 
     def scores(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
@@ -138,8 +147,7 @@ class ImplicitFactors:
         Y = self.item_factors[targets].astype(np.float64).T
         prior = self.gramian.copy()
         prior.flat[:: len(prior) + 1] += self.reg * len(user.items)
-        before = np.einsum("fk,fk->k", Y, dpotrs(_cholesky(prior), Y)[0])
-        after = np.einsum("fk,fk->k", Y, user.posterior.solve(Y))
+        before, after = _variances(_cholesky(prior), Y), _variances(user.posterior.cholesky, Y)
         return np.clip(1.0 - after / np.maximum(before, np.finfo(float).tiny), 0.0, 1.0)
 
 
@@ -181,6 +189,12 @@ def contributions(item_factors: np.ndarray, posterior: Posterior, items: np.ndar
     """Share of each history item in the score of each target, (n, k): (y_j' A^-1 y_i) w_j."""
     solved = posterior.solve(item_factors[targets].astype(np.float64).T)
     return (item_factors[items].astype(np.float64) @ solved) * posterior.weights[:, None]
+
+
+def _variances(cholesky: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """y' A^-1 y of each column of Y (f, k), from A = R'R: the squared length of R'^-1 y."""
+    half = dtrtrs(cholesky, Y, trans=1)[0]
+    return np.einsum("fk,fk->k", half, half)
 
 
 def _cholesky(A: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ float64, so that a list does not depend on which users happened to share a block
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,16 +17,18 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels import reasons
-from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
+from jobs.kernels.factors import ExplicitFactors, Folded, ImplicitFactors
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
 from jobs.kernels.reasons import RANKED, Ranking
-from jobs.kernels.weights import ItemWeights
+from jobs.kernels.weights import blocks_of, ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
 FALLBACKS = {POPULAR_GENRE: "popular_genre", POPULAR: "popular"}  # what `source` says of a row that no model ranked
 FAVOURITES = 3
 GENRE_DEPTH = 2000
+CELLS = 1 << 22  # scores that are in memory at a time, 16 MiB and as much again for what they are computed from
+ROW_CELLS = 400  # what a row of a history takes beside them: it may reach some hundred items
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,11 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     n_items, genres = len(items["item_ids"]), names["genres"]
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
+    ranker = factors if served == "ials" else _weighing(sides[served], factors)
+    if isinstance(ranker, Blend):
+        factors = ranker.parts[1][1]
     return ItemSide(
-        factors if served == "ials" else _weighing(sides[served], factors),
+        ranker,
         factors,
         _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
         sides["popular"][0]["scores"],
@@ -137,15 +142,25 @@ def recommend(
     min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
     """
     excluded = np.zeros(0, np.int32) if excluded is None else excluded
-    users = [fold(side, histories.user(k), min_history) for k in range(len(histories))]
-    known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
     barred = np.union1d(side.ranker.untrained, excluded)
-    found = side.ranker.candidates(histories.take(known), [users[k] for k in known], n, barred) if len(known) else []
-    candidates = dict(zip(known.tolist(), found))
-    rankings = [
-        _rank(side, user, candidates.get(k), histories.user(k).items, n, excluded) for k, user in enumerate(users)
-    ]
-    return gathered(side, histories, users, rankings, explain_n=explain_n, reasons_n=reasons_n)
+    blocks = []
+    for span in _blocks(histories, side.n_items):
+        block = histories.block(span.start, span.stop)
+        users = [fold(side, block.user(k), min_history) for k in range(len(block))]
+        known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
+        found = side.ranker.candidates(block.take(known), [users[k] for k in known], n, barred) if len(known) else []
+        candidates = dict(zip(known.tolist(), found))
+        rankings = [
+            _rank(side, user, candidates.get(k), block.user(k).items, n, excluded) for k, user in enumerate(users)
+        ]
+        blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
+    return _stacked(blocks)
+
+
+def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:
+    """Users whose scores of all items, and whose histories, are in memory at a time."""
+    costs = n_items + ROW_CELLS * np.diff(histories.indptr)
+    return blocks_of(costs, CELLS)
 
 
 def fold(side: ItemSide, history: History, min_history: int) -> Any:
@@ -157,22 +172,39 @@ def gathered(
     side: ItemSide, histories: Histories, users: list[Any], rankings: list[Ranking], *, explain_n: int, reasons_n: int
 ) -> Lists:
     """Rankings of a block of users with all that Lists says of them."""
-    lengths = [len(ranking.items) for ranking in rankings]
-    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    lengths = np.array([len(ranking.items) for ranking in rankings], np.int64)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
     rows = [(histories.user(k), user, ranking) for k, (user, ranking) in enumerate(zip(users, rankings))]
-    explained = [
-        reasons.explain(side.ranker, side.genres, user, history, ranking.head(explain_n), reasons_n, first_row=first)
-        for (history, user, ranking), first in zip(rows, indptr)
-    ]
+    parts = []
+    for (history, user, ranking), first in zip(rows, indptr.tolist()):
+        explained = reasons.explain(side.ranker, user, history, ranking.head(explain_n), reasons_n)
+        parts += [(part[0] + first, *part[1:]) for part in explained]
+    items = _joined([r.items for r in rankings], np.int32)
+    user_of = np.repeat(np.arange(len(users)), lengths)
+    shown = np.flatnonzero(np.arange(len(items)) - indptr[user_of] < explain_n)
+    at, genres, match = reasons.genre_reasons(side.genres, histories, user_of[shown], items[shown])
+    parts.append((shown[at], reasons.LAST, reasons.GENRE, genres, np.nan, match))
     return Lists(
         indptr,
-        _joined([r.items for r in rankings], np.int32),
+        items,
         _joined([r.scores for r in rankings], float),
         _joined([_predict(side, history, ranking.items) for history, _, ranking in rows], float),
         _joined([_confidence(side, user, history, ranking) for history, user, ranking in rows], float),
         _joined([r.tiers for r in rankings], np.int8),
-        *(_joined(column, kind) for column, kind in zip(zip(*explained), reasons.TYPES)) if explained else reasons.NONE,
+        *reasons.joined(parts),
     )
+
+
+def _stacked(blocks: list[Lists]) -> Lists:
+    """The lists of several blocks of users, one block after another."""
+    if len(blocks) == 1:
+        return blocks[0]
+    first = np.cumsum([0] + [len(block.items) for block in blocks])
+    columns = {name: [getattr(block, name) for block in blocks] for name in Lists._fields}
+    columns["indptr"] = [np.zeros(1, np.int64), *(block.indptr[1:] + at for block, at in zip(blocks, first))]
+    columns["reason_rows"] = [block.reason_rows + at for block, at in zip(blocks, first)]
+    kinds = (np.int64, np.int32, float, float, float, np.int8, *reasons.TYPES)
+    return Lists(*(_joined(parts, kind) for parts, kind in zip(columns.values(), kinds)))
 
 
 def _joined(parts, kind) -> np.ndarray:
@@ -224,6 +256,11 @@ def _confidence(side: ItemSide, user: Any, history: History, ranking: Ranking) -
     values = np.full(len(ranking.items), np.nan)
     ranked = ranking.tiers == RANKED
     if side.factors is not None and ranked.any():
-        folded = user if side.ranker is side.factors else side.factors.fold(history)
-        values[ranked] = side.factors.variance_reduction(folded, ranking.items[ranked])
+        values[ranked] = side.factors.variance_reduction(_folded(side, user, history), ranking.items[ranked])
     return values
+
+
+def _folded(side: ItemSide, user: Any, history: History) -> Folded:
+    """The user as the factor model sees them, who was folded in already where that model ranks."""
+    parts = zip(side.ranker.parts, user) if isinstance(side.ranker, Blend) else [((1.0, side.ranker), user)]
+    return next((part for (_, ranker), part in parts if ranker is side.factors), None) or side.factors.fold(history)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from jobs.kernels.chosen import near_best
 from jobs.kernels.histories import Histories, History
-from jobs.kernels.weights import ItemWeights
+from jobs.kernels.weights import ItemWeights, Terms
 
 
-USERS_AT_ONCE = 32
-FLOAT32_NOISE = 1e-5
+FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
 
 
 class Ranker(Protocol):
@@ -22,6 +22,9 @@ class Ranker(Protocol):
 
     What `fold` returns is the user, whole: no later call needs the history again.
     """
+
+    @property
+    def n_items(self) -> int: ...
 
     @property
     def untrained(self) -> np.ndarray:
@@ -33,8 +36,9 @@ class Ranker(Protocol):
     def candidates(self, histories: Histories, users: list[Any], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """item_nums that can be among the n best of each user, neither in the history nor in barred (m,)."""
 
-    def all_scores(self, users: list[Any]) -> np.ndarray:
-        """Scores of every item for some users, (u, n_items) float32: good for choosing candidates, not for showing."""
+    def add_scores(self, users: list[Any], factor: float, total: np.ndarray) -> np.ndarray:
+        """Add factor times the score of every item to total (u, n_items) float32, good for choosing candidates, not for showing;
+        returns by how much each user's may be off, (u,)."""
 
     def scores(self, user: Any, targets: np.ndarray) -> np.ndarray:
         """Exact scores of targets (k,), float64, each computed by itself: equal items get equal scores."""
@@ -43,19 +47,17 @@ class Ranker(Protocol):
         """Share of each history row in the score of each target, (n, k) float64."""
 
 
-class Weighed(NamedTuple):
-    """A user of an item-by-item model: the items of the history, and what each still weighs."""
-
-    items: np.ndarray
-    weights: np.ndarray
-
-
 @dataclass(frozen=True)
 class WeightRanker:
-    """An item-by-item model as a Ranker: the weight of a history row is its strength times its recency."""
+    """An item-by-item model as a Ranker: the weight of a history row is its strength times its recency, and a user is the terms
+    of all sums over the history."""
 
     matrix: ItemWeights
     half_life: float = math.inf
+
+    @property
+    def n_items(self) -> int:
+        return self.matrix.n_items
 
     @cached_property
     def untrained(self) -> np.ndarray:
@@ -65,21 +67,25 @@ class WeightRanker:
             reached[self.matrix.indices[start : start + (1 << 22)]] = True
         return np.flatnonzero(~reached)
 
-    def fold(self, history: History) -> Weighed:
-        return Weighed(history.items, history.strengths * history.recency(self.half_life))
+    def fold(self, history: History) -> Terms:
+        return self.matrix.terms(history.items, history.strengths * history.recency(self.half_life))
 
-    def candidates(self, histories: Histories, users: list[Weighed], n: int, barred: np.ndarray) -> list[np.ndarray]:
-        """Exactly the n best, whoever shares the block; items that the history says nothing of are not among them."""
-        return [self.matrix.candidates(user.items, user.weights, n, barred=barred)[0] for user in users]
+    def candidates(self, histories: Histories, users: list[Terms], n: int, barred: np.ndarray) -> list[np.ndarray]:
+        """All that reach the n-th best score; items that the history says nothing of are not among them."""
+        return [
+            near_best(_left(user.all_scores(), histories.user(k).items, barred), n) for k, user in enumerate(users)
+        ]
 
-    def all_scores(self, users: list[Weighed]) -> np.ndarray:
-        return np.array([self.matrix.scores(user.items, user.weights) for user in users], np.float32)
+    def add_scores(self, users: list[Terms], factor: float, total: np.ndarray) -> np.ndarray:
+        for row, user in zip(total, users):
+            row += factor * user.all_scores()
+        return np.zeros(len(users))
 
-    def scores(self, user: Weighed, targets: np.ndarray) -> np.ndarray:
-        return self.matrix.scores(user.items, user.weights)[targets]
+    def scores(self, user: Terms, targets: np.ndarray) -> np.ndarray:
+        return user.scores(targets)
 
-    def contributions(self, user: Weighed, targets: np.ndarray) -> np.ndarray:
-        return self.matrix.contributions(user.items, user.weights, targets)
+    def contributions(self, user: Terms, targets: np.ndarray) -> np.ndarray:
+        return user.contributions(targets)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,10 @@ class Blend:
     """A weighted sum of rankers; linear in the history as they are."""
 
     parts: tuple[tuple[float, Ranker], ...]
+
+    @property
+    def n_items(self) -> int:
+        return self.parts[0][1].n_items
 
     @cached_property
     def untrained(self) -> np.ndarray:
@@ -99,29 +109,32 @@ class Blend:
     def fold(self, history: History) -> tuple[Any, ...]:
         return tuple(ranker.fold(history) for _, ranker in self.parts)
 
-    def all_scores(self, users: list[tuple]) -> np.ndarray:
-        parts = (
-            np.float32(factor) * ranker.all_scores([user[place] for user in users])
-            for place, (factor, ranker) in enumerate(self.parts)
-        )
-        return sum(parts)
-
     def candidates(self, histories: Histories, users: list[tuple], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """From float32 scores of all items: those that may be among the n best of the sum, whatever place each part gives them.
         Items that no part says anything of are not among them."""
-        found: list[np.ndarray] = []
-        for start in range(0, len(users), USERS_AT_ONCE):
-            for k, scores in enumerate(self.all_scores(users[start : start + USERS_AT_ONCE]), start):
-                noise = FLOAT32_NOISE * np.abs(scores).max(initial=0.0)
-                scores[scores == 0.0] = -np.inf
-                scores[histories.user(k).items] = -np.inf
-                scores[barred] = -np.inf
-                least = np.partition(scores, len(scores) - n)[len(scores) - n] if n < len(scores) else -np.inf
-                found.append(np.flatnonzero((scores >= least - noise) & (scores > -np.inf)).astype(np.int32))
-        return found
+        total = np.zeros((len(users), self.n_items), np.float32)
+        noise = self.add_scores(users, 1.0, total)
+        return [
+            near_best(_left(row, histories.user(k).items, barred), n, noise=float(2 * noise[k]))
+            for k, row in enumerate(total)
+        ]
+
+    def add_scores(self, users: list[tuple], factor: float, total: np.ndarray) -> np.ndarray:
+        noise = sum(
+            ranker.add_scores([user[place] for user in users], factor * share, total)
+            for place, (share, ranker) in enumerate(self.parts)
+        )
+        return noise + FLOAT32_NOISE * np.maximum(total.max(axis=1, initial=0.0), -total.min(axis=1, initial=0.0))
 
     def scores(self, user: tuple, targets: np.ndarray) -> np.ndarray:
         return sum(factor * ranker.scores(part, targets) for (factor, ranker), part in zip(self.parts, user))
 
     def contributions(self, user: tuple, targets: np.ndarray) -> np.ndarray:
         return sum(factor * ranker.contributions(part, targets) for (factor, ranker), part in zip(self.parts, user))
+
+
+def _left(scores: np.ndarray, has: np.ndarray, barred: np.ndarray) -> np.ndarray:
+    """The scores, of what the user has, what is barred and what nothing was said of at -inf; in place."""
+    np.copyto(scores, -np.inf, where=scores == 0.0)
+    scores[has], scores[barred] = -np.inf, -np.inf
+    return scores

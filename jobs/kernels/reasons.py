@@ -1,4 +1,4 @@
-"""Reasons of one user's list: the strongest contributions of the history, the sum of the rest, the genre they share."""
+"""Reasons of lists: the strongest contributions of the history, the sum of the rest, the genre they share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.histories import History
+from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Ranker
 
 RANKED = 0
 HISTORY, GENRE, BIAS, RESIDUAL = 0, 1, 2, 3
 KINDS = ("history", "genre", "bias", "residual")
 TYPES = (np.int64, np.int32, np.int8, np.int64, float, float)
-NONE = tuple(np.zeros(0, kind) for kind in TYPES)
+LAST = np.iinfo(np.int32).max  # where a genre stands before positions are counted
 
 
 class Ranking(NamedTuple):
@@ -28,66 +28,62 @@ class Ranking(NamedTuple):
         return Ranking(self.items[:n], self.scores[:n], self.tiers[:n])
 
 
-def explain(
-    ranker: Ranker,
-    genres: csr_matrix,
-    user: Any,
-    history: History,
-    ranking: Ranking,
-    reasons_n: int,
-    first_row: int = 0,
-) -> tuple[np.ndarray, ...]:
-    """Reasons of the rows of one user's ranking, as the last six arrays of Lists, rows counted from first_row.
+def explain(ranker: Ranker, user: Any, history: History, ranking: Ranking, reasons_n: int) -> list[tuple]:
+    """Reasons of the rows of one user's ranking, without genres, as parts to be `joined`: rows counted from the list's first.
 
     A ranked item gets the history's strongest contributions, the best first, then the residual (the sum of all others);
-    a popular one has its popularity for a bias. Either gets the genre that it shares most with the history, last.
+    a popular one has its popularity for a bias.
     """
     ranked, popular = np.flatnonzero(ranking.tiers == RANKED), np.flatnonzero(ranking.tiers != RANKED)
     parts = []
-    m = min(reasons_n, history.n)
     if len(ranked):
-        shares = ranker.contributions(user, ranking.items[ranked])
-        top = np.argsort(-shares, axis=0, kind="stable")[:m]
-        best = np.take_along_axis(shares, top, axis=0)
-        left = shares.copy()
-        np.put_along_axis(left, top, 0.0, axis=0)
-        positions = np.broadcast_to(np.arange(1, m + 1)[:, None], best.shape)
-        parts.append(
-            (np.broadcast_to(ranked, best.shape), positions, HISTORY, history.items[top], best, history.ratings[top])
-        )
+        left = ranker.contributions(user, ranking.items[ranked]).T.copy()
+        row = np.arange(len(ranked))
+        m = min(reasons_n, history.n)
+        for position in range(1, m + 1):
+            top = left.argmax(axis=1)  # the first of equals
+            best = left[row, top]
+            parts.append((ranked, position, HISTORY, history.items[top], best, history.ratings[top]))
+            left[row, top] = -np.inf
         if history.n > m:
-            parts.append((ranked, m + 1, RESIDUAL, -1, left.sum(axis=0), history.n - m))
+            left[left == -np.inf] = 0.0
+            parts.append((ranked, m + 1, RESIDUAL, -1, left.sum(axis=1), history.n - m))
     if len(popular):
         parts.append((popular, 1, BIAS, -1, ranking.scores[popular], np.nan))
-    parts.extend(_genre_reason(genres, history.items, ranking, m))
-    return _sorted_reasons(parts, first_row)
+    return parts
 
 
-def _genre_reason(of_items: csr_matrix, items: np.ndarray, ranking: Ranking, m: int) -> list[tuple]:
-    if not len(items) or not len(ranking.items):
-        return []
-    profile = np.asarray(of_items[items].sum(axis=0)).ravel()
-    norm = np.linalg.norm(profile)
-    block = of_items[ranking.items]
-    lengths = np.diff(block.indptr)
-    weighted = profile[block.indices]
-    row_of = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((block.indices, -weighted, row_of))
-    first = order[np.searchsorted(row_of[order], np.flatnonzero(lengths))]
-    rows, genres = row_of[first], block.indices[first]
-    shared = weighted[first] > 0
-    rows, genres = rows[shared], genres[shared]
-    match = (
-        np.bincount(row_of, weighted, len(lengths))[rows] / (norm * np.sqrt(lengths[rows]))
-        if len(rows)
-        else np.zeros(0)
-    )
-    return [(rows, m + 2, GENRE, genres, np.nan, match)]
+def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray, items: np.ndarray) -> tuple:
+    """The genre that each list row shares most with its user's history, if any: which rows of users (k,) and items (k,), the
+    genres, and the cosine of the item's genres with the history's, (r,) each."""
+    n_genres = of_items.shape[1]
+    lengths, owned = _genres_of(of_items, histories.items)
+    owner = np.repeat(np.repeat(np.arange(len(histories)), np.diff(histories.indptr)), lengths)
+    profiles = np.bincount(owner * n_genres + owned, minlength=len(histories) * n_genres)
+    profiles = profiles.reshape(len(histories), n_genres)
+    norms = np.sqrt(np.einsum("ug,ug->u", profiles, profiles, dtype=float))
+    lengths, genres = _genres_of(of_items, items)
+    row_of = np.repeat(np.arange(len(items)), lengths)
+    weighted = profiles[users[row_of], genres]
+    order = np.lexsort((genres, -weighted, row_of))
+    first = order[np.searchsorted(row_of, np.flatnonzero(lengths))]  # row_of ascends, and so does row_of[order]
+    first = first[weighted[first] > 0]
+    rows = row_of[first]
+    match = np.bincount(row_of, weighted, len(items))[rows] / (norms[users[rows]] * np.sqrt(lengths[rows]))
+    return rows, genres[first], match
 
 
-def _sorted_reasons(parts: list[tuple], first_row: int) -> tuple[np.ndarray, ...]:
+def _genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many genres each of some items has, and the genres, item after item."""
+    lengths = np.diff(of_items.indptr)[items]
+    starts = np.cumsum(lengths) - lengths
+    return lengths, of_items.indices[np.arange(lengths.sum()) + np.repeat(of_items.indptr[items] - starts, lengths)]
+
+
+def joined(parts: list[tuple]) -> tuple[np.ndarray, ...]:
+    """Parts, each of some rows with what all have in common, as the last six arrays of Lists: by row, positions from 1."""
     columns = [
-        np.concatenate([np.broadcast_to(part[c], np.shape(part[0])).ravel() for part in parts]).astype(kind)
+        np.concatenate([np.broadcast_to(part[c], len(part[0])) for part in parts]).astype(kind, copy=False)
         if parts
         else np.zeros(0, kind)
         for c, kind in enumerate(TYPES)
@@ -96,4 +92,4 @@ def _sorted_reasons(parts: list[tuple], first_row: int) -> tuple[np.ndarray, ...
     rows, positions, *rest = (column[order] for column in columns)
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     positions = (np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows)))) + 1).astype(np.int32)
-    return (rows + first_row, positions, *rest)
+    return (rows, positions, *rest)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -43,54 +44,55 @@ class ItemWeights:
         arrays = self.data[span], self.indices[span], indptr - indptr[0]
         return csr_matrix(arrays, shape=(stop - start, self.n_items))
 
-    def scores(self, items: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Scores of all items, (n_items,) float64, for a history of items (n,) item_num with weights (n,)."""
-        _, targets, terms = self._terms(items, weights)
-        sums = np.bincount(targets, terms, self.n_items)
-        return sums.astype(np.float64, copy=False)  # without any term bincount gives whole numbers
-
-    def contributions(self, items: np.ndarray, weights: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """h_j W_ji for each history item j and target i, (n, k) float64: what `scores` sums over j."""
-        wanted, asked = np.unique(np.asarray(targets, np.int64), return_inverse=True)
-        place = np.full(self.n_items, -1, np.int32)
-        place[wanted] = np.arange(len(wanted))
-        rows, found, terms = self._terms(items, weights)
-        columns = place[found]
-        is_wanted = columns >= 0
-        shares = np.zeros((len(items), len(wanted)))
-        shares[rows[is_wanted], columns[is_wanted]] = terms[is_wanted]
-        return shares[:, asked]
-
-    def candidates(
-        self, items: np.ndarray, weights: np.ndarray, n: int, *, barred: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The n best items by (-score, item_num), (<= n,) int32 and their scores float64.
-
-        Left out: the history itself, barred (m,) item_nums, and every item that scores 0, of which the
-        history says nothing.
-        """
-        scores = self.scores(items, weights)
-        scores[items] = 0.0
-        if barred is not None:
-            scores[barred] = 0.0
-        found = np.flatnonzero(scores)
-        if len(found) > n > 0:
-            least = np.partition(scores[found], len(found) - n)[len(found) - n]
-            found = found[scores[found] >= least]
-        found = found[np.lexsort((found, -scores[found]))][: max(n, 0)]
-        return found.astype(np.int32), scores[found]
-
-    def _terms(self, items, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the rows of the history, one after another: which history row (t,), which target (t,), h_j W_ji
-        (t,) float64."""
+    def terms(self, items: np.ndarray, weights: np.ndarray) -> Terms:
+        """What a history of items (n,) item_num with weights (n,) adds to each target; the only read of the matrix."""
         items = np.asarray(items, np.int64)
         starts, stops = np.asarray(self.indptr)[items], np.asarray(self.indptr)[items + 1]
         indices, data = np.asarray(self.indices), np.asarray(self.data)  # a memmap slices ten times slower
-        spans = list(zip(starts.tolist(), stops.tolist()))
-        rows = np.repeat(np.arange(len(items)), stops - starts)
-        targets = np.concatenate([indices[:0], *(indices[start:stop] for start, stop in spans)])
-        values = np.concatenate([data[:0], *(data[start:stop] for start, stop in spans)]).astype(np.float64)
-        return rows, targets, values * np.asarray(weights, np.float64)[rows]
+        spans = list(map(slice, starts.tolist(), stops.tolist()))
+        lengths = stops - starts
+        targets = np.concatenate([indices[:0], *map(indices.__getitem__, spans)])
+        values = np.concatenate([data[:0], *map(data.__getitem__, spans)])
+        return Terms(lengths, targets, values * np.repeat(np.asarray(weights, np.float64), lengths), self.n_items)
+
+
+class Terms(NamedTuple):
+    """h_j W_ji of one history, row after row: lengths (n,) how many of each history row, targets (t,) int32, values (t,) float64.
+
+    Sums over it are taken in the order of the history, so that a score is the same float whichever targets are asked for.
+    """
+
+    lengths: np.ndarray
+    targets: np.ndarray
+    values: np.ndarray
+    n_items: int
+
+    def all_scores(self) -> np.ndarray:
+        """Scores of all items, (n_items,) float64."""
+        sums = np.bincount(self.targets, self.values, self.n_items)
+        return sums.astype(np.float64, copy=False)  # without any term bincount gives whole numbers
+
+    def scores(self, targets: np.ndarray) -> np.ndarray:
+        """Scores of some items, (k,) float64."""
+        found, columns, asked = self._of(targets)
+        return np.bincount(columns, self.values[found], max(len(targets), 1))[asked]
+
+    def contributions(self, targets: np.ndarray) -> np.ndarray:
+        """h_j W_ji for each history row j and target i, (n, k) float64: what `scores` sums over j."""
+        found, columns, asked = self._of(targets)
+        shares = np.zeros((len(self.lengths), len(targets)))
+        rows = np.searchsorted(np.cumsum(self.lengths), found, "right")
+        shares[rows, columns] = self.values[found]
+        return shares[:, asked]
+
+    def _of(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which terms go to the targets, (t',), and to which, (t',); and where each target is found, (k,), itself or its twin."""
+        targets = np.asarray(targets, np.int64)
+        place = np.full(self.n_items, -1, np.int32)
+        place[targets] = np.arange(len(targets))
+        columns = place[self.targets]
+        found = np.flatnonzero(columns >= 0)
+        return found, columns[found], place[targets]
 
 
 def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_scores_are_the_product_with_the_matrix(drawn) -> None:
     W, items, weights, _ = drawn
     h = np.zeros(len(W))
     h[items] = weights
-    found = sparse(W).scores(items, weights)
+    found = sparse(W).terms(items, weights).all_scores()
     assert found.shape == (len(W),) and found.dtype == np.float64
     assert_allclose(found, h @ W.astype(float), **EXACT)
 
@@ -52,19 +52,9 @@ def test_scores_are_the_product_with_the_matrix(drawn) -> None:
 def test_contributions_are_the_terms_and_sum_to_the_score(drawn, data) -> None:
     W, items, weights, _ = drawn
     targets = np.array(data.draw(st.lists(st.integers(0, len(W) - 1)), label="targets"), int)
-    shares = sparse(W).contributions(items, weights, targets)
+    shares = sparse(W).terms(items, weights).contributions(targets)
     assert_allclose(shares, W[np.ix_(items, targets)] * weights[:, None], **EXACT)
-    assert_allclose(shares.sum(axis=0), sparse(W).scores(items, weights)[targets], **EXACT)
-
-
-@given(scored(), st.integers(0, 20))
-def test_candidates_are_a_full_sort_of_what_is_left(drawn, n: int) -> None:
-    W, items, weights, barred = drawn
-    scores = sparse(W).scores(items, weights)
-    left = [i for i in range(len(W)) if scores[i] != 0 and i not in items and i not in barred]
-    found, values = sparse(W).candidates(items, weights, n, barred=barred)
-    assert found.tolist() == sorted(left, key=lambda i: (-scores[i], i))[:n]
-    assert values.tolist() == scores[found].tolist()
+    assert_allclose(shares.sum(axis=0), sparse(W).terms(items, weights).scores(targets), **EXACT)
 
 
 @given(SEEDS, st.integers(1, 15), st.integers(0, 12), st.lists(st.sampled_from([-1, 0.5, 2]), min_size=1, max_size=3))
@@ -104,10 +94,9 @@ def test_a_combination_does_not_depend_on_its_blocks() -> None:
 def test_the_miniature_of_the_docstring() -> None:
     weights = sparse(np.array([[0, 0.5, 0.1], [0.5, 0, 0], [0, 0, 0]]))
     items, h = np.array([0, 1]), np.array([1.0, 0.2])
-    assert_allclose(weights.scores(items, h), [0.1, 0.5, 0.1], rtol=1e-7)
-    found, scores = weights.candidates(items, h, 5)
-    assert found.tolist() == [2] and scores == pytest.approx([0.1])
-    assert_allclose(weights.contributions(items, h, np.array([2])), [[0.1], [0]], rtol=1e-7)
+    terms = weights.terms(items, h)
+    assert_allclose(terms.all_scores(), [0.1, 0.5, 0.1], rtol=1e-7)
+    assert_allclose(terms.contributions(np.array([2])), [[0.1], [0]], rtol=1e-7)
 
 
 def test_a_matrix_on_disk_scores_like_one_in_memory(tmp_path) -> None:
@@ -118,7 +107,7 @@ def test_a_matrix_on_disk_scores_like_one_in_memory(tmp_path) -> None:
         arrays[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
     items, h = np.array([3, 8, 1]), np.array([1.0, 0.5, 0.25])
     mapped = ItemWeights(**arrays)
-    assert (mapped.scores(items, h) == weights.scores(items, h)).all()
+    assert (mapped.terms(items, h).all_scores() == weights.terms(items, h).all_scores()).all()
     assert (dense(mapped) == dense(weights)).all()
 
 
