@@ -46,7 +46,7 @@ class Reading:
         self._item_ids.append(pc.unique(accepted["item_id"]))
         for role in self._canonical:
             self._kinds[role] = accepted[role].type
-            self._canonical[role] &= _is_canonical(accepted[role])
+            self._canonical[role] &= is_canonical(accepted[role])
 
     def take_online(self, rows: pa.Table) -> None:
         """Online ratings: read, and never refused here, since the server has checked them. After the source's batches."""
@@ -54,7 +54,7 @@ class Reading:
         self.n_accepted += len(rows)
         columns = {name: rows[name] for name in ("user_id", "item_id", "rating", "weight", "rated_at")}
         for role, kind in self._kinds.items():
-            self._canonical[role] &= _is_canonical(rows[role])
+            self._canonical[role] &= is_canonical(rows[role])
             if pa.types.is_integer(kind):
                 columns[role] = rows[role].cast(kind)
         self._write(pa.table(columns | {"line": rows["seq"]}), rows["seq"])
@@ -88,7 +88,7 @@ class Reading:
         for role, declared in (("user_id", source.user_id_type), ("item_id", source.item_id_type)):
             is_whole = self._canonical[role]
             if role == "item_id" and len(catalogue.items):
-                is_whole &= _is_canonical(catalogue.items["item_id"])
+                is_whole &= is_canonical(catalogue.items["item_id"])
             found[role] = declared or ("int64" if is_whole else "string")
         return IdTypes(**found)
 
@@ -97,5 +97,6 @@ class Reading:
             path.unlink()
 
 
-def _is_canonical(ids: pa.ChunkedArray) -> bool:
+def is_canonical(ids: pa.ChunkedArray) -> bool:
+    """Whether all ids are whole numbers in their shortest form, so that no two of them become one."""
     return pa.types.is_integer(ids.type) or pc.all(pc.match_substring_regex(ids, _CANONICAL)).as_py() is not False

@@ -20,8 +20,8 @@ from jobs import interactions
 from jobs.interactions import Interactions
 from jobs.item_tables import genre_names, items_side, popular_table, similar_table
 from jobs.kernels.histories import joined
-from jobs.models import als, content, ease, hybrid, ials, item_neighbours, popular, transitions
 from jobs.models.contract import TrainingData, Validation
+from jobs.models.known import MODELS as KNOWN
 from jobs.progress import PeakMemory
 from jobs.ratings import genre_matrix, read_part, TRAIN, VALIDATION
 from jobs.runner import OnSpark
@@ -36,9 +36,6 @@ from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
 
-KNOWN: dict[str, ModuleType] = {
-    model.NAME: model for model in (popular, content, ials, als, item_neighbours, transitions, ease, hybrid)
-}
 VALIDATION_USERS = 1_000
 
 

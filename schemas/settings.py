@@ -20,10 +20,13 @@ from schemas.errors import SettingError
 ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
-ANY = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench")
+ANY = (
+    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy",
+)
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
-TRAIN = ("run", "train")
+READ = ("run", "ingest", "accuracy")
+TRAIN = ("run", "train", "accuracy")
 RECOMMEND = ("run", "train", "evaluate", "recommend")
 
 
@@ -46,33 +49,33 @@ class Settings:
     )
     seed: int = _setting(
         42,
-        BUILD,
+        (*BUILD, "accuracy"),
         "seed of the generated sample, the held-out users and every random start",
         minimum=0,
         maximum=2**31 - 1,
     )
 
-    source: str = _setting("sample", INGEST, "where interactions come from", choices=("sample", "movielens", "table"))
-    path: str = _setting("", INGEST, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
+    source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
+    path: str = _setting("", READ, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
     dataset: str = _setting(
-        "", INGEST, "MovieLens data set to download when no path is given, such as `ml-latest-small`"
+        "", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`"
     )
     dataset_url: str = _setting(
-        "https://files.grouplens.org/datasets/movielens", INGEST, "where data sets are downloaded from", is_machine=True
+        "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True
     )
     columns: str = _setting(
-        "", INGEST, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`"
+        "", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`"
     )
-    items: str = _setting("", INGEST, "`table`: file of the item catalogue", is_machine=True)
-    item_columns: str = _setting("", INGEST, "`table`: our names to those of the item catalogue, such as `title=Name`")
+    items: str = _setting("", READ, "`table`: file of the item catalogue", is_machine=True)
+    item_columns: str = _setting("", READ, "`table`: our names to those of the item catalogue, such as `title=Name`")
     rating_scale: str = _setting(
-        "", INGEST, "lowest and highest rating, such as `1:5`; read from the source when empty"
+        "", READ, "lowest and highest rating, such as `1:5`; read from the source when empty"
     )
     as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601); now when empty")
     scale: float = _setting(
-        1.0, INGEST, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
+        1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
     )
-    min_interactions: int = _setting(100, INGEST, "fewer usable interactions are refused", minimum=1)
+    min_interactions: int = _setting(100, READ, "fewer usable interactions are refused", minimum=1)
     holdout_users: float = _setting(
         0.1,
         INGEST,

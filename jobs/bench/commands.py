@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from jobs.arguments import add_command, report, settings_of
+from jobs.bench import accuracy_command
 
 BENCHES = {
     "topn": (
@@ -74,6 +75,7 @@ def add_to(commands) -> None:
             )
         action.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
         action.set_defaults(do=_do)
+    accuracy_command.add_to(actions)
 
 
 def _do(parsed: argparse.Namespace) -> None:

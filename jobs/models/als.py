@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from jobs.kernels.factors import centred
+from jobs.kernels.factors import centred, ExplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
-from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.scoring import by_rating
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
@@ -22,3 +23,12 @@ def fit(data: TrainingData) -> ItemSide:
         {"item_factors": factors, "item_biases": biases},
         {"mu": mu, "reg": settings.als_reg, "damping": damping, "low": low, "high": high, "engine": engine},
     )
+
+
+def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+    return by_rating(rater(side), data.n_ratings)
+
+
+def rater(side: ItemSide) -> ExplicitFactors:
+    named = {name: side.parameters[name] for name in ("mu", "reg", "damping", "low", "high")}
+    return ExplicitFactors(**side.arrays, **named)

@@ -1,9 +1,10 @@
-"""What every model file offers: NAME, CAPABILITIES and `fit`, from training data to an item side."""
+"""What every model file offers: NAME, CAPABILITIES, `fit`, from training data to an item side, and `scorer`, from an item side
+to a function of histories."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +32,12 @@ class Capabilities:
 
 class Validation(NamedTuple):
     """Users to choose hyper-parameters by: the history that is left to them, and what was kept out of it. Nothing of it is in
-    the training interactions' held-out rows that metrics are reported on."""
+    the training interactions' held-out rows that metrics are reported on. candidates (u, c): the items that are ranked for
+    each of them, -1 where a row is shorter; None: all but those of the history."""
 
     kept: Histories
     held: Histories
+    candidates: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class TrainingData:
     Per item_num: n_ratings and rating_sum (n_items,), genres (n_items, n_genres). items is the items table without its
     counts. `run` does the work of models that divide it; `scratch` is a folder that all of them share; `sides` are the item
     sides of the models fitted before; `validation` reads the users to choose hyper-parameters by, where there are any.
+    `chosen` are hyper-parameters that were chosen before, the parameters of an item side fitted to a part of these rows;
+    where there are none a model chooses its own, from more of them with `tune`.
     """
 
     interactions: Interactions
@@ -57,6 +62,8 @@ class TrainingData:
     scratch: Path
     sides: Path
     validation: Callable[[], Validation | None] | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    tune: bool = False
 
     @property
     def n_items(self) -> int:
@@ -72,3 +79,7 @@ class ItemSide(NamedTuple):
 
     arrays: dict[str, np.ndarray]
     parameters: dict[str, Any]
+
+
+Scorer = Callable[[Histories], np.ndarray]
+"""From histories to the scores of every item, (u, n_items) float32, -inf for an item that the model knows nothing about."""

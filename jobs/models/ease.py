@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from jobs.kernels import ease
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
-from jobs.models.weights import weights_side
+from jobs.models.weights import scorer, weights_side
 from schemas.errors import ResourceError
 
 NAME = "ease"
+__all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
 
 

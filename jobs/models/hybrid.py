@@ -17,7 +17,9 @@ from jobs.kernels.factors import ImplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.metrics import hit_table, ndcg
 from jobs.kernels.weights import combined, ItemWeights
-from jobs.models.contract import Capabilities, ItemSide, TrainingData, Validation
+from jobs.models import ials
+from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData, Validation
+from jobs.models.scoring import by_factors, by_weights
 from jobs.models.weights import weights_side
 from warehouse import item_side
 
@@ -133,3 +135,20 @@ def ndcg_of(scores: np.ndarray, kept: Histories, held: Histories, n_items: int) 
     order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
     lists = np.take_along_axis(top, order, axis=1)
     return float(np.nanmean(ndcg(hit_table(lists, held.indptr, held.items, n_items), np.diff(held.indptr))))
+
+
+def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+    """The matrix, and ials beside it where it has a weight. An item is unknown where both parts know nothing of it."""
+    share, half_life = side.parameters["ials_weight"], side.parameters["half_life"]
+    matrix = by_weights(ItemWeights(**side.arrays), half_life)
+    if not share:
+        return matrix
+    factors = by_factors(ials.factors_of(ItemSide(*item_side.load(data.sides / "ials"))), half_life)
+
+    def scores(histories: Histories) -> np.ndarray:
+        both = matrix(histories), factors(histories)
+        unknown = np.isneginf(both[0]) & np.isneginf(both[1])
+        summed = np.where(np.isneginf(both[0]), 0.0, both[0]) + share * np.where(np.isneginf(both[1]), 0.0, both[1])
+        return np.where(unknown, -np.inf, summed).astype(np.float32)
+
+    return scores

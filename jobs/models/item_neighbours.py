@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jobs.kernels.cooccurrence import cosine
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
-from jobs.models.weights import weights_side
+from jobs.models.weights import scorer, weights_side
 
 NAME = "item_neighbours"
+__all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
 
 

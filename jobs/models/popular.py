@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.kernels.histories import Histories
+from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 
 NAME = "popular"
 CAPABILITIES = Capabilities(predicts_rating=False, folds_in=True)
@@ -23,3 +24,12 @@ def fit(data: TrainingData) -> ItemSide:
     return ItemSide(
         {"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping}
     )
+
+
+def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+    scores = np.where(data.n_ratings > 0, side.arrays["scores"], -np.inf).astype(np.float32)
+
+    def everybodys(histories: Histories) -> np.ndarray:
+        return np.tile(scores, (len(histories), 1))
+
+    return everybodys

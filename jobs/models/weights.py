@@ -1,9 +1,10 @@
-"""The item side of every item-by-item model: its sparse matrix."""
+"""The item side of every item-by-item model: its sparse matrix; and what scores by it."""
 
 from __future__ import annotations
 
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ItemSide, TrainingData
+from jobs.models.contract import ItemSide, Scorer, TrainingData
+from jobs.models.scoring import by_weights
 
 
 def weights_side(found: ItemWeights, data: TrainingData, **parameters) -> ItemSide:
@@ -11,3 +12,7 @@ def weights_side(found: ItemWeights, data: TrainingData, **parameters) -> ItemSi
         {"indptr": found.indptr, "indices": found.indices, "data": found.data},
         {"half_life": data.settings.half_life, **parameters},
     )
+
+
+def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+    return by_weights(ItemWeights(**side.arrays), side.parameters["half_life"])

@@ -1,0 +1,181 @@
+"""bench accuracy: how well models find what a protocol held out of a source, one row a model.
+
+The source is read once and cut; each model is fitted and measured in a process of its own, one after another, so that its
+seconds and its memory are its own. Hyper-parameters are chosen inside the training rows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import save_npz
+
+from jobs.bench import accuracy_figures
+from jobs.bench.accuracy_cuts import Cutting, cuts
+from jobs.bench.accuracy_data import Dataset, read
+from jobs.bench.accuracy_figures import Values
+from jobs.models import known
+from jobs.models.content import features
+from jobs.progress import Progress
+from jobs.session import ONE_THREAD
+from jobs.sources.open import open_source
+from schemas.errors import SettingError, StepError
+from schemas.settings import Settings
+from warehouse.layout import Warehouse
+
+log = logging.getLogger("cinematch")
+
+SHOWN = ("ndcg", "hit_rate", "recall", "map", "coverage")
+
+
+def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
+    """A row of figures for each model, the best nDCG first. Raises SettingError for a model nobody knows."""
+    names = _names(models)
+    source = open_source(
+        settings, raw=Warehouse(Path(settings.warehouse)).raw, as_of=datetime.now(timezone.utc).replace(microsecond=0)
+    )
+    data = read(source, settings)
+    with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
+        folder = Path(name)
+        sizes = _lay_out(folder, data, settings, cutting, k, tune)
+        found = _all(folder, _needed(names, data), n_cuts=cutting.n_cuts)
+        values = {name: _values(folder, name) for name in names if found[name]["status"] == "trained"}
+    common = {"source": source.name, **cutting.options(), "k": k, "seed": cutting.seed, "tuned": tune, **sizes}
+    return _rows(names, found, values, common, k=k, seed=cutting.seed)
+
+
+def failures(rows: list[dict[str, Any]]) -> None:
+    """Raises StepError, naming them, where models failed."""
+    failed = [f"{row['model']} ({row['message']})" for row in rows if row["status"] == "failed"]
+    if failed:
+        raise StepError(f"bench accuracy: {len(failed)} of {len(rows)} models failed: {'; '.join(failed)}")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text for a reader: the interval of nDCG behind it, the rest as means."""
+    k = rows[0]["k"]
+    heads = ["model", f"ndcg@{k}", "95 % interval", *(f"{name}@{k}" for name in SHOWN[1:]), "rmse", "fit s", "peak MiB"]
+    lines = [heads]
+    for row in rows:
+        if row["status"] != "trained":
+            lines.append([row["model"], f"{row['status']}: {row['message']}"])
+            continue
+        ndcg = f"ndcg_at_{k}"
+        interval = f"{_shown(row[f'{ndcg}_low'])} .. {_shown(row[f'{ndcg}_high'])}"
+        cells = [_shown(row[f"{name}_at_{k}"]) for name in SHOWN]
+        cells[1:1] = [interval]
+        lines.append([row["model"], *cells, _shown(row["rmse"]), f"{row['fit_s']:.1f}", f"{row['peak_mib']:,.0f}"])
+    widths = [max(len(line[c]) for line in lines if len(line) == len(heads)) for c in range(len(heads))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _names(models: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())) or list(known.MODELS)
+    unknown = [name for name in names if name not in known.MODELS]
+    if unknown:
+        raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(known.MODELS)}")
+    return names
+
+
+def _needed(names: list[str], data: Dataset) -> dict[str, str]:
+    """The models to fit, parts before what is made of them, each with the reason why it cannot be, or ''."""
+    parts = {part for name in names for part in known.PARTS.get(name, ())}
+    found = {}
+    for name, model in known.MODELS.items():
+        if name in names or name in parts:
+            rates_nothing = model.CAPABILITIES.needs_ratings and data.rating_scale is None
+            found[name] = "the source has no ratings" if rates_nothing else ""
+    return found
+
+
+def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, k: int, tune: bool) -> dict[str, int]:
+    """Write what every process reads; returns the sizes of the first cut."""
+    data.save(folder / "data")
+    try:
+        save_npz(folder / "features.npz", features(data.items))
+    except ValueError as error:
+        log.info("bench accuracy: no diversity of content: %s", error)
+    plan = {"settings": asdict(settings), "k": k, "seed": cutting.seed, "tune": tune, "n_cuts": cutting.n_cuts}
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    sizes = {}
+    for number, cut in enumerate(cuts(cutting, data.rows, has_times=data.has_times)):
+        cut.save(folder / f"cut-{number}")
+        sizes = sizes or {
+            "n_users": len(cut.split.users),
+            "n_train": int(cut.split.train.sum()),
+            "n_test": int(cut.split.test.sum()),
+            "n_items": int(len(np.unique(data.rows.items[cut.split.train]))),
+            "n_refused": data.n_refused,
+        }
+    return sizes
+
+
+def _all(folder: Path, reasons: dict[str, str], *, n_cuts: int) -> dict[str, dict[str, Any]]:
+    """What became of each model."""
+    found = {}
+    with Progress("bench accuracy", total=len(reasons), unit="models") as progress:
+        for name, reason in reasons.items():
+            found[name] = {"status": "skipped", "message": reason} if reason else _one(folder, name)
+            progress.add(1)
+    return found
+
+
+def _one(folder: Path, name: str) -> dict[str, Any]:
+    log.info("bench accuracy: %s", name)
+    command = [sys.executable, "-m", "jobs.bench.accuracy_model", str(folder), name]
+    # It draws from files, so it writes nothing to standard output that is meant for anybody.
+    process = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL, check=False)
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return {"status": "failed", "message": f"its process ended with status {process.returncode}, perhaps for want of memory"}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _values(folder: Path, name: str) -> Values:
+    with np.load(folder / f"{name}.npz") as arrays:
+        per_user = {key.removeprefix("per_user."): arrays[key] for key in arrays if key.startswith("per_user.")}
+        return Values(per_user=per_user, **{key: arrays[key] for key in arrays if not key.startswith("per_user.")})
+
+
+def _rows(
+    names: list[str], found: dict[str, dict], values: dict[str, Values], common: dict[str, Any], *, k: int, seed: int
+) -> list[dict[str, Any]]:
+    measured = {name: accuracy_figures.figures(of, k=k, seed=seed) for name, of in values.items()}
+    ndcg = f"ndcg_at_{k}"
+    order = sorted(names, key=lambda name: -(measured.get(name, {}).get(ndcg) or -1.0))
+    rows = []
+    for name in order:
+        row = {"model": name, **{key: found[name].get(key) for key in ("status", "message")}, **common}
+        if name in measured:
+            row |= measured[name] | accuracy_figures.behind(values[name], values[order[0]], ndcg, seed=seed)
+            row |= {key: found[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
+            parts = [found[part] for part in known.PARTS.get(name, ()) if found[part]["status"] == "trained"]
+            row["fit_with_parts_s"] = round(row["fit_s"] + sum(part["fit_s"] for part in parts), 3)
+            row |= {f"chosen_{key}": value for key, value in _flat(found[name]["parameters"]).items()}
+        rows.append(row)
+    return rows
+
+
+def _flat(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters without levels: weights of the parts of a blend by name."""
+    found = {}
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            found |= {f"{key}_{inner}": of for inner, of in value.items()}
+        else:
+            found[key] = value
+    return found

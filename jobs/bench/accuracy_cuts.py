@@ -1,0 +1,168 @@
+"""From the options of `bench accuracy` to the cuts of a protocol, each with the cut inside its training rows to tune on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jobs.kernels.protocols import (
+    global_time,
+    kfold,
+    last_fraction,
+    leave_one_out,
+    Protocol,
+    random_ratio,
+    Rows,
+    Split,
+    strong_generalization,
+    validation_of,
+)
+from schemas.errors import UsageError
+
+PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization")
+FRACTIONS = {"last_fraction": 0.2, "global_time": 0.2, "random_ratio": 0.25, "strong_generalization": 0.2}
+NEED_TIMES = ("last_fraction", "global_time", "leave_one_out")
+HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again to tune on
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """A protocol with its options, None where one was not given; those that the protocol has no use for are refused."""
+
+    protocol: str
+    seed: int
+    fraction: float | None = None
+    negatives: str | None = None
+    stratify: str | None = None
+    folds: int | None = None
+    threshold: float | None = None
+    min_items: int | None = None
+    held_users: int | None = None
+
+    TAKES = {
+        "fraction": tuple(FRACTIONS),
+        "negatives": ("leave_one_out",),
+        "stratify": ("random_ratio",),
+        "folds": ("kfold",),
+        "threshold": ("strong_generalization",),
+        "min_items": ("last_fraction", "global_time", "strong_generalization"),
+        "held_users": ("strong_generalization",),
+    }
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"protocol {self.protocol!r}: expected one of {', '.join(PROTOCOLS)}")
+        for option, protocols in self.TAKES.items():
+            if getattr(self, option) is not None and self.protocol not in protocols:
+                flag = f"--{option.replace('_', '-')}"
+                raise UsageError(f"{flag} means nothing to {self.protocol}; it belongs to {', '.join(protocols)}")
+        if not 0 < self.tested < 1:
+            raise UsageError(f"--fraction is the share of rows that is tested: expected above 0 and below 1, got {self.tested}")
+        if self.negatives not in (None, "all") and not str(self.negatives).isdigit():
+            raise UsageError(f"--negatives: expected a count such as 99, or all, got {self.negatives!r}")
+        for option, least in (("folds", 2), ("min_items", 1), ("held_users", 1)):
+            value = getattr(self, option)
+            if value is not None and value < least:
+                raise UsageError(f"--{option.replace('_', '-')}: expected at least {least}, got {value}")
+
+    @property
+    def tested(self) -> float:
+        return self.fraction if self.fraction is not None else FRACTIONS.get(self.protocol, 0.2)
+
+    @property
+    def n_cuts(self) -> int:
+        return (self.folds or 5) if self.protocol == "kfold" else 1
+
+    def options(self) -> dict[str, Any]:
+        """What decided the cut, by name, with what was not given at its default."""
+        chosen = {
+            "last_fraction": {"fraction": self.tested, "min_items": self.min_items or 5},
+            "global_time": {"fraction": self.tested, "min_items": self.min_items or 1},
+            "leave_one_out": {"negatives": self.negatives or "99"},
+            "random_ratio": {"fraction": self.tested, "stratify": self.stratify},
+            "kfold": {"folds": self.n_cuts},
+            "strong_generalization": {
+                "fraction": self.tested,
+                "threshold": self.threshold,
+                "min_items": self.min_items or 5,
+                "held_users": self.held_users,
+            },
+        }[self.protocol]
+        return {"protocol": self.protocol, **chosen}
+
+
+class Cut(NamedTuple):
+    """A split to measure on, and one inside its training rows to choose hyper-parameters by. is_same_training: the second has
+    the training rows of the first, so what was fitted for the one is fitted for the other."""
+
+    split: Split
+    validation: Split
+    is_same_training: bool
+
+    def save(self, folder: Path) -> None:
+        """As files that other processes read; a split without candidates has no such file."""
+        for name, split in (("split", self.split), ("validation", self.validation)):
+            (folder / name).mkdir(parents=True)
+            for field, array in split._asdict().items():
+                if array is not None:
+                    np.save(folder / name / f"{field}.npy", array)
+        np.save(folder / "is_same_training.npy", self.is_same_training)
+
+    @classmethod
+    def open(cls, folder: Path) -> Cut:
+        splits = (
+            Split(**{path.stem: np.load(path) for path in (folder / name).glob("*.npy")}) for name in ("split", "validation")
+        )
+        return cls(*splits, bool(np.load(folder / "is_same_training.npy")))
+
+
+def cuts(cutting: Cutting, rows: Rows, *, has_times: bool) -> Iterator[Cut]:
+    """The cuts of a protocol: one, or one a fold. Raises UsageError where nobody would be tested."""
+    if cutting.protocol in NEED_TIMES and not has_times:
+        raise UsageError(f"{cutting.protocol} needs the time of each interaction, which this source does not have: use random_ratio")
+    for fold in range(cutting.n_cuts):
+        outer, inner = _protocols(cutting, rows, fold)
+        try:
+            split = outer(rows)
+        except ValueError as error:
+            raise UsageError(f"{cutting.protocol}: {error}") from None
+        if len(split.users) == 0 or not split.train.any():
+            raise UsageError(f"{cutting.protocol} leaves nobody to test among {len(np.unique(rows.users)):,} users: {cutting.options()}")
+        if inner is None:
+            validation = outer.func(rows, **outer.keywords | {"group": 1})
+            yield Cut(split, validation, True)
+        else:
+            yield Cut(split, validation_of(rows, split.train, inner), False)
+
+
+def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protocol | None]:
+    """The protocol, and the same for inside its training rows, drawn with the next seed; None where a second group of its own
+    users is what to tune on."""
+    seed, tested, least = cutting.seed, cutting.tested, cutting.min_items
+    match cutting.protocol:
+        case "last_fraction":
+            found = partial(last_fraction, fraction=tested, min_history=least or 5)
+            return found, found
+        case "global_time":
+            found = partial(global_time, quantile=1 - tested, min_history=least or 1)
+            return found, found
+        case "leave_one_out":
+            n = None if cutting.negatives == "all" else int(cutting.negatives or 99)
+            return tuple(partial(leave_one_out, seed=s, n_negatives=n) for s in (seed, seed + 1))
+        case "random_ratio":
+            return tuple(
+                partial(random_ratio, seed=s, ratio=1 - tested, within=cutting.stratify) for s in (seed, seed + 1)
+            )
+        case "kfold":
+            return (
+                partial(kfold, seed=seed, fold=fold, n_folds=cutting.n_cuts),
+                partial(kfold, seed=seed + 1, fold=fold, n_folds=cutting.n_cuts),
+            )
+    n_held = cutting.held_users or max(1, int(HELD_SHARE * len(np.unique(rows.users))))
+    options = {"test_share": tested, "above": cutting.threshold, "min_items": least or 5}
+    return partial(strong_generalization, seed=seed, n_held=n_held, **options), None

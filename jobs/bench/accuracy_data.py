@@ -1,0 +1,158 @@
+"""A source read whole into memory, in the order of its rows: what protocols cut, and models are fitted to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.interactions import Interactions
+from jobs.items import numbered_items
+from jobs.kernels.histories import Histories, moments, strength
+from jobs.kernels.protocols import Rows
+from jobs.models.contract import TrainingData, Validation
+from jobs.progress import Progress
+from jobs.ratings import genre_matrix
+from jobs.reading import is_canonical
+from jobs.runner import Runner
+from jobs.sources import Source
+from schemas.errors import SourceError
+from schemas.settings import Settings
+from schemas.tables import IdTypes
+from warehouse import parquet
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """rows: each pair of user and item once, users and items numbered in the order of their ids; strengths (m,); items: the
+    items table without its counts, in order of item_num; the source's scale, and how many rows it had and refused."""
+
+    rows: Rows
+    strengths: np.ndarray
+    items: pa.Table
+    rating_scale: tuple[float, float] | None
+    has_times: bool
+    n_read: int
+    n_refused: int
+
+    @property
+    def n_users(self) -> int:
+        return int(self.rows.users.max(initial=-1)) + 1
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    def histories(self, keep: np.ndarray) -> Histories:
+        """All users with the rows where keep (m,) is true; moments are counted over those rows alone."""
+        order = np.flatnonzero(keep)
+        order = order[np.lexsort((self.rows.items[order], self.rows.users[order]))]
+        users, items, ratings, times = (column[order] for column in self.rows)
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=self.n_users))]).astype(np.int64)
+        return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments(times, users))
+
+    def save(self, folder: Path) -> None:
+        """As files that other processes map."""
+        folder.mkdir(parents=True)
+        for name, column in (*self.rows._asdict().items(), ("strengths", self.strengths)):
+            np.save(folder / f"{name}.npy", column)
+        parquet.write(folder / "items.parquet", [self.items], self.items.schema)
+        facts = {"rating_scale": self.rating_scale, "has_times": self.has_times, "n_read": self.n_read, "n_refused": self.n_refused}
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        *columns, strengths = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*Rows._fields, "strengths"))
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts["rating_scale"] = tuple(facts["rating_scale"]) if facts["rating_scale"] else None
+        return cls(Rows(*columns), strengths, parquet.read(folder / "items.parquet").combine_chunks(), **facts)
+
+    def training(
+        self,
+        train: np.ndarray,
+        settings: Settings,
+        *,
+        run: Runner,
+        folder: Path,
+        validation: Callable[[], Validation] | None = None,
+        tune: bool = False,
+    ) -> TrainingData:
+        """What models are fitted to: the rows of train (m,) and nothing of the others."""
+        rows = self.histories(train)
+        kinds = {"strengths": np.float32, "ratings": np.float32, "steps": np.int32}
+        arrays = {name: column.astype(kinds.get(name, column.dtype)) for name, column in rows._asdict().items()}
+        names = sorted(set(pc.list_flatten(pc.split_pattern(self.items["genres"].combine_chunks(), "|")).to_pylist()) - {""})
+        return TrainingData(
+            interactions=Interactions(arrays, self.n_items),
+            items=self.items,
+            n_ratings=np.bincount(rows.items, minlength=self.n_items),
+            rating_sum=np.bincount(rows.items, np.nan_to_num(rows.ratings), self.n_items),
+            genres=genre_matrix(self.items, names),
+            rating_scale=self.rating_scale,
+            settings=settings,
+            run=run,
+            scratch=folder / "scratch",
+            sides=folder / "model",
+            validation=validation,
+            tune=tune,
+        )
+
+
+def read(source: Source, settings: Settings) -> Dataset:
+    """Read a source through the same checks as ingest. The latest row of a pair counts, and stands where that row stands;
+    the weights of implicit feedback add up. Raises SourceError where too little is usable."""
+    tables, n_read = [], 0
+    with Progress(f"read {source.name}", unit="rows") as progress:
+        for batch in source.interactions():
+            tables.append(batch.accepted)
+            n_read += batch.n_read
+            progress.add(batch.n_read)
+    n_accepted = sum(map(len, tables))
+    if n_accepted < settings.min_interactions:
+        raise SourceError(
+            f"{n_accepted:,} usable interactions of {n_read:,} rows read; expected at least {settings.min_interactions:,} "
+            "(setting min_interactions)"
+        )
+    whole = pa.concat_tables([table for table in tables if len(table)]).combine_chunks()
+    catalogue = source.catalogue()
+    user_kind = source.user_id_type or ("int64" if is_canonical(whole["user_id"]) else "string")
+    are_whole = is_canonical(whole["item_id"]) and is_canonical(catalogue.items["item_id"])
+    ids = IdTypes(user_kind, source.item_id_type or ("int64" if are_whole else "string"))
+    items = numbered_items(catalogue, pc.unique(whole["item_id"].combine_chunks()), ids)
+    users = whole["user_id"].cast(ids.arrow("user_id")).combine_chunks()
+    user_ids = pc.unique(users)
+    user_ids = user_ids.take(pc.sort_indices(user_ids))
+    user_of = pc.index_in(users, value_set=user_ids).to_numpy().astype(np.int64)
+    item_of = pc.index_in(
+        whole["item_id"].cast(ids.arrow("item_id")).combine_chunks(), value_set=items["item_id"].combine_chunks()
+    ).to_numpy().astype(np.int64)
+    ratings = whole["rating"].fill_null(np.nan).to_numpy()
+    times = whole["rated_at"].fill_null(0).to_numpy()
+    kept, weights = _latest(user_of * len(items) + item_of, times, whole["weight"].to_numpy(), source.rating_scale is None)
+    low, high = source.rating_scale or (None, None)
+    return Dataset(
+        Rows(user_of[kept], item_of[kept], ratings[kept], times[kept]),
+        strength(ratings[kept], weights, low=low, high=high),
+        items,
+        source.rating_scale,
+        whole["rated_at"].null_count < len(whole),
+        n_read,
+        n_read - n_accepted,
+    )
+
+
+def _latest(pairs: np.ndarray, times: np.ndarray, weights: np.ndarray, is_implicit: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The last row in time of each pair, (p,) ascending, and its weight (p,): its own, or the sum of the pair's."""
+    order = np.lexsort((times, pairs))
+    is_last = np.append(pairs[order][1:] != pairs[order][:-1], True)
+    last = order[is_last]
+    of_pair = weights[last]
+    if is_implicit:
+        of_pair = np.add.reduceat(weights[order], np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1]))
+    back = np.argsort(last)
+    return last[back], of_pair[back]

@@ -1,0 +1,130 @@
+"""What `bench accuracy` says of a model: every metric a user, and means with intervals over users."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from jobs.kernels import list_metrics, metrics
+from jobs.kernels.bootstrap import mean_interval, paired_difference
+from jobs.kernels.histories import Histories
+
+RECALL_DEPTH = 20
+DIGITS = 5
+AT_K = {
+    "ndcg": metrics.ndcg,
+    "hit_rate": metrics.hit_rate,
+    "precision": metrics.precision,
+    "recall": metrics.recall_by_relevant,
+    "recall_by_reachable": metrics.recall_by_reachable,
+    "map": metrics.average_precision,
+    "mrr": metrics.reciprocal_rank,
+}
+DEEPER = {"recall": metrics.recall_by_relevant, "recall_by_reachable": metrics.recall_by_reachable}
+
+
+class Items(NamedTuple):
+    """What the metrics beyond accuracy know of the items: features (n_items, f) of their text or None, genres (n_items, g),
+    and of the training rows how many users have each item, of n_users."""
+
+    features: csr_matrix | None
+    genres: csr_matrix
+    n_having: np.ndarray
+    n_users: int
+
+
+class Values(NamedTuple):
+    """What was measured on some users: users (u,), a value a user by metric (NaN where there is none), squared and absolute
+    errors of their tested rows with how many rows were counted, and how often each item was recommended, (cuts, n_items)."""
+
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    squared: np.ndarray
+    absolute: np.ndarray
+    n_rated: np.ndarray
+    times: np.ndarray
+
+
+def of_lists(
+    lists: np.ndarray, kept: Histories, held: Histories, expected: np.ndarray, items: Items, k: int
+) -> dict[str, np.ndarray]:
+    """Every metric of lists (u, max(k, RECALL_DEPTH)), (u,) each; expected (u, k): what popularity gives the same user."""
+    n_held = np.diff(held.indptr)
+    hit = metrics.hit_table(lists, held.indptr, held.items, n_items_of(items))
+    found = {f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, measure in AT_K.items()}
+    found |= {f"{name}_at_{RECALL_DEPTH}": measure(hit[:, :RECALL_DEPTH], n_held) for name, measure in DEEPER.items()}
+    heads, nothing = lists[:, :k], np.full(len(lists), np.nan)
+    with_features = items.features is not None
+    found |= {
+        f"novelty_at_{k}": list_metrics.novelty(heads, items.n_having, items.n_users),
+        f"mean_popularity_at_{k}": list_metrics.mean_popularity(heads, items.n_having, items.n_users),
+        f"intra_list_diversity_at_{k}": list_metrics.intra_list_diversity(heads, items.features) if with_features else nothing,
+        f"serendipity_at_{k}": list_metrics.serendipity(heads, hit[:, :k], n_held, expected, features=items.features),
+        f"genre_miscalibration_at_{k}": list_metrics.miscalibration(heads, kept.matrix(n_items_of(items)), items.genres),
+    }
+    return found
+
+
+def n_items_of(items: Items) -> int:
+    return len(items.n_having)
+
+
+def of_ratings(predicted: np.ndarray, held: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean squared and mean absolute error of each user's tested rows, (u,) each, and how many rows were counted."""
+    errors = predicted - held.ratings
+    squared, n = metrics.mean_per_user(errors**2, held.indptr)
+    absolute, _ = metrics.mean_per_user(np.abs(errors), held.indptr)
+    return squared, absolute, n
+
+
+def over_cuts(parts: list[Values]) -> Values:
+    """One value a user over the folds of a protocol: the mean of lists, and errors over all rows."""
+    if len(parts) == 1:
+        return parts[0]
+    users, place = np.unique(np.concatenate([part.users for part in parts]), return_inverse=True)
+
+    def mean(values: list[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
+        joined = np.concatenate(values)
+        weight = np.ones(len(joined)) if weights is None else weights.astype(float)
+        weight = np.where(np.isnan(joined), 0.0, weight)
+        totals = np.bincount(place, weight, len(users))
+        return np.bincount(place, np.nan_to_num(joined) * weight, len(users)) / np.where(totals > 0, totals, np.nan)
+
+    n_rated = np.concatenate([part.n_rated for part in parts])
+    return Values(
+        users,
+        {name: mean([part.per_user[name] for part in parts]) for name in parts[0].per_user},
+        mean([part.squared for part in parts], n_rated),
+        mean([part.absolute for part in parts], n_rated),
+        np.bincount(place, n_rated, len(users)),
+        np.concatenate([part.times for part in parts]),
+    )
+
+
+def figures(values: Values, *, k: int, seed: int) -> dict[str, Any]:
+    """Means by metric, each with the bounds of its 95 % interval over users as _low and _high; None where nobody has one."""
+    found: dict[str, Any] = {}
+    for name, of_user in values.per_user.items():
+        found |= _interval(name, mean_interval(of_user, seed=seed))
+    for name, measure in (("coverage", list_metrics.catalogue_coverage), ("gini", list_metrics.gini)):
+        found[f"{name}_at_{k}"] = _rounded(np.mean([measure(times) for times in values.times]))
+    squared = mean_interval(values.squared, seed=seed, weights=values.n_rated)
+    found |= _interval("rmse", squared._replace(mean=squared.mean**0.5, low=squared.low**0.5, high=squared.high**0.5))
+    found |= _interval("mae", mean_interval(values.absolute, seed=seed, weights=values.n_rated))
+    return found
+
+
+def behind(values: Values, best: Values, metric: str, *, seed: int) -> dict[str, Any]:
+    """How far a model is behind the best on the same users: the paired difference with its interval, 0 for the best itself."""
+    found = paired_difference(values.per_user[metric], best.per_user[metric], seed=seed, margin=0.0)
+    return _interval(f"{metric}_over_best", found)
+
+
+def _interval(name: str, found) -> dict[str, Any]:
+    return {name: _rounded(found[0]), f"{name}_low": _rounded(found.low), f"{name}_high": _rounded(found.high)}
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), DIGITS)

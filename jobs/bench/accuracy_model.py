@@ -1,0 +1,168 @@
+"""One model of `bench accuracy`, in a process of its own: choose hyper-parameters, fit, score, measure.
+
+`python -m jobs.bench.accuracy_model FOLDER MODEL` reads what the bench has laid out in the folder, and leaves there the item
+sides of the model, its values a user as MODEL.npz and its figures as MODEL.json. What it is fitted to is made of the
+training rows of the cut alone; the tested rows are opened after that.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, load_npz
+
+from jobs.bench import accuracy_figures
+from jobs.bench.accuracy_cuts import Cut
+from jobs.bench.accuracy_data import Dataset
+from jobs.bench.accuracy_figures import Items, RECALL_DEPTH, Values
+from jobs.kernels.histories import Histories
+from jobs.kernels.protocols import Split
+from jobs.kernels.ranked import best, best_among
+from jobs.models import known
+from jobs.models.contract import ItemSide, Scorer, TrainingData, Validation
+from jobs.models.scoring import predicted, Rater
+from jobs.progress import PeakMemory
+from jobs.runner import InProcess
+from schemas.errors import was_interrupted
+from schemas.settings import Settings
+from warehouse import item_side
+
+CELLS = 1 << 25  # scores held at a time: 128 MiB
+
+
+class Bench:
+    """What the bench has laid out in a folder for the processes of the models."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        self.settings = Settings(**plan["settings"])
+        self.k, self.seed, self.tune, self.n_cuts = plan["k"], plan["seed"], plan["tune"], plan["n_cuts"]
+        self.data = Dataset.open(folder / "data")
+
+    def cut(self, number: int) -> Cut:
+        return Cut.open(self.folder / f"cut-{number}")
+
+    @property
+    def features(self) -> csr_matrix | None:
+        path = self.folder / "features.npz"
+        return load_npz(path).tocsr() if path.exists() else None
+
+
+def measured(bench: Bench, name: str) -> tuple[Values, dict[str, Any]]:
+    """Values of a model over all cuts; seconds, and the hyper-parameters it was fitted with in the last cut."""
+    parts, seconds = [], {"tune_s": 0.0, "fit_s": 0.0, "score_s": 0.0}
+    for number in range(bench.n_cuts):
+        cut, folder = bench.cut(number), bench.folder / f"cut-{number}"
+        started = time.monotonic()
+        tuned, side = _fit(bench, known.MODELS[name], _inner(bench, cut, folder / "inner"))
+        seconds["tune_s"] += time.monotonic() - started
+        data, started = tuned, time.monotonic()
+        if not cut.is_same_training:
+            outer = bench.data.training(cut.split.train, bench.settings, run=InProcess(), folder=folder / "outer")
+            data, side = _fit(bench, known.MODELS[name], replace(outer, chosen=side.parameters))
+        seconds["fit_s"] += time.monotonic() - started
+        started = time.monotonic()
+        parts.append(_values(bench, name, side, data, cut.split))
+        seconds["score_s"] += time.monotonic() - started
+    values = accuracy_figures.over_cuts(parts)
+    return values, {key: round(value, 3) for key, value in seconds.items()} | {"parameters": dict(side.parameters)}
+
+
+def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
+    """The training rows inside the training rows, with the users to choose hyper-parameters by where there are any."""
+    split, run = cut.validation, InProcess()
+    if len(split.users) == 0:
+        return bench.data.training(split.train, bench.settings, run=run, folder=folder)
+    kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
+    validation = Validation(kept, held, split.candidates)
+    return bench.data.training(
+        split.train, bench.settings, run=run, folder=folder, validation=lambda: validation, tune=bench.tune
+    )
+
+
+def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ItemSide]:
+    side = model.fit(data)
+    item_side.save(data.sides / model.NAME, side.arrays, side.parameters)
+    return data, side
+
+
+def _values(bench: Bench, name: str, side: ItemSide, data: TrainingData, split: Split) -> Values:
+    model, k = known.MODELS[name], bench.k
+    kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
+    items = Items(bench.features, data.genres, data.n_ratings, int((np.diff(data.interactions.indptr) > 0).sum()))
+    popular = known.MODELS["popular"]
+    popularity = popular.fit(data).arrays["scores"]
+    fallback = np.where(data.n_ratings > 0, popularity, -np.inf).astype(np.float32)
+    place = np.empty(len(popularity), np.int64)
+    place[np.lexsort((np.arange(len(place)), -popularity))] = np.arange(len(place))
+    score, blocks, times = model.scorer(side, data), [], np.zeros(len(place), np.int64)
+    at_once = max(1, CELLS // bench.data.n_items)
+    for start in range(0, len(kept), at_once):
+        mine, kept_out = (rows.block(start, min(start + at_once, len(kept))) for rows in (kept, held))
+        candidates = None if split.candidates is None else split.candidates[start : start + at_once]
+        lists = _lists(score, mine, kept_out, candidates, fallback, place, max(k, RECALL_DEPTH))
+        expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, place, k)
+        blocks.append(accuracy_figures.of_lists(lists, mine, kept_out, expected, items, k))
+        times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=len(place))
+    rater = _rater(bench, name, side, data)
+    ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held)
+    return Values(
+        split.users,
+        {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]},
+        *accuracy_figures.of_ratings(ratings, held),
+        times[None, :],
+    )
+
+
+def _lists(
+    score: Scorer, kept: Histories, held: Histories, candidates, fallback: np.ndarray, place: np.ndarray, k: int
+) -> np.ndarray:
+    """Lists of a block of users. Who has no history gets what is popular, as when lists are served."""
+    scores = score(kept)
+    scores[np.diff(kept.indptr) == 0] = fallback
+    if candidates is None:
+        return best(scores, kept.indptr, kept.items, place, k)
+    return best_among(scores, candidates, held.indptr, held.items, k)
+
+
+def _rater(bench: Bench, name: str, side: ItemSide, data: TrainingData) -> Rater | None:
+    """What predicts ratings: the model itself, or for what is served the rater that would stand beside it."""
+    model = known.MODELS[name]
+    if model.CAPABILITIES.predicts_rating:
+        return model.rater(side)
+    if name == "hybrid" and item_side.exists(data.sides / known.RATER):
+        return known.MODELS[known.RATER].rater(ItemSide(*item_side.load(data.sides / known.RATER)))
+    return None
+
+
+def main(folder: str, name: str) -> int:
+    bench = Bench(Path(folder))
+    with PeakMemory() as peak:
+        try:
+            values, found = measured(bench, name)
+        except Exception as error:
+            # Whatever breaks one model must not take the others with it; its row says so.
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
+            message = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+            _write(bench.folder / f"{name}.json", {"status": "failed", "message": message})
+            return 1
+    np.savez(bench.folder / f"{name}.npz", **{f"per_user.{key}": of for key, of in values.per_user.items()},
+             **{key: of for key, of in values._asdict().items() if key != "per_user"})
+    _write(bench.folder / f"{name}.json", {"status": "trained", "message": "", "peak_mib": round(peak.mib, 1), **found})
+    return 0
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    path.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,102 @@
+"""History in, scores out, for a block of users at once and every item: to compare models by, and to choose hyper-parameters.
+
+Lists that are served come from jobs.kernels.lists, which scores candidates alone and exactly; what ranks them is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.factors import ImplicitFactors, Posterior
+from jobs.kernels.histories import Histories
+from jobs.kernels.weights import ItemWeights
+from jobs.models.contract import Scorer
+
+
+class Rater(Protocol):
+    """An item side that predicts ratings: als and svd."""
+
+    item_factors: np.ndarray
+    item_biases: np.ndarray
+
+    def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior: ...
+
+    def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray: ...
+
+
+def recent(histories: Histories, half_life: float) -> np.ndarray:
+    """What each row still counts, (m,): 0.5 ** (moments since the last of its user / half_life)."""
+    if math.isinf(half_life) or len(histories.items) == 0:
+        return np.ones(len(histories.items))
+    lengths = np.diff(histories.indptr)
+    last = np.zeros(len(lengths), np.int64)
+    last[lengths > 0] = np.maximum.reduceat(histories.steps, histories.indptr[:-1][lengths > 0])
+    return 0.5 ** ((np.repeat(last, lengths) - histories.steps) / half_life)
+
+
+def by_weights(matrix: ItemWeights, half_life: float) -> Scorer:
+    """An item-by-item model. Items that no row reaches are unknown to it."""
+    W = matrix.rows(0, matrix.n_items)
+    unknown = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.n_items) == 0)
+
+    def scores(histories: Histories) -> np.ndarray:
+        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
+        rows = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), matrix.n_items))
+        found = np.asarray((rows @ W).todense(), np.float32)
+        found[:, unknown] = -np.inf
+        return found
+
+    return scores
+
+
+def by_factors(factors: ImplicitFactors, half_life: float) -> Scorer:
+    """Implicit factors: users are folded in one by one. Somebody without a history scores 0 everywhere."""
+    ranker = replace(factors, half_life=half_life)
+    Y = np.asarray(factors.item_factors, np.float32)
+
+    def scores(histories: Histories) -> np.ndarray:
+        users = np.zeros((len(histories), Y.shape[1]), np.float32)
+        for k in np.flatnonzero(np.diff(histories.indptr)):
+            users[k] = ranker.fold(histories.user(k)).posterior.x
+        found = users @ Y.T
+        found[:, ranker.untrained] = -np.inf
+        return found
+
+    return scores
+
+
+def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
+    """By the rating that is predicted, before it is put inside the scale, where many would tie."""
+    unknown = np.flatnonzero(n_ratings == 0)
+    Y = np.asarray(rater.item_factors, np.float32)
+
+    def scores(histories: Histories) -> np.ndarray:
+        users = np.zeros((len(histories), Y.shape[1]), np.float32)
+        for k in range(len(histories)):
+            users[k] = folded(rater, histories, k).x
+        found = users @ Y.T + rater.item_biases.astype(np.float32)
+        found[:, unknown] = -np.inf
+        return found
+
+    return scores
+
+
+def folded(rater: Rater, histories: Histories, k: int) -> Posterior:
+    """User k as the rater sees them: the rows that have a rating."""
+    history = histories.user(k)
+    is_rated = ~np.isnan(history.ratings)
+    return rater.fold_in(history.items[is_rated], history.ratings[is_rated])
+
+
+def predicted(rater: Rater, kept: Histories, held: Histories) -> np.ndarray:
+    """The rating of each held-out row, (m,) inside the scale, from what is left of its user's history."""
+    found = np.full(len(held.items), np.nan)
+    for k in range(len(kept)):
+        rows = slice(held.indptr[k], held.indptr[k + 1])
+        found[rows] = rater.predict(folded(rater, kept, k), held.items[rows])
+    return found
