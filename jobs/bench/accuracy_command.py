@@ -10,10 +10,7 @@ from jobs.arguments import add_command, settings_of
 from schemas.errors import UsageError
 
 SENTENCE = "How well models find what was held out of a source: metrics with intervals, seconds, memory, one row a model."
-EXAMPLE = (
-    "cinematch bench accuracy --source movielens --path ml-latest-small.zip --protocol last_fraction "
-    "--models popular,ials,ease,hybrid --json accuracy.json"
-)
+EXAMPLE = "cinematch bench accuracy --source table --path ratings.csv --models popular,ease,hybrid --json accuracy.json"
 OPTIONS = (
     ("fraction", float, "SHARE", "share of the rows that is tested (default: 0.2, random_ratio 0.25)"),
     ("negatives", str, "COUNT", "leave_one_out: items that nobody has to compare with, or all (default: 99)"),
