@@ -53,8 +53,10 @@ class Progress:
         rate = self._done / elapsed
         if not self._total:
             return f"{self._done:,} {self._unit}, {rate:,.0f} a second"
-        left = f"about {(self._total - self._done) / rate:,.0f} s left" if rate else f"{elapsed:,.0f} s so far"
-        return f"{self._done:,} of {self._total:,} {self._unit}, {left}"
+        if not self._done:
+            return f"0 of {self._total:,} {self._unit}, {elapsed:,.0f} s so far"
+        speed = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.1f} a minute"
+        return f"{self._done:,} of {self._total:,} {self._unit}, {speed}, about {(self._total - self._done) / rate:,.0f} s left"
 
 
 class PeakMemory:

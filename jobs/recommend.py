@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import item_side
+from jobs.finished import Finished, key_of
 from jobs.item_tables import load_items
 from jobs.kernels import lists as kernel, reasons
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part
 from jobs.session import spark_session
-from jobs.step import facts, Facts, Step
+from jobs.step import code_digest, facts, Facts, Step
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
 from schemas.tables import EXPLANATIONS, RECOMMENDATIONS
 from warehouse import parquet
 from warehouse.layout import Release
 
+log = logging.getLogger("cinematch")
+
 USERS_PER_BLOCK = 2_000
 
 
+COUNTS = ("n_users", "n_recommendations", "n_explanations")
+
+
 def recommend(running: Step) -> None:
+    """Parts that an earlier attempt finished with the same settings and models are kept."""
     release, settings = running.release, running.settings
     found = facts(release)
-    for name in ("recommendations", "explanations"):
-        for old in parquet.parts(release.work / name):
-            old.unlink()
-    with spark_session(settings, scratch=running.scratch) as spark:
-        produce = _Producer(release, found, settings)
-        frame = each_part(spark, found.n_parts, produce, "n_users long, n_lists long, n_reasons long")
-        figures = collect(spark, frame, label="recommend", n_tasks=found.n_parts)
-    for name in ("n_users", "n_lists", "n_reasons"):
-        running.figures[{"n_lists": "n_recommendations", "n_reasons": "n_explanations"}.get(name, name)] = pc.sum(
-            figures[name]
-        ).as_py()
+    made_with = list_settings(settings) | {"serve": settings.serve, "code": code_digest()}
+    finished = Finished(release.work / "recommended", key_of(release, ("ingest", "train"), made_with))
+    missing = [number for number in range(found.n_parts) if finished[number] is None]
+    if len(missing) < found.n_parts:
+        log.info("recommend: %d of %d parts are there already", found.n_parts - len(missing), found.n_parts)
+    _drop_others(release, set(range(found.n_parts)) - set(missing))
+    if missing:
+        with spark_session(settings, scratch=running.scratch) as spark:
+            produce = _Producer(release, found, settings, finished)
+            frame = each_part(spark, len(missing), lambda place: produce(missing[place]), "n long")
+            collect(spark, frame, label="recommend", n_tasks=len(missing))
+    for name in COUNTS:
+        running.figures[name] = sum(finished[number][name] for number in range(found.n_parts))
+    running.figures["n_parts_kept"] = found.n_parts - len(missing)
+
+
+def _drop_others(release: Release, kept: set[int]) -> None:
+    """Remove part files that belong to no finished part."""
+    for table in (RECOMMENDATIONS, EXPLANATIONS):
+        folder = release.work / table.name
+        names = {parquet.part(folder, number) for number in kept}
+        for path in parquet.parts(folder):
+            if path not in names:
+                path.unlink()
 
 
 class _Producer:
     """One part of recommendations and explanations, as a Spark task."""
 
-    def __init__(self, release: Release, found: Facts, settings: Settings) -> None:
-        self._release, self._facts, self._settings = release, found, settings
+    def __init__(self, release: Release, found: Facts, settings: Settings, finished: Finished) -> None:
+        self._release, self._facts, self._settings, self._finished = release, found, settings, finished
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -51,9 +73,8 @@ class _Producer:
         for which, table in ((0, RECOMMENDATIONS), (1, EXPLANATIONS)):
             path = parquet.part(self._release.work / table.name, number)
             counts.append(parquet.write(path, (block[which] for block in blocks), arrow_schema(table, self._facts.ids)))
-        return pa.table(
-            {name: pa.array([n], pa.int64()) for name, n in zip(("n_users", "n_lists", "n_reasons"), counts)}
-        )
+        self._finished[number] = dict(zip(COUNTS, counts))
+        return pa.table({"n": pa.array([1], pa.int64())})
 
     def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))

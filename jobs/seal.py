@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs import parity
 from jobs.progress import Progress
-from jobs.step import facts, Facts, record, Step, STEPS
+from jobs.step import code_digest, facts, Facts, record, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError
@@ -130,13 +130,3 @@ def _table_facts(release: Release, table: Table, files: dict) -> dict:
         pq.write_table(parquet.read(path, computed), buffer)
         content = hashlib.sha256(buffer.getbuffer()).hexdigest()
     return {"rows": parquet.n_rows(path), "bytes": file["bytes"], "content_sha256": content}
-
-
-def code_digest() -> str:
-    """One digest over our own modules: which code made this release, wherever it was installed from."""
-    whole = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
-    for package in ("schemas", "warehouse", "jobs"):
-        for path in sorted((root / package).rglob("*.py")):
-            whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:16]
