@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 WAREHOUSE ?= warehouse/data
 READY := $(VENV)/.ready
+READY_AIRFLOW := $(VENV)/.ready-airflow
+AIRFLOW_HOME ?= $(CURDIR)/.airflow
+AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve docs lock clean
+.PHONY: help run test test-fast serve airflow docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -15,10 +18,28 @@ run: $(READY) ## build and promote a release from the built-in sample
 serve: $(READY) ## serve the promoted release on http://127.0.0.1:8001
 	$(VENV)/bin/cinematch serve --warehouse $(WAREHOUSE)
 
-test: $(READY) ## run every test
+# Everything listens on this machine alone; whoever wants more sets Airflow's own variables, which win over these.
+airflow: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+airflow: export AIRFLOW_HOME := $(AIRFLOW_HOME)
+airflow: export CINEMATCH_WAREHOUSE := $(abspath $(WAREHOUSE))
+airflow: export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
+airflow: export AIRFLOW__CORE__LOAD_EXAMPLES := False
+airflow: export AIRFLOW__CORE__EXECUTION_API_SERVER_URL := http://127.0.0.1:$(AIRFLOW_PORT)/execution/
+airflow: export AIRFLOW__API__HOST := 127.0.0.1
+airflow: export AIRFLOW__API__PORT := $(AIRFLOW_PORT)
+airflow: export AIRFLOW__API__BASE_URL := http://127.0.0.1:$(AIRFLOW_PORT)
+airflow: export AIRFLOW__API__WORKERS ?= 1
+airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how to log in
+	@mkdir -p $(AIRFLOW_HOME) && cd $(AIRFLOW_HOME) && umask 077 && passwords=simple_auth_manager_passwords.json.generated && \
+	{ [ -s $$passwords ] || python -c 'import json, secrets; print(json.dumps({"admin": secrets.token_urlsafe(12)}))' > $$passwords; } && \
+	airflow db migrate > db.log 2>&1 && airflow pools set training 2 "models that are trained at once" >> db.log 2>&1 || { cat db.log >&2; exit 1; }; \
+	echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT)/dags/weekly_release  user admin  password $$(sed 's/.*: "\(.*\)".*/\1/' $$passwords)"; \
+	exec airflow standalone
+
+test: $(READY_AIRFLOW) ## run every test
 	$(VENV)/bin/pytest
 
-test-fast: $(READY) ## run the tests that take less than ten seconds each
+test-fast: $(READY_AIRFLOW) ## run the tests that take less than ten seconds each
 	$(VENV)/bin/pytest -m 'not slow'
 
 docs: $(READY) ## write the generated parts of README.md again
@@ -28,6 +49,8 @@ lock: ## resolve pyproject.toml again and pin what it gives
 	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -e '.[test]'
 	$(VENV)/bin/pip freeze --exclude-editable > requirements.lock
+	$(VENV)/bin/pip install --quiet -c requirements.lock -e '.[airflow]'
+	$(VENV)/bin/pip freeze --exclude-editable | grep -vxFf requirements.lock > requirements-airflow.lock
 
 clean: ## remove the environment and the warehouse in this folder
 	-chmod -R u+w warehouse/data
@@ -42,3 +65,7 @@ $(READY): requirements.lock pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $(READY)
+
+$(READY_AIRFLOW): $(READY) requirements-airflow.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-airflow.lock
+	@touch $(READY_AIRFLOW)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import release_commands
+from jobs import monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
 from schemas.errors import CineMatchError, was_interrupted
@@ -80,10 +80,15 @@ def parser() -> argparse.ArgumentParser:
                 help="id of the release" + (", by default the time" if name == "run" else ""),
             )
             command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+        if name == "train":
+            command.add_argument(
+                "--model", help="fit this one alone, perhaps while others are; `train` then goes on with what it finds"
+            )
         if name == "forget":
             command.add_argument("user", help="id of the user")
         command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget}.get(name, _step))
     release_commands.add_to(commands)
+    monitor_commands.add_to(commands)
     bench_commands.add_to(commands)
     return top
 
@@ -102,7 +107,8 @@ def _step(parsed: argparse.Namespace) -> int:
     first = settings_of(parsed)
     warehouse = Warehouse(Path(first.warehouse))
     recorded = {} if parsed.command in ("ingest", "promote") else recorded_settings(warehouse.staged(parsed.release))
-    report(run_step(parsed.command, warehouse, parsed.release, settings_of(parsed, recorded)), parsed.json)
+    settings, model = settings_of(parsed, recorded), getattr(parsed, "model", None)
+    report(run_step(parsed.command, warehouse, parsed.release, settings, model=model), parsed.json)
     return 0
 
 

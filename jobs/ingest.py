@@ -8,7 +8,8 @@ all parts, so that every later step finds whole users in a part and the tables c
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timezone
+import shutil
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -29,12 +30,14 @@ from warehouse import forgotten, parquet
 from warehouse.layout import Warehouse
 
 ROWS_PER_PART = 500_000
+TOLERANCE = timedelta(days=1)  # of the clocks and time zones of those who wrote "now"
 
 
 def ingest(running: Step, warehouse: Warehouse) -> None:
     settings, release = running.settings, running.release
     as_of = _as_of(settings)
-    source = open_source(settings, raw=warehouse.raw, as_of=as_of)
+    shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
+    source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
     online.archive(warehouse)
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)

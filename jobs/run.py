@@ -7,11 +7,12 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from jobs.locks import locked
 from jobs.progress import PeakMemory
 from jobs.step import step, Step, STEPS
 from jobs.summary import print_summary
@@ -31,36 +32,45 @@ NEEDS = {
 }
 
 
-def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
-    """Run one step; returns its figures. A sealed release is not built again: its steps end at once, well."""
+def run_step(
+    name: str, warehouse: Warehouse, release_id: str, settings: Settings, *, model: str | None = None
+) -> dict[str, Any]:
+    """Run one step, or of `train` one model; returns its figures. A sealed release is not built again: its steps end at once,
+    well. The steps of one release wait for each other, for instance for what a scheduler that died has left running."""
     if name == "promote":
         return promote(warehouse, release_id, settings)
     if warehouse.sealed(release_id).folder.exists():
-        log.info("%s: release %s is sealed already; nothing to do", name, release_id)
-        shutil.rmtree(
-            warehouse.staged(release_id).work, ignore_errors=True
-        )  # where sealing was cut short after its rename
-        return {"step": name, "release": release_id, "is_sealed": True}
+        return _sealed_already(name, warehouse, release_id)
     staged = warehouse.staged(release_id)
     if name == "ingest":
         staged.folder.mkdir(parents=True, exist_ok=True)
-    with step(name, staged, settings, needs=NEEDS[name]) as running:
-        _do(name, running, warehouse)
+        staged.work.mkdir(exist_ok=True)
+    with locked(staged.lock, is_shared=model is not None) if staged.work.exists() else nullcontext():
+        if warehouse.sealed(release_id).folder.exists():
+            return _sealed_already(name, warehouse, release_id)
+        with step(name, staged, settings, needs=NEEDS[name], part=model) as running:
+            _do(name, running, warehouse, model)
     if name == "seal":
         catalog.rebuild(warehouse)
     return running.figures
 
 
-def _do(name: str, running: Step, warehouse: Warehouse) -> None:
+def _sealed_already(name: str, warehouse: Warehouse, release_id: str) -> dict[str, Any]:
+    log.info("%s: release %s is sealed already; nothing to do", name, release_id)
+    shutil.rmtree(warehouse.staged(release_id).work, ignore_errors=True)  # where sealing was cut short after its rename
+    return {"step": name, "release": release_id, "is_sealed": True}
+
+
+def _do(name: str, running: Step, warehouse: Warehouse, model: str | None) -> None:
     """Import and call the step; each imports only what it needs, so that a light step starts fast."""
     if name == "ingest":
         from jobs.ingest import ingest
 
         ingest(running, warehouse)
     elif name == "train":
-        from jobs.train import train
+        from jobs.train import train, train_model
 
-        train(running)
+        train(running) if model is None else train_model(running, model)
     elif name == "evaluate":
         from jobs.evaluate import evaluate
 

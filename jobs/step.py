@@ -52,13 +52,22 @@ class Step:
     def scratch(self) -> Path:
         return self.release.work / "spark"
 
+    def write_record(self) -> None:
+        write_json(
+            self.release.step(self.name),
+            {"figures": self.figures, "facts": self.facts, "settings": self.settings.recorded()},
+        )
+
 
 @contextmanager
-def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, ...] = ()) -> Iterator[Step]:
+def step(
+    name: str, release: Release, settings: Settings, *, needs: tuple[str, ...] = (), part: str | None = None
+) -> Iterator[Step]:
     """Run a step: check that the ones it needs are done, then record its figures, seconds and peak memory.
 
     The record is written last and at once, so a step that was killed has none and is simply run again. Running a step again
-    drops the records of the steps after it, whose results would no longer belong to it.
+    drops the records of the steps after it, whose results would no longer belong to it. A part of a step has a record of its
+    own, which the step then finds.
     """
     if name != "ingest" and not release.folder.exists():
         raise StepError(
@@ -71,16 +80,26 @@ def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, .
             )
     for later in STEPS[STEPS.index(name) :]:
         release.step(later).unlink(missing_ok=True)
-    running = Step(name, release, settings)
-    log.info("%s: release %s starts", name, release.id)
+        for path in [] if later == name else release.work.glob(f"steps/{part_name(later, '*')}.json"):
+            path.unlink(missing_ok=True)
+    running = Step(part_name(name, part) if part else name, release, settings)
+    log.info("%s: release %s starts", running.name, release.id)
     with running._peak:
         yield running
     running.figures = figures = running.measured()
     if release.work.exists():  # sealing removes it
-        write_json(release.step(name), {"figures": figures, "facts": running.facts, "settings": settings.recorded()})
+        running.write_record()
     log.info(
-        "%s: release %s done in %.1f s, peak %.0f MiB", name, release.id, figures["seconds_s"], figures["peak_mib"]
+        "%s: release %s done in %.1f s, peak %.0f MiB",
+        running.name,
+        release.id,
+        figures["seconds_s"],
+        figures["peak_mib"],
     )
+
+
+def part_name(name: str, part: str) -> str:
+    return f"{name}-{part}"
 
 
 def record(release: Release, name: str) -> dict[str, Any]:

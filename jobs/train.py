@@ -1,7 +1,8 @@
 """train: fit each model on the interactions that are not held out, and keep its item side; then the tables of items.
 
 A model that fails fails alone: its row in `models` says why, and the release goes on without it as long as the served
-model is there.
+model is there. Models may also be fitted one by one, as commands of their own and several at once; what they left is then
+joined, and not fitted again.
 """
 
 from __future__ import annotations
@@ -10,44 +11,42 @@ import json
 import logging
 import shutil
 import time
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from jobs import interactions
-from jobs.interactions import Interactions
-from jobs.item_tables import genre_names, items_side, popular_table, similar_table
-from jobs.kernels.histories import joined
-from jobs.models.contract import TrainingData, Validation
-from jobs.models.known import MODELS as KNOWN
+from jobs.item_tables import items_side, popular_table, similar_table
+from jobs.models.contract import TrainingData
+from jobs.models.known import MODELS as KNOWN, PARTS
 from jobs.progress import PeakMemory
-from jobs.ratings import genre_matrix, read_part, TRAIN, VALIDATION
 from jobs.runner import OnSpark
 from jobs.session import spark_session
-from jobs.step import facts, Facts, Step
+from jobs.step import facts, part_name, record, Step
+from jobs.training_data import training_data
 from schemas.derive import arrow_schema
 from schemas.errors import SettingError, StepError, was_interrupted
-from schemas.settings import Settings
+from schemas.settings import FIELDS, Settings
 from schemas.tables import MODELS
 from warehouse import item_side, parquet
 from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
 
-VALIDATION_USERS = 1_000
-
 
 def train(running: Step) -> None:
     release, settings = running.release, running.settings
     found = facts(release)
     names = _chosen(settings)
-    shutil.rmtree(release.models, ignore_errors=True)
+    fitted = _fitted(release, settings, names)
+    for folder in release.models.glob("*"):
+        if fitted.get(folder.name, {}).get("status") != "trained":
+            shutil.rmtree(folder)
     with spark_session(settings, scratch=running.scratch) as spark:
         data = training_data(release, found, settings, OnSpark(spark))
         items_side(release, data.items, data.genres)
-        rows = [_fit(KNOWN[name], data, release) for name in KNOWN if name in names]
+        rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
         _write_models(release, rows)
         by_name = {row["model"]: row for row in rows}
         for name in ("popular", settings.serve):
@@ -59,6 +58,47 @@ def train(running: Step) -> None:
         similar_table(release, found, settings, spark)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
     running.figures["n_models"] = sum(row["status"] == "trained" for row in rows)
+
+
+def train_model(running: Step, name: str) -> None:
+    """Fit one model and leave its row for `train`. Raises StepError where it failed; the row says so too, from the start in
+    case that this process is killed."""
+    release, settings = running.release, running.settings
+    alone = [model for model in KNOWN if model not in PARTS]
+    if name not in alone:
+        raise SettingError(f"--model: {name!r} cannot be fitted by itself; expected one of {', '.join(alone)}")
+    running.facts["row"] = _row(KNOWN[name], settings) | {"status": "failed", "message": "its training did not end"}
+    running.write_record()
+    shutil.rmtree(release.model(name), ignore_errors=True)
+    with spark_session(settings, scratch=running.scratch) as spark:
+        row = _fit(KNOWN[name], training_data(release, facts(release), settings, OnSpark(spark)), release)
+    running.facts["row"] = row
+    running.figures |= {key: row[key] for key in ("model", "status", "train_s", "size_mib")}
+    if row["status"] == "failed":
+        running.write_record()
+        raise StepError(f"train: {name} failed: {row['message']}; the release goes on without it if it is not served")
+
+
+def _fitted(release: Release, settings: Settings, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Rows of the models that were fitted one by one with the settings that hold now."""
+    rows = {}
+    for name in names:
+        if release.step(part_name("train", name)).exists():
+            left = record(release, part_name("train", name))
+            row = left["facts"]["row"] | {"is_served": name == settings.serve}
+            is_whole = row["status"] != "trained" or item_side.exists(release.model(name))
+            if is_whole and _deciding(left["settings"]) == _deciding(settings.recorded()):
+                rows[name] = row
+    return rows
+
+
+def _deciding(recorded: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide how a model is fitted."""
+    return {
+        name: value
+        for name, value in recorded.items()
+        if "train" in FIELDS[name].metadata["commands"] and name not in ("models", "serve")
+    }
 
 
 def _chosen(settings: Settings) -> list[str]:
@@ -74,53 +114,10 @@ def _chosen(settings: Settings) -> list[str]:
     return names
 
 
-def training_data(release: Release, found: Facts, settings: Settings, run: OnSpark) -> TrainingData:
-    """The interactions that are not held out, written once as arrays by the parts; every model maps what it needs of them."""
-    counts = np.load(release.work / "item_counts.npz")
-    items = parquet.read(release.work / "items.parquet")
-    folder = release.work / "interactions"
-    names = list(interactions.TYPES)
-
-    def write(number: int) -> None:
-        part = read_part(release, number, found)
-        interactions.write_part(folder, number, part.histories.select(part.folds == TRAIN))
-
-    def join(number: int) -> None:
-        interactions.join_parts(folder, names[number], found.n_parts)
-
-    run.each(found.n_parts, write, label="interactions")
-    run.each(len(names), join, label="join interactions")
-    shutil.rmtree(folder / "parts")
-    return TrainingData(
-        interactions=Interactions.open(folder, len(items)),
-        items=items,
-        n_ratings=counts["n_train"].astype(np.int64),
-        rating_sum=counts["train_sum"],
-        genres=genre_matrix(items, genre_names(release)),
-        rating_scale=found.rating_scale,
-        settings=settings,
-        run=run,
-        scratch=release.work / "scratch",
-        sides=release.models,
-        validation=lambda: validation(release, found),
-    )
-
-
-def validation(release: Release, found: Facts) -> Validation | None:
-    """The first users whose held-out rows are there to choose hyper-parameters by; None where there is nobody."""
-    blocks = []
-    for number in range(found.n_parts):
-        blocks.append(read_part(release, number, found).held_out(VALIDATION))
-        if sum(len(kept) for kept, _ in blocks) >= VALIDATION_USERS:
-            break
-    kept, held = (joined([block[side] for block in blocks]) for side in (0, 1))
-    return Validation(kept, held) if len(kept) else None
-
-
-def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, Any]:
-    """Train one model; returns its row of the models table, whatever became of it."""
-    settings, capabilities = data.settings, model.CAPABILITIES
-    row = {
+def _row(model: ModuleType, settings: Settings) -> dict[str, Any]:
+    """The row of the models table of a model that is about to be trained."""
+    capabilities = model.CAPABILITIES
+    return {
         "model": model.NAME,
         "status": "trained",
         "message": "",
@@ -135,7 +132,13 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
         "peak_mib": 0.0,
         "size_mib": 0.0,
     }
-    if capabilities.needs_ratings and data.rating_scale is None:
+
+
+def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, Any]:
+    """Train one model; returns its row of the models table, whatever became of it."""
+    data = replace(data, scratch=data.scratch / model.NAME)
+    row = _row(model, data.settings)
+    if model.CAPABILITIES.needs_ratings and data.rating_scale is None:
         return row | {"status": "skipped", "message": "the source has no ratings"}
     started = time.monotonic()
     with PeakMemory() as peak:

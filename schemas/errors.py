@@ -8,6 +8,7 @@
     │   └── ResourceError     507, exit 4   not enough memory or disk
     ├── ReleaseError          409, exit 5   a release is missing, incomplete or damaged
     │   └── CheckError        409, exit 5   a check of a release found rows
+    ├── AlertError            502, exit 1   somebody who was to be told could not be reached
     └── NotFound              404, exit 6   no such user, item or release
 
 A message says what failed on which thing, what was expected, what was got and what to do. The library raises; only the
@@ -64,6 +65,12 @@ class ReleaseError(CineMatchError):
 
 class CheckError(ReleaseError):
     """A check that must return no rows returned some."""
+
+
+class AlertError(CineMatchError):
+    """Somebody who was to be told could not be reached."""
+
+    status = 502
 
 
 class NotFound(CineMatchError):

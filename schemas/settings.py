@@ -27,6 +27,7 @@ BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
 READ = ("run", "ingest", "accuracy")
 TRAIN = ("run", "train", "accuracy")
+WATCH = ("alert", "audit")
 RECOMMEND = ("run", "train", "evaluate", "recommend")
 
 
@@ -71,7 +72,7 @@ class Settings:
     rating_scale: str = _setting(
         "", READ, "lowest and highest rating, such as `1:5`; read from the source when empty"
     )
-    as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601); now when empty")
+    as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601), from what had happened until then; now when empty")
     scale: float = _setting(
         1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
     )
@@ -173,6 +174,17 @@ class Settings:
     write_rate: int = _setting(
         5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True
     )
+
+    alert_to: str = _setting(
+        "log",
+        WATCH,
+        "who hears of failures: `log`, `https://...` (webhook), `mailto:...`, separated by commas",
+        is_machine=True,
+    )
+    alert_smtp: str = _setting(
+        "localhost:25", WATCH, "mail server, `host:port` or `user:password@host:port` (then by STARTTLS)", is_machine=True
+    )
+    alert_from: str = _setting("", WATCH, "sender of e-mails", is_machine=True)
 
     def recorded(self) -> dict[str, Any]:
         """What a release records: every setting that decides what is computed, not where."""

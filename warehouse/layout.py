@@ -47,6 +47,11 @@ class Release:
         """Locked by the run that builds this release; not there where steps are run one by one."""
         return self.folder.with_name(f"{self.id}.owner")
 
+    @property
+    def lock(self) -> Path:
+        """Held by the step that works on this release in staging."""
+        return self.work / "lock"
+
     def table(self, name: str) -> Path:
         return self.tables / f"{name}.parquet"
 

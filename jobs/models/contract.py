@@ -45,7 +45,7 @@ class TrainingData:
     """Interactions to train on, held-out rows already taken away, and the items they are of.
 
     Per item_num: n_ratings and rating_sum (n_items,), genres (n_items, n_genres). items is the items table without its
-    counts. `run` does the work of models that divide it; `scratch` is a folder that all of them share; `sides` are the item
+    counts. `run` does the work of models that divide it; `scratch` is a folder of the model's own; `sides` are the item
     sides of the models fitted before; `validation` reads the users to choose hyper-parameters by, where there are any.
     `chosen` are hyper-parameters that were chosen before, the parameters of an item side fitted to a part of these rows;
     where there are none a model chooses its own, from more of them with `tune`.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,14 @@ from jobs.sources.blocks import Block, Refusal
 from jobs.sources.times import numbers_or_null, seconds
 from schemas.errors import SourceError
 
-DAY = timedelta(days=1)
-
 
 @dataclass(frozen=True)
 class Rules:
     """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
-    id type of None keeps text as it is; `time_form` is one of `times`."""
+    id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`."""
 
     source: str
-    as_of: datetime
+    latest: datetime
     user_id_type: str | None = None
     item_id_type: str | None = None
     rating_scale: tuple[float, float] | None = None
@@ -123,7 +121,7 @@ class Sieve:
         )
         return weights
 
-    def rated_at(self, form: str, as_of: datetime) -> pa.Array:
+    def rated_at(self, form: str, latest: datetime) -> pa.Array:
         values = self.block.columns["rated_at"]
         raw = self.text("rated_at") if pa.types.is_binary(values.type) else values
         moments = seconds(raw, form)
@@ -140,11 +138,10 @@ class Sieve:
             is_empty = pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(True)
             self.refuse(is_empty, lambda i: "rated_at is empty")
             self.refuse(moments.is_null(), lambda i: f"rated_at '{texts[i]}' is not a time")
-        latest = math.floor((as_of + DAY).timestamp())
         self.refuse(pc.less(moments, 0), lambda i: f"rated_at {shown(i)} is before 1970-01-01")
         self.refuse(
-            pc.greater(moments, latest),
-            lambda i: f"rated_at {shown(i)} is after {as_of:%Y-%m-%d} (in the future)",
+            pc.greater(moments, math.floor(latest.timestamp())),
+            lambda i: f"rated_at {shown(i)} is after {latest:%Y-%m-%d} (in the future)",
         )
         return moments
 
@@ -179,7 +176,7 @@ def accept(block: Block, rules: Rules) -> Batch:
         "item_id": item_ids,
         "rating": sieve.rating(rules.rating_scale) if "rating" in has else pa.nulls(n, pa.float64()),
         "weight": sieve.weight() if "weight" in has else pa.array(np.ones(n)),
-        "rated_at": sieve.rated_at(rules.time_form, rules.as_of)
+        "rated_at": sieve.rated_at(rules.time_form, rules.latest)
         if "rated_at" in has
         else pa.nulls(n, pa.int64()),
         "line": pa.array(block.lines, pa.int64()),

@@ -31,7 +31,7 @@ class MovieLens:
     format: Format
     files: Mapping[str, Input]
     rating_scale: tuple[float, float]
-    as_of: datetime
+    latest: datetime
     name: str = field(default="movielens", init=False)
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
@@ -42,7 +42,7 @@ class MovieLens:
 
     def interactions(self) -> Iterator[Batch]:
         source = self.files[self.format.ratings.name]
-        rules = Rules(source.name, self.as_of, "int64", "int64", self.rating_scale, SECOND)
+        rules = Rules(source.name, self.latest, "int64", "int64", self.rating_scale, SECOND)
         for block in self.format.ratings.blocks(source):
             yield accept(block, rules)
 
@@ -72,7 +72,7 @@ class MovieLens:
 
 
 def open_movielens(
-    path: Path, *, as_of: datetime, rating_scale: tuple[float, float] | None = None
+    path: Path, *, latest: datetime, rating_scale: tuple[float, float] | None = None
 ) -> MovieLens:
     """The data set in a folder, a zip, or beside the ratings file that the path names; its format told by its
     files."""
@@ -101,7 +101,7 @@ def open_movielens(
                 opened = part.open(files[part.name])
                 for ours, theirs in part.columns.items():
                     opened.position(theirs, ours)
-            return MovieLens(form, chosen, rating_scale or form.scale, as_of)
+            return MovieLens(form, chosen, rating_scale or form.scale, latest)
     found = ", ".join(sorted(name for files in candidates for name in files)[:20]) or "nothing"
     raise SourceError(
         f"{path}: not a MovieLens data set; expected ratings.csv and movies.csv, ratings.dat and movies.dat, "

@@ -15,18 +15,18 @@ from schemas.errors import UsageError
 from schemas.settings import Settings
 
 
-def open_source(settings: Settings, *, raw: Path, as_of: datetime) -> Source:
+def open_source(settings: Settings, *, raw: Path, latest: datetime) -> Source:
     """The source to read. `raw` is the warehouse's folder of inputs: what is downloaded or generated is kept
     there."""
     scale = parsed(settings.rating_scale)
     if settings.source == "sample":
-        return open_sample(raw / "sample", seed=settings.seed, scale=settings.scale, as_of=as_of)
+        return open_sample(raw / "sample", seed=settings.seed, scale=settings.scale, latest=latest)
     if settings.source == "movielens":
         if settings.path:
-            return open_movielens(Path(settings.path), as_of=as_of, rating_scale=scale)
+            return open_movielens(Path(settings.path), latest=latest, rating_scale=scale)
         if settings.dataset:
             archive = fetched(settings.dataset, url=settings.dataset_url, folder=raw / "movielens")
-            return open_movielens(archive, as_of=as_of, rating_scale=scale)
+            return open_movielens(archive, latest=latest, rating_scale=scale)
         raise UsageError(
             "source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to "
             "download"
@@ -35,7 +35,7 @@ def open_source(settings: Settings, *, raw: Path, as_of: datetime) -> Source:
         raise UsageError("source table: expected path, a CSV or Parquet file of interactions")
     return open_table(
         Path(settings.path),
-        as_of=as_of,
+        latest=latest,
         columns=settings.columns,
         items=Path(settings.items) if settings.items else None,
         item_columns=settings.item_columns,

@@ -31,7 +31,7 @@ class Sample:
     """A generated sample in its folder: items.parquet and ratings/part-*.parquet."""
 
     folder: Path
-    as_of: datetime
+    latest: datetime
     rating_scale: tuple[float, float] = SCALE
     name: str = field(default="sample", init=False)
     user_id_type: str = field(default="int64", init=False)
@@ -43,7 +43,7 @@ class Sample:
 
     def interactions(self) -> Iterator[Batch]:
         ratings = open_parquet(self.folder / "ratings")
-        rules = Rules("ratings", self.as_of, "int64", "int64", self.rating_scale, SECOND)
+        rules = Rules("ratings", self.latest, "int64", "int64", self.rating_scale, SECOND)
         for block in ratings.blocks({name: name for name in ("user_id", "item_id", "rating", "rated_at")}):
             yield accept(block, rules)
 
@@ -52,7 +52,7 @@ class Sample:
         return Catalogue(items, quarantine("items.parquet", []), items.num_rows)
 
 
-def open_sample(folder: Path, *, seed: int, scale: float, as_of: datetime) -> Sample:
+def open_sample(folder: Path, *, seed: int, scale: float, latest: datetime) -> Sample:
     """The sample of this seed and scale in `folder`, generated unless it is there."""
     kept = folder / f"seed-{seed}-scale-{scale}-v{VERSION}"
     if not _is_whole(kept):
@@ -65,7 +65,7 @@ def open_sample(folder: Path, *, seed: int, scale: float, as_of: datetime) -> Sa
             _put(made, kept)
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    return Sample(kept, as_of)
+    return Sample(kept, latest)
 
 
 def generate(folder: Path, *, seed: int, scale: float) -> None:

@@ -33,7 +33,7 @@ class Table:
     columns: Mapping[str, str]
     rating_scale: tuple[float, float] | None
     time_form: str
-    as_of: datetime
+    latest: datetime
     items: Delimited | Parquet | None = None
     item_columns: Mapping[str, str] = field(default_factory=dict)
     name: str = "table"
@@ -53,7 +53,7 @@ class Table:
     def interactions(self) -> Iterator[Batch]:
         rules = Rules(
             _name(self.file),
-            self.as_of,
+            self.latest,
             self.user_id_type,
             self.item_id_type,
             self.rating_scale,
@@ -78,7 +78,7 @@ class Table:
 def open_table(
     path: Path,
     *,
-    as_of: datetime,
+    latest: datetime,
     columns: str = "",
     items: Path | None = None,
     item_columns: str = "",
@@ -115,13 +115,13 @@ def open_table(
     if items is None:
         if item_columns:
             raise SettingError("item_columns: names columns of a file of items, and items names none")
-        return Table(file, mapping, rating_scale, time_form, as_of)
+        return Table(file, mapping, rating_scale, time_form, latest)
     catalogue = open_file(items)
     item_mapping = chosen(
         item_columns, "item_columns", OF_ITEMS, ("item_id",), catalogue.fields, file_label(catalogue)
     )
     _check_unique(catalogue, item_mapping)
-    return Table(file, mapping, rating_scale, time_form, as_of, catalogue, item_mapping)
+    return Table(file, mapping, rating_scale, time_form, latest, catalogue, item_mapping)
 
 
 def open_file(path: Path) -> Delimited | Parquet:

@@ -21,11 +21,12 @@ BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
 
 
 def content(release: Release) -> dict[str, str]:
-    """Digest of every file that a step left; not of records, which hold seconds, nor of Spark's own scratch."""
+    """Digest of every file that a step left; not of records, which hold seconds, nor of Spark's own scratch, nor of the arrays
+    that training makes for itself."""
     return {
         path.relative_to(release.folder.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for root in (release.folder, release.work) for path in sorted(root.rglob("*"))
-        if path.is_file() and "steps" not in path.parts and "spark" not in path.parts
+        if path.is_file() and not {"steps", "spark", "interactions"} & set(path.parts)
     }
 
 

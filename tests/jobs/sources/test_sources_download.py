@@ -19,7 +19,7 @@ from jobs.sources.open import open_source
 from schemas.errors import SourceError, UsageError
 from schemas.settings import Settings
 
-AS_OF = datetime(2026, 11, 20, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
 
 
 def archive() -> bytes:
@@ -99,7 +99,7 @@ def test_it_is_fetched_checked_kept_and_not_fetched_again(tmp_path, server, caps
 
 def test_the_source_downloads_into_raw(tmp_path, server):
     settings = Settings(source="movielens", dataset="ml-tiny", dataset_url=server.url)
-    source = open_source(settings, raw=tmp_path / "raw", as_of=AS_OF)
+    source = open_source(settings, raw=tmp_path / "raw", latest=LATEST)
     assert source.inputs == (tmp_path / "raw" / "movielens" / "ml-tiny.zip",)
     assert [batch.accepted["item_id"].to_pylist() for batch in source.interactions()] == [[2]]
 
@@ -230,4 +230,4 @@ def test_a_terminal_gets_a_bar(tmp_path, server, monkeypatch):
 )
 def test_settings_that_say_too_little(tmp_path, settings, message):
     with pytest.raises(UsageError, match=message):
-        open_source(settings, raw=tmp_path, as_of=AS_OF)
+        open_source(settings, raw=tmp_path, latest=LATEST)

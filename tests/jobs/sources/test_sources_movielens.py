@@ -14,7 +14,7 @@ from jobs.sources.movielens import MovieLens, open_movielens
 from jobs.sources.movielens_formats import GENRES_100K
 from schemas.errors import SourceError
 
-AS_OF = datetime(2026, 11, 20, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
 SMALL = Path(__file__).parents[4] / "shared" / "data" / "ml-latest-small"
 RATINGS = [(1, 10, 4, 964982703), (1, 20, 3, 964981247), (2, 10, 5, 964982224)]
 MOVIES = [
@@ -77,7 +77,7 @@ every_format = pytest.mark.parametrize("name, write", WRITERS.items())
 
 
 def opened(path: Path) -> MovieLens:
-    return open_movielens(path, as_of=AS_OF)
+    return open_movielens(path, latest=LATEST)
 
 
 def accepted(source: MovieLens) -> pa.Table:
@@ -212,7 +212,7 @@ def test_half_stars_without_users_or_tags_are_of_10m(tmp_path):
 
 def test_a_scale_that_is_set_holds(tmp_path):
     write_csv(tmp_path)
-    source = open_movielens(tmp_path, as_of=AS_OF, rating_scale=(1.0, 4.0))
+    source = open_movielens(tmp_path, latest=LATEST, rating_scale=(1.0, 4.0))
     assert accepted(source)["rating"].to_pylist() == [4.0, 3.0]
 
 

@@ -15,12 +15,12 @@ from jobs.sources.sample_films import LARGE, make_films, MIDDLE, sizes
 from jobs.sources.sample_ratings import CELL_USERS, counts_of_users, MAX_SHARE, rating_cells
 from jobs.sources.sample_words import GENRES
 
-AS_OF = datetime(2026, 11, 20, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> Sample:
-    return open_sample(tmp_path_factory.mktemp("sample"), seed=42, scale=1.0, as_of=AS_OF)
+    return open_sample(tmp_path_factory.mktemp("sample"), seed=42, scale=1.0, latest=LATEST)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +51,22 @@ def test_sizes_are_those_promised(sample, columns):
 
 
 def test_the_same_seed_gives_the_same_bytes(sample, tmp_path):
-    again = open_sample(tmp_path, seed=42, scale=1.0, as_of=AS_OF)
-    other = open_sample(tmp_path, seed=43, scale=1.0, as_of=AS_OF)
+    again = open_sample(tmp_path, seed=42, scale=1.0, latest=LATEST)
+    other = open_sample(tmp_path, seed=43, scale=1.0, latest=LATEST)
     assert digests(again) == digests(sample) != digests(other)
 
 
 def test_it_is_made_once_and_again_where_it_is_damaged(tmp_path):
-    first = open_sample(tmp_path, seed=1, scale=0.1, as_of=AS_OF)
+    first = open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST)
     before = digests(first)
     marks = [path.stat().st_mtime_ns for path in first.inputs]
     assert [
-        path.stat().st_mtime_ns for path in open_sample(tmp_path, seed=1, scale=0.1, as_of=AS_OF).inputs
+        path.stat().st_mtime_ns for path in open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST).inputs
     ] == marks
     first.inputs[1].write_bytes(b"cut short")
-    assert digests(open_sample(tmp_path, seed=1, scale=0.1, as_of=AS_OF)) == before
+    assert digests(open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST)) == before
     (first.folder / RECORD).unlink()
-    assert digests(open_sample(tmp_path, seed=1, scale=0.1, as_of=AS_OF)) == before
+    assert digests(open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST)) == before
     assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
 
 
@@ -190,7 +190,7 @@ def rmse(errors: np.ndarray) -> float:
 
 @pytest.mark.slow
 def test_many_parts_are_one_table(tmp_path):
-    sample = open_sample(tmp_path, seed=42, scale=24.0, as_of=AS_OF)
+    sample = open_sample(tmp_path, seed=42, scale=24.0, latest=LATEST)
     assert len(sample.inputs) == 1 + 3 and PART_ROWS < 24 * 150_000 / 2
     lines = np.concatenate([batch.accepted["line"].to_numpy() for batch in sample.interactions()])
     assert (lines == np.arange(1, 24 * 150_000 + 1)).all()
