@@ -105,7 +105,7 @@ def _step(parsed: argparse.Namespace) -> int:
     from jobs.step import recorded_settings
 
     first = settings_of(parsed)
-    warehouse = Warehouse(Path(first.warehouse))
+    warehouse = Warehouse(Path(first.warehouse).absolute())  # workers of a cluster run in other folders
     recorded = {} if parsed.command in ("ingest", "promote") else recorded_settings(warehouse.staged(parsed.release))
     settings, model = settings_of(parsed, recorded), getattr(parsed, "model", None)
     report(run_step(parsed.command, warehouse, parsed.release, settings, model=model), parsed.json)

@@ -21,7 +21,7 @@ from jobs.parts import collect
 from jobs.progress import Progress
 from jobs.reading import Reading
 from jobs.session import spark_session
-from jobs.sorting import PartWriter
+from jobs.sorting import by_user, PartWriter
 from jobs.sources.open import open_source
 from jobs.step import Step
 from schemas.errors import SettingError, SourceError, StepError
@@ -61,9 +61,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
             if getattr(ids, role) == "int64":
                 frame = frame.withColumn(role, F.col(role).cast("long"))
         write_part = PartWriter(release, ids, settings, source.rating_scale)
-        sorted_rows = frame.repartitionByRange(n_parts, "user_id").sortWithinPartitions(
-            "user_id", "item_id", "seq", "rated_at", "line"
-        )
+        sorted_rows = by_user(frame, n_parts, n_rows=read.n_accepted)
         figures = collect(
             spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sort by user", n_tasks=n_parts
         )

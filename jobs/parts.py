@@ -6,13 +6,17 @@ driver, and writes its result beside it, whole or not at all. Parts are cut betw
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
+from pyspark import SparkStageInfo, StatusTracker
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.progress import Progress
+
+log = logging.getLogger("cinematch")
 
 
 def each_part(spark: SparkSession, n_parts: int, produce: Callable[[int], pa.Table], schema: str) -> DataFrame:
@@ -35,26 +39,23 @@ def collect(spark: SparkSession, frame: DataFrame, *, label: str, n_tasks: int) 
 
     def watch() -> None:
         while not stop.wait(0.5):
-            stages = {
-                s for job in tracker.getJobIdsForGroup(group) for s in (tracker.getJobInfo(job) or _NO_JOB).stageIds
-            }
-            infos = [info for info in map(tracker.getStageInfo, stages) if info is not None]
-            if infos:
-                last = max(infos, key=lambda info: info.stageId)
-                progress.at(last.numCompletedTasks)
+            if infos := _stages(tracker, group):
+                progress.at(max(infos, key=lambda info: info.stageId).numCompletedTasks)
 
     with Progress(label, total=n_tasks, unit="parts") as progress:
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            return frame.toArrow()
+            found = frame.toArrow()
         finally:
             stop.set()
             watcher.join()
+    if n_lost := sum(info.numFailedTasks for info in _stages(tracker, group)):
+        log.warning("%s: %d tasks were lost and ran again", label, n_lost)
+    return found
 
 
-class _NoJob:
-    stageIds: tuple = ()
-
-
-_NO_JOB = _NoJob()
+def _stages(tracker: StatusTracker, group: str) -> list[SparkStageInfo]:
+    jobs = map(tracker.getJobInfo, tracker.getJobIdsForGroup(group))
+    stages = {stage for job in jobs if job is not None for stage in job.stageIds}
+    return [info for info in map(tracker.getStageInfo, stages) if info is not None]

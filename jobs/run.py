@@ -106,7 +106,7 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
 
 def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     """Every step of one release, from source to promotion; a failed run leaves nothing behind but its log."""
-    warehouse = Warehouse(Path(settings.warehouse))
+    warehouse = Warehouse(Path(settings.warehouse).absolute())  # workers of a cluster run in other folders
     _sweep(warehouse)
     release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
     staged = warehouse.staged(release_id)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from jobs import workers
 from schemas.errors import was_interrupted
 from schemas.settings import Settings
 
@@ -27,7 +28,10 @@ LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession]:
     """A session on settings.spark_master with its temporary files in scratch, stopped at the end. Raises KeyboardInterrupt
     where Ctrl-C ended what ran in it."""
-    os.environ.update(ONE_THREAD, PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable)
+    is_local = settings.spark_master.startswith("local")
+    python = sys.executable if is_local else settings.spark_python or sys.executable
+    os.environ.update(ONE_THREAD, PYSPARK_PYTHON=python, PYSPARK_DRIVER_PYTHON=sys.executable)
+    scratch = scratch.absolute()  # workers of a cluster run in other folders
     scratch.mkdir(parents=True, exist_ok=True)
     builder = (
         SparkSession.builder.appName("cinematch")
@@ -43,9 +47,11 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
         .config("spark.sql.adaptive.enabled", "false")
         .config("spark.driver.extraJavaOptions", f"-XX:+UseParallelGC -Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}")
     )
-    if settings.spark_master.startswith("local"):
+    if is_local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    if settings.spark_cores:
+        builder = builder.config("spark.cores.max", str(settings.spark_cores))
     for name, value in ONE_THREAD.items():
         builder = builder.config(f"spark.executorEnv.{name}", value)
     with _own_interrupts():
@@ -53,6 +59,8 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, partial(_interrupt, spark))
         try:
+            if not is_local:
+                workers.prepare(spark, scratch=scratch, wait_s=settings.spark_wait_s)
             yield spark
         except Exception as error:
             if was_interrupted(error):

@@ -1,4 +1,4 @@
-"""Ingest's second pass, as a Spark task: one part of whole users, sorted by user and item, to ratings, users and item counts."""
+"""Ingest's second pass, in Spark: parts of whole users, sorted by user and item, each to ratings, users and item counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
+from pyspark.sql import Column, DataFrame, functions as F
 
 from jobs.kernels.histories import moments
 from jobs.online import Online
@@ -21,10 +22,36 @@ from warehouse.layout import Release
 
 MIN_HELD_OUT_HISTORY = 5
 VALIDATION_SHARE = 0.4  # of the users who are held out: to choose hyper-parameters by; the others are measured on
+SAMPLE_A_PART = 1_000  # rows
+
+
+def by_user(frame: DataFrame, n_parts: int, *, n_rows: int) -> DataFrame:
+    """The rows in parts of whole users, about as many in each, sorted by user, item, sequence number, time and line.
+
+    Users are cut by a sample that depends on the rows alone. Spark's repartitionByRange draws one that depends on what
+    else the session did, and sums over parts would then differ from run to run in their last bits.
+    """
+    one_in = max(1, n_rows // (n_parts * SAMPLE_A_PART))
+    sample = frame.where(F.pmod(F.xxhash64("user_id", "item_id", "line"), F.lit(one_in)) == 0).select("user_id")
+    ids = sample.toArrow()["user_id"].combine_chunks()
+    ids = ids.take(pc.sort_indices(ids))
+    bounds = [ids[len(ids) * number // n_parts].as_py() for number in range(1, n_parts)]
+    parts = frame.withColumn("part", _part_of(bounds, 0, n_parts - 1)).repartitionById(n_parts, F.col("part"))
+    return parts.drop("part").sortWithinPartitions("user_id", "item_id", "seq", "rated_at", "line")
+
+
+def _part_of(bounds: list, first: int, last: int) -> Column:
+    """Which of the parts first..last a user belongs to, by halves; bounds[k] is the first user of part k + 1."""
+    if first == last:
+        return F.lit(first)
+    middle = (first + last) // 2
+    return F.when(F.col("user_id") < bounds[middle], _part_of(bounds, first, middle)).otherwise(
+        _part_of(bounds, middle + 1, last)
+    )
 
 
 class PartWriter:
-    """Takes one part, sorted by user, item, sequence number, time and line."""
+    """Takes one part of by_user."""
 
     def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None) -> None:
         self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None

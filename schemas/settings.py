@@ -48,6 +48,15 @@ class Settings:
     spark_executor_memory: str = _setting(
         "2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True
     )
+    spark_cores: int = _setting(
+        0, BUILD, "most cores of a cluster that a step takes; 0 takes all that are free", minimum=0, is_machine=True
+    )
+    spark_python: str = _setting(
+        "", BUILD, "Python on the workers of a cluster; at the driver's path when empty", is_machine=True
+    )
+    spark_wait_s: int = _setting(
+        600, BUILD, "seconds that a step waits for a first executor of a cluster", minimum=1, is_machine=True
+    )
     seed: int = _setting(
         42,
         (*BUILD, "accuracy"),
