@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.histories import Histories
+from jobs.kernels.histories import Histories, joined
 from warehouse.whole import join_arrays, save_array
 
 TYPES: Mapping[str, type] = {
@@ -59,6 +59,11 @@ class Interactions:
             self.ratings[rows].astype(np.float64),
             self.steps[rows].astype(np.int64),
         )
+
+    def some(self, n: int) -> Histories:
+        """n users, evenly spread over all."""
+        users = np.unique(np.linspace(0, self.n_users - 1, min(n, self.n_users)).astype(np.int64))
+        return joined([self.histories(user, user + 1) for user in users.tolist()])
 
     def matrix(self, values: np.ndarray) -> csr_matrix:
         """(n_users, n_items) with one value an interaction."""

@@ -98,7 +98,7 @@ class Settings:
     )
 
     models: str = _setting(
-        "popular,content,ials,als,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name"
+        "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name"
     )
     serve: str = _setting(
         "hybrid",
@@ -107,15 +107,19 @@ class Settings:
         choices=("hybrid", "ials", "ease", "transitions", "item_neighbours"),
     )
     half_life: float = _setting(
-        10.0, TRAIN, "moments after which an interaction counts half when a list is computed", minimum=0.01
+        0.0, TRAIN, "moments after which an interaction counts half when a list is computed; 0: chosen by validation", minimum=0
     )
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
     ials_alpha: float = _setting(2.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)
-    ials_reg: float = _setting(0.2, TRAIN, "regularisation of `ials`, times the interactions of a row", minimum=1e-9)
+    ials_reg: float = _setting(
+        0.0, TRAIN, "regularisation of `ials`, times the interactions of a row; 0: chosen by validation", minimum=0
+    )
     als_factors: int = _setting(32, TRAIN, "factors of `als`", minimum=1, maximum=1024)
     als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
-    als_reg: float = _setting(0.15, TRAIN, "regularisation of `als`, times the ratings of a row", minimum=1e-9)
+    als_reg: float = _setting(
+        0.0, TRAIN, "regularisation of `als`, times the ratings of a row; 0: chosen by validation", minimum=0
+    )
     bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
     als_engine: str = _setting(
         "auto",
@@ -124,7 +128,15 @@ class Settings:
         choices=("auto", "fold_in", "mllib"),
     )
     als_broadcast_mib: int = _setting(2048, TRAIN, "largest factor matrix that every task may map whole", minimum=1)
-    weights_keep: int = _setting(200, TRAIN, "weights kept of each row of an item-by-item model", minimum=1)
+    weights_keep: int = _setting(
+        0, TRAIN, "weights kept of each row of an item-by-item model; 0: 200 to 1,000, fewer the more items", minimum=0
+    )
+    neighbours_similarity: str = _setting(
+        "bm25",
+        TRAIN,
+        "what makes items neighbours in `item_neighbours`",
+        choices=("cosine", "bm25", "adjusted_cosine"),
+    )
     transitions_lags: int = _setting(
         10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100
     )
@@ -132,7 +144,8 @@ class Settings:
         0.8, TRAIN, "what a transition counts less for each moment between", minimum=0.01, maximum=1
     )
     ease_items: int = _setting(5000, TRAIN, "most popular items that `ease` covers", minimum=10)
-    ease_reg: float = _setting(300.0, TRAIN, "regularisation of `ease`", minimum=1e-6)
+    ease_reg: float = _setting(0.0, TRAIN, "regularisation of `ease`; 0: chosen by validation", minimum=0)
+    svd_factors: int = _setting(0, TRAIN, "factors of `svd`; 0: chosen by validation", minimum=0, maximum=1024)
     ease_mib: int = _setting(4096, TRAIN, "memory that `ease` may take", minimum=1)
     popular_n: int = _setting(200, TRAIN, "length of each popular list", minimum=1)
     similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)

@@ -24,6 +24,7 @@ from jobs.bench import accuracy_figures
 from jobs.bench.accuracy_cuts import Cutting, cuts
 from jobs.bench.accuracy_data import Dataset, read
 from jobs.bench.accuracy_figures import Values
+from jobs.ingest import TOLERANCE
 from jobs.models import known
 from jobs.models.content import features
 from jobs.progress import Progress
@@ -41,9 +42,7 @@ SHOWN = ("ndcg", "hit_rate", "recall", "map", "coverage")
 def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
     """A row of figures for each model, the best nDCG first. Raises SettingError for a model nobody knows."""
     names = _names(models)
-    source = open_source(
-        settings, raw=Warehouse(Path(settings.warehouse)).raw, as_of=datetime.now(timezone.utc).replace(microsecond=0)
-    )
+    source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=datetime.now(timezone.utc) + TOLERANCE)
     data = read(source, settings)
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)

@@ -11,6 +11,7 @@ from jobs.kernels.factors import gramian
 from schemas.settings import Settings
 
 FACTORS, RATER_FACTORS = 64, 32
+REG, HALF_LIFE = 0.2, 10.0
 SERVED = "ials"
 
 
@@ -25,8 +26,8 @@ def sides(rows: Generated, settings: Settings) -> dict[str, tuple[dict[str, np.n
         "genre_indices": rows.genres.ravel().astype(np.int32),
         "genre_indptr": np.arange(0, 2 * n + 1, 2),
     }
-    ranking = {"alpha": settings.ials_alpha, "reg": settings.ials_reg, "half_life": settings.half_life}
-    rating = {"mu": (LOW + HIGH) / 2, "reg": settings.als_reg, "damping": settings.bias_damping}
+    ranking = {"alpha": settings.ials_alpha, "reg": REG, "half_life": HALF_LIFE}
+    rating = {"mu": (LOW + HIGH) / 2, "reg": REG, "damping": settings.bias_damping}
     return {
         "items": (names, {"genres": list(GENRES)}),
         "popular": ({"scores": scores, "damped_means": means, "n_ratings": rows.counts[0]}, {}),

@@ -1,28 +1,65 @@
-"""als: explicit ALS on ratings less the overall mean and the biases of user and item; predicts ratings."""
+"""als: explicit ALS on ratings less the overall mean and the biases of user and item; predicts ratings.
+
+The biases are damped means of what the other side's biases leave, taken in turn until they settle; the user's is taken again
+from the history whenever a rating is predicted.
+"""
 
 from __future__ import annotations
+
+import numpy as np
 
 from jobs.kernels.factors import centred, ExplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_rating
+from jobs.models.tuning import climbed, decided, judge_of
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
+FIRST_REG = 0.15
+FACTOR = 1.5
+TRIED, TRIED_TUNING = 4, 8
+ROUNDS = 8
+USERS_AT_ONCE = 20_000
 
 
 def fit(data: TrainingData) -> ItemSide:
-    settings, damping = data.settings, data.settings.bias_damping
-    mu = float(data.rating_sum.sum() / data.n_ratings.sum())
-    biases = (data.rating_sum - mu * data.n_ratings) / (data.n_ratings + damping)
+    settings, damping, judge = data.settings, data.settings.bias_damping, judge_of(data)
+    mu, biases = settled_biases(data)
     low, high = data.rating_scale
-    equations = Equations(None, settings.als_reg, settings.als_factors, settings.als_iterations, settings.seed)
-    factors, engine = item_factors(data, lambda histories: centred(histories, mu, biases, damping), equations)
+
+    def fitted(reg: float) -> tuple[ExplicitFactors, str]:
+        equations = Equations(None, reg, settings.als_factors, settings.als_iterations, settings.seed)
+        factors, engine = item_factors(data, lambda histories: centred(histories, mu, biases, damping), equations)
+        return ExplicitFactors(factors, biases, mu, reg, damping, low, high), engine
+
+    reg = decided(data, "reg", settings.als_reg)
+    if reg is None:
+        most = TRIED_TUNING if data.tune else TRIED
+        error = lambda tried: -judge.rmse(fitted(tried)[0])
+        reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factor=FACTOR, most=most)[0]
+    found, engine = fitted(reg)
     return ItemSide(
-        {"item_factors": factors, "item_biases": biases},
-        {"mu": mu, "reg": settings.als_reg, "damping": damping, "low": low, "high": high, "engine": engine},
+        {"item_factors": found.item_factors, "item_biases": found.item_biases},
+        {"mu": mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},
     )
+
+
+def settled_biases(data: TrainingData) -> tuple[float, np.ndarray]:
+    """The overall mean and the items' biases (n_items,) float64: damped means of ratings less mean and user's bias, and the
+    users' less mean and item's, ROUNDS times in turn."""
+    rows, damping, n = data.interactions, data.settings.bias_damping, data.n_ratings
+    mu = float(data.rating_sum.sum() / n.sum())
+    biases = (data.rating_sum - mu * n) / np.maximum(n + damping, 1e-9)
+    for _ in range(ROUNDS):
+        left = np.zeros(len(n))
+        for start in range(0, rows.n_users, USERS_AT_ONCE):
+            block = rows.histories(start, min(start + USERS_AT_ONCE, rows.n_users))
+            # centred leaves r - mu - b_u - b_i: with b_i added again, what the item's bias is the mean of
+            left += np.bincount(block.items, centred(block, mu, biases, damping) + biases[block.items], len(n))
+        biases = left / np.maximum(n + damping, 1e-9)
+    return mu, biases
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:

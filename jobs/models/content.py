@@ -1,4 +1,11 @@
-"""content: what items are made of, as TF-IDF of genres, title words, tags and description."""
+"""content: what items are made of, as TF-IDF of genres, title words, tags and description.
+
+    score_i = n_i' sum over the history of h_j (cos(i, j) + base),   n_i' = (1 + interactions of i) ** fame
+
+What an item is made of says what it is about and not whether it is any good, so how well known it is counts too: fame 0 not
+at all, 1 fully. Any two items are `base` alike: the larger, the less the content decides, and the more how well known they
+are. An item that nobody has scores too, below others like it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +19,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from jobs.kernels.histories import Histories
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import recent
+from jobs.models.tuning import half_life_of, judge_of
 
 NAME = "content"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
+FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0)
+DEFAULT_FAME, DEFAULT_BASE = 0.75, 0.1
 MAX_FEATURES = 50_000
 _YEAR = re.compile(r"\(\d{4}\)\s*$")
 _WORD = re.compile(r"[^\W_]{2,}")
@@ -22,10 +32,15 @@ _WORD = re.compile(r"[^\W_]{2,}")
 
 def fit(data: TrainingData) -> ItemSide:
     """CSR rows of unit length: features (data, indices, indptr) per item_num; an item without text has an empty row."""
-    matrix = features(data.items)
+    matrix, judge = features(data.items), judge_of(data)
+    fame, base = data.chosen.get("fame", DEFAULT_FAME), data.chosen.get("base", DEFAULT_BASE)
+    half_life = half_life_of(data, judge, lambda at: _scorer(matrix, data.n_ratings, fame, base, at))
+    if judge is not None:
+        base = max(BASES, key=lambda tried: judge.ndcg(_scorer(matrix, data.n_ratings, 1.0, tried, half_life)))
+        fame = max(FAMES, key=lambda tried: judge.ndcg(_scorer(matrix, data.n_ratings, tried, base, half_life)))
     return ItemSide(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64)},
-        {"n_features": matrix.shape[1]},
+        {"n_features": matrix.shape[1], "fame": fame, "base": base, "half_life": half_life},
     )
 
 
@@ -50,16 +65,21 @@ def features(items: pa.Table) -> csr_matrix:
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:
-    """The sum over the history of each item's cosine with it; an item without text scores 0."""
-    arrays = side.arrays
+    arrays, parameters = side.arrays, side.parameters
     rows = csr_matrix(
-        (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, side.parameters["n_features"])
+        (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"])
     )
+    return _scorer(rows, data.n_ratings, parameters["fame"], parameters["base"], parameters["half_life"])
+
+
+def _scorer(rows: csr_matrix, n_ratings: np.ndarray, fame: float, base: float, half_life: float) -> Scorer:
+    famous = ((1.0 + n_ratings) ** fame).astype(np.float32)
 
     def scores(histories: Histories) -> np.ndarray:
-        weights = (histories.strengths * recent(histories, data.settings.half_life)).astype(np.float32)
-        history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), data.n_items))
-        return np.asarray((history @ rows @ rows.T).todense(), np.float32)
+        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
+        history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), len(n_ratings)))
+        alike = np.asarray((history @ rows @ rows.T).todense(), np.float32)
+        return (alike + np.float32(base) * np.asarray(history.sum(axis=1))) * famous
 
     return scores
 

@@ -18,6 +18,10 @@ from jobs.runner import InProcess, Runner
 from schemas.settings import Settings
 
 
+WEIGHTS = 4_000_000
+WEIGHTS_A_ROW = (200, 1_000)
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a model can do; declared, so that no other code has to ask for its name. `in_one_task`: its fit is one piece of
@@ -68,6 +72,12 @@ class TrainingData:
     @property
     def n_items(self) -> int:
         return len(self.n_ratings)
+
+    @property
+    def weights_keep(self) -> int:
+        """Weights kept of each row of an item-by-item model: what was set, or by the number of items, so that a small
+        catalogue is hardly pruned and a large one fits."""
+        return self.settings.weights_keep or int(np.clip(WEIGHTS // max(self.n_items, 1), *WEIGHTS_A_ROW))
 
     def for_task(self) -> TrainingData:
         """The same without what cannot leave this process."""

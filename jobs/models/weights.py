@@ -7,10 +7,9 @@ from jobs.models.contract import ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_weights
 
 
-def weights_side(found: ItemWeights, data: TrainingData, **parameters) -> ItemSide:
+def weights_side(found: ItemWeights, half_life: float, **parameters) -> ItemSide:
     return ItemSide(
-        {"indptr": found.indptr, "indices": found.indices, "data": found.data},
-        {"half_life": data.settings.half_life, **parameters},
+        {"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters}
     )
 
 

@@ -29,7 +29,7 @@ TRAINED = ("popular", "item_neighbours", "transitions", "ease", "ials", "als", "
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     settings = resolve(SMALL, {})
-    return read(open_source(settings, raw=tmp_path_factory.mktemp("raw"), as_of=AS_OF), settings)
+    return read(open_source(settings, raw=tmp_path_factory.mktemp("raw"), latest=AS_OF), settings)
 
 
 def all_of(folder: Path, data: Dataset, cutting: Cutting, models: tuple[str, ...]) -> dict[str, tuple[dict, list[np.ndarray]]]:
@@ -151,7 +151,7 @@ def test_pairs_count_once_as_when_ingested(tmp_path: Path) -> None:
     lines = ["user_id,item_id,rated_at,weight", "7,a,100,2", "7,b,50,1", "7,a,90,3", "8,a,10,1"] + [f"9,x{n},5,1" for n in range(120)]
     (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
     settings = resolve({"source": "table", "path": str(tmp_path / "rows.csv")}, {})
-    data = read(open_source(settings, raw=tmp_path, as_of=AS_OF), settings)
+    data = read(open_source(settings, raw=tmp_path, latest=AS_OF), settings)
     ids = data.items["item_id"].to_pylist()
     mine = [(ids[i], t, round(s, 6)) for u, i, t, s in zip(data.rows.users, data.rows.items, data.rows.times, data.strengths) if u == 0]
     assert mine == [("a", 100, round(float(np.log2(6)), 6)), ("b", 50, 1.0)]

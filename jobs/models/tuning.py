@@ -1,0 +1,126 @@
+"""Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
+
+Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from jobs.kernels.histories import Histories
+from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
+from jobs.kernels.ranked import best_among
+from jobs.models.contract import Scorer, TrainingData, Validation
+from jobs.models.scoring import predicted, Rater
+
+HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
+FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
+DEFAULT_HALF_LIFE = 10.0
+DEPTH = 10
+MOST_USERS = 2_000
+CELLS = 1 << 24  # scores held at a time: 64 MiB
+
+
+class Judge:
+    """Some validation users, spread evenly over all, and how well a scorer ranks what was kept out of their histories."""
+
+    def __init__(self, validation: Validation, n_items: int, *, most_users: int = MOST_USERS) -> None:
+        n = len(validation.kept)
+        users = np.unique(np.linspace(0, n - 1, min(n, most_users)).astype(np.int64))
+        self.kept, self.held = validation.kept.take(users), validation.held.take(users)
+        self.candidates = None if validation.candidates is None else validation.candidates[users]
+        self.n_items = n_items
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def blocks(self) -> Iterator[tuple[Histories, Histories, np.ndarray | None]]:
+        """Users some at a time: what is left to them, what was kept out, and their candidates or None."""
+        at_once = max(1, CELLS // self.n_items)
+        for start in range(0, len(self), at_once):
+            stop = min(start + at_once, len(self))
+            yield (
+                self.kept.block(start, stop),
+                self.held.block(start, stop),
+                None if self.candidates is None else self.candidates[start:stop],
+            )
+
+    def ndcg(self, score: Scorer) -> float:
+        """Mean nDCG@10 over the users."""
+        values = []
+        for kept, held, candidates in self.blocks():
+            scores = score(kept)
+            if candidates is None:
+                lists = top(without_own(scores, kept), DEPTH)
+            else:
+                lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
+            values.append(ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)))
+        return counted_mean(np.concatenate(values))
+
+    def rmse(self, rater: Rater) -> float:
+        return rmse(predicted(rater, self.kept, self.held), self.held.ratings)
+
+
+def judge_of(data: TrainingData) -> Judge | None:
+    """None where hyper-parameters were chosen before, or there is nobody to choose them by."""
+    validation = data.validation() if data.validation is not None and not data.chosen else None
+    return None if validation is None or len(validation.kept) == 0 else Judge(validation, data.n_items)
+
+
+def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
+    """The half-life of HALF_LIVES that ranks best, and its nDCG; ties to the longer, which forgets less."""
+    found = [(judge.ndcg(scorer_at(half_life)), half_life) for half_life in HALF_LIVES]
+    value, half_life = max(found)
+    return min(half_life, FOREVER), value
+
+
+def climbed(value: Callable[[float], float], start: float, *, factor: float, most: int) -> tuple[float, float]:
+    """The x of start * factor ** i with the largest value, and that value, by walking up from start to a peak, in at most `most`
+    evaluations."""
+    known = {0: value(start)}
+
+    def at(step: int) -> float:
+        if step not in known and len(known) < most:
+            known[step] = value(start * factor**step)
+        return known.get(step, -math.inf)
+
+    here = 0
+    for direction in (1, -1):
+        while at(here + direction) > known[here]:
+            here += direction
+        if here != 0:
+            break
+    return start * factor**here, known[here]
+
+
+def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:
+    """Scores (u, n_items), written over, with -inf for what the users have."""
+    scores[np.repeat(np.arange(len(kept)), np.diff(kept.indptr)), kept.items] = -np.inf
+    return scores
+
+
+def top(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k best of each row, (u, <= k), ties in any order; -1 where nothing may be placed."""
+    k = min(k, scores.shape[1])
+    found = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
+    values = np.take_along_axis(scores, found, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, np.take_along_axis(found, order, axis=1), -1)
+
+
+def decided(data: TrainingData, name: str, setting: float) -> float | None:
+    """A hyper-parameter that is not to be searched for: chosen before, or set by somebody, who then set more than 0."""
+    if name in data.chosen:
+        return data.chosen[name]
+    return setting if setting > 0 else None
+
+
+def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[float], Scorer]) -> float:
+    """The half-life of a model: decided, or the best to the validation users, or DEFAULT_HALF_LIFE."""
+    known = decided(data, "half_life", data.settings.half_life)
+    if known is not None:
+        return known
+    return DEFAULT_HALF_LIFE if judge is None else best_half_life(judge, scorer_at)[0]
