@@ -51,7 +51,7 @@ def test_an_unknown_setting_is_an_error_that_names_its_place_and_the_nearest(tmp
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("n", "0", "expected at least 1, got 0"), ("n", "1001", "expected at most 1000"), ("n", "ten", "expected a whole number, got 'ten'"),
     ("n", "1.5", "expected a whole number"), ("n", True, "expected a whole number"), ("n", 2.5, "expected a whole number"),
-    ("ials_reg", "0", "expected at least 1e-09"), ("ials_reg", "nan", "expected a number"), ("ials_reg", "inf", "expected a number"),
+    ("ials_reg", "-1", "expected at least 0"), ("ials_reg", "nan", "expected a number"), ("ials_reg", "inf", "expected a number"),
     ("source", "film", "expected one of sample, movielens, table, got 'film'"), ("holdout_users", "1.01", "expected at most 1"),
     ("models", 3, "expected text"), ("seed", "-1", "expected at least 0"), ("read_only", "perhaps", "expected true or false"),
 ])
