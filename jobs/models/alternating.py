@@ -77,9 +77,10 @@ class _Side:
         return indptr - indptr[0], columns, values
 
     def ranges(self, n: int) -> np.ndarray:
-        """Bounds (<= n + 1,) of ranges of rows with about as many entries each."""
+        """Bounds (<= n + 1,) of ranges of rows with about as many entries each, the last rows without any among them."""
         indptr = self.indptr
-        return np.unique(np.searchsorted(indptr, np.linspace(0, indptr[-1], n + 1)).clip(0, len(indptr) - 1))
+        starts = np.searchsorted(indptr, np.linspace(0, indptr[-1], n + 1)[:-1])
+        return np.unique(np.append(starts.clip(0, len(indptr) - 1), len(indptr) - 1))
 
 
 def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> tuple[_Side, _Side]:
