@@ -147,7 +147,7 @@ def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, b
         "serve": Param(
             None,
             type=["null", "string"],
-            enum=[None, "hybrid", "ials", "ease", "transitions", "item_neighbours"],
+            enum=[None, "auto", "hybrid", "ials", "ease", "transitions", "item_neighbours"],
             description="model that ranks the lists; the deployment's setting when empty",
         ),
         "promote": Param(True, type="boolean", description="promote the release if its verdict lets it pass"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs import monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
-from schemas.errors import CineMatchError, was_interrupted
+from schemas.errors import CineMatchError, HeldBack, was_interrupted
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(parsed: argparse.Namespace) -> int:
     from jobs.run import run
 
-    report(run(settings_of(parsed), release_id=parsed.release), parsed.json)
+    _report(run(settings_of(parsed), release_id=parsed.release), parsed.json)
     return 0
 
 
@@ -108,8 +108,15 @@ def _step(parsed: argparse.Namespace) -> int:
     warehouse = Warehouse(Path(first.warehouse).absolute())  # workers of a cluster run in other folders
     recorded = {} if parsed.command in ("ingest", "promote") else recorded_settings(warehouse.staged(parsed.release))
     settings, model = settings_of(parsed, recorded), getattr(parsed, "model", None)
-    report(run_step(parsed.command, warehouse, parsed.release, settings, model=model), parsed.json)
+    _report(run_step(parsed.command, warehouse, parsed.release, settings, model=model), parsed.json)
     return 0
+
+
+def _report(figures: dict, json_path: Path | None) -> None:
+    """The figures, whatever became of the release. Raises HeldBack where it was to be promoted and is not."""
+    report(figures, json_path)
+    if not figures.get("is_promoted", True):
+        raise HeldBack(figures["message"])
 
 
 def _forget(parsed: argparse.Namespace) -> int:

@@ -2,109 +2,153 @@
 
 Protocol `held_out_last`: for a sample of users, the last share of the history in time is kept out of training; their list
 is computed from what is left, by the same function as every list, and compared with what was kept out. One training
-serves evaluation and release.
+serves evaluation and release. The promoted release answers for the same users, and the verdict says whether this one may
+take its place.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from jobs import item_side
+from jobs import champion as champions, item_side
+from jobs.best import RANKERS
+from jobs.champion import Champion
+from jobs.item_tables import load_items
 from jobs.kernels import lists as kernel, metrics
+from jobs.kernels.histories import Histories
+from jobs.measured import CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, TOP
+from jobs.models.known import RATER
 from jobs.parts import collect, each_part
-from jobs.ratings import read_part, TEST
+from jobs.ratings import Part, read_part, TEST
 from jobs.session import spark_session
-from jobs.step import facts, Facts, Step
+from jobs.step import facts, Facts, record, served_model, Step
+from jobs.verdict import judge
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
 from schemas.tables import METRICS
 from warehouse import parquet
-from warehouse.layout import Release
-
-PROTOCOL = "held_out_last"
-RANKED_METRICS = (("ndcg", 10, metrics.ndcg), ("hit_rate", 10, metrics.hit_rate), ("recall", 20, metrics.recall))
-RANKERS = ("ials", "item_neighbours", "transitions", "ease", "hybrid")
-DEPTH = max(k for _, k, _ in RANKED_METRICS)
+from warehouse.layout import Release, Warehouse
 
 
-def evaluate(running: Step) -> None:
+def evaluate(running: Step, warehouse: Warehouse) -> None:
     release, settings = running.release, running.settings
     found = facts(release)
+    served = served_model(release)
+    champion, why_not = champions.find(warehouse, release, found)
+    folder = release.work / "evaluation"
+    for old in parquet.parts(folder):
+        old.unlink()
     with spark_session(settings, scratch=running.scratch) as spark:
-        produce = _Scorer(release, found, settings)
-        frame = each_part(spark, found.n_parts, produce, "model string, metric string, k int, total double, n long")
-        sums = collect(spark, frame, label="evaluate", n_tasks=found.n_parts)
-    rows = _means(sums)
+        frame = each_part(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
+        collect(spark, frame, label="evaluate", n_tasks=found.n_parts)
+    scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
+    rows = rows_of(scored, served=served, rater=RATER, seed=settings.seed)
+    rows += record(release, "train")["facts"]["validation"]
+    rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
     schema = arrow_schema(METRICS, found.ids)
     parquet.write(release.table("metrics"), [pa.Table.from_pylist(rows, schema=schema)], schema)
-    running.figures["n_held_out_users"] = max((row["n_users"] for row in rows), default=0)
-    for row in rows:
+    verdict = judge(scored, settings, served=served, rater=RATER, champion=champion and champion.release.id)
+    running.facts["verdict"] = verdict | ({"note": why_not} if why_not else {})
+    measured = [row for row in rows if row["protocol"] == PROTOCOL]
+    running.figures["n_held_out_users"] = max((row["n_users"] for row in measured), default=0)
+    for row in measured:
         suffix = f"_at_{row['k']}" if row["k"] else ""
         running.figures[f"{row['model']}_{row['metric']}{suffix}"] = round(row["value"], 5)
+    running.figures |= {"verdict": verdict["decision"], "reason": verdict["reason"]}
 
 
 class _Scorer:
-    """Sums of every metric over the held-out users of one part, as a Spark task."""
+    """What every model, and the champion, does for each held-out user of one part, as a Spark task."""
 
-    def __init__(self, release: Release, found: Facts, settings: Settings) -> None:
-        self._release, self._facts, self._settings = release, found, settings
-        self._rankers = ["popular", *(name for name in RANKERS if (release.model(name)).exists())]
+    def __init__(
+        self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None
+    ) -> None:
+        self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
+        self._rankers = [name for name in RANKERS if release.model(name).exists()]
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
         kept, held = part.held_out(TEST)
-        side = item_side.load(self._release, self._settings.serve)
-        rows = []
-        for model in self._rankers:
-            lists = (
-                _popular(side, kept) if model == "popular" else self._ranked(item_side.load(self._release, model), kept)
-            )
-            hit = metrics.hits(lists.indptr, lists.items, held.indptr, held.items, DEPTH, side.n_items)
-            for name, k, measure in RANKED_METRICS:
-                rows.append((model, name, k, measure(hit[:, :k], np.diff(held.indptr)).sum(), len(held)))
+        side = item_side.load(self._release, self._served)
+        blocks = [self._scores("popular", _popular(side, kept), kept, held)]
+        for name in self._rankers:
+            lists = self._ranked(item_side.load(self._release, name), kept)
+            blocks.append(self._scores(name, lists, kept, held))
         if side.rater is not None:
-            rows.append(("als", "rmse", 0, _squared_error(side, kept, held), len(held.items)))
-        columns = zip(*rows)
-        return pa.table(
-            [
-                pa.array(column, kind)
-                for column, kind in zip(columns, (pa.string(), pa.string(), pa.int32(), pa.float64(), pa.int64()))
-            ],
-            names=["model", "metric", "k", "total", "n"],
+            blocks.append(_errors(RATER, side, kept, held))
+        if self._champion is not None:
+            blocks.append(self._champions(part, kept, held))
+        blocks = [pa.table(block, schema=SCORES) for block in blocks]
+        parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
+        return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
+
+    def _ranked(self, side: kernel.ItemSide, histories: Histories) -> kernel.Lists:
+        return kernel.recommend(
+            side, histories, n=DEPTH, explain_n=0, reasons_n=0, min_history=self._settings.min_history
         )
 
-    def _ranked(self, side: kernel.ItemSide, kept: kernel.Histories) -> kernel.Lists:
-        return kernel.recommend(side, kept, n=DEPTH, explain_n=0, reasons_n=0, min_history=self._settings.min_history)
+    def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
+        """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
+        champion, users = self._champion, part.held_out_users(TEST)
+        item_ids, user_ids = load_items(self._release)[0], part.user_ids.take(pa.array(users)).to_pylist()
+        held_ids = item_ids.take(pa.array(held.items)).to_pylist()
+        found = self._scores(CHAMPION, champion.lists(kept, DEPTH), kept, held)
+        if champion.side.rater is not None:
+            errors = _errors(CHAMPION, champion.side, champion.histories(kept), held, champion.numbers)
+            found |= {name: errors[name] for name in ("squared_error", "n_rated")}
+        now = self._ranked(item_side.load(self._release, self._served), part.histories.take(users))
+        shared = []
+        for k, before in enumerate(champion.stored(user_ids, TOP)):
+            head = item_ids.take(pa.array(now.items[now.indptr[k] : now.indptr[k + 1]][:TOP])).to_pylist()
+            shared.append(len(set(head) & set(before)) / max(len(head), 1) if before else None)
+        return found | {
+            "is_left_out": champion.trained_on(user_ids, np.split(np.array(held_ids), held.indptr[1:-1])),
+            "overlap": pa.array(shared, pa.float64()),
+        }
+
+    def _scores(self, model: str, lists: kernel.Lists, kept: Histories, held: Histories) -> dict[str, Any]:
+        """One row a user, as arrays by column of SCORES."""
+        n_items = parquet.n_rows(self._release.table("items"))
+        top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
+        hit, n_held = metrics.hit_table(top, held.indptr, held.items, n_items), np.diff(held.indptr)
+        seen = metrics.hit_table(top, kept.indptr, kept.items, n_items)
+        possible = np.minimum(DEPTH, n_items - np.diff(kept.indptr))
+        return _blank(model, len(kept)) | {
+            **{f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS},
+            "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
+            "n_seen": seen.sum(axis=1),
+            "is_short": np.diff(lists.indptr) < possible,
+        }
 
 
-def _popular(side: kernel.ItemSide, kept: kernel.Histories) -> kernel.Lists:
+def _blank(model: str, n_users: int) -> dict[str, Any]:
+    nothing = {field.name: pa.nulls(n_users, field.type) for field in SCORES if field.nullable}
+    return nothing | {"model": [model] * n_users, "n_seen": np.zeros(n_users, int), "is_short": np.zeros(n_users, bool)}
+
+
+def _popular(side: kernel.ItemSide, kept: Histories) -> kernel.Lists:
     """Everybody's list by popularity alone, for comparison."""
     no_genres = replace(side, rater=None, genres=side.genres[:, :0])
     return kernel.recommend(no_genres, kept, n=DEPTH, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 
-def _squared_error(side: kernel.ItemSide, kept: kernel.Histories, held: kernel.Histories) -> float:
-    total = 0.0
+def _errors(
+    model: str, side: kernel.ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Mean squared error of each user's predicted ratings, and of how many. Of an item that the side does not know
+    (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""
+    errors = np.full(len(held.items), np.nan)
     for u in range(len(kept)):
-        rows, held_rows = slice(*kept.indptr[u : u + 2]), slice(*held.indptr[u : u + 2])
-        posterior = side.rater.fold_in(kept.items[rows], kept.ratings[rows])
-        total += ((side.rater.predict(posterior, held.items[held_rows]) - held.ratings[held_rows]) ** 2).sum()
-    return total
-
-
-def _means(sums: pa.Table) -> list[dict]:
-    """One row a model and metric; parts are added in a fixed order, so that the sums repeat."""
-    grouped: dict[tuple, list[tuple[float, int]]] = {}
-    for row in sums.sort_by([(name, "ascending") for name in sums.column_names]).to_pylist():
-        grouped.setdefault((row["model"], row["metric"], row["k"]), []).append((row["total"], row["n"]))
-    rows = []
-    for (model, metric, k), parts in sorted(grouped.items()):
-        n = sum(count for _, count in parts)
-        if n:
-            mean = sum(total for total, _ in parts) / n
-            value = float(np.sqrt(mean)) if metric == "rmse" else mean
-            rows.append({"model": model, "protocol": PROTOCOL, "metric": metric, "k": k, "value": value, "n_users": n})
-    return rows
+        history, rows = kept.user(u), slice(*held.indptr[u : u + 2])
+        rated = ~np.isnan(history.ratings)
+        posterior = side.rater.fold_in(history.items[rated], history.ratings[rated])
+        targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
+        predicted = np.full(len(targets), np.clip(posterior.constant, side.rater.low, side.rater.high))
+        predicted[targets >= 0] = side.rater.predict(posterior, targets[targets >= 0])
+        errors[rows] = (predicted - held.ratings[rows]) ** 2
+    means, n_rated = metrics.mean_per_user(errors, held.indptr)
+    return _blank(model, len(kept)) | {"squared_error": means, "n_rated": n_rated}

@@ -23,11 +23,12 @@ def parity(
     settings: Settings,
     scale: tuple[float, float] | None,
     *,
+    served: str,
     n_users: int,
 ) -> dict[str, float | int]:
     """Compare stored lists with lists of one user at a time: users compared, lists that are the same items in the same
     order, and the largest relative difference of a score, 0 where all are equal. Users are drawn by the release's seed."""
-    side = item_side.load(release, settings.serve)
+    side = item_side.load(release, served)
     arrays, _ = item_side_files.load(release.model("items"))
     item_ids = arrays["item_ids"]
     users = [row[0] for row in connection.execute("select user_id from users")]

@@ -25,17 +25,16 @@ class Part(NamedTuple):
     histories: Histories
     folds: np.ndarray
 
+    def held_out_users(self, fold: int) -> np.ndarray:
+        """Positions (u,) of the users with rows in a fold."""
+        lengths = np.diff(self.histories.indptr)
+        user_of = np.repeat(np.arange(len(lengths)), lengths)
+        return np.flatnonzero(np.bincount(user_of, self.folds == fold, len(lengths)))
+
     def held_out(self, fold: int) -> tuple[Histories, Histories]:
-        """Users with rows in a fold: what is left of their histories to fold in, and what was kept out."""
-        own = np.bincount(
-            np.repeat(np.arange(len(self.histories)), np.diff(self.histories.indptr)),
-            self.folds == fold,
-            len(self.histories),
-        )
-        users = np.flatnonzero(own)
-        return self.histories.select(self.folds == TRAIN).take(users), self.histories.select(self.folds == fold).take(
-            users
-        )
+        """These users: what is left of their histories to fold in, and what was kept out."""
+        users, rows = self.held_out_users(fold), self.histories
+        return rows.select(self.folds == TRAIN).take(users), rows.select(self.folds == fold).take(users)
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:

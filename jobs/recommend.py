@@ -15,7 +15,7 @@ from jobs.kernels import lists as kernel, reasons
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part
 from jobs.session import spark_session
-from jobs.step import code_digest, facts, Facts, Step
+from jobs.step import code_digest, facts, Facts, served_model, Step
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
 from schemas.tables import EXPLANATIONS, RECOMMENDATIONS
@@ -34,7 +34,8 @@ def recommend(running: Step) -> None:
     """Parts that an earlier attempt finished with the same settings and models are kept."""
     release, settings = running.release, running.settings
     found = facts(release)
-    made_with = list_settings(settings) | {"serve": settings.serve, "code": code_digest()}
+    served = served_model(release)
+    made_with = list_settings(settings) | {"serve": served, "code": code_digest()}
     finished = Finished(release.work / "recommended", key_of(release, ("ingest", "train"), made_with))
     missing = [number for number in range(found.n_parts) if finished[number] is None]
     if len(missing) < found.n_parts:
@@ -42,7 +43,7 @@ def recommend(running: Step) -> None:
     _drop_others(release, set(range(found.n_parts)) - set(missing))
     if missing:
         with spark_session(settings, scratch=running.scratch) as spark:
-            produce = _Producer(release, found, settings, finished)
+            produce = _Producer(release, found, settings, served, finished)
             frame = each_part(spark, len(missing), lambda place: produce(missing[place]), "n long")
             collect(spark, frame, label="recommend", n_tasks=len(missing))
     for name in COUNTS:
@@ -63,8 +64,8 @@ def _drop_others(release: Release, kept: set[int]) -> None:
 class _Producer:
     """One part of recommendations and explanations, as a Spark task."""
 
-    def __init__(self, release: Release, found: Facts, settings: Settings, finished: Finished) -> None:
-        self._release, self._facts, self._settings, self._finished = release, found, settings, finished
+    def __init__(self, release: Release, found: Facts, settings: Settings, served: str, finished: Finished) -> None:
+        self._release, self._facts, self._settings, self._served, self._finished = release, found, settings, served, finished
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -79,9 +80,9 @@ class _Producer:
     def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))
         block = part.histories.block(start, stop)
-        side = item_side.load(self._release, self._settings.serve)
+        side = item_side.load(self._release, self._served)
         lists = kernel.recommend(side, block, **list_settings(self._settings))
-        names = _Names(self._release, part.user_ids.slice(start, stop - start), self._settings.serve)
+        names = _Names(self._release, part.user_ids.slice(start, stop - start), self._served)
         return names.recommendations(lists), names.explanations(lists)
 
 

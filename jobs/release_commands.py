@@ -57,7 +57,9 @@ def add_to(commands) -> None:
         for argument in arguments:
             action.add_argument(argument, type=Path if argument == "file" else str)
         if name == "promote":
-            action.add_argument("--reason", default="promoted by hand", help="why; kept in the catalogue")
+            action.add_argument("--reason", default="", help="why; kept in the catalogue, and needed for what was held back")
+        if name == "compare":
+            action.add_argument("--user", help="also what came into this user's first ten, what went, and why")
         if name in ("list", "show", "compare"):
             action.add_argument("--json", action="store_true", help="as JSON")
         action.set_defaults(do=_do)
@@ -135,10 +137,11 @@ def _show(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
         )
     for metric in manifest.metrics:
         print(
-            f"  metric     {metric['model']:<10} {metric['metric']}@{metric['k']} = {metric['value']:.4f} ({metric['n_users']:,} users, {metric['protocol']})"
+            f"  metric     {metric['model']:<10} {metric['metric']}@{metric['k']} = {metric['value']:.4f}{_interval(metric)} ({metric['n_users']:,} users, {metric['protocol']})"
         )
     for step in manifest.steps:
         print(f"  step       {step['step']:<10} {step['seconds_s']:>8.1f} s {step['peak_mib']:>8.0f} MiB peak")
+    print(f"verdict      {manifest.verdict.get('decision', 'none')}: {manifest.verdict.get('reason', 'it was not judged')}")
     print(f"parity       {manifest.parity}")
     print(f"checks       {manifest.checks['n_checks']} run, {manifest.checks['n_failed']} failed")
     for name, table in manifest.tables.items():
@@ -147,19 +150,37 @@ def _show(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
         )
 
 
+def _interval(metric: dict) -> str:
+    return "" if metric["low"] is None else f", {metric['low']:.4f} to {metric['high']:.4f}"
+
+
 def _compare(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse.compare import compare
 
     compared = compare(warehouse, parsed.a, parsed.b)
+    if parsed.user is not None:
+        from jobs.changes import user_changes
+
+        compared["user_id"], compared["changes"] = parsed.user, user_changes(warehouse, parsed.a, parsed.b, parsed.user)
     if parsed.json:
         print(json.dumps(compared, indent=1))
         return
-    print(f"{'':<34} {parsed.a:>20} {parsed.b:>20}")
-    for name, (a, b) in compared["figures"].items():
-        print(f"{name:<34} {_number(a):>20} {_number(b):>20}")
+    print(f"{'':<44} {parsed.a:>28} {parsed.b:>28}")
+    for row in compared["rows"]:
+        print(f"{row['figure']:<44} {_figure(row, 'a'):>28} {_figure(row, 'b'):>28}")
     print(
-        f"{'items shared by the two top tens':<34} {compared['mean_overlap_at_10']:>20.3f} of 1, over {compared['n_users']:,} users"
+        f"{'items shared by the two top tens':<44} {compared['mean_overlap_at_10']:>28.3f} of 1, over {compared['n_users']:,} users"
     )
+    for change in compared.get("changes", []):
+        came, rank = change["rank_before"] is None, change["rank_before"] or change["rank_now"]
+        print(f"  {'came' if came else 'went'}  rank {rank:>2}  {change['item_id']}  {change['title']}: {change['cause']}")
+    if not compared.get("changes", True):
+        print(f"  the first ten of user {parsed.user} are the same items")
+
+
+def _figure(row: dict, place: str) -> str:
+    bounds = f" ({_number(row[f'{place}_low'])} to {_number(row[f'{place}_high'])})" if f"{place}_low" in row else ""
+    return _number(row[place]) + bounds
 
 
 def _number(value) -> str:
@@ -193,7 +214,8 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
     for name, rows in failed.items():
         print(f"check failed: {name}: {rows}")
     saved = resolve({}, {}, recorded=manifest.settings, folder=release.folder)
-    found = parity(release, connection, saved, manifest.rating_scale, n_users=saved.parity_users)
+    scale, served = manifest.rating_scale, manifest.served_model
+    found = parity(release, connection, saved, scale, served=served, n_users=saved.parity_users)
     connection.close()
     print(f"checks  {manifest.checks['n_checks']} run, {len(failed)} failed")
     print(

@@ -16,7 +16,7 @@ from jobs.locks import locked
 from jobs.progress import PeakMemory
 from jobs.step import step, Step, STEPS
 from jobs.summary import print_summary
-from schemas.errors import StepError
+from schemas.errors import HeldBack, StepError
 from schemas.settings import Settings
 from warehouse import catalog, release as releases
 from warehouse.layout import Release, Warehouse
@@ -74,7 +74,7 @@ def _do(name: str, running: Step, warehouse: Warehouse, model: str | None) -> No
     elif name == "evaluate":
         from jobs.evaluate import evaluate
 
-        evaluate(running)
+        evaluate(running, warehouse)
     elif name == "recommend":
         from jobs.recommend import recommend
 
@@ -86,26 +86,27 @@ def _do(name: str, running: Step, warehouse: Warehouse, model: str | None) -> No
 
 
 def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
-    """Point at a sealed release, then prune what is no longer kept."""
+    """Point at a sealed release that its verdict lets pass, then prune what is no longer kept. A release that is held back
+    stays as it is, and the figures say why."""
     from jobs.online import compact
 
     started = time.monotonic()
-    previous = releases.promote(warehouse, release_id, reason="newest release")
-    pruned = releases.prune(warehouse, keep=settings.keep)
-    n_compacted = compact(warehouse)
+    figures: dict[str, Any] = {"step": "promote", "release": release_id}
+    previous = releases.current_id(warehouse)
+    reason = releases.read_manifest(warehouse.sealed(release_id)).verdict["reason"]
+    try:
+        releases.promote(warehouse, release_id, reason=reason, by="verdict")
+        pruned = releases.prune(warehouse, keep=settings.keep)
+        figures |= {"is_promoted": True, "previous": previous, "n_pruned": len(pruned), "n_compacted": compact(warehouse)}
+    except HeldBack as error:
+        figures |= {"is_promoted": False, "previous": previous, "message": str(error)}
     catalog.rebuild(warehouse)
-    return {
-        "step": "promote",
-        "release": release_id,
-        "previous": previous,
-        "n_pruned": len(pruned),
-        "n_compacted": n_compacted,
-        "seconds_s": round(time.monotonic() - started, 3),
-    }
+    return figures | {"seconds_s": round(time.monotonic() - started, 3)}
 
 
 def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
-    """Every step of one release, from source to promotion; a failed run leaves nothing behind but its log."""
+    """Every step of one release, from source to promotion or to being held back; a failed run leaves nothing behind but its
+    log."""
     warehouse = Warehouse(Path(settings.warehouse).absolute())  # workers of a cluster run in other folders
     _sweep(warehouse)
     release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
@@ -124,6 +125,7 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
         "release": release_id,
         **{k: v for k, v in ingest.items() if k.startswith("n_")},
         **{f"{name}_s": figures[name]["seconds_s"] for name in STEPS},
+        **{k: v for k, v in figures["promote"].items() if k in ("is_promoted", "message")},
         "seconds_s": round(time.monotonic() - started, 3),
         "peak_mib": round(peak.mib, 1),
     }

@@ -12,6 +12,9 @@ from jobs.parts import collect, each_part
 from jobs.progress import processors
 
 
+LOST = ("Python worker exited unexpectedly", "ExecutorLostFailure", "Python worker failed to connect back")
+
+
 class Runner(Protocol):
     """Runs task(0), ..., task(n - 1), in any order, perhaps elsewhere and perhaps twice; they leave their results in files."""
 
@@ -45,3 +48,14 @@ class OnSpark:
             return pa.table({"n": pa.array([1], pa.int64())})
 
         collect(self.spark, each_part(self.spark, n, produce, "n long"), label=label, n_tasks=n)
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in a line, also where it went wrong in a task: Spark raises its own error around a whole traceback."""
+    text = str(error)
+    if any(words in text for words in LOST):
+        return "the Spark worker that it ran in was lost, most likely for lack of memory; give it more, or make the model smaller"
+    if "Traceback (most recent call last):" in text:
+        raised = text.split("Traceback (most recent call last):")[-1].splitlines()[1:]
+        return next((line.strip() for line in raised if line[:1].strip()), text.strip().splitlines()[0])
+    return f"{type(error).__name__}: {error}".splitlines()[0]

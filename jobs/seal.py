@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs import parity
 from jobs.progress import Progress
-from jobs.step import code_digest, facts, Facts, record, Step, STEPS
+from jobs.step import code_digest, facts, Facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError
@@ -49,7 +49,9 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     if checks:
         shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
         raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
-    compared = parity.parity(release, connection, settings, found.rating_scale, n_users=settings.parity_users)
+    compared = parity.parity(
+        release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users
+    )
     connection.close()
     if compared["largest_relative_difference"] > parity.TOLERANCE:
         raise CheckError(f"release {release.id}: lists of one user at a time differ from the stored ones: {compared}")
@@ -112,7 +114,7 @@ def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) ->
         metrics=parquet.read(release.table("metrics")).to_pylist(),
         parity=compared,
         checks={"n_checks": len(all_checks()), "n_failed": 0},
-        verdict={},
+        verdict=record(release, "evaluate")["facts"]["verdict"],
         tables=tables,
         files=files,
     )

@@ -117,7 +117,8 @@ class PartWriter:
         ).astype(np.int8)
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
-        ratings = rows.select(RATINGS.names).append_column("item_num", numbers)
+        ratings = rows.append_column("is_held_out", pa.array(is_held)).select(RATINGS.names)
+        ratings = ratings.append_column("item_num", numbers)
         ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("fold", pa.array(fold))
         return ratings, self._users(rows, user_ids, user_of, lengths, n_held)
 

@@ -140,6 +140,11 @@ def facts(release: Release) -> Facts:
     return Facts(**found | {"ids": IdTypes(**found["ids"]), "rating_scale": tuple(scale) if scale else None})
 
 
+def served_model(release: Release) -> str:
+    """The model that ranks the lists of a release in staging."""
+    return record(release, "train")["facts"]["served"]
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file, whole or not at all."""
     with whole(path) as temporary:

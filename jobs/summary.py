@@ -7,7 +7,7 @@ import sqlite3
 
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
-from warehouse.release import read_manifest
+from warehouse.release import current_id, read_manifest
 from warehouse.sqlite import open_immutable
 
 
@@ -16,20 +16,24 @@ def print_summary(warehouse: Warehouse, release_id: str) -> None:
     manifest = read_manifest(release)
     connection = open_immutable(release.database)
     try:
-        print("\n".join(_lines(manifest, connection)))
-        print(f"\nServe it:  cinematch serve --warehouse {warehouse.folder}")
+        is_promoted = current_id(warehouse) == release_id
+        print("\n".join(_lines(manifest, connection, "promoted" if is_promoted else "held back")))
+        if is_promoted:
+            print(f"\nServe it:  cinematch serve --warehouse {warehouse.folder}")
     finally:
         connection.close()
 
 
-def _lines(manifest: Manifest, connection: sqlite3.Connection) -> list[str]:
+def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str) -> list[str]:
     rows, counts = manifest.rows, manifest.counts
     lines = [
-        f"\nRelease {manifest.release}, promoted",
+        f"\nRelease {manifest.release}, {status}",
         f"  rows       {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined",
         f"  tables     {counts['users']:,} users, {counts['items']:,} items, {counts['recommendations']:,} recommendations, {counts['explanations']:,} reasons",
         "  models     " + ", ".join(_model(model) for model in manifest.models),
-        "  held out   " + (", ".join(_metric(metric) for metric in manifest.metrics) or "nobody"),
+        f"  served     {manifest.served_model}",
+        "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
+        f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
     ]
     return lines + _one_user(connection)
@@ -41,6 +45,10 @@ def _model(model: dict) -> str:
         if model["status"] == "trained"
         else f"{model['model']} {model['status']}: {model['message']}"
     )
+
+
+def _held_out(manifest: Manifest) -> list[dict]:
+    return [row for row in manifest.metrics if row["metric"] in ("ndcg", "rmse") and row["protocol"] != "validation"]
 
 
 def _metric(metric: dict) -> str:

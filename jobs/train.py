@@ -1,7 +1,7 @@
 """train: fit each model on the interactions that are not held out, and keep its item side; then the tables of items.
 
-A model that fails fails alone: its row in `models` says why, and the release goes on without it as long as the served
-model is there. Models may also be fitted one by one, as commands of their own and several at once; what they left is then
+A model that fails fails alone: its row in `models` says why, and the release goes on with the best of the others, as long as
+the one that `serve` names is there. Models may also be fitted one by one, as commands of their own and several at once; what they left is then
 joined, and not fitted again.
 """
 
@@ -17,17 +17,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import best
 from jobs.item_tables import items_side, popular_table, similar_table
-from jobs.models.contract import TrainingData
+from jobs.models.contract import finite, TrainingData
 from jobs.models.known import MODELS as KNOWN, PARTS
 from jobs.progress import PeakMemory
-from jobs.runner import OnSpark
+from jobs.runner import OnSpark, reason_of
 from jobs.session import spark_session
 from jobs.step import facts, part_name, record, Step
 from jobs.training_data import training_data
 from schemas.derive import arrow_schema
 from schemas.errors import SettingError, StepError, was_interrupted
-from schemas.settings import FIELDS, Settings
+from schemas.settings import AUTO, FIELDS, Settings
 from schemas.tables import MODELS
 from warehouse import item_side, parquet
 from warehouse.layout import Release
@@ -47,17 +48,16 @@ def train(running: Step) -> None:
         data = training_data(release, found, settings, OnSpark(spark))
         items_side(release, data.items, data.genres)
         rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
-        _write_models(release, rows)
-        by_name = {row["model"]: row for row in rows}
-        for name in ("popular", settings.serve):
-            if by_name[name]["status"] != "trained":
-                raise StepError(
-                    f"train: {name} is needed for the release and was not trained: {by_name[name]['message']}"
-                )
+        rankers = best.rankers(release, rows, settings)
+        scores = best.validated(release, rankers, data)
+        served = best.served(rankers, scores, settings)
+        _write_models(release, [row | {"is_served": row["model"] == served} for row in rows])
         popular_table(release, found, settings)
         similar_table(release, found, settings, spark)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
-    running.figures["n_models"] = sum(row["status"] == "trained" for row in rows)
+    running.figures |= {f"{row['model']}_validation_ndcg_at_10": round(row["value"], 5) for row in scores}
+    running.figures |= {"n_models": sum(row["status"] == "trained" for row in rows), "served_model": served}
+    running.facts |= {"served": served, "validation": scores}
 
 
 def train_model(running: Step, name: str) -> None:
@@ -85,7 +85,7 @@ def _fitted(release: Release, settings: Settings, names: list[str]) -> dict[str,
     for name in names:
         if release.step(part_name("train", name)).exists():
             left = record(release, part_name("train", name))
-            row = left["facts"]["row"] | {"is_served": name == settings.serve}
+            row = left["facts"]["row"]
             is_whole = row["status"] != "trained" or item_side.exists(release.model(name))
             if is_whole and _deciding(left["settings"]) == _deciding(settings.recorded()):
                 rows[name] = row
@@ -106,10 +106,13 @@ def _chosen(settings: Settings) -> list[str]:
     unknown = [name for name in names if name not in KNOWN]
     if unknown:
         raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(KNOWN)}")
-    missing = [name for name in ("popular", settings.serve) if name not in names]
+    needed = ("popular",) if settings.serve == AUTO else ("popular", settings.serve)
+    missing = [name for name in needed if name not in names]
+    if not missing and not set(names) & set(best.RANKERS):
+        missing = [f"one of {', '.join(best.RANKERS)}"]
     if missing:
         raise SettingError(
-            f"models: {', '.join(missing)} must be among them: lists are ranked by {settings.serve} and fall back to popular"
+            f"models: {', '.join(missing)} must be among them: a model ranks the lists, and they fall back to popular"
         )
     return names
 
@@ -121,7 +124,7 @@ def _row(model: ModuleType, settings: Settings) -> dict[str, Any]:
         "model": model.NAME,
         "status": "trained",
         "message": "",
-        "is_served": model.NAME == settings.serve,
+        "is_served": False,
         "predicts_rating": capabilities.predicts_rating,
         "folds_in": capabilities.folds_in,
         "attributes": capabilities.attributes,
@@ -149,8 +152,10 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
             # Whatever breaks one model must not take the release with it; the row and the log say so.
             if was_interrupted(error):
                 raise KeyboardInterrupt from error
-            log.error("train: %s failed: %s", model.NAME, error)
-            row |= {"status": "failed", "message": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
+            log.error("train: %s failed: %s", model.NAME, reason_of(error))
+            log.debug("train: %s", model.NAME, exc_info=error)
+            shutil.rmtree(release.model(model.NAME), ignore_errors=True)
+            row |= {"status": "failed", "message": reason_of(error)[:500]}
     row |= {"train_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1)}
     log.info("train: %s %s in %.1f s", model.NAME, row["status"], row["train_s"])
     return row
@@ -161,7 +166,7 @@ def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
     folder = data.sides / model.NAME
 
     def fit(given: TrainingData) -> None:
-        side = model.fit(given)
+        side = finite(model.fit(given))
         item_side.save(folder, side.arrays, side.parameters)
 
     if model.CAPABILITIES.in_one_task:

@@ -9,6 +9,7 @@
     ├── ReleaseError          409, exit 5   a release is missing, incomplete or damaged
     │   └── CheckError        409, exit 5   a check of a release found rows
     ├── AlertError            502, exit 1   somebody who was to be told could not be reached
+    ├── HeldBack              409, exit 7   a release was built and judged, and is not promoted
     └── NotFound              404, exit 6   no such user, item or release
 
 A message says what failed on which thing, what was expected, what was got and what to do. The library raises; only the
@@ -71,6 +72,13 @@ class AlertError(CineMatchError):
     """Somebody who was to be told could not be reached."""
 
     status = 502
+
+
+class HeldBack(CineMatchError):
+    """A release was built and judged, and is not promoted; the one before it serves on."""
+
+    status = 409
+    exit_code = 7
 
 
 class NotFound(CineMatchError):

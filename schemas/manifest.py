@@ -44,7 +44,8 @@ class Manifest:
 
     @property
     def served_model(self) -> str:
-        return self.settings["serve"]
+        """The model that ranks the lists, which the setting `serve` may have left to be found out."""
+        return next((row["model"] for row in self.models if row["is_served"]), "")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"

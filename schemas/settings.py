@@ -17,6 +17,7 @@ from typing import Any
 
 from schemas.errors import SettingError
 
+AUTO = "auto"
 ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
@@ -28,7 +29,7 @@ INGEST = ("run", "ingest")
 READ = ("run", "ingest", "accuracy")
 TRAIN = ("run", "train", "accuracy")
 WATCH = ("alert", "audit")
-RECOMMEND = ("run", "train", "evaluate", "recommend")
+EVALUATE = ("run", "evaluate")
 
 
 def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
@@ -101,10 +102,10 @@ class Settings:
         "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name"
     )
     serve: str = _setting(
-        "hybrid",
-        RECOMMEND,
-        "model that ranks the lists",
-        choices=("hybrid", "ials", "ease", "transitions", "item_neighbours"),
+        AUTO,
+        ("run", "train"),
+        "model that ranks the lists; `auto` takes the one with the best nDCG@10 on the validation users",
+        choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
     )
     half_life: float = _setting(
         0.0, TRAIN, "moments after which an interaction counts half when a list is computed; 0: chosen by validation", minimum=0
@@ -162,6 +163,26 @@ class Settings:
     )
     parity_users: int = _setting(
         100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0
+    )
+    gate_margin: float = _setting(
+        0.05,
+        EVALUATE,
+        "share of the champion's nDCG@10 that a challenger may be short of it and still be promoted",
+        minimum=0,
+        maximum=1,
+    )
+    gate_rmse_margin: float = _setting(
+        0.02, EVALUATE, "share of the champion's RMSE that a challenger's may exceed it by", minimum=0, maximum=1
+    )
+    gate_spread: float = _setting(
+        0.5,
+        EVALUATE,
+        "share of the champion's catalogue coverage, and of its evenness (1 - Gini), that a challenger must keep",
+        minimum=0,
+        maximum=1,
+    )
+    gate_users: int = _setting(
+        30, EVALUATE, "held-out users below whom only what is shown to be worse is held back", minimum=1
     )
     keep: int = _setting(
         5, ("run", "promote", "releases"), "newest releases that pruning keeps, besides the current one", minimum=1

@@ -130,6 +130,7 @@ RATINGS = Table(
             "weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0
         ),
         Column("rated_at", INTEGER, "time of the interaction, Unix seconds UTC; null where the source has none", True),
+        Column("is_held_out", BOOLEAN, "whether this row was kept out of training, to choose models or to evaluate"),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),
     indexes=(("item_id",),),
@@ -255,6 +256,8 @@ METRICS = Table(
         Column("metric", TEXT, "name of the metric"),
         Column("k", INTEGER, "list length; 0 where the metric has none", minimum=0),
         Column("value", REAL, "value, the mean over users where the metric is of a list"),
+        Column("low", REAL, "lower bound of its 95 % interval, by bootstrap over users; null where it has none", True),
+        Column("high", REAL, "upper bound of that interval", True),
         Column("n_users", INTEGER, "users that it was measured on", minimum=0),
     ),
     references=(Reference("model", "models", "model"),),

@@ -12,11 +12,12 @@ from warehouse import release as releases
 
 
 async def promote(service: Service, call: Call) -> Answer:
-    """As `cinematch releases promote` does it: every byte is compared with the manifest first."""
+    """As `cinematch releases promote` does it: every byte is compared with the manifest first, and what was held back needs a
+    reason."""
     name = call.path["release"]
     show(service, call)
     previous = await asyncio.to_thread(
-        releases.promote, service.warehouse, name, reason=f"promoted over HTTP with key {call.key}"
+        releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}"
     )
     await service.follow()
     if service.current.id != name:

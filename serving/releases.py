@@ -80,9 +80,8 @@ async def compare(service: Service, call: Call) -> Answer:
     if key not in service.compared:
         service.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)
     found = service.compared[key]
-    rows = [{"figure": name, "a": values[0], "b": values[1]} for name, values in found["figures"].items()]
     return Answer(
-        rows=rows,
+        rows=found["rows"],
         key="figure",
         tag=f"{a}.{b}",
         extra={

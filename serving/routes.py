@@ -52,6 +52,7 @@ SOURCE = Parameter(
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release", is_required=True)
+REASON = Parameter("reason", "text", "why; kept with the promotion, and needed for a release that was held back")
 B = Parameter("b", "text", "id of another", is_required=True)
 
 READS = (
@@ -111,7 +112,12 @@ WRITES = (
     Route("DELETE", "/ratings", ratings.delete, "Remove ratings, one or a list", body="Pairs", needs_key=True),
     Route("DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one, "Remove one rating", needs_key=True),
     Route(
-        "POST", "/releases/{release}/promote", promote.promote, "Make a release the one that answers", needs_key=True
+        "POST",
+        "/releases/{release}/promote",
+        promote.promote,
+        "Make a release the one that answers",
+        (REASON,),
+        needs_key=True,
     ),
 )
 

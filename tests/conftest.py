@@ -59,6 +59,7 @@ def build(folder: Path, **changed: object) -> Built:
     from jobs.run import run
 
     figures = run(small_settings(folder, **changed))
+    assert figures["is_promoted"], figures["message"]
     return Built(Warehouse(folder), figures["release"])
 
 

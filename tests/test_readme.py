@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from jobs.cli import parser
 from jobs.readme import README, rendered
+from tests.conftest import Built
 
 TEXT = README.read_text(encoding="utf-8")
-FENCED = re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+FENCED = [text for language, text in BLOCKS if not language]
 
 
 def command_lines() -> list[str]:
@@ -49,6 +53,19 @@ def _with_arguments(words: list[str]) -> list[str]:
     """Alternatives share the last one's option: `ingest | train --release ID`."""
     needs_release = words[0] in ("ingest", "train", "evaluate", "recommend", "seal", "promote") and "--release" not in words
     return words + ["--release", "ID"] if needs_release else words
+
+
+def test_questions_to_the_catalogue_are_answered(purchase_release: Built):
+    """All but the comparison of two releases, of which there is one here, give rows."""
+    (block,) = [text for language, text in BLOCKS if language == "sql" and "from promotions" in text]
+    questions = re.findall(r"^-- (.*?)\n(.*?);$", block, re.MULTILINE | re.DOTALL)
+    assert len(questions) == 4
+    with closing(sqlite3.connect(purchase_release.warehouse.catalog)) as catalog:
+        for title, sql in questions:
+            assert catalog.execute(sql).fetchall() or "side by side" in title, title
+        served = catalog.execute(dict(questions)["which model served when, and why"]).fetchone()
+    manifest = purchase_release.manifest
+    assert served[1:] == (None, manifest.release, manifest.served_model, "verdict", "promote", manifest.verdict["reason"])
 
 
 def test_there_are_commands_to_check():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from schemas.errors import ReleaseError
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, promotions, read_manifest, sealed_ids
@@ -12,8 +10,17 @@ GRAINS = {
     "releases": "one row per sealed release that is here",
     "models": "one row per release and model",
     "metrics": "one row per release, model, protocol, metric and k",
+    "verdicts": "one row per release and measure that its verdict rests on",
     "promotions": "one row per promotion, oldest first",
 }
+KEYS = {
+    "releases": "release",
+    "models": ("release", "model"),
+    "metrics": ("release", "model", "protocol", "metric", "k"),
+    "verdicts": ("release", "metric"),
+    "promotions": "position",
+}
+PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdict", "undoes")
 
 
 def rebuild(warehouse: Warehouse) -> None:
@@ -37,23 +44,19 @@ def rebuild(warehouse: Warehouse) -> None:
                 "is_current": int(name == now),
                 "input_sha256": manifest.input["sha256"],
                 **{f"n_{key}": n for key, n in manifest.rows.items()},
-                "verdict": json.dumps(manifest.verdict),
+                **{f"verdict_{part}": manifest.verdict.get(part) for part in ("decision", "reason", "champion", "n_users")},
                 "bytes": sum(file["bytes"] for file in manifest.files.values()),
             }
         )
         rows["models"] += [{"release": name, **model} for model in manifest.models]
         rows["metrics"] += [{"release": name, **metric} for metric in manifest.metrics]
-    rows["promotions"] = [{"position": i, **entry} for i, entry in enumerate(promotions(warehouse), 1)]
-    keys = {
-        "releases": "release",
-        "models": ("release", "model"),
-        "metrics": ("release", "model", "protocol", "metric", "k"),
-        "promotions": "position",
-    }
+        rows["verdicts"] += [{"release": name, **measure} for measure in manifest.verdict.get("measures", [])]
+    for position, entry in enumerate(promotions(warehouse), 1):
+        rows["promotions"].append({"position": position, **{part: entry.get(part) for part in PROMOTION}})
     database = Database(warehouse.catalog)
     with database.conn:
         for name, found in rows.items():
             database[name].drop(ignore=True)
             if found:
-                database[name].insert_all(found, pk=keys[name])
+                database[name].insert_all(found, pk=KEYS[name])
     database.close()

@@ -1,10 +1,12 @@
-"""Two releases side by side: counts, metrics, and how much of the users' top tens they share."""
+"""Two releases side by side: counts, metrics with their intervals, and how much of the users' top tens they share."""
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
+from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
 from warehouse.release import read_manifest
 
@@ -23,22 +25,34 @@ select both_users.n as n_users, coalesce((select sum(n) from shared), 0) * 1.0 /
 
 
 def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
-    """Figures of both, name to (a, b), and the mean share of a user's top ten that both have. Raises NotFound, ReleaseError."""
-    manifests = [read_manifest(warehouse.sealed(name)) for name in (a, b)]
-    figures: dict[str, list[Any]] = {}
-    for place, manifest in enumerate(manifests):
-        found = {f"rows {name}": n for name, n in manifest.rows.items()}
-        found |= {f"table {name}": n for name, n in manifest.counts.items()}
-        found |= {f"{m['model']} {m['metric']}@{m['k']}": m["value"] for m in manifest.metrics}
-        found |= {f"step {s['step']} seconds": s["seconds_s"] for s in manifest.steps}
-        for name, value in found.items():
-            figures.setdefault(name, [None, None])[place] = value
-    connection = sqlite3.connect(":memory:", uri=True)
-    try:
+    """Every figure of both, a row each with the bounds of its interval where it has one, and the mean share of a user's top
+    ten that both have. Raises NotFound, ReleaseError."""
+    rows: dict[str, dict[str, Any]] = {}
+    for place, name in (("a", a), ("b", b)):
+        for figure, found in _figures(read_manifest(warehouse.sealed(name))).items():
+            row = rows.setdefault(figure, {"figure": figure, "a": None, "b": None})
+            row |= {f"{place}{end}": value for end, value in found.items()}
+    n_users, overlap = _shared(warehouse, a, b)
+    return {"a": a, "b": b, "n_users": n_users, "mean_overlap_at_10": round(overlap or 0.0, 4), "rows": list(rows.values())}
+
+
+def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    found = {"served model": manifest.served_model, "verdict": manifest.verdict.get("decision")}
+    found |= {f"rows {name}": n for name, n in manifest.rows.items()}
+    found |= {f"table {name}": n for name, n in manifest.counts.items()}
+    found |= {f"step {s['step']} seconds": s["seconds_s"] for s in manifest.steps}
+    rows = {name: {"": value} for name, value in found.items()}
+    for metric in manifest.metrics:
+        protocol = "" if metric["protocol"] == "held_out_last" else f" ({metric['protocol']})"
+        name = f"{metric['model']} {metric['metric']}{'@' + str(metric['k']) if metric['k'] else ''}{protocol}"
+        bounds = {f"_{end}": metric[end] for end in ("low", "high") if metric[end] is not None}
+        rows[name] = {"": metric["value"], **bounds}
+    return rows
+
+
+def _shared(warehouse: Warehouse, a: str, b: str) -> tuple[int, float | None]:
+    with closing(sqlite3.connect(":memory:", uri=True)) as connection:
         for alias, name in (("a", a), ("b", b)):
             uri = f"{warehouse.sealed(name).database.resolve().as_uri()}?mode=ro&immutable=1"
             connection.execute(f"attach database ? as {alias}", [uri])
-        n_users, overlap = connection.execute(_OVERLAP, {"depth": DEPTH}).fetchone()
-    finally:
-        connection.close()
-    return {"a": a, "b": b, "n_users": n_users, "mean_overlap_at_10": round(overlap or 0.0, 4), "figures": figures}
+        return connection.execute(_OVERLAP, {"depth": DEPTH}).fetchone()

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import NotFound, ReleaseError, StepError
+from schemas.errors import HeldBack, NotFound, ReleaseError, StepError
 from schemas.manifest import Manifest
 from warehouse.layout import checked_id, Release, Warehouse
 
@@ -132,14 +132,19 @@ def damage(release: Release, manifest: Manifest) -> dict[str, str]:
     return problems
 
 
-def promote(warehouse: Warehouse, release_id: str, *, reason: str) -> str | None:
-    """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id."""
-    return _point(warehouse, release_id, reason=reason, undoes=None)
+def promote(warehouse: Warehouse, release_id: str, *, reason: str, by: str = "hand") -> str | None:
+    """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id.
+
+    By its verdict only where that says so and the champion it was judged against is still the current release; by hand
+    whatever it says, but what was held back needs a reason. Raises HeldBack, and then nothing has changed.
+    """
+    return _point(warehouse, release_id, reason=reason, by=by, undoes=None)
 
 
-def _point(warehouse: Warehouse, release_id: str, *, reason: str, undoes: str | None) -> str | None:
+def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoes: str | None) -> str | None:
     release = warehouse.sealed(release_id)
-    problems = damage(release, read_manifest(release))
+    manifest = read_manifest(release)
+    problems = damage(release, manifest)
     if problems:
         shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
         raise ReleaseError(
@@ -150,14 +155,30 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, undoes: str | 
         previous = current_id(warehouse)
         if previous == release_id:
             return previous
+        _admit(manifest, previous, reason=reason, by=by)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        _note(warehouse, {"at": now, "release": release_id, "previous": previous, "reason": reason, "undoes": undoes})
+        entry = {"at": now, "release": release_id, "previous": previous, "by": by, "reason": reason or f"promoted by {by}", "undoes": undoes}
+        _note(warehouse, entry | {"verdict": manifest.verdict.get("decision"), "served_model": manifest.served_model})
         temporary = warehouse.folder / ".current.tmp"
         temporary.write_text(release_id + "\n", encoding="utf-8")
         sync(temporary)
         os.replace(temporary, warehouse.current)
         sync(warehouse.folder)
     return previous
+
+
+def _admit(manifest: Manifest, current: str | None, *, reason: str, by: str) -> None:
+    """Raises HeldBack where a release may not be promoted so."""
+    name, verdict = manifest.release, manifest.verdict
+    goes_on = f"; {current} goes on" if current else "; no release is promoted"
+    by_hand = f"`cinematch releases promote {name} --reason ...` promotes it all the same"
+    if verdict.get("decision") == "hold back" and (by == "verdict" or not reason):
+        raise HeldBack(f"release {name} is held back: {verdict['reason']}{goes_on}. {by_hand}")
+    if by == "verdict" and verdict.get("champion", current) != current:
+        raise HeldBack(
+            f"release {name} was judged against {verdict['champion'] or 'no release'}, and meanwhile {current or 'none'} is "
+            f"promoted{goes_on}. Build it again to compare it with that, or {by_hand}"
+        )
 
 
 def _note(warehouse: Warehouse, entry: dict[str, Any]) -> None:
@@ -205,7 +226,7 @@ def rollback(warehouse: Warehouse) -> str:
         raise ReleaseError(
             f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}"
         )
-    _point(warehouse, usable[-1], reason=f"rolled back from {now}", undoes=now)
+    _point(warehouse, usable[-1], reason=f"rolled back from {now}", by="hand", undoes=now)
     return usable[-1]
 
 

@@ -90,6 +90,7 @@ class Generated:
                     "rating": block.ratings.ravel(),
                     "weight": np.ones(block.has.size),
                     "rated_at": block.rated_at.ravel(),
+                    "is_held_out": np.zeros(block.has.size, bool),
                 }
             )
 

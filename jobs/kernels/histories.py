@@ -71,6 +71,14 @@ class Histories(NamedTuple):
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
 
+    def renumbered(self, numbers: np.ndarray) -> Histories:
+        """The same users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
+        that become -1 are left out, and moments are counted again over what is left."""
+        known = self.select(numbers[self.items] >= 0)
+        user_of = np.repeat(np.arange(len(known)), np.diff(known.indptr))
+        items = numbers[known.items].astype(np.int32)
+        return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, user_of))
+
     def matrix(self, n_items: int) -> csr_matrix:
         """(u, n_items), 1 where the user has the item."""
         ones = np.ones(len(self.items), np.float32)

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
 from jobs.runner import InProcess, Runner
+from schemas.errors import StepError
 from schemas.settings import Settings
 
 
@@ -85,10 +86,24 @@ class TrainingData:
 
 
 class ItemSide(NamedTuple):
-    """All that is kept of a trained model: arrays by name, and constants for JSON."""
+    """All that is kept of a trained model: arrays by name, and constants for JSON. In the arrays of `unknown` NaN stands for what
+    is not known; nowhere else may a value not be finite."""
 
     arrays: dict[str, np.ndarray]
     parameters: dict[str, Any]
+    unknown: tuple[str, ...] = ()
+
+
+def finite(side: ItemSide) -> ItemSide:
+    """The same. Raises StepError where training diverged, with how many values of what are not finite."""
+    for name, array in side.arrays.items():
+        n = 0 if name in side.unknown or array.dtype.kind != "f" else int((~np.isfinite(array)).sum())
+        if n:
+            raise StepError(
+                f"training diverged: {n:,} of {array.size:,} values of {name} are not finite; change its hyper-parameters, for "
+                "instance raise the regularisation"
+            )
+    return side
 
 
 Scorer = Callable[[Histories], np.ndarray]

@@ -15,7 +15,8 @@ def fit(data: TrainingData) -> ItemSide:
     """score = n * (damped mean - low) / (high - low): the interactions, each worth its place on the scale; n without ratings."""
     n = data.n_ratings.astype(float)
     if data.rating_scale is None:
-        return ItemSide({"scores": n, "damped_means": np.full(len(n), np.nan), "n_ratings": data.n_ratings}, {})
+        arrays = {"scores": n, "damped_means": np.full(len(n), np.nan), "n_ratings": data.n_ratings}
+        return ItemSide(arrays, {}, unknown=("damped_means",))
     low, high = data.rating_scale
     damping = data.settings.bias_damping
     mu = data.rating_sum.sum() / max(n.sum(), 1)

@@ -41,7 +41,8 @@ def test_the_manifest_of_a_real_release_survives_too(movie_release: Built) -> No
     manifest = movie_release.manifest
     assert Manifest.from_json(manifest.to_json(), name=manifest.release) == manifest
     assert movie_release.release.manifest.read_text(encoding="utf-8") == manifest.to_json()
-    assert manifest.format == FORMAT and manifest.id_types.item_id == "int64" and manifest.served_model == manifest.settings["serve"]
+    assert manifest.format == FORMAT and manifest.id_types.item_id == "int64"
+    assert [row["is_served"] for row in manifest.models if row["model"] == manifest.served_model] == [True]
 
 
 @given(MANIFESTS, st.sampled_from(NAMES))

@@ -15,13 +15,14 @@ AddRelease = Callable[[Built, str], str]
 
 
 def add_release(built: Built, release_id: str) -> str:
-    """Seal the same content again under another id."""
+    """Seal the same content again under another id, as if it had been judged against the first."""
     staged = built.warehouse.staged(release_id)
     shutil.copytree(built.release.folder, staged.folder)
     for folder in [staged.folder, *(path for path in staged.folder.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
     staged.manifest.unlink()
-    seal(built.warehouse, staged, replace(built.manifest, release=release_id))
+    verdict = built.manifest.verdict | {"champion": built.release_id}
+    seal(built.warehouse, staged, replace(built.manifest, release=release_id, verdict=verdict))
     return release_id
 
 

@@ -45,13 +45,14 @@ def test_rebuilt_from_nothing_or_from_an_older_state_it_is_the_manifests(copied:
     second = add_release(copied, "20990101T000000Z")
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)
+    first = copied.manifest.verdict["reason"]
     promote(copied.warehouse, second, reason="newer")
     prune(copied.warehouse, keep=1)
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)
     assert rows(copied, "select release, is_current from releases") == [(second, 1)]
     assert rows(copied, "select position, release, previous, reason from promotions") == [
-        (1, copied.release_id, None, "newest release"), (2, second, copied.release_id, "newer")
+        (1, copied.release_id, None, first), (2, second, copied.release_id, "newer")
     ]
     before = rows(copied, "select * from metrics")
     copied.warehouse.catalog.unlink()
@@ -79,8 +80,11 @@ def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> No
     second = add_release(copied, "20990101T000000Z")
     found = compare(copied.warehouse, copied.release_id, second)
     assert (found["n_users"], found["mean_overlap_at_10"]) == (copied.manifest.counts["users"], 1.0)
-    assert all(a == b for a, b in found["figures"].values())
-    assert found["figures"]["rows accepted"] == [copied.manifest.rows["accepted"]] * 2
+    rows = {row["figure"]: row for row in found["rows"]}
+    assert all(row["a"] == row["b"] and row.get("a_low") == row.get("b_low") for row in rows.values())
+    assert rows["rows accepted"]["a"] == copied.manifest.rows["accepted"]
+    served = copied.manifest.served_model
+    assert rows["served model"]["b"] == served and rows[f"{served} ndcg@10"]["a_low"] <= rows[f"{served} ndcg@10"]["a"]
     json.dumps(found)
 
 

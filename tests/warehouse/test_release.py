@@ -121,7 +121,8 @@ def test_promoting_moves_the_pointer_and_remembers_the_one_before(copied: Built)
     assert promote(copied.warehouse, second, reason="better") == copied.release_id
     assert current_id(copied.warehouse) == second
     assert promotions(copied.warehouse)[-1] | {"at": ""} == {
-        "at": "", "release": second, "previous": copied.release_id, "reason": "better", "undoes": None
+        "at": "", "release": second, "previous": copied.release_id, "by": "hand", "reason": "better", "undoes": None,
+        "verdict": "promote", "served_model": copied.manifest.served_model,
     }
     assert promote(copied.warehouse, second, reason="again") == second
     assert len(promotions(copied.warehouse)) == 2

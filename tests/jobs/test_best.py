@@ -1,0 +1,151 @@
+"""The model that is served is the best on validation users; a model that cannot be trained fails alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from jobs import best
+from jobs.kernels.histories import Histories
+from jobs.models import ease, ials, item_neighbours, known, popular, transitions
+from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData, Validation
+from jobs.runner import OnSpark, reason_of
+from jobs.train import _fit
+from schemas.errors import StepError
+from schemas.settings import FIELDS, resolve
+from tests.jobs.models.worlds import histories, training
+from warehouse import item_side
+from warehouse.layout import Release
+
+N_ITEMS = 60
+
+
+def split() -> tuple[Histories, Validation]:
+    """The last fifth of each of the first 80 users is kept out."""
+    whole = histories(300, N_ITEMS, 4)
+    lengths = np.diff(whole.indptr)
+    user_of = np.repeat(np.arange(len(whole)), lengths)
+    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
+    users = np.arange(80)
+    return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return Release(tmp_path / "release")
+
+
+def data_for(release: Release, **settings) -> TrainingData:
+    """Training data whose item sides lie where a release has them, with the items' own."""
+    rows, validation = split()
+    data = replace(training(release.folder, rows, N_ITEMS, validation=validation, ials_factors=8, ials_iterations=4, **settings), sides=release.models)
+    ids = {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr.astype(np.int64)}
+    item_side.save(release.model("items"), ids, {"genres": ["a", "b", "c"]})
+    return data
+
+
+def fitted(release: Release, *models: ModuleType, **settings) -> tuple[TrainingData, list[dict]]:
+    data = data_for(release, **settings)
+    return data, [_fit(model, data, release) for model in models]
+
+
+def test_every_model_that_can_be_served_folds_in_and_attributes() -> None:
+    assert set(FIELDS["serve"].metadata["choices"]) == {"auto", *best.RANKERS} <= {"auto", *known.MODELS}
+    assert all(known.MODELS[name].CAPABILITIES.folds_in and known.MODELS[name].CAPABILITIES.attributes for name in best.RANKERS)
+
+
+def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(release: Release) -> None:
+    data, rows = fitted(release, popular, item_neighbours, transitions, ease, ials)
+    names = best.rankers(release, rows, data.settings)
+    assert names == ["item_neighbours", "transitions", "ease", "ials"]
+    scores = best.validated(release, names, data)
+    by_model = {row["model"]: row["value"] for row in scores}
+    assert by_model.keys() == set(names) and len(set(by_model.values())) > 1
+    assert all(row["n_users"] == 80 and row["low"] <= row["value"] <= row["high"] for row in scores)
+    assert by_model[best.served(names, scores, data.settings)] == max(by_model.values())
+    assert best.served(names, scores, resolve({"serve": "transitions"}, {})) == "transitions"
+
+
+def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
+    """The one that is best is fitted again to items that were shuffled."""
+    data, rows = fitted(release, popular, item_neighbours, ease)
+    names = best.rankers(release, rows, data.settings)
+    first = best.served(names, best.validated(release, names, data), data.settings)
+    arrays, parameters = item_side.load(release.model(first))
+    order = np.random.default_rng(0).permutation(len(arrays["data"]))
+    item_side.save(release.model(first), {**{k: np.array(v) for k, v in arrays.items()}, "data": np.array(arrays["data"])[order]}, parameters)
+    assert best.served(names, best.validated(release, names, data), data.settings) != first
+
+
+def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> None:
+    settings = resolve({}, {})
+    assert best.served(["ease", "hybrid"], [{"model": name, "value": 0.25} for name in ("ease", "hybrid")], settings) == "ease"
+    assert best.served(["ease", "ials", "hybrid"], [], settings) == "hybrid"
+
+
+def test_without_validation_users_nothing_is_validated(release: Release) -> None:
+    data, rows = fitted(release, popular, ease)
+    assert best.validated(release, ["ease"], replace(data, validation=lambda: None)) == []
+
+
+@pytest.mark.parametrize(("serve", "failed", "message"), [
+    ("ease", ["ease"], "ease was not trained: too large"), ("auto", ["popular"], "popular was not trained: too large"),
+    ("auto", ["ease", "ials"], "ease was not trained: too large; ials was not trained: too large"),
+])
+def test_without_what_is_needed_there_is_no_release_and_every_reason_is_said(release: Release, serve: str, failed: list[str], message: str) -> None:
+    rows = [{"model": name, "status": "failed" if name in failed else "trained", "message": "too large"} for name in ("popular", "ease", "ials")]
+    with pytest.raises(StepError, match=f"{message}. The promoted release goes on"):
+        best.rankers(release, rows, resolve({"serve": serve}, {}))
+
+
+def test_the_others_go_on_without_the_one_that_failed(release: Release) -> None:
+    """One does not fit into its memory, one diverges; a model that nothing asks for may fail."""
+    data, rows = fitted(release, popular, ease, ials, item_neighbours, ease_mib=1, ials_alpha=1e300)
+    found = {row["model"]: row for row in rows}
+    assert (found["ease"]["status"], found["ials"]["status"], found["item_neighbours"]["status"]) == ("failed", "failed", "trained")
+    assert "needs" in found["ease"]["message"] and "ease_mib = 1" in found["ease"]["message"]
+    assert not release.model("ease").exists() and not release.model("ials").exists()
+    assert best.rankers(release, rows, data.settings) == ["item_neighbours"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_item_side_that_is_not_finite_is_a_training_that_diverged(release: Release, value: float) -> None:
+    model = ModuleType("diverging")
+    model.NAME, model.CAPABILITIES = "diverging", Capabilities()
+    model.fit = lambda data: ItemSide({"item_factors": np.array([1.0, value, value], np.float32)}, {})
+    row = _fit(model, data_for(release), release)
+    assert row["status"] == "failed" and "training diverged: 2 of 3 values of item_factors are not finite" in row["message"]
+    assert not item_side.exists(release.model("diverging"))
+    assert finite(ItemSide({"means": np.array([value])}, {}, unknown=("means",)))
+
+
+def failing(name: str, what) -> ModuleType:
+    """A model whose training, in a task, ends in `what`; made here, so that a task gets it by value."""
+    model = ModuleType(name)
+    model.NAME, model.CAPABILITIES, model.fit = name, Capabilities(in_one_task=True), what
+    return model
+
+
+@pytest.mark.slow
+def test_a_lack_of_memory_and_a_lost_worker_fail_one_model_with_a_clear_message(spark, release: Release) -> None:
+    data = replace(data_for(release), run=OnSpark(spark))
+
+    def too_large(_):
+        raise MemoryError("Unable to allocate 4.00 TiB")
+
+    row = _fit(failing("too_large", too_large), data, release)
+    assert (row["status"], row["message"]) == ("failed", "MemoryError: Unable to allocate 4.00 TiB")
+    row = _fit(failing("lost", lambda _: os._exit(137)), data, release)
+    assert row["status"] == "failed" and "worker that it ran in was lost" in row["message"] and "memory" in row["message"]
+    assert _fit(item_neighbours, data, release)["status"] == "trained"
+
+
+def test_the_reason_of_an_error_is_its_last_line() -> None:
+    assert reason_of(ValueError("one\ntwo")) == "ValueError: one"
+    raised = 'An exception was thrown:\nTraceback (most recent call last):\n  File "x"\n    a\n    ^^\nMemoryError: too much\n\n'
+    assert reason_of(RuntimeError(raised)) == "MemoryError: too much"

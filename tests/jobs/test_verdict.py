@@ -1,0 +1,147 @@
+"""The verdict on constructed figures: what is shown to be no worse passes, all else is held back and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.measured import CHAMPION, rows_of, Scored, SCORES, TOP
+from jobs.verdict import HOLD_BACK, judge, PROMOTE
+from schemas.settings import resolve, Settings
+
+N = 200
+DRAW = np.random.default_rng(3)
+NDCG = DRAW.random(N) * 0.5
+LISTS = DRAW.permuted(np.tile(np.arange(100), (N, 1)), axis=1)[:, :TOP]
+
+
+def rows(model: str, ndcg: np.ndarray, **changed: Any) -> pa.Table:
+    n = len(ndcg)
+    columns = {field.name: pa.nulls(n, field.type) for field in SCORES} | {
+        "model": [model] * n, "ndcg_at_10": ndcg, "hit_rate_at_10": ndcg > 0, "recall_at_20": ndcg, "top": LISTS[:n].tolist(),
+        "n_seen": np.zeros(n, int), "is_short": np.zeros(n, bool),
+    }
+    if model == CHAMPION:
+        columns["is_left_out"] = np.zeros(n, bool)
+    return pa.table({name: pa.array(value).cast(SCORES.field(name).type) if not isinstance(value, pa.Array) else value
+                     for name, value in (columns | changed).items()}, schema=SCORES)
+
+
+def scored(*tables: pa.Table) -> Scored:
+    return Scored(pa.concat_tables(tables), 100)
+
+
+def settings(**given: Any) -> Settings:
+    return resolve(given, {})
+
+
+def verdict(challenger: pa.Table, champion: pa.Table | None, *others: pa.Table, **given: Any) -> dict:
+    found = scored(challenger, *([champion] if champion is not None else []), *others)
+    return judge(found, settings(**given), served="ials", rater="als", champion="before" if champion is not None else None)
+
+
+def errors(model: str, squared: np.ndarray) -> dict[str, Any]:
+    return {"squared_error": squared, "n_rated": np.full(len(squared), 3)}
+
+
+def test_the_same_figures_pass_whatever_the_margin() -> None:
+    for margin in (0.0, 0.05):
+        found = verdict(rows("ials", NDCG), rows(CHAMPION, NDCG), gate_margin=margin)
+        assert found["decision"] == PROMOTE and found["n_users"] == N and found["measures"][0]["difference"] == 0.0
+        assert "above" in found["reason"] and "before" in found["reason"]
+
+
+def test_a_challenger_that_is_worse_is_held_back_and_the_reason_has_the_figures() -> None:
+    found = verdict(rows("ials", NDCG * 0.8), rows(CHAMPION, NDCG))
+    first = found["measures"][0]
+    assert found["decision"] == HOLD_BACK and not first["is_met"] and first["high"] < first["least"] < 0
+    assert first["difference"] == pytest.approx(-0.2 * NDCG.mean()) and first["champion"] == pytest.approx(NDCG.mean())
+    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "not shown to be above" in found["reason"]
+
+
+def test_a_loss_within_the_margin_passes_and_one_that_may_be_beyond_it_does_not() -> None:
+    champion = rows(CHAMPION, NDCG)
+    assert verdict(rows("ials", NDCG * 0.97), champion)["decision"] == PROMOTE
+    unsure = np.where(np.arange(N) % 2, NDCG + 0.3, NDCG - 0.3)
+    found = verdict(rows("ials", unsure), champion)["measures"][0]
+    assert found["low"] < found["least"] < found["high"] and not found["is_met"]
+    assert verdict(rows("ials", NDCG * 0.9), champion, gate_margin=0.2)["decision"] == PROMOTE
+
+
+def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> None:
+    few, noise = NDCG[:20], np.where(np.arange(20) % 2, 0.4, -0.3)
+    found = verdict(rows("ials", few + noise), rows(CHAMPION, few))
+    assert found["decision"] == PROMOTE and "not enough users to judge: 20 held out, 30 are needed" in found["reason"]
+    assert verdict(rows("ials", few * 0.5), rows(CHAMPION, few))["decision"] == HOLD_BACK
+    assert verdict(rows("ials", few + noise), rows(CHAMPION, few), gate_users=10)["decision"] == HOLD_BACK
+
+
+def test_with_nobody_held_out_it_passes_and_says_that_nothing_was_judged() -> None:
+    nobody = np.zeros(0)
+    for champion in (rows(CHAMPION, nobody), None):
+        found = verdict(rows("ials", nobody), champion, rows("popular", nobody))
+        assert found["decision"] == PROMOTE and found["n_users"] == 0 and "not enough users" in found["reason"]
+
+
+def test_without_a_champion_it_must_be_better_than_popularity() -> None:
+    popular = rows("popular", NDCG)
+    assert verdict(rows("ials", NDCG + 0.05), None, popular)["decision"] == PROMOTE
+    for worse in (NDCG, NDCG * 0.9):
+        found = verdict(rows("ials", worse), None, popular)
+        assert found["decision"] == HOLD_BACK and found["champion"] is None and "of popular" in found["reason"] and "not better" in found["reason"]
+
+
+def test_users_whose_rows_the_champion_was_trained_on_are_not_compared() -> None:
+    knew = np.arange(N) < 50
+    champion = rows(CHAMPION, np.where(knew, 1.0, NDCG), is_left_out=knew)
+    found = verdict(rows("ials", NDCG), champion)
+    assert (found["decision"], found["n_users"], found["n_left_out"]) == (PROMOTE, N - 50, 50)
+    assert found["measures"][0]["champion"] == pytest.approx(NDCG[50:].mean())
+
+
+def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
+    squared = DRAW.random(N)
+    champion = rows(CHAMPION, NDCG, **errors(CHAMPION, squared))
+
+    def found(factor: float) -> dict:
+        other = rows("als", np.full(N, np.nan), **errors("als", squared * factor), top=pa.nulls(N, SCORES.field("top").type))
+        return verdict(rows("ials", NDCG), champion, other)
+
+    assert found(1.0)["decision"] == found(0.9)["decision"] == PROMOTE
+    assert found(1.3)["decision"] == HOLD_BACK and "RMSE" in found(1.3)["reason"]
+    measure = found(1.3)["measures"][1]
+    assert (measure["challenger"], measure["champion"]) == (pytest.approx((1.3 * squared).mean() ** 0.5), pytest.approx(squared.mean() ** 0.5))
+    missing = verdict(rows("ials", NDCG), champion)
+    assert missing["decision"] == HOLD_BACK and "predicts no ratings" in missing["reason"]
+
+
+def test_lists_that_all_show_the_same_few_items_are_held_back() -> None:
+    same = rows("ials", NDCG, top=[list(range(TOP))] * N)
+    found = verdict(same, rows(CHAMPION, NDCG))
+    assert found["decision"] == HOLD_BACK and "coverage@10 0.1000 against 1.0000" in found["reason"] and "evenness@10" in found["reason"]
+    assert verdict(same, rows(CHAMPION, NDCG), gate_spread=0.0)["decision"] == PROMOTE
+
+
+@pytest.mark.parametrize(("column", "text"), [("n_seen", "items already seen: 1"), ("is_short", "short lists: 1")])
+def test_one_item_already_seen_or_one_short_list_is_enough(column: str, text: str) -> None:
+    found = verdict(rows("ials", NDCG, **{column: np.arange(N) == 7}), rows(CHAMPION, NDCG))
+    assert found["decision"] == HOLD_BACK and found["reason"] == f"{text}, expected 0"
+
+
+def test_the_same_figures_give_the_same_verdict() -> None:
+    given = rows("ials", NDCG * 0.97), rows(CHAMPION, NDCG)
+    assert verdict(*given) == verdict(*given)
+
+
+def test_metrics_have_their_means_and_intervals() -> None:
+    champion = rows(CHAMPION, NDCG, overlap=np.full(N, 0.5))
+    found = {(row["model"], row["metric"], row["k"]): row for row in rows_of(scored(rows("ials", NDCG), rows("popular", NDCG / 2), champion), served="ials", rater="als", seed=1)}
+    assert {model for model, *_ in found} == {"ials", "popular"}
+    ndcg = found["ials", "ndcg", 10]
+    assert ndcg["value"] == pytest.approx(NDCG.mean()) and ndcg["low"] < ndcg["value"] < ndcg["high"] and ndcg["n_users"] == N
+    assert found["ials", "overlap_with_champion", 10]["value"] == 0.5
+    assert found["ials", "coverage", 10]["value"] == 1.0 and found["ials", "coverage", 10]["low"] is None
+    assert found["ials", "items_already_seen", 20]["value"] == found["ials", "short_lists", 20]["value"] == 0.0
