@@ -7,7 +7,7 @@ READY_AIRFLOW := $(VENV)/.ready-airflow
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve airflow docs lock clean
+.PHONY: help run test test-fast serve airflow docs lock clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -51,6 +51,9 @@ lock: ## resolve pyproject.toml again and pin what it gives
 	$(VENV)/bin/pip freeze --exclude-editable > requirements.lock
 	$(VENV)/bin/pip install --quiet -c requirements.lock -e '.[airflow]'
 	$(VENV)/bin/pip freeze --exclude-editable | grep -vxFf requirements.lock > requirements-airflow.lock
+
+compose-check: ## run docker-compose.yml for real: needs a Docker engine, and some ten minutes
+	$(PYTHON) .ci/compose_check.py
 
 clean: ## remove the environment and the warehouse in this folder
 	-chmod -R u+w warehouse/data

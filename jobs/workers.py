@@ -1,7 +1,7 @@
 """The workers of a cluster: send them our code, and see that each can do the work before it is given any.
 
-A worker needs the same Python, the same packages, and the warehouse at the same path. What it imports of ours comes from the
-driver, so this module imports nothing that a worker might lack.
+A worker needs the same Python, the same packages, and the warehouse at the same path. What it imports of ours comes from
+the driver, so this module imports nothing that a worker might lack.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def differences(seen: Iterable[Seen], expected: dict[str, str]) -> list[str]:
     """One message for each worker that is not as the driver is."""
     messages = []
     for host, found, trouble in sorted(seen):
-        other = [f"{name} {found[name]} where the driver has {expected[name]}" for name in expected if found[name] != expected[name]]
+        other = [name for name in expected if found[name] != expected[name]]
         if other:
-            messages.append(f"Spark worker {host} has {', '.join(other)}; install requirements.lock there, with the same Python")
+            said = ", ".join(f"{name} {found[name]} where the driver has {expected[name]}" for name in other)
+            messages.append(f"Spark worker {host} has {said}; install requirements.lock there, with the same Python")
         elif trouble:
             messages.append(
                 f"Spark worker {host} cannot use the warehouse: {trouble}; mount it there at the driver's path, "
@@ -124,9 +125,9 @@ def _wait_for_executors(spark: SparkSession, wait_s: float) -> None:
             n, since = now, time.monotonic()
         if n == 0 and time.monotonic() - started > wait_s:
             raise StepError(
-                f"no executor of {spark.sparkContext.master} within {wait_s:g} s (setting spark_wait_s): expected a live worker "
-                f"with a free core, {spark.conf.get('spark.executor.memory')} of free memory and Spark {spark.version}; "
-                "see the master's page, or lower spark_executor_memory or spark_cores"
+                f"no executor of {spark.sparkContext.master} within {wait_s:g} s (setting spark_wait_s): expected a "
+                f"live worker with a free core, {spark.conf.get('spark.executor.memory')} of free memory and Spark "
+                f"{spark.version}; see the master's page, or lower spark_executor_memory"
             )
         time.sleep(0.1)
 

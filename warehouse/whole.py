@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also where a task that writes one is lost and runs again on another machine."""
+"""Files that appear whole or not at all, also where a task that writes one is lost and runs again elsewhere."""
 
 from __future__ import annotations
 
