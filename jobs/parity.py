@@ -1,4 +1,4 @@
-"""Parity: sampled users' lists computed again, one by one, from the sealed tables and files alone."""
+"""Parity: sampled users' lists computed again, one by one, from the sealed tables and files alone; their ready lists too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from jobs import item_side
 from jobs.kernels import lists as kernel
 from jobs.kernels.histories import Histories, one_history
+from jobs.ready import check_ready
 from schemas.settings import Settings
 from warehouse import item_side as item_side_files
 from warehouse.layout import Release
@@ -27,7 +28,10 @@ def parity(
     n_users: int,
 ) -> dict[str, float | int]:
     """Compare stored lists with lists of one user at a time: users compared, lists that are the same items in the same
-    order, and the largest relative difference of a score, 0 where all are equal. Users are drawn by the release's seed."""
+    order, and the largest relative difference of a score, 0 where all are equal. Users are drawn by the release's seed.
+
+    Raises CheckError where a ready list does not say what the tables say.
+    """
     side = item_side.load(release, served)
     arrays, _ = item_side_files.load(release.model("items"))
     item_ids = arrays["item_ids"]
@@ -35,6 +39,7 @@ def parity(
     drawn = sorted(random.Random(settings.seed).sample(users, min(n_users, len(users))))
     n_same, largest = 0, 0.0
     for user in drawn:
+        check_ready(connection, user)
         history = history_of(connection, user, item_ids, scale)
         lists = kernel.recommend(
             side, history, n=settings.n, explain_n=0, reasons_n=0, min_history=settings.min_history

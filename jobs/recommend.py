@@ -1,4 +1,4 @@
-"""recommend: every user's list and its reasons, one pass over the users, a part a Spark task."""
+"""recommend: every user's list, its reasons and its head ready to be sent, one pass over the users, a part a Spark task."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from jobs.item_tables import load_items
 from jobs.kernels import lists as kernel, reasons
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part
+from jobs.ready import ready_lists, Titles
 from jobs.session import spark_session
 from jobs.step import code_digest, facts, Facts, served_model, Step
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
-from schemas.tables import EXPLANATIONS, RECOMMENDATIONS
+from schemas.tables import EXPLANATIONS, READY_LISTS, RECOMMENDATIONS
 from warehouse import parquet
 from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
 
 USERS_PER_BLOCK = 2_000
-
-
+TABLES = (RECOMMENDATIONS, EXPLANATIONS, READY_LISTS)
 COUNTS = ("n_users", "n_recommendations", "n_explanations")
 
 
@@ -53,7 +53,7 @@ def recommend(running: Step) -> None:
 
 def _drop_others(release: Release, kept: set[int]) -> None:
     """Remove part files that belong to no finished part."""
-    for table in (RECOMMENDATIONS, EXPLANATIONS):
+    for table in TABLES:
         folder = release.work / table.name
         names = {parquet.part(folder, number) for number in kept}
         for path in parquet.parts(folder):
@@ -62,28 +62,30 @@ def _drop_others(release: Release, kept: set[int]) -> None:
 
 
 class _Producer:
-    """One part of recommendations and explanations, as a Spark task."""
+    """One part of each of the TABLES, as a Spark task."""
 
     def __init__(self, release: Release, found: Facts, settings: Settings, served: str, finished: Finished) -> None:
         self._release, self._facts, self._settings, self._served, self._finished = release, found, settings, served, finished
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
-        blocks = [self._tables(part, start) for start in range(0, len(part.histories), USERS_PER_BLOCK)]
+        titles = Titles(parquet.read(self._release.table("items"), ["item_id", "title"]))
+        blocks = [self._tables(part, start, titles) for start in range(0, len(part.histories), USERS_PER_BLOCK)]
         counts = [len(part.histories)]
-        for which, table in ((0, RECOMMENDATIONS), (1, EXPLANATIONS)):
+        for which, table in enumerate(TABLES):
             path = parquet.part(self._release.work / table.name, number)
             counts.append(parquet.write(path, (block[which] for block in blocks), arrow_schema(table, self._facts.ids)))
         self._finished[number] = dict(zip(COUNTS, counts))
         return pa.table({"n": pa.array([1], pa.int64())})
 
-    def _tables(self, part: Part, start: int) -> tuple[pa.Table, pa.Table]:
+    def _tables(self, part: Part, start: int, titles: Titles) -> tuple[pa.Table, pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))
         block = part.histories.block(start, stop)
         side = item_side.load(self._release, self._served)
         lists = kernel.recommend(side, block, **list_settings(self._settings))
         names = _Names(self._release, part.user_ids.slice(start, stop - start), self._served)
-        return names.recommendations(lists), names.explanations(lists)
+        rows, because = names.recommendations(lists), names.explanations(lists)
+        return rows, because, ready_lists(rows, because, titles, explain_n=self._settings.explain_n)
 
 
 def list_settings(settings: Settings) -> dict[str, int]:

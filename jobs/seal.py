@@ -30,7 +30,7 @@ from warehouse.sqlite import failed_checks, open_immutable
 from warehouse.sqlite_build import Builder
 
 PACKAGES = ("cinematch", "pyspark", "pyarrow", "numpy", "scipy", "implicit", "scikit-learn", "datasette")
-IN_PARTS = ("users", "ratings", "recommendations", "explanations", "similar_items")
+IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists", "similar_items")
 
 
 def seal(running: Step, warehouse: Warehouse) -> Release:

@@ -41,6 +41,13 @@ RELATIONS: dict[str, str] = {
     "an explanation explains a recommendation": """
         select e.user_id, e.item_id from explanations e left join recommendations r
         on r.user_id = e.user_id and r.item_id = e.item_id where r.user_id is null""",
+    "a ready list is the head of the list": """
+        select h.user_id from ready_lists h
+        where h.n_rows != (select count(*) from recommendations r where r.user_id = h.user_id and r.rank <= h.n_rows)
+        or h.source is not (select r.source from recommendations r where r.user_id = h.user_id and r.rank = 1)""",
+    "every list is ready": """
+        select r.user_id from recommendations r where r.rank = 1
+        and not exists (select 1 from ready_lists h where h.user_id = r.user_id)""",
     "a history reason names an item that the user has": """
         select e.user_id, e.evidence_id from explanations e left join ratings h
         on h.user_id = e.user_id and h.item_id = e.evidence_id where e.kind = 'history' and h.user_id is null""",

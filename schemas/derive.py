@@ -6,7 +6,13 @@ import pyarrow as pa
 
 from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, USER_ID
 
-_SQLITE_TYPES = {pa.string(): "TEXT", pa.int64(): "INTEGER", pa.bool_(): "INTEGER", pa.float64(): "REAL"}
+_SQLITE_TYPES = {
+    pa.string(): "TEXT",
+    pa.int64(): "INTEGER",
+    pa.bool_(): "INTEGER",
+    pa.float64(): "REAL",
+    pa.binary(): "BLOB",
+}
 
 
 def arrow_type(kind: pa.DataType | str, ids: IdTypes) -> pa.DataType:
@@ -29,11 +35,15 @@ def sqlite_type(kind: pa.DataType | str, ids: IdTypes) -> str:
 
 
 def sqlite_ddl(table: Table, ids: IdTypes) -> str:
-    """`create table`, STRICT and WITHOUT ROWID: rows are stored in key order."""
+    """`create table`, STRICT and WITHOUT ROWID: rows are stored in key order.
+
+    A table with blobs keeps its rowids: without them a tree has whole rows in its inner pages too, and long rows make it deep.
+    """
     lines = [f"  {c.name} {sqlite_type(c.type, ids)}{'' if c.is_nullable else ' not null'}" for c in table.columns]
     lines.append(f"  primary key ({', '.join(table.key)})")
     lines += [f"  foreign key ({r.column}) references {r.table} ({r.target})" for r in table.references]
-    return f"create table {table.name} (\n" + ",\n".join(lines) + "\n) strict, without rowid"
+    options = "strict" if pa.binary() in [c.type for c in table.columns] else "strict, without rowid"
+    return f"create table {table.name} (\n" + ",\n".join(lines) + f"\n) {options}"
 
 
 def sqlite_indexes(table: Table) -> list[str]:
@@ -83,4 +93,4 @@ def data_dictionary() -> str:
 def _shown_type(kind: pa.DataType | str) -> str:
     if kind in (USER_ID, ITEM_ID):
         return "id"
-    return {"string": "text", "int64": "integer", "bool": "boolean", "double": "real"}[str(kind)]
+    return {"string": "text", "int64": "integer", "bool": "boolean", "double": "real", "binary": "blob"}[str(kind)]

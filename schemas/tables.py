@@ -71,7 +71,7 @@ class Table:
         return [column.name for column in self.columns]
 
 
-TEXT, INTEGER, REAL, BOOLEAN = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TEXT, INTEGER, REAL, BOOLEAN, BLOB = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.binary()
 
 EXPLANATION_KINDS = ("history", "genre", "similar_users", "bias", "residual")
 
@@ -189,6 +189,21 @@ EXPLANATIONS = Table(
     facets=("kind",),
 )
 
+READY_N = 10
+
+READY_LISTS = Table(
+    "ready_lists",
+    "one row per user: the head of the list as /recommend sends it, made from recommendations, explanations and items",
+    key=("user_id",),
+    columns=(
+        Column("user_id", USER_ID, "the user"),
+        Column("n_rows", INTEGER, f"rows of it: the first {READY_N} of the list, fewer where fewer have reasons", minimum=1),
+        Column("source", TEXT, "source of the first row"),
+        Column("rows", BLOB, "the rows as a JSON array in UTF-8, a row a line, compressed (zlib)"),
+    ),
+    references=(Reference("user_id", "users", "user_id"),),
+)
+
 SIMILAR_ITEMS = Table(
     "similar_items",
     "one row per item and neighbour position, per source",
@@ -287,6 +302,7 @@ TABLES: dict[str, Table] = {
         RATINGS,
         RECOMMENDATIONS,
         EXPLANATIONS,
+        READY_LISTS,
         SIMILAR_ITEMS,
         POPULAR,
         MODELS,

@@ -15,11 +15,12 @@ from serving.call import Call
 from serving.drain import Drain
 from serving.metrics import METHODS
 from serving.opened import OpenRelease
-from serving.parameters import parsed
 from serving.routes import Route, Router
 from serving.service import Service
 
 log = logging.getLogger("cinematch.serving")
+
+_VARY = (b"vary", b"accept")
 
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -89,13 +90,15 @@ class Application:
             pattern = route.path
             key = access.admitted(self._service, route, request)
             query = scope["query_string"].decode("latin-1")
-            values = parsed(route.declared, query)
+            values = route.query(query)
             body = b"" if route.body is None else await access.body_of(self._service, request, receive)
             call = Call(opened, path, values, body, key)
             answer = route.handler(self._service, call)
             if not isinstance(answer, Answer):
                 answer = await answer
-            return pattern, *await self._represent(route, call, answer, request, wants_page, started, raw, query)
+            if wants_page and route.page is not None and answer.text is None:
+                return pattern, *await self._page(route, call, answer, request, started, raw, query)
+            return pattern, *self._represent(call, answer, request, started, raw, query)
         except Exception as error:
             return pattern, *await self._refusal(error, wants_page, opened)
 
@@ -122,53 +125,50 @@ class Application:
             self._drain.end(under_way)
         return status
 
-    async def _represent(
-        self,
-        route: Route,
-        call: Call,
-        answer: Answer,
-        request: dict,
-        wants_page: bool,
-        started: float,
-        raw: bytes,
-        query: str,
+    def _represent(
+        self, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         if answer.text is not None:
-            return (
-                answer.status,
-                answer.text.encode(),
-                [(b"content-type", answer.kind.encode()), (b"cache-control", b"no-store")],
-            )
-        wants_page = wants_page and route.page is not None
-        headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-        headers.append((b"vary", b"accept"))
-        if answer.tag is not None:
-            tag = f'W/"{answer.tag}{".html" if wants_page else ""}"'.encode()
-            headers.append((b"etag", tag))
-            headers.append(
-                (b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control)
-            )
-            if _matches(request.get(b"if-none-match"), tag):
-                return 304, b"", headers
-        else:
-            headers.append((b"cache-control", b"no-store"))
-        opened = answer.opened or call.opened
-        next_url = None
-        if answer.next is not None:
-            next_url = _with_token(raw.decode("latin-1"), query, answer.next)
-        took_ms = (time.perf_counter() - started) * 1e3
-        if wants_page:
-            body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
-            return answer.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
-        shape = call.values.get("_shape", "objects")
+            kind = answer.kind.encode()
+            return answer.status, answer.text.encode(), [(b"content-type", kind), (b"cache-control", b"no-store")]
+        headers, has_it = self._headers(answer, request, "")
+        if has_it:
+            return 304, b"", headers
+        opened, next_url = answer.opened or call.opened, _next_url(raw, query, answer.next)
+        shape, took_ms = call.values.get("_shape", "objects"), (time.perf_counter() - started) * 1e3
         if shape == "objects":
             body, kind = envelope(answer, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
         else:
             body, kind = shaped(
                 answer, shape, has_newlines=call.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url
             )
-        return answer.status, body, [*headers, (b"content-type", kind.encode())]
+        headers.append((b"content-type", kind))
+        return answer.status, body, headers
+
+    async def _page(
+        self, route: Route, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str
+    ) -> tuple[int, bytes, Headers]:
+        """The same as a page."""
+        headers, has_it = self._headers(answer, request, ".html")
+        if has_it:
+            return 304, b"", headers
+        opened, next_url = answer.opened or call.opened, _next_url(raw, query, answer.next)
+        took_ms = (time.perf_counter() - started) * 1e3
+        body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
+        return answer.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
+
+    def _headers(self, answer: Answer, request: dict, kind: str) -> tuple[Headers, bool]:
+        """Headers that say for whom and how long an answer is, and whether the client has it already."""
+        headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        headers.append(_VARY)
+        if answer.tag is None:
+            headers.append((b"cache-control", b"no-store"))
+            return headers, False
+        tag = f'W/"{answer.tag}{kind}"'.encode()
+        headers.append((b"etag", tag))
+        headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
+        return headers, _matches(request.get(b"if-none-match"), tag)
 
     async def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
@@ -183,7 +183,7 @@ class Application:
         if wants_page:
             body = await pages.error_page(self._service, error)
             return error.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
-        return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE.encode())]
+        return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE)]
 
 
 def _unreadable(method: str, raw: bytes) -> RequestError | None:
@@ -195,8 +195,11 @@ def _unreadable(method: str, raw: bytes) -> RequestError | None:
     return None if raw.isascii() else RequestError("the path: expected percent-encoded UTF-8")
 
 
-def _with_token(path: str, query: str, token: str) -> str:
+def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
     """The same request with the token of the next page; a token needs no escaping."""
+    if token is None:
+        return None
+    path = raw.decode("latin-1")
     kept = (
         "&".join(part for part in query.split("&") if part and not part.startswith("next="))
         if "next=" in query
@@ -215,6 +218,6 @@ def _matches(given: bytes | None, tag: bytes) -> bool:
 
 async def respond(send: Callable, status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:
     if status != 304:
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if is_head else body})

@@ -15,14 +15,11 @@ from serving.parameters import listed_ids, MAX_N
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
 from serving.solve import outside_genre, solve, Solved, solve_pairs
-from serving.stored import encoded_list, stored_list
+from serving.stored import encoded_list, ready_list, stored_list
 
 _SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
 where item_id = ? and source = ? and rank > ? order by rank limit ?"""
 _POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
-
-
-LISTS_KEPT = 1_000
 
 
 def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
@@ -30,16 +27,14 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     token = Token.parse(call.values["next"], "r") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
     user = service.user_of(opened, call.path["user_id"])
-    seq = token.seq if token else service.user_seq(opened, user)
+    since = service.user_seq(opened, user)
+    seq = token.seq if token else since
     after, n = token.rank if token else 0, call.values["n"]
     excluded = excluded_items(opened, call.values)
-    has_moved_on = (
-        token is not None and service.user_seq(opened, user) > seq
-    )  # the list is pinned, but what was rated since is not shown
-    if user is not None and not seq and not has_moved_on and excluded is None and after + n <= opened.n:
-        page, encoded = opened.lists.get((user, after, n)) or _stored(opened, user, after, n)
-        if encoded is not None:
-            return list_answer(service, page, encoded)
+    if user is not None and not seq and not since and excluded is None and after + n <= opened.n:
+        page = _stored(opened, user, after, n)
+        if page.encoded is not None:
+            return list_answer(service, page)
         if page.rows:
             return (
                 _with_all_reasons(service, page)
@@ -55,16 +50,19 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
 
 
 class Page(NamedTuple):
-    """The rows of one page and where the next one begins; `computed_at` is None for what the batch computed."""
+    """The rows of one page, or their JSON, the source of the first and where the next page begins; `computed_at` is None
+    for what the batch computed."""
 
     opened: OpenRelease
     asked: Any
     user: Any
     seq: int
-    rows: Sequence[Any]
+    rows: Sequence[Listed]
     reasons: dict[Any, list[Reason]]
+    source: str
     next: int | None
     computed_at: str | None = None
+    encoded: bytes | None = None
 
 
 def next_rank(after: int, n: int, n_found: int) -> int | None:
@@ -72,15 +70,25 @@ def next_rank(after: int, n: int, n_found: int) -> int | None:
     return after + n if n_found == n and after + n < MAX_N else None
 
 
-def _stored(opened: OpenRelease, user: Any, after: int, n: int) -> tuple[Page, str | None]:
-    """A page as it is stored and, where every row has its reasons, its rows as JSON; kept for the next request like it."""
+def source_of(rows: Sequence[Listed]) -> str:
+    """What the model ranked stands before every fallback."""
+    return rows[0].source if rows else "none"
+
+
+def _stored(opened: OpenRelease, user: Any, after: int, n: int) -> Page:
+    """A page as it is stored, and its JSON where it is ready or every row has its reasons."""
+    if not after and n <= opened.ready_n:
+        ready = ready_list(opened, user, n)
+        if ready is not None:
+            reached = next_rank(after, n, ready.n_rows)
+            return Page(opened, user, user, 0, (), {}, ready.source, reached, None, ready.text)
     entries, found = stored_list(opened, user, after, n)
-    page = Page(opened, user, user, 0, entries, {}, next_rank(after, n, len(entries)))
-    encoded = encoded_list(opened, entries, found)
-    if entries and encoded is not None:
-        return opened.kept(opened.lists, (user, after, n), (page._replace(rows=entries[:1]), encoded), LISTS_KEPT)
-    reasons = _grouped(stored_reason(opened, *row) for row in found)
-    return page._replace(rows=[Listed(*entry) for entry in entries], reasons=reasons), None
+    rows = [Listed(*entry) for entry in entries]
+    page = Page(opened, user, user, 0, rows, {}, source_of(rows), next_rank(after, n, len(rows)))
+    encoded = encoded_list(opened, entries, found) if rows else None
+    if encoded is not None:
+        return page._replace(encoded=encoded)
+    return page._replace(reasons=_grouped(stored_reason(opened, *row) for row in found))
 
 
 def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
@@ -118,28 +126,28 @@ async def _solved(
         now_has = service.items_since(opened, user, seq)
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or excluded is not None else None
-    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, reached, computed_at)
+    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, source_of(rows), reached, computed_at)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return list_answer(service, page)
 
 
-def list_answer(service: Service, page: Page, encoded: str | None = None) -> Answer:
-    opened, rows = page.opened, page.rows
-    served = opened.served_model
-    is_personal = bool(rows) and rows[0][-1] == served  # what the model ranked stands before every fallback
+def list_answer(service: Service, page: Page) -> Answer:
+    opened = page.opened
+    is_personal = page.source == opened.served_model
     stale = service.is_stale(opened)
-    source = served if is_personal else rows[0][-1] if rows else "none"
     if not is_personal:
-        service.metrics.fallbacks[source] += 1
+        service.metrics.fallbacks[page.source] += 1
     return Answer(
-        rows=() if encoded is not None else [row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in rows],
-        encoded=encoded,
+        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows]
+        if page.encoded is None
+        else (),
+        encoded=page.encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={
             "user_id": page.asked if page.user is None else page.user,
             "is_known": page.user is not None,
-            "source": source,
+            "source": page.source,
             "computed_at": page.computed_at or opened.computed_at,
             "personalized": is_personal,
             "stale": stale,

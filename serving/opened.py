@@ -13,7 +13,7 @@ import numpy as np
 from jobs.kernels.lists import assemble, ItemSide
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
-from serving.answers import compact
+from schemas.tables import READY_N
 from warehouse import item_side
 from warehouse.layout import Release
 from warehouse.release import read_manifest
@@ -35,6 +35,7 @@ class OpenRelease:
         self.id = self.manifest.release
         self.ids = self.manifest.id_types
         self.n: int = self.manifest.settings["n"]
+        self.ready_n = min(READY_N, self.manifest.settings["explain_n"] or READY_N)
         self.served_model = self.manifest.served_model
         self.connection = _plain(release)
         self.computed_at = self.manifest.created_at
@@ -44,7 +45,6 @@ class OpenRelease:
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]
         self._titles: dict[Any, str] = {}
-        self.lists: dict[tuple, tuple] = {}
         self._threads = threading.local()
         self._opened: list[sqlite3.Connection] = [self.connection]
         self._uses = 0
@@ -78,24 +78,17 @@ class OpenRelease:
         return now - self.created
 
     def title(self, item_id: Any) -> str | None:
-        """Title of an item; None where the release does not know it."""
-        row = self.connection.execute("select title from items where item_id = ?", (item_id,)).fetchone()
-        return row[0] if row else None
-
-    def title_json(self, item_id: Any) -> str:
-        """The title as JSON, kept once it was asked for."""
+        """Title of an item, kept once it was asked for; None where the release does not know it."""
         try:
             return self._titles[item_id]
         except KeyError:
-            return self.kept(self._titles, item_id, compact(self.title(item_id)))
-
-    @staticmethod
-    def kept(cache: dict, key: Any, value: Any, limit: int = TITLES_KEPT) -> Any:
-        """Put a value into a cache, which starts over when it is full."""
-        if len(cache) >= limit:
-            cache.clear()
-        cache[key] = value
-        return value
+            row = self.connection.execute("select title from items where item_id = ?", (item_id,)).fetchone()
+            if row is None:
+                return None
+            if len(self._titles) >= TITLES_KEPT:
+                self._titles.clear()
+            self._titles[item_id] = row[0]
+            return row[0]
 
     def number(self, item_id: Any) -> int | None:
         """item_num of an item, or None where the release does not know it."""
@@ -134,7 +127,6 @@ class OpenRelease:
         self.on_close.clear()
         self.__dict__.pop("side", None)
         self._titles.clear()
-        self.lists.clear()
 
 
 def _plain(release: Release) -> sqlite3.Connection:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from schemas.tables import READY_N
 from serving.answers import RequestError, SHAPES
 
 MAX_N = 1000
+KEPT_QUERIES, KEPT_LENGTH = 1_000, 60
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Parameter:
         return {"type": kind, **{name: limit for name, limit in limits.items() if limit is not None}, **shown}
 
 
-N = Parameter("n", "integer", "rows to give", 10, 1, MAX_N)
+N = Parameter("n", "integer", "rows to give", READY_N, 1, MAX_N)
 GENRE = Parameter("genre", "text", "only items of this genre")
 EXCLUDE = Parameter(
     "exclude",
@@ -74,7 +77,25 @@ NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)
 EVERYWHERE = (SHAPE, NL)
 
 
-def parsed(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
+class Query:
+    """Parses query strings of one route. Clients send the same few again and again, so short ones are kept parsed."""
+
+    def __init__(self, declared: Sequence[Parameter]) -> None:
+        self._declared = declared
+        self._kept: dict[str, Mapping[str, Any]] = {}
+
+    def __call__(self, query: str) -> Mapping[str, Any]:
+        values = self._kept.get(query)
+        if values is None:
+            values = parsed(self._declared, query)
+            if len(query) <= KEPT_LENGTH:
+                if len(self._kept) >= KEPT_QUERIES:
+                    self._kept.clear()
+                self._kept[query] = values
+        return values
+
+
+def parsed(declared: Sequence[Parameter], query: str) -> Mapping[str, Any]:
     """Values of the declared parameters. Names that begin with _ and are not declared are left alone; others are refused."""
     values = {parameter.name: parameter.default for parameter in declared}
     if query:
@@ -89,7 +110,7 @@ def parsed(declared: Sequence[Parameter], query: str) -> dict[str, Any]:
     for parameter in declared:
         if parameter.is_required and not values[parameter.name]:
             raise RequestError(f"{parameter.name}: is missing; {parameter.description}")
-    return values
+    return MappingProxyType(values)
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:

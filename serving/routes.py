@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from serving import health, lookup, openapi, promote, ratings, releases, search, session, why
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.home import home
-from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, NEXT, Parameter, STRICT
+from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, NEXT, Parameter, Query, STRICT
 from serving.service import Service
 
 Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
@@ -31,13 +32,22 @@ class Route:
     needs_key: bool = False
     body: str | None = None
 
-    @property
+    @cached_property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.path.strip("/").split("/"))
 
-    @property
+    @cached_property
+    def fixed(self) -> tuple[bytes | None, ...]:
+        """The segments that stand as they are; None where a value stands."""
+        return tuple(None if segment[:1] == "{" else segment.encode() for segment in self.segments)
+
+    @cached_property
     def declared(self) -> tuple[Parameter, ...]:
         return self.parameters + EVERYWHERE
+
+    @cached_property
+    def query(self) -> Query:
+        return Query(self.declared)
 
 
 REASONS_N = Parameter(
@@ -132,40 +142,40 @@ class Router:
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.routes = routes
-        self._by_head: dict[tuple[str, int], list[Route]] = {}
+        self._by_head: dict[tuple[bytes, int], list[Route]] = {}
         for route in routes:
-            self._by_head.setdefault((route.segments[0], len(route.segments)), []).append(route)
+            self._by_head.setdefault((route.segments[0].encode(), len(route.segments)), []).append(route)
         self.heads = {route.segments[0] for route in routes}
+        self._owned = {head.encode() for head in self.heads} | {f"{head}.json".encode() for head in self.heads - {""}}
 
     def owns(self, raw: bytes) -> bool:
         """Whether a path is ours to answer, be it with a 404; all others are Datasette's."""
-        head = raw[1:].split(b"/", 1)[0].decode("latin-1")
-        return head in self.heads or head.removesuffix(".json") in self.heads - {""}
+        return raw[1:].split(b"/", 1)[0] in self._owned
 
     def find(self, method: str, raw: bytes) -> tuple[Route, dict[str, str]]:
         """The route and the path's values. Raises RequestError: 404, or 405 for another method."""
         segments = raw.removesuffix(b".json")[1:].split(b"/")
-        head = segments[0].decode("latin-1")
-        allowed = []
-        for route in self._by_head.get((head, len(segments)), ()):
+        allowed, wanted = [], "GET" if method == "HEAD" else method
+        for route in self._by_head.get((segments[0], len(segments)), ()):
             path = _matched(route, segments)
             if path is not None:
-                if route.method == ("GET" if method == "HEAD" else method):
+                if route.method == wanted:
                     return route, path
                 allowed.append(route.method)
         if allowed:
             methods = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))
             raise RequestError(f"{method} is not a method of this path; it has {methods}", 405, {"allow": methods})
+        head = segments[0].decode("latin-1")
         known = ", ".join(sorted({route.path for route in self.routes if route.segments[0] == head}))
         raise RequestError(f"no such path; under /{head} there is {known}", 404)
 
 
 def _matched(route: Route, segments: list[bytes]) -> dict[str, str] | None:
     path = {}
-    for declared, segment in zip(route.segments, segments):
-        if declared[:1] == "{":
+    for declared, fixed, segment in zip(route.segments, route.fixed, segments):
+        if fixed is None:
             try:
-                text = unquote_to_bytes(segment).decode("utf-8")
+                text = (unquote_to_bytes(segment) if b"%" in segment else segment).decode("utf-8")
             except UnicodeDecodeError:
                 raise RequestError(f"{declared[1:-1]}: the path is not percent-encoded UTF-8", 400) from None
             if not text or len(text) > 1000:
@@ -173,6 +183,6 @@ def _matched(route: Route, segments: list[bytes]) -> dict[str, str] | None:
                     f"{declared[1:-1]}: expected an id of 1 to 1000 characters", 404 if not text else 400
                 )
             path[declared[1:-1]] = text
-        elif declared.encode() != segment:
+        elif fixed != segment:
             return None
     return path

@@ -64,6 +64,7 @@ class Service:
         self._solving: dict[tuple, asyncio.Future] = {}
         self._n_waiting = 0
         self._forgotten = forgotten.Forgotten("", frozenset())
+        self._forgotten_path = str(warehouse.forgotten)
         self._forgotten_seen: tuple | None = None
         self._allowances: dict[str | None, tuple[float, float]] = {}
         self.follow: Callable[[], Awaitable[None]]
@@ -149,7 +150,7 @@ class Service:
     def is_forgotten(self, user_id: Any) -> bool:
         """Whether the user is on the list of the forgotten, as it is this moment."""
         try:
-            found = os.stat(self.warehouse.forgotten)
+            found = os.stat(self._forgotten_path)
         except OSError:
             return False
         signature = (found.st_ino, found.st_mtime_ns, found.st_size)

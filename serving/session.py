@@ -6,7 +6,7 @@ import time
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
-from serving.lookup import excluded_items, Page, list_answer
+from serving.lookup import excluded_items, list_answer, Page, source_of
 from serving.opened import iso
 from serving.ratings import checked_id, checked_rating, json_of, rows_of
 from serving.service import Service
@@ -37,7 +37,7 @@ async def recommend(service: Service, call: Call) -> Answer:
     solved = await service.run_on(
         opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded, explain_n=n)
     )
-    page = Page(opened, None, None, 0, solved.rows, solved.reasons, None, iso(service.now()))
+    page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
     answer = list_answer(service, page)
     answer.tag = None
     answer.extra["unusable"] = [item for item in rows if opened.number(item) is None]

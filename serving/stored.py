@@ -1,17 +1,18 @@
-"""Stored lists and reasons as JSON text on the short way: no objects are built only to be written out again.
+"""Stored lists and reasons as JSON on the short way: no objects are built only to be written out again.
 
-What is written here is, to twelve digits, what `rows.row` makes of the same rows; a test holds them together.
+What is given here is, key by key, what `rows.row` and `rows.shown_reason` make of the same rows; tests hold them together.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from serving.answers import compact
+from serving.answers import compact, value_json
 from serving.opened import OpenRelease
 
+READY = "select n_rows, source, rows from ready_lists where user_id = ?"
 LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations
 where user_id = ? and rank > ? order by rank limit ?"""
 REASONS = """select e.item_id, e.kind, e.evidence_id, e.contribution, e.detail
@@ -19,7 +20,27 @@ from recommendations r cross join explanations e on e.user_id = r.user_id and e.
 where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position"""
 
 
-def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[tuple]) -> str | None:
+class Ready(NamedTuple):
+    """The head of a list: its rows as JSON, how many they are, and the source of the first."""
+
+    n_rows: int
+    source: str
+    text: bytes
+
+
+def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
+    """The first n rows as `ready_lists` has them; n may be up to opened.ready_n."""
+    found = opened.connection.execute(READY, (user_id,)).fetchone()
+    if found is None:
+        return None
+    n_rows, source, packed = found
+    text = zlib.decompress(packed)
+    if n < n_rows:  # a row a line
+        n_rows, text = n, b"\n".join(text.split(b"\n", n)[:n])[:-1] + b"]"
+    return Ready(n_rows, source, text)
+
+
+def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[tuple]) -> bytes | None:
     """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
     reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
@@ -29,43 +50,36 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
             current, texts = item_id, reasons.setdefault(item_id, [])
         if kind == "residual":
             residuals[item_id] = contribution
-            continue
-        head = reason_head(opened, kind, evidence)
-        share = "null" if contribution is None else f"{contribution:.12g}"
-        texts.append(f"{head}{share},{detail[1:]}" if detail else f"{head}{share}}}")
-    title, is_number = opened.title_json, opened.ids.item_id == "int64"
+        else:
+            texts.append("{" + encoded_reason(opened, kind, evidence, contribution, detail))
     rows = []
     for rank, item_id, score, predicted, confidence, source in entries:
         if item_id not in reasons:
             return None
-        residual = residuals.get(item_id)
         rows.append(
-            f'{{"rank":{rank},"item_id":{item_id if is_number else compact(item_id)},"title":{title(item_id)},"score":{score:.12g},'
-            f'"predicted_rating":{_number(predicted)},"confidence":{_number(confidence)},"source":"{source}",'
-            f'"reasons":[{",".join(reasons[item_id])}],"residual":{_number(residual)}}}'
+            f'{{"rank":{rank},"item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))},"score":{value_json(score)},'
+            f'"predicted_rating":{value_json(predicted)},"confidence":{value_json(confidence)},"source":"{source}",'
+            f'"reasons":[{",".join(reasons[item_id])}],"residual":{value_json(residuals.get(item_id))}}}'
         )
-    return f"[{','.join(rows)}]"
+    return f"[{','.join(rows)}]".encode()
 
 
-def _number(value: float | None) -> str:
-    """Twelve digits: half the time of all seventeen, and more than any score has."""
-    return "null" if value is None else f"{value:.12g}"
-
-
-def reason_head(opened: OpenRelease, kind: str, evidence: str | None) -> str:
-    """A reason up to its contribution; its `detail`, JSON itself, ends it."""
+def encoded_reason(
+    opened: OpenRelease, kind: str, evidence: str | None, contribution: float | None, detail: str | None
+) -> str:
+    """A reason's keys and values and the brace that ends it; `detail` is JSON itself."""
     if kind == "history":
         item_id = int(evidence) if opened.ids.item_id == "int64" else evidence
-        shown = evidence if opened.ids.item_id == "int64" else compact(evidence)
-        return f'{{"kind":"history","item_id":{shown},"title":{opened.title_json(item_id)},"contribution":'
-    genre = f',"genre":{compact(evidence)}' if kind == "genre" else ""
-    return f'{{"kind":"{kind}","item_id":null,"title":null{genre},"contribution":'
+        head = f'"kind":"history","item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))}'
+    else:
+        genre = f',"genre":{compact(evidence)}' if kind == "genre" else ""
+        head = f'"kind":"{kind}","item_id":null,"title":null{genre}'
+    return f'{head},"contribution":{value_json(contribution)}{"," + detail[1:] if detail else "}"}'
 
 
 def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
     """Rows of LIST and REASONS of one page."""
-    connection: sqlite3.Connection = opened.connection
     return (
-        connection.execute(LIST, (user_id, after, n)).fetchall(),
-        connection.execute(REASONS, (user_id, after, after + n)).fetchall(),
+        opened.connection.execute(LIST, (user_id, after, n)).fetchall(),
+        opened.connection.execute(REASONS, (user_id, after, after + n)).fetchall(),
     )

@@ -11,7 +11,7 @@ from warehouse.layout import Release
 from warehouse.release import digest, read_manifest
 
 DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
-PROBED = ("items", "users", "ratings", "recommendations", "explanations", "similar_items", "popular")
+PROBED = ("items", "users", "ratings", "recommendations", "explanations", "ready_lists", "similar_items", "popular")
 
 
 def open_verified(release: Release) -> OpenRelease:

@@ -10,64 +10,66 @@ from serving.answers import Answer
 from serving.call import Call
 from serving.lookup import known_item
 from serving.opened import iso, OpenRelease
-from serving.rows import Listed, Reason, shown_reason, stored_reason
+from serving.rows import Listed, shown_reason
 from serving.service import Service
 from serving.solve import solve_pairs, Solved
+from serving.stored import encoded_reason
 
 _PAIR = """select r.rank, r.item_id, r.score, r.predicted_rating, r.confidence, r.source from recommendations r
 where r.user_id = ? and r.item_id = ?"""
-_PAIR_REASONS = """select item_id, kind, evidence_id, contribution, detail from explanations
+_PAIR_REASONS = """select kind, evidence_id, contribution, detail from explanations
 where user_id = ? and item_id = ? order by position"""
-_HAS = "select rating from ratings where user_id = ? and item_id = ?"
 
 
 def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel."""
-    opened, user, item, seq = _pair(service, call)
-    reasons_n = call.values["n"]
+    opened, item = call.opened, known_item(call.opened, call.path["item_id"])
+    user = service.user_of(opened, call.path["user_id"])
+    seq, reasons_n = service.user_seq(opened, user), call.values["n"]
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
-        reasons = [stored_reason(opened, *found) for found in opened.connection.execute(_PAIR_REASONS, [user, item])]
-        entry = opened.connection.execute(_PAIR, [user, item]).fetchone() if reasons else None
+        found = opened.connection.execute(_PAIR_REASONS, (user, item)).fetchall()
+        entry = opened.connection.execute(_PAIR, (user, item)).fetchone() if found else None
         if entry:
-            return _why(service, call, opened, user, seq, Listed(*entry), reasons, is_stored=True, is_rated=False)
-    return _why_now(service, call, opened, user, item, seq, reasons_n)
+            return _stored(service, call, user, Listed(*entry), found)
+    return _why_now(service, call, _known(service, call, user, seq), item, seq, reasons_n)
+
+
+def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[tuple]) -> Answer:
+    texts = [f'{{"position":{at},{encoded_reason(call.opened, *reason)}' for at, reason in enumerate(found, 1)]
+    residual = sum(contribution for kind, _, contribution, _ in found if kind == "residual")
+    answer = _why(service, call, user, 0, entry, residual, is_stored=True, is_rated=False)
+    answer.encoded = f"[{','.join(texts)}]".encode()
+    return answer
 
 
 async def _why_now(
-    service: Service, call: Call, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None
+    service: Service, call: Call, user: Any, item: Any, seq: int, reasons_n: int | None
 ) -> Answer:
+    opened = call.opened
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
-    return _why(
-        service,
-        call,
-        opened,
-        user,
-        seq,
-        found.rows[0],
-        found.reasons.get(item, []),
-        is_stored=False,
-        is_rated=item in found.has,
+    reasons = found.reasons.get(item, [])
+    residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
+    answer = _why(
+        service, call, user, seq, found.rows[0], residual, is_stored=False, is_rated=item in found.has
     )
+    answer.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
+    return answer
 
 
 def _why(
     service: Service,
     call: Call,
-    opened: OpenRelease,
     user: Any,
     seq: int,
     entry: Listed,
-    reasons: list[Reason],
+    residual: float | None,
     *,
     is_stored: bool,
     is_rated: bool,
 ) -> Answer:
-    rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
-    residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
-    is_personal = entry.source == opened.manifest.served_model
+    opened = call.opened
     stale = service.is_stale(opened)
     return Answer(
-        rows=rows,
         key="position",
         extra={
             "user_id": call.path["user_id"] if user is None else user,
@@ -82,7 +84,7 @@ def _why(
             "is_rated": is_rated,
             "source": entry.source,
             "computed_at": opened.computed_at if is_stored else iso(service.now()),
-            "personalized": is_personal,
+            "personalized": entry.source == opened.served_model,
             "stale": stale,
         },
         tag=f"{opened.id}.{seq}{'.s' if stale else ''}",
@@ -93,7 +95,10 @@ def _why(
 
 async def predict(service: Service, call: Call) -> Answer:
     """What the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
-    opened, user, item, seq = _pair(service, call)
+    opened, item = call.opened, known_item(call.opened, call.path["item_id"])
+    user = service.user_of(opened, call.path["user_id"])
+    seq = service.user_seq(opened, user)
+    user = _known(service, call, user, seq)
     found = await _solve_pair(service, opened, user, item, seq, 0)
     entry = found.rows[0]
     stale = service.is_stale(opened)
@@ -123,15 +128,13 @@ async def predict(service: Service, call: Call) -> Answer:
     )
 
 
-def _pair(service: Service, call: Call) -> tuple[OpenRelease, Any, Any, int]:
-    opened = call.opened
-    user = service.user_of(opened, call.path["user_id"])
-    seq = service.user_seq(opened, user)
-    if user is None or not (seq or opened.has_user(user)):
-        if call.values["strict"]:
-            raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}")
-        user = None
-    return opened, user, known_item(opened, call.path["item_id"]), seq
+def _known(service: Service, call: Call, user: Any, seq: int) -> Any:
+    """The user, or None for one without any interaction. Raises NotFound instead where strict=1 asks for that."""
+    if user is not None and (seq or call.opened.has_user(user)):
+        return user
+    if call.values["strict"]:
+        raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {call.opened.id}")
+    return None
 
 
 async def _solve_pair(

@@ -13,31 +13,32 @@ import pyarrow.parquet as pq
 from warehouse.whole import whole
 
 ROW_GROUP = 1 << 18
+LONG_ROW_GROUP = 1 << 14  # where rows hold blobs; a row group is read and written whole
 
 
 def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
     """Write tables one after another as one file; returns the rows written.
 
-    Columns are taken by name and cast to the schema. Row groups have ROW_GROUP rows wherever the tables were cut, so the
+    Columns are taken by name and cast to the schema. Row groups have as many rows wherever the tables were cut, so the
     file does not depend on how many parts its rows came in.
     """
-    n_rows = 0
+    n_rows, group = 0, LONG_ROW_GROUP if pa.binary() in schema.types else ROW_GROUP
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for block in _regrouped(batches, schema):
-            writer.write_table(block, row_group_size=ROW_GROUP)
+        for block in _regrouped(batches, schema, group):
+            writer.write_table(block, row_group_size=group)
             n_rows += len(block)
     return n_rows
 
 
-def _regrouped(batches: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+def _regrouped(batches: Iterable[pa.Table], schema: pa.Schema, group: int) -> Iterator[pa.Table]:
     pending: list[pa.Table] = []
     n_pending = 0
     for batch in batches:
         pending.append(batch.select(schema.names).cast(schema))
         n_pending += len(batch)
-        if n_pending >= ROW_GROUP:
+        if n_pending >= group:
             joined = pa.concat_tables(pending)
-            whole = n_pending // ROW_GROUP * ROW_GROUP
+            whole = n_pending // group * group
             yield joined.slice(0, whole).combine_chunks()
             pending, n_pending = [joined.slice(whole)], n_pending - whole
     if n_pending:

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from jobs.bench.generated_rows import EXPLAINED, Generated, HIGH, LISTED, LOW, REASONS
 from jobs.bench.generated_sides import FACTORS, RATER_FACTORS, SERVED, sides
+from jobs.ready import ready_lists, Titles
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
@@ -78,10 +79,18 @@ def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table
         return [rows.items(FIRST)]
     if name == "models":
         return [_models(settings)]
+    if name == "ready_lists":
+        return _ready(rows, FIRST)
     if name in ("metrics", "quarantine"):
         return []
     made = getattr(rows, name)()
     return [made] if isinstance(made, pa.Table) else made
+
+
+def _ready(rows: Generated, edition: str) -> Iterator[pa.Table]:
+    titles = Titles(rows.items(edition))
+    for lists, reasons in zip(rows.recommendations(), rows.explanations()):
+        yield ready_lists(lists, reasons, titles, explain_n=EXPLAINED)
 
 
 def _models(settings: Settings) -> pa.Table:
@@ -154,21 +163,27 @@ def second_edition(warehouse: Warehouse) -> Release:
         target = staged.folder / path.relative_to(first.folder)
         if path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
-        elif path not in (first.manifest, first.database, first.table("items")):
+        elif path not in (first.manifest, first.database, first.table("items"), first.table("ready_lists")):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, target)
+    manifest = releases.read_manifest(first)
+    settings = Settings(**manifest.settings)
+    rows = Generated(manifest.counts["users"], manifest.counts["items"], settings.seed)
+    ready = staged.table("ready_lists")
+    parquet.write(ready, _ready(rows, SECOND), arrow_schema(TABLES["ready_lists"], IdTypes()))
     shutil.copyfile(first.database, staged.database)
     with closing(sqlite3.connect(staged.database)) as connection, connection:
         for table in ("items", "items_fts"):
             connection.execute(f"update {table} set title = replace(title, ?, ?)", (FIRST, SECOND))
+        for block in parquet.blocks(ready, ["rows", "user_id"]):
+            pairs = zip(block["rows"].to_pylist(), block["user_id"].to_pylist())
+            connection.executemany("update ready_lists set rows = ? where user_id = ?", pairs)
     items = parquet.read(first.table("items"))
     titles = pa.array([title.replace(FIRST, SECOND) for title in items["title"].to_pylist()])
     place = items.column_names.index("title")
     parquet.write(
         staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes())
     )
-    manifest = releases.read_manifest(first)
-    settings = Settings(**manifest.settings)
     return releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
 
 

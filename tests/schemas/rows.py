@@ -19,6 +19,8 @@ def values(column: Column, ids: IdTypes) -> st.SearchStrategy:
         drawn = st.sampled_from(column.choices)
     elif kind == pa.string():
         drawn = TEXT
+    elif kind == pa.binary():
+        drawn = st.binary(max_size=40)
     elif kind == pa.bool_():
         drawn = st.booleans()
     elif kind == pa.int64():

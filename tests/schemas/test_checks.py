@@ -44,6 +44,11 @@ PLANTS: dict[str, list[str]] = {
         f"update explanations set contribution = null where user_id = {USER}",
     ],
     "an explanation explains a recommendation": [f"delete from recommendations where {FIRST}"],
+    "a ready list is the head of the list": [
+        f"update ready_lists set n_rows = 1000 where user_id = {USER}",
+        f"update ready_lists set source = 'other' where user_id = {USER}",
+    ],
+    "every list is ready": [f"delete from ready_lists where user_id = {USER}"],
     "a history reason names an item that the user has": [
         f"update explanations set evidence_id = 'no such item' where user_id = {USER} and kind = 'history'",
         f"update explanations set evidence_id = null where user_id = {USER} and kind = 'history'",

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from schemas.tables import READY_N
 from serving.opened import OpenRelease
 from serving.rows import Listed, row, stored_reason
-from serving.stored import encoded_list, stored_list
+from serving.stored import encoded_list, ready_list, stored_list
 from tests.conftest import Built
 from tests.serving.conftest import is_close, Server
 from warehouse.sqlite import open_immutable
@@ -54,7 +55,10 @@ def test_the_short_way_writes_what_the_long_way_does(name: str, request: pytest.
         for reason in found:
             reasons.setdefault(reason[0], []).append(stored_reason(opened, *reason))
         long = [row(opened, Listed(*entry), reasons[entry[1]]) for entry in entries]
-        assert is_close(json.loads(encoded_list(opened, entries, found)), long)
+        assert json.loads(encoded_list(opened, entries, found)) == long
+        for n_head in (1, 3, READY_N):
+            head = ready_list(opened, user, n_head)
+            assert json.loads(head.text) == long[:n_head] and head.n_rows == len(long[:n_head]) and head.source == long[0]["source"]
     opened.retire()
 
 
