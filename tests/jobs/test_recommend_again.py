@@ -48,7 +48,7 @@ def recommended(warehouse: Warehouse, **other: object) -> dict:
 
 def digests(warehouse: Warehouse) -> dict[str, str]:
     work = warehouse.staged(ID).work
-    paths = sorted([*(work / "recommendations").iterdir(), *(work / "explanations").iterdir()])
+    paths = sorted([*(work / "recommendations").iterdir(), *(work / "explanations").iterdir(), *(work / "ready_lists").iterdir()])
     return {path.relative_to(work).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
