@@ -22,6 +22,7 @@ from warehouse import forgotten, overlay, parquet
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, read_manifest, sealed_ids
+from warehouse.shards import shard_of
 from warehouse.sqlite import open_immutable
 
 REASON = "the user is forgotten"
@@ -101,7 +102,9 @@ def _in_release(release: Release, user: str, remedy: str) -> Iterator[Found]:
         if "user_id" in table.names and user_id is not None:
             with closing(open_immutable(release.database)) as connection:
                 n = connection.execute(f"select count(*) from {table.name} where user_id = ?", [user_id]).fetchone()[0]
-            yield from _if_any(f"releases/{release.id}/cinematch.db {table.name}", n, remedy)
+            databases = release.user_databases
+            database = databases[shard_of(user_id, len(databases))]
+            yield from _if_any(f"releases/{release.id}/{database.name} {table.name}", n, remedy)
             n = parquet.count(release.table(table.name), "user_id", user_id)
             yield from _if_any(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy)
     texts = parquet.read(release.table("quarantine"), ["text"])["text"].to_pylist()

@@ -110,8 +110,10 @@ def _joined_texts(texts: pa.Array | pa.ChunkedArray, ends: np.ndarray, separator
 
 
 def _number(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """The shortest text that is the same number."""
-    return pc.fill_null(values.cast(pa.string()), "null")
+    """The shortest text that is the same number, with a point where it is a whole one: 5.0."""
+    texts = values.cast(pa.string())
+    is_bare = pc.invert(pc.match_substring_regex(texts, "[.e]"))
+    return pc.fill_null(pc.if_else(is_bare, pc.binary_join_element_wise(texts, ".0", ""), texts), "null")
 
 
 def _json(texts: pa.ChunkedArray) -> pa.Array:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs import parity
 from jobs.progress import Progress
+from jobs.seal_shards import build_shards
 from jobs.step import code_digest, facts, Facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
@@ -40,7 +41,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
         leftover.unlink()
     for name in IN_PARTS:
         _join_parts(release, TABLES[name], found.ids)
-    running.figures["n_rows"] = _build(release, found.ids)
+    running.figures["n_rows"] = _build(running, found.ids)
     (release.folder / "metadata.json").write_text(
         json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8"
     )
@@ -58,7 +59,8 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     steps = [record(release, name)["figures"] for name in STEPS if release.step(name).exists()]
     manifest = _manifest(running, found, steps, compared)
     running.figures["n_bytes"] = sum(file["bytes"] for file in manifest.files.values())
-    running.figures["database_mib"] = round(release.database.stat().st_size / 2**20, 2)
+    databases = {release.database, *release.user_databases}
+    running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
     sealed = releases.seal(warehouse, release, manifest)
     shutil.rmtree(release.work)
     return sealed
@@ -74,10 +76,15 @@ def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:
     parquet.write(release.table(table.name), blocks(), arrow_schema(table, ids))
 
 
-def _build(release: Release, ids: IdTypes) -> int:
-    builder, n_rows = Builder(release.database, ids), 0
-    with Progress("seal", total=sum(parquet.n_rows(release.table(name)) for name in TABLES), unit="rows") as progress:
-        for table in TABLES.values():
+def _build(running: Step, ids: IdTypes) -> int:
+    release, n_shards = running.release, running.settings.shards
+    for old in release.shards:
+        old.unlink()
+    n_rows = build_shards(running, ids) if n_shards > 1 else 0
+    tables = [table for table in TABLES.values() if n_shards == 1 or not table.is_by_user]
+    builder = Builder(release.database, ids)
+    with Progress("seal", total=sum(parquet.n_rows(release.table(t.name)) for t in tables), unit="rows") as progress:
+        for table in tables:
 
             def blocks(table: Table = table) -> Iterator[pa.Table]:
                 for block in parquet.blocks(release.table(table.name), table.names):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from schemas.tables import Table, TABLES
 
 ADDITIVE_TOLERANCE = 1e-5
+OF_ALL_USERS = {"counts of items are those of their ratings"}  # all others hold of any part of the users
 
 RELATIONS: dict[str, str] = {
     "ranks of a list run from 1 without gaps": """

@@ -161,6 +161,13 @@ class Settings:
     min_history: int = _setting(
         3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1
     )
+    shards: int = _setting(
+        1,
+        ("run", "seal"),
+        "SQLite databases that the users are spread over, built side by side as Spark tasks; 1 keeps all in one",
+        minimum=1,
+        maximum=10,
+    )
     parity_users: int = _setting(
         100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0
     )

@@ -70,6 +70,11 @@ class Table:
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
+    @property
+    def is_by_user(self) -> bool:
+        """Whether its rows belong to users, and go where their user goes."""
+        return USER_ID in self.names
+
 
 TEXT, INTEGER, REAL, BOOLEAN, BLOB = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.binary()
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from datetime import datetime, timezone
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from schemas.tables import READY_N
 from warehouse import item_side
 from warehouse.layout import Release
 from warehouse.release import read_manifest
+from warehouse.shards import shard_of
 from warehouse.sqlite import open_immutable
 
 TITLES_KEPT = 250_000
@@ -46,7 +48,8 @@ class OpenRelease:
         self.genres: list[str] = parameters["genres"]
         self._titles: dict[Any, str] = {}
         self._threads = threading.local()
-        self._opened: list[sqlite3.Connection] = [self.connection]
+        self._of_users = [_plain(release, path) for path in release.shards] or [self.connection]
+        self._opened: list[sqlite3.Connection] = [*{self.connection, *self._of_users}]
         self._uses = 0
         self._is_retired = False
         self.on_close: list[Any] = []
@@ -73,6 +76,11 @@ class OpenRelease:
             connection = self._threads.connection = _plain(self.files)
             self._opened.append(connection)
         return connection
+
+    def of_user(self, user_id: Any) -> sqlite3.Connection:
+        """The event loop's connection to the database that has the user's rows."""
+        found = self._of_users
+        return found[0] if len(found) == 1 else found[shard_of(user_id, len(found))]
 
     def age_s(self, now: float) -> float:
         return now - self.created
@@ -101,7 +109,7 @@ class OpenRelease:
         return self.item_ids[number].item()
 
     def has_user(self, user_id: Any) -> bool:
-        return self.connection.execute("select 1 from users where user_id = ?", [user_id]).fetchone() is not None
+        return self.of_user(user_id).execute("select 1 from users where user_id = ?", [user_id]).fetchone() is not None
 
     def hold(self) -> OpenRelease:
         self._uses += 1
@@ -129,12 +137,13 @@ class OpenRelease:
         self._titles.clear()
 
 
-def _plain(release: Release) -> sqlite3.Connection:
+def _plain(release: Release, path: Path | None = None) -> sqlite3.Connection:
     """Rows as tuples, statements kept prepared."""
+    path = path or release.database
     try:
-        connection = open_immutable(release.database)
+        connection = open_immutable(path)
     except sqlite3.Error as error:
-        raise ReleaseError(f"release {release.id}: {release.database} cannot be opened: {error}") from None
+        raise ReleaseError(f"release {release.id}: {path} cannot be opened: {error}") from None
     connection.row_factory = None
     return connection
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from datasette import hookimpl
 
+from warehouse import shards
+
 
 @hookimpl
 def asgi_wrapper(datasette):
     """Answers the product's routes before Datasette's router: `serving.asgi`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.wrapper
+
+
+@hookimpl
+def prepare_connection(conn, database, datasette):
+    """Attaches the shards of a release that has any, so that SQL finds its users: `warehouse.shards`."""
+    if getattr(datasette, "cinematch", None):
+        shards.attach_beside(conn)
 
 
 @hookimpl

@@ -30,7 +30,7 @@ class Ready(NamedTuple):
 
 def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
     """The first n rows as `ready_lists` has them; n may be up to opened.ready_n."""
-    found = opened.connection.execute(READY, (user_id,)).fetchone()
+    found = opened.of_user(user_id).execute(READY, (user_id,)).fetchone()
     if found is None:
         return None
     n_rows, source, packed = found
@@ -79,7 +79,8 @@ def encoded_reason(
 
 def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
     """Rows of LIST and REASONS of one page."""
+    connection = opened.of_user(user_id)
     return (
-        opened.connection.execute(LIST, (user_id, after, n)).fetchall(),
-        opened.connection.execute(REASONS, (user_id, after, after + n)).fetchall(),
+        connection.execute(LIST, (user_id, after, n)).fetchall(),
+        connection.execute(REASONS, (user_id, after, after + n)).fetchall(),
     )

@@ -27,8 +27,9 @@ def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     user = service.user_of(opened, call.path["user_id"])
     seq, reasons_n = service.user_seq(opened, user), call.values["n"]
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
-        found = opened.connection.execute(_PAIR_REASONS, (user, item)).fetchall()
-        entry = opened.connection.execute(_PAIR, (user, item)).fetchone() if found else None
+        connection = opened.of_user(user)
+        found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
+        entry = connection.execute(_PAIR, (user, item)).fetchone() if found else None
         if entry:
             return _stored(service, call, user, Listed(*entry), found)
     return _why_now(service, call, _known(service, call, user, seq), item, seq, reasons_n)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 from schemas.manifest import Manifest
@@ -20,7 +23,7 @@ with shared as (
 ), both_users as (
   select count(*) as n from a.users a where exists (select 1 from b.users b where b.user_id = a.user_id)
 )
-select both_users.n as n_users, coalesce((select sum(n) from shared), 0) * 1.0 / (both_users.n * :depth) as overlap from both_users
+select both_users.n as n_users, coalesce((select sum(n) from shared), 0) as n_shared from both_users
 """
 
 
@@ -33,7 +36,7 @@ def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
             row = rows.setdefault(figure, {"figure": figure, "a": None, "b": None})
             row |= {f"{place}{end}": value for end, value in found.items()}
     n_users, overlap = _shared(warehouse, a, b)
-    return {"a": a, "b": b, "n_users": n_users, "mean_overlap_at_10": round(overlap or 0.0, 4), "rows": list(rows.values())}
+    return {"a": a, "b": b, "n_users": n_users, "mean_overlap_at_10": round(overlap, 4), "rows": list(rows.values())}
 
 
 def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -50,9 +53,18 @@ def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _shared(warehouse: Warehouse, a: str, b: str) -> tuple[int, float | None]:
-    with closing(sqlite3.connect(":memory:", uri=True)) as connection:
-        for alias, name in (("a", a), ("b", b)):
-            uri = f"{warehouse.sealed(name).database.resolve().as_uri()}?mode=ro&immutable=1"
-            connection.execute(f"attach database ? as {alias}", [uri])
-        return connection.execute(_OVERLAP, {"depth": DEPTH}).fetchone()
+def _shared(warehouse: Warehouse, a: str, b: str) -> tuple[int, float]:
+    n_users = n_shared = 0
+    for pair in _pairs(*(warehouse.sealed(name).user_databases for name in (a, b))):
+        with closing(sqlite3.connect(":memory:", uri=True)) as connection:
+            for alias, path in zip("ab", pair):
+                uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+                connection.execute(f"attach database ? as {alias}", [uri])
+            users, shared = connection.execute(_OVERLAP, {"depth": DEPTH}).fetchone()
+        n_users, n_shared = n_users + users, n_shared + shared
+    return n_users, n_shared / (n_users * DEPTH) if n_users else 0.0
+
+
+def _pairs(a: list[Path], b: list[Path]) -> Iterable[tuple[Path, Path]]:
+    """Databases that can have users in common: as many shards on either side hold the same users each."""
+    return zip(a, b) if len(a) == len(b) else product(a, b)

@@ -29,6 +29,19 @@ class Release:
     def database(self) -> Path:
         return self.folder / "cinematch.db"
 
+    def shard(self, number: int) -> Path:
+        return self.folder / f"cinematch-{number}.db"
+
+    @property
+    def shards(self) -> list[Path]:
+        """The databases of the users, in order; none where they are in the one database with all else."""
+        return sorted(self.folder.glob("cinematch-?.db"))
+
+    @property
+    def user_databases(self) -> list[Path]:
+        """The databases that have the tables of users: the shards, or the one database."""
+        return self.shards or [self.database]
+
     @property
     def tables(self) -> Path:
         return self.folder / "tables"

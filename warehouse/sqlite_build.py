@@ -11,7 +11,7 @@ import pyarrow as pa
 from adbc_driver_sqlite.dbapi import connect
 
 from schemas.derive import arrow_type, sqlite_ddl, sqlite_indexes
-from schemas.tables import IdTypes, Table, TABLES
+from schemas.tables import IdTypes, ITEMS, Table
 
 PAGE_BYTES = 8192
 ROWS_PER_BATCH = 50_000
@@ -26,6 +26,7 @@ class Builder:
     def __init__(self, path: Path, ids: IdTypes) -> None:
         path.unlink(missing_ok=True)
         self._path, self._ids = path, ids
+        self._added: list[Table] = []
         with closing(sqlite3.connect(path)) as new:
             new.execute(f"pragma page_size = {PAGE_BYTES}")
             new.execute("vacuum")
@@ -40,6 +41,7 @@ class Builder:
 
     def add(self, table: Table, blocks: Iterable[pa.Table]) -> int:
         """Create one table and insert blocks of its columns, in key order; returns the rows written."""
+        self._added.append(table)
         schema = pa.schema([(c.name, _stored(arrow_type(c.type, self._ids))) for c in table.columns])
         batches = (
             batch for block in blocks for batch in block.select(table.names).cast(schema).to_batches(ROWS_PER_BATCH)
@@ -57,9 +59,14 @@ class Builder:
             self._index(connection)
 
     def _index(self, connection: sqlite3.Connection) -> None:
-        for table in TABLES.values():
+        for table in self._added:
             for index in sqlite_indexes(table):
                 connection.execute(index)
+        if ITEMS in self._added:
+            self._index_titles(connection)
+        connection.execute("analyze")
+
+    def _index_titles(self, connection: sqlite3.Connection) -> None:
         connection.execute(
             "create virtual table items_fts using fts5(title, item_id unindexed, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')"
         )
@@ -70,7 +77,6 @@ class Builder:
         connection.execute(f"insert into items_fts ({columns}) select {source} from items order by item_id")
         connection.execute("insert into items_fts (items_fts) values ('optimize')")
         connection.execute("commit")
-        connection.execute("analyze")
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

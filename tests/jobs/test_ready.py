@@ -71,6 +71,7 @@ def test_texts_and_nulls_of_any_kind() -> None:
     )  # fmt: skip
     assert found["user_id"].to_pylist() == ODD and found["n_rows"].to_pylist() == [4] * len(ODD)
     for packed in found["rows"].to_pylist():
+        assert b'"contribution":5.0' in zlib.decompress(packed)
         for place, row in enumerate(json.loads(zlib.decompress(packed))):
             title = ODD[-1 - place]
             assert row == {
