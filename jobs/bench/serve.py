@@ -38,7 +38,6 @@ from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
 
 PAIRS, PROBED, WARM_S = 20_000, 50, 0.5
-KEPT = 500  # users that ask again and again: their lists are still in the server's memory
 
 
 def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int) -> dict[str, Any]:
@@ -117,7 +116,6 @@ def _rates(
     pairs = _stored_pairs(release, users)
     sides: dict[str, tuple[Server, Callable[..., bytes]]] = {
         "lookup": (server, partial(requests.lookup, users)),
-        "kept_lookup": (server, partial(requests.lookup, min(users, KEPT))),
         "why": (server, partial(requests.cycled, pairs)),
         "canned": (server, partial(requests.canned, users)),
         "canned_list": (server, partial(requests.listed, users)),
@@ -151,7 +149,7 @@ def _rates(
 
 def _ratios(medians: dict[str, float]) -> dict[str, float]:
     ratios = {}
-    for ours in ("lookup", "kept_lookup", "why"):
+    for ours in ("lookup", "why"):
         for other in ("canned", "canned_list", "empty"):
             ratios[f"{ours}_to_{other}_ratio"] = _quotient(medians[f"{ours}_per_s"], medians[f"{other}_per_s"])
             ratios[f"{ours}_to_{other}_cpu_ratio"] = _quotient(medians[f"{other}_cpu_us"], medians[f"{ours}_cpu_us"])
