@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib.metadata import version
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq

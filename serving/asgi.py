@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
@@ -172,7 +173,7 @@ class Application:
 
     async def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
-        if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, (sqlite3.DatabaseError, zlib.error)):
             log.error("release %s cannot be read: %s", opened.id, error)
             error = RequestError(f"release {opened.id} cannot be read just now; the log says why", 503)
         elif not isinstance(error, CineMatchError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving import health, lookup, openapi, promote, ratings, releases, search, session, why
+from serving import health, items, lookup, openapi, promote, ratings, releases, search, session, why
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.home import home
@@ -86,11 +86,11 @@ READS = (
     Route(
         "GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"
     ),
-    Route("GET", "/similar/{item_id}", lookup.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
+    Route("GET", "/similar/{item_id}", items.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
     Route(
         "GET",
         "/popular",
-        lookup.popular,
+        items.popular,
         "The most popular items, of all or of a genre",
         (N, GENRE, NEXT),
         page="popular",

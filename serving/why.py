@@ -8,7 +8,7 @@ from typing import Any
 from schemas.errors import NotFound
 from serving.answers import Answer
 from serving.call import Call
-from serving.lookup import known_item
+from serving.items import known_item
 from serving.opened import iso, OpenRelease
 from serving.rows import Listed, shown_reason
 from serving.service import Service

@@ -1,0 +1,91 @@
+"""/similar and /popular: rows about items, read from the release; and the items and genres that a request names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.errors import NotFound
+from serving.answers import Answer, RequestError
+from serving.call import Call, Token
+from serving.opened import OpenRelease
+from serving.service import Service
+
+_SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
+where item_id = ? and source = ? and rank > ? order by rank limit ?"""
+_POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
+
+
+def known_genre(opened: OpenRelease, genre: str) -> str:
+    if genre not in opened.genres:
+        shown = ", ".join(opened.genres[:30]) or "none"
+        raise RequestError(f"genre: release {opened.id} has no genre {genre[:100]!r}; it has {shown}")
+    return genre
+
+
+def known_item(opened: OpenRelease, text: str) -> Any:
+    """The item's id. Raises NotFound where the release does not know it."""
+    item = opened.ids.parse("item_id", text)
+    if item is None or opened.title(item) is None:
+        raise NotFound(f"item {text[:200]!r}: not in release {opened.id}; /search?q= finds items by title")
+    return item
+
+
+def similar(service: Service, call: Call) -> Answer:
+    """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
+    token = Token.parse(call.values["next"], "s") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    item = known_item(opened, call.path["item_id"])
+    after, n = token.rank if token else 0, call.values["n"]
+    rows, source = [], call.values["source"]
+    for source in [source] if source else ["collaborative", "content"]:
+        rows = opened.connection.execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
+        if rows or after:
+            break
+    shown = [
+        {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity, "source": found}
+        for rank, other, similarity, found in rows[:n]
+    ]
+    return _items(
+        service,
+        opened,
+        shown,
+        source=source,
+        next=Token("s", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None,
+        item_id=item,
+        title=opened.title(item),
+    )
+
+
+def popular(service: Service, call: Call) -> Answer:
+    """The most popular items, of all or of one genre."""
+    token = Token.parse(call.values["next"], "p") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    genre = known_genre(opened, call.values["genre"]) if call.values["genre"] else ""
+    n = call.values["n"]
+    rows = opened.connection.execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
+    shown = [
+        {
+            "rank": rank,
+            "item_id": item,
+            "title": opened.title(item),
+            "score": score,
+            "n_ratings": n_ratings,
+            "damped_mean": mean,
+        }
+        for rank, item, score, n_ratings, mean in rows[:n]
+    ]
+    token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
+    return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
+
+
+def _items(
+    service: Service, opened: OpenRelease, rows: list[dict], *, source: str, next: str | None, **more: Any
+) -> Answer:
+    stale = service.is_stale(opened)
+    return Answer(
+        rows=rows,
+        next=next,
+        extra={**more, "source": source, "computed_at": opened.computed_at, "personalized": False, "stale": stale},
+        tag=f"{opened.id}{'.s' if stale else ''}",
+        opened=opened,
+    )
