@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from serving.answers import compact, value_json
+from serving.answers import number_json, value_json
 from serving.opened import OpenRelease
 
 READY = "select n_rows, source, rows from ready_lists where user_id = ?"
@@ -72,9 +72,10 @@ def encoded_reason(
         item_id = int(evidence) if opened.ids.item_id == "int64" else evidence
         head = f'"kind":"history","item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))}'
     else:
-        genre = f',"genre":{compact(evidence)}' if kind == "genre" else ""
+        genre = f',"genre":{value_json(evidence)}' if kind == "genre" else ""
         head = f'"kind":"{kind}","item_id":null,"title":null{genre}'
-    return f'{head},"contribution":{value_json(contribution)}{"," + detail[1:] if detail else "}"}'
+    share = "null" if contribution is None else number_json(contribution)
+    return f'{head},"contribution":{share}{"," + detail[1:] if detail else "}"}'
 
 
 def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
