@@ -103,15 +103,23 @@ def build() -> None:
 def up() -> None:
     compose("config", "--quiet")
     started, healthy = time.monotonic(), {}
-    compose("up", "--detach", "--no-build")
+    words = [*COMPOSE, "--project-name", PROJECT, "up", "--detach", "--no-build"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    starting = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **quiet)
 
     def all_healthy() -> bool:
+        if starting.poll():
+            raise Failed(f"{' '.join(words)}: exit status {starting.returncode}\n{starting.stderr.read()[-4000:]}")
         for service in LASTING:
             if service not in healthy and is_healthy(service):
                 healthy[service] = time.monotonic() - started
         return len(healthy) == len(LASTING)
 
-    wait(all_healthy, "everything healthy", UP_S)
+    try:
+        wait(all_healthy, "everything healthy", UP_S)
+    finally:
+        starting.terminate()  # where it has not ended: it would go on to start what is about to be taken down
+        starting.communicate()
     say("healthy: " + ", ".join(f"{service} after {seconds:.0f} s" for service, seconds in healthy.items()))
     users = {one: compose("exec", "-T", one, "id", "-un") for one in LASTING if one != "postgres"}
     if set(users.values()) != {"cinematch"}:
@@ -151,7 +159,8 @@ def use(serving: str) -> int:
     if not rows or not rows[0]["reasons"]:
         raise Failed(f"/recommend/{USER}: no list with reasons: {rows}")
     item = rows[0]["item_id"]
-    ask(f"{serving}/ratings", {"user_id": USER, "item_id": item, "rating": 4.5}, token=key)
+    rating = {"user_id": USER, "item_id": item, "rating": 4.5}
+    wait(lambda: ask(f"{serving}/ratings", rating, token=key)["ok"], "a rating with a key that was just made", 10)
     has_rating(serving, item)
     say(f"/recommend/{USER} gave {rows[0]['title']!r}; rated, it left the list")
     return item
@@ -227,7 +236,7 @@ def main() -> int:
             item = use(serving)
             memory()
             recover(spark, serving, item)
-    except Failed as error:
+    except (Failed, OSError) as error:
         print(f"compose-check: {error}", file=sys.stderr)
         return 1
     say("compose-check passed")
