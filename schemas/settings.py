@@ -138,6 +138,12 @@ class Settings:
         "what makes items neighbours in `item_neighbours`",
         choices=("cosine", "bm25", "adjusted_cosine"),
     )
+    neighbours_n: int = _setting(
+        0, TRAIN, "users that count as neighbours in `user_neighbours`; 0: chosen by validation", minimum=0
+    )
+    neighbour_users: int = _setting(
+        5000, TRAIN, "users that `user_neighbours` compares with, evenly spread over all", minimum=1
+    )
     transitions_lags: int = _setting(
         10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100
     )

@@ -20,7 +20,7 @@ ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "numpy", "pyarrow", "sqlite_utils"}),
     "jobs": (
         ("schemas", "warehouse", "jobs"),
-        {"pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "tqdm"},
+        {"pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
     ),
     "serving": (("schemas", "warehouse", "jobs.kernels", "serving"), {"datasette", "numpy", "uvicorn"}),
     "dags": ((), {"airflow"}),

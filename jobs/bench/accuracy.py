@@ -83,10 +83,10 @@ def _shown(value: float | None) -> str:
 
 
 def _names(models: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())) or list(known.MODELS)
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     unknown = [name for name in names if name not in known.MODELS]
-    if unknown:
-        raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(known.MODELS)}")
+    if unknown or not names:
+        raise SettingError(f"models: unknown {', '.join(unknown) or 'nothing'}; expected some of {', '.join(known.MODELS)}")
     return names
 
 

@@ -48,7 +48,7 @@ def _do(parsed: argparse.Namespace) -> int:
     settings = settings_of(parsed)
     given = {name: getattr(parsed, name) for name in Cutting.TAKES}
     rows = accuracy.measure(
-        settings, cutting=Cutting(parsed.protocol, settings.seed, **given), models=parsed.models or "", k=parsed.k, tune=parsed.tune
+        settings, cutting=Cutting(parsed.protocol, settings.seed, **given), models=settings.models, k=parsed.k, tune=parsed.tune
     )
     text = json.dumps(rows)
     if parsed.json:

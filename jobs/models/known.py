@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from jobs.models import als, content, ease, hybrid, ials, item_neighbours, popular, svd, transitions
+from jobs.models import als, content, ease, hybrid, ials, item_neighbours, neural, popular, svd, transitions, user_neighbours
 
-MODELS: dict[str, ModuleType] = {
-    model.NAME: model for model in (popular, content, ials, als, svd, item_neighbours, transitions, ease, hybrid)
-}
+_ALL = (popular, content, ials, als, svd, user_neighbours, item_neighbours, transitions, ease, neural, hybrid)
+MODELS: dict[str, ModuleType] = {model.NAME: model for model in _ALL}
 RATER = als.NAME  # what predicts the rating of a list, whoever ranks it
 PARTS = {"hybrid": (*hybrid.ITEM_BY_ITEM, ials.NAME, RATER)}  # what has to be fitted before

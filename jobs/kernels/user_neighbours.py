@@ -1,0 +1,81 @@
+"""Users of similar taste: the cosine between a history and those of other users, and what the nearest of them have.
+
+    x_ui = strength of user u's interaction with i, of the query also its recency,  sim_uv = x_u' x_v / (|x_u| |x_v|)
+    score_ui = sum over the k nearest v of  sim_uv  x_vi / |x_v|                     (Herlocker et al. 1999, without means)
+
+The others are a sample of users kept as they were trained on, so this is not an item side: a user is compared with users.
+Divided by |x_v|, somebody who has everything votes no louder than others.
+
+A miniature: others {0, 1} and {1, 2}, all strengths 1, k = 1. The query {0} is 0.71 like the first and not like the second, so
+the first is its neighbour, and item 1 scores 0.71 * 0.71 = 0.5.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags_array
+
+
+class Others:
+    """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none."""
+
+    def __init__(self, indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, ratings: np.ndarray, n_items: int) -> None:
+        self.n_items, shape = n_items, (len(indptr) - 1, n_items)
+        self.unit = _unit(csr_matrix((np.asarray(strengths, np.float32), items, indptr), shape=shape))
+        self._ratings = csr_matrix((np.asarray(ratings, np.float32), items, indptr), shape=shape)
+
+    def __len__(self) -> int:
+        return self.unit.shape[0]
+
+    @cached_property
+    def by_item(self) -> csr_matrix:
+        """Who has an item, (n_items, v)."""
+        return self.unit.T.tocsr()
+
+    @cached_property
+    def ratings_by_item(self) -> csr_matrix:
+        """Ratings (n_items, v); what is stored may be NaN."""
+        return self._ratings.T.tocsr()
+
+    @cached_property
+    def untrained(self) -> np.ndarray:
+        """item_nums that none of them has."""
+        return np.flatnonzero(np.diff(self.by_item.indptr) == 0)
+
+    def nearest(self, queries: csr_matrix, k: int) -> csr_matrix:
+        """Cosines (u, v) of each query (u, n_items) with its k nearest, 0 elsewhere; ties go to the earlier user."""
+        rows = _unit(queries)
+        cosines = np.asarray((rows @ self.by_item).todense(), np.float32)
+        k = min(k, len(self))
+        if k == 0:
+            return csr_matrix(cosines.shape, dtype=np.float32)
+        least = np.partition(cosines, len(self) - k, axis=1)[:, len(self) - k, None]
+        is_near = (cosines > least) & (cosines > 0)
+        ties = (cosines == least) & (cosines > 0)
+        is_near |= ties & (np.cumsum(ties, axis=1) + is_near.sum(axis=1, keepdims=True) <= k)
+        users, others = np.nonzero(is_near)
+        return csr_matrix((cosines[users, others], (users, others)), shape=cosines.shape)
+
+    def scores(self, nearest: csr_matrix) -> np.ndarray:
+        """Scores of every item, (u, n_items) float32."""
+        return np.asarray((nearest @ self.unit).todense(), np.float32)
+
+
+def who_have(others: Others, nearest: csr_matrix, user: int, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of a user's neighbours have each target, (t,), and the mean of their ratings of it, (t,), NaN without one."""
+    near = nearest.indices[nearest.indptr[user] : nearest.indptr[user + 1]]
+    of_targets = others.ratings_by_item[targets].tocsc()[:, near].tocsr()
+    n = np.diff(of_targets.indptr)
+    is_rated = ~np.isnan(of_targets.data)
+    target_of = np.repeat(np.arange(len(targets)), n)
+    sums = np.bincount(target_of, np.where(is_rated, of_targets.data, 0.0), len(targets))
+    n_rated = np.bincount(target_of, is_rated, len(targets))
+    return n, sums / np.where(n_rated > 0, n_rated, np.nan)
+
+
+def _unit(matrix: csr_matrix) -> csr_matrix:
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), float).ravel())
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
+    return csr_matrix(diags_array(scale) @ matrix)

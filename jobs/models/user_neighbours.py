@@ -1,0 +1,53 @@
+"""user_neighbours: what users of similar taste have; compares a history with a sample of users, so it is not served online."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.histories import Histories
+from jobs.kernels.user_neighbours import Others
+from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.scoring import recent
+from jobs.models.tuning import half_life_of, judge_of
+
+NAME = "user_neighbours"
+CAPABILITIES = Capabilities(in_one_task=True)
+TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
+DEFAULT = 100
+USERS_AT_ONCE = 500  # cosines with all others are held for so many
+
+
+def fit(data: TrainingData) -> ItemSide:
+    """The sample of users; how many of them are neighbours is chosen on validation users."""
+    settings, judge = data.settings, judge_of(data)
+    sample = data.interactions.some(settings.neighbour_users)
+    sample = sample.take(np.flatnonzero(np.diff(sample.indptr)))
+    others = Others(*_rows(sample), data.n_items)
+    n = data.chosen.get("n_neighbours", settings.neighbours_n or DEFAULT)
+    half_life = half_life_of(data, judge, lambda at: _scorer(others, n, at))
+    if judge is not None and not settings.neighbours_n:
+        n = max(TRIED_TUNING if data.tune else TRIED, key=lambda tried: judge.ndcg(_scorer(others, tried, half_life)))
+    names = ("indptr", "items", "strengths", "ratings")
+    return ItemSide(dict(zip(names, _rows(sample))), {"n_neighbours": n, "half_life": half_life, "n_users": len(sample)})
+
+
+def _rows(sample: Histories) -> tuple[np.ndarray, ...]:
+    return sample.indptr, sample.items, sample.strengths.astype(np.float32), sample.ratings.astype(np.float32)
+
+
+def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+    others = Others(*(side.arrays[name] for name in ("indptr", "items", "strengths", "ratings")), data.n_items)
+    return _scorer(others, side.parameters["n_neighbours"], side.parameters["half_life"])
+
+
+def _scorer(others: Others, n: int, half_life: float) -> Scorer:
+    def scores(histories: Histories) -> np.ndarray:
+        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
+        queries = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), others.n_items))
+        blocks = [queries[start : start + USERS_AT_ONCE] for start in range(0, len(histories), USERS_AT_ONCE)]
+        found = np.concatenate([others.scores(others.nearest(block, n)) for block in blocks])
+        found[:, others.untrained] = -np.inf
+        return found
+
+    return scores
