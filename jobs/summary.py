@@ -97,4 +97,7 @@ def reason_text(
         return f"{share}from {more['n']} other items"
     if kind == "genre":
         return f"genre {evidence_id}, match {more['match']:.2f}"
+    if kind == "similar_users":
+        rated = f", mean rating {more['mean_rating']:.1f}" if "mean_rating" in more else ""
+        return f"{more['n']} users of similar taste have it{rated}"
     return f"{share}popular with everybody"

@@ -56,6 +56,9 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
             found.append(Reason(item, name, opened.item_id(evidence), contribution, detail))
         elif kind == reason_kinds.GENRE:
             found.append(Reason(item, name, opened.genres[evidence], contribution, {"match": round(value, 6)}))
+        elif kind == reason_kinds.SIMILAR_USERS:
+            mean = {} if value is None or value != value else {"mean_rating": round(value, 6)}
+            found.append(Reason(item, name, None, contribution, {"n": evidence, **mean}))
         else:
             found.append(
                 Reason(item, name, None, contribution, {"n": int(value)} if kind == reason_kinds.RESIDUAL else {})

@@ -27,6 +27,7 @@ from schemas.errors import UsageError
 PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization")
 FRACTIONS = {"last_fraction": 0.2, "global_time": 0.2, "random_ratio": 0.25, "strong_generalization": 0.2}
 NEED_TIMES = ("last_fraction", "global_time", "leave_one_out")
+VALIDATED = 0.1  # of the training rows, to tune on, where rows are drawn: what is left has to be nearly as many as in the end
 HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again to tune on
 
 
@@ -155,13 +156,14 @@ def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protoc
             n = None if cutting.negatives == "all" else int(cutting.negatives or 99)
             return tuple(partial(leave_one_out, seed=s, n_negatives=n) for s in (seed, seed + 1))
         case "random_ratio":
-            return tuple(
-                partial(random_ratio, seed=s, ratio=1 - tested, within=cutting.stratify) for s in (seed, seed + 1)
+            return (
+                partial(random_ratio, seed=seed, ratio=1 - tested, within=cutting.stratify),
+                partial(random_ratio, seed=seed + 1, ratio=1 - VALIDATED, within=cutting.stratify),
             )
         case "kfold":
             return (
                 partial(kfold, seed=seed, fold=fold, n_folds=cutting.n_cuts),
-                partial(kfold, seed=seed + 1, fold=fold, n_folds=cutting.n_cuts),
+                partial(random_ratio, seed=seed + 1, ratio=1 - VALIDATED),
             )
     n_held = cutting.held_users or max(1, int(HELD_SHARE * len(np.unique(rows.users))))
     options = {"test_share": tested, "above": cutting.threshold, "min_items": least or 5}

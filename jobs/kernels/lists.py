@@ -21,6 +21,7 @@ from jobs.kernels.factors import ExplicitFactors, Folded, ImplicitFactors
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
 from jobs.kernels.reasons import RANKED, Ranking
+from jobs.kernels.user_neighbours import Others
 from jobs.kernels.weights import blocks_of, ItemWeights
 
 POPULAR_GENRE, POPULAR = 1, 2
@@ -36,7 +37,8 @@ class ItemSide:
     """Everything that a list is computed from, besides the history.
 
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
-    orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item.
+    orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
+    n_neighbours of similar taste among, for reasons alone.
     """
 
     ranker: Ranker
@@ -44,6 +46,8 @@ class ItemSide:
     rater: ExplicitFactors | None
     popularity: np.ndarray
     genres: csr_matrix
+    others: Others | None = None
+    n_neighbours: int = 0
     _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -84,7 +88,14 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
         sides["popular"][0]["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
+        *_others(sides.get("user_neighbours"), n_items),
     )
+
+
+def _others(side: Side | None, n_items: int) -> tuple[Others | None, int]:
+    if side is None:
+        return None, 0
+    return Others(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
 
 
 def _fields(kind: type, side: Side) -> Any:
@@ -107,9 +118,10 @@ class Lists(NamedTuple):
 
     User k has the rows indptr[k]:indptr[k + 1], in rank order: items int32, scores, predicted and confidence float64 (NaN
     where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR). Reason j belongs to list row reason_rows[j] and
-    stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL), evidence int64 (item_num, genre
-    number, or -1), contributions float64 (NaN where it is not part of the sum), and values float64: the rating (HISTORY),
-    the cosine of the item's genres with the history's (GENRE), the number of history items that it sums (RESIDUAL).
+    stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
+    (item_num, genre number, how many similar users, or -1), contributions float64 (NaN where it is not part of the sum), and
+    values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), the number of history
+    items that it sums (RESIDUAL), the mean rating of the similar users (SIMILAR_USERS).
     """
 
     indptr: np.ndarray
@@ -183,7 +195,10 @@ def gathered(
     user_of = np.repeat(np.arange(len(users)), lengths)
     shown = np.flatnonzero(np.arange(len(items)) - indptr[user_of] < explain_n)
     at, genres, match = reasons.genre_reasons(side.genres, histories, user_of[shown], items[shown])
-    parts.append((shown[at], reasons.LAST, reasons.GENRE, genres, np.nan, match))
+    parts.append((shown[at], reasons.LAST - 1, reasons.GENRE, genres, np.nan, match))
+    if side.others is not None:
+        at, n, means = reasons.similar_user_reasons(side.others, side.n_neighbours, histories, user_of[shown], items[shown])
+        parts.append((shown[at], reasons.LAST, reasons.SIMILAR_USERS, n, np.nan, means))
     return Lists(
         indptr,
         items,

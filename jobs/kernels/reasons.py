@@ -1,4 +1,5 @@
-"""Reasons of lists: the strongest contributions of the history, the sum of the rest, the genre they share."""
+"""Reasons of lists: the strongest contributions of the history, the sum of the rest, the genre they share, and users of
+similar taste who have the item."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Ranker
+from jobs.kernels.user_neighbours import Others, who_have
 
 RANKED = 0
-HISTORY, GENRE, BIAS, RESIDUAL = 0, 1, 2, 3
-KINDS = ("history", "genre", "bias", "residual")
+HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS = 0, 1, 2, 3, 4
+KINDS = ("history", "genre", "bias", "residual", "similar_users")
 TYPES = (np.int64, np.int32, np.int8, np.int64, float, float)
-LAST = np.iinfo(np.int32).max  # where a genre stands before positions are counted
+LAST = np.iinfo(np.int32).max  # where similar users stand before positions are counted, the genre one before
 
 
 class Ranking(NamedTuple):
@@ -71,6 +73,18 @@ def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray,
     rows = row_of[first]
     match = np.bincount(row_of, weighted, len(items))[rows] / (norms[users[rows]] * np.sqrt(lengths[rows]))
     return rows, genres[first], match
+
+
+def similar_user_reasons(
+    others: Others, n_neighbours: int, histories: Histories, users: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of list rows, users (k,) ascending and items (k,): those that some of the user's nearest neighbours have, how many of them
+    do, and the mean of their ratings, NaN without one."""
+    weights = histories.strengths.astype(np.float32)
+    queries = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), others.n_items))
+    n, means = who_have(others, queries, n_neighbours, users, items)
+    rows = np.flatnonzero(n)
+    return rows, n[rows], means[rows]
 
 
 def _genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
+USERS_AT_ONCE = 500  # cosines with all others are held for so many
+
 
 class Others:
     """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none."""
@@ -63,16 +65,24 @@ class Others:
         return np.asarray((nearest @ self.unit).todense(), np.float32)
 
 
-def who_have(others: Others, nearest: csr_matrix, user: int, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of a user's neighbours have each target, (t,), and the mean of their ratings of it, (t,), NaN without one."""
-    near = nearest.indices[nearest.indptr[user] : nearest.indptr[user + 1]]
-    of_targets = others.ratings_by_item[targets].tocsc()[:, near].tocsr()
-    n = np.diff(of_targets.indptr)
-    is_rated = ~np.isnan(of_targets.data)
-    target_of = np.repeat(np.arange(len(targets)), n)
-    sums = np.bincount(target_of, np.where(is_rated, of_targets.data, 0.0), len(targets))
-    n_rated = np.bincount(target_of, is_rated, len(targets))
-    return n, sums / np.where(n_rated > 0, n_rated, np.nan)
+def who_have(
+    others: Others, queries: csr_matrix, k: int, users: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For pairs of a query (row of queries) and an item, users (p,) ascending and items (p,): how many of the query's k nearest
+    have the item, (p,), and the mean of their ratings of it, (p,) float64, NaN without one."""
+    n, means = np.zeros(len(items), np.int64), np.full(len(items), np.nan)
+    for start in range(0, queries.shape[0], USERS_AT_ONCE):
+        is_near = others.nearest(queries[start : start + USERS_AT_ONCE], k).toarray() > 0
+        pairs = slice(*np.searchsorted(users, (start, start + USERS_AT_ONCE)))
+        rows = others.ratings_by_item[items[pairs]]
+        pair_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        counted = is_near[users[pairs][pair_of] - start, rows.indices]
+        is_rated = counted & ~np.isnan(rows.data)
+        n[pairs] = np.bincount(pair_of, counted, rows.shape[0])
+        n_rated = np.bincount(pair_of, is_rated, rows.shape[0])
+        sums = np.bincount(pair_of, np.where(is_rated, rows.data, 0.0), rows.shape[0])
+        means[pairs] = sums / np.where(n_rated > 0, n_rated, np.nan)
+    return n, means
 
 
 def _unit(matrix: csr_matrix) -> csr_matrix:

@@ -31,15 +31,15 @@ class Pool:
     is_open: np.ndarray
     n_held: np.ndarray
 
-    def ndcg(self, weights: Mapping[str, float]) -> float:
-        """Mean nDCG@10 of the sum; among candidates a tie goes against what should be found, by the least of margins."""
+    def ndcg(self, weights: Mapping[str, float]) -> np.ndarray:
+        """nDCG@10 of the sum, (u,), NaN for users of whom nothing was kept out."""
         summed = sum(np.float32(w) * self.scores[name] for name, w in weights.items() if w)
         summed = np.where(self.is_open, summed, -np.inf)
         places = top(summed, DEPTH)
         hit = np.take_along_axis(self.is_relevant, np.maximum(places, 0), axis=1) & (places >= 0)
         if hit.shape[1] < DEPTH:
             hit = np.pad(hit, ((0, 0), (0, DEPTH - hit.shape[1])))
-        return counted_mean(ndcg(hit, self.n_held))
+        return ndcg(hit, self.n_held)
 
 
 def pooled(parts: Mapping[str, Scorer], spreads: Mapping[str, float], judge: Judge) -> Pool:
@@ -92,18 +92,28 @@ def spreads_of(parts: Mapping[str, Scorer], histories: Histories) -> dict[str, f
 
 
 def searched(pool: Pool) -> tuple[dict[str, float], float]:
-    """From the best part alone, one weight at a time, until none helps; and the nDCG that was reached."""
+    """From the best part alone, one weight at a time, until none helps; and the nDCG that was reached.
+
+    A weight is changed where the gain is larger than its standard error over users: what is no surer than that is as likely
+    to be a loss on others, and leaves the simpler blend.
+    """
     names = list(pool.scores)
     alone = {name: pool.ndcg({name: 1.0}) for name in names}
-    first = max(alone, key=lambda name: alone[name])
+    first = max(names, key=lambda name: counted_mean(alone[name]))
     weights, best = {name: float(name == first) for name in names}, alone[first]
     for _ in range(ROUNDS):
-        before = best
+        before = weights
         for name in names:
-            for step in STEPS:
-                tried = weights | {name: step}
-                if tried != weights and any(tried.values()) and (found := pool.ndcg(tried)) > best + 1e-9:
-                    best, weights = found, tried
-        if best == before:
+            tried = [weights | {name: step} for step in STEPS if step != weights[name]]
+            found = [(pool.ndcg(of), of) for of in tried if any(of.values())]
+            values, of = max(found, key=lambda one: counted_mean(one[0]))
+            if _gains(values - best):
+                weights, best = of, values
+        if weights == before:
             break
-    return weights, best
+    return weights, counted_mean(best)
+
+
+def _gains(differences: np.ndarray) -> bool:
+    counted = differences[~np.isnan(differences)]
+    return len(counted) > 1 and counted.mean() > counted.std(ddof=1) / len(counted) ** 0.5

@@ -22,21 +22,23 @@ from schemas.errors import ResourceError
 
 NAME = "neural"
 CAPABILITIES = Capabilities(in_one_task=True)
-FACTORS, HIDDEN, NEGATIVES = 32, (64, 32), 4
-BATCH, LEARNING_RATE, DECAY = 4096, 3e-3, 1e-5
+FACTORS, HIDDEN, NEGATIVES = 32, (32, 16), 4
+LEARNING_RATE, DECAY = 3e-3, 1e-5
+BATCHES, LARGEST = 40, 4096  # interactions are gone through in so many batches, or more where they would be larger
 EPOCHS, EPOCHS_TUNING = 8, 20
+JUDGES = 100  # validation users: every pair of theirs goes through the layers, again after each epoch
 CELLS = 1 << 19  # pairs of user and item that go through the layers at once
 
 
 def fit(data: TrainingData) -> ItemSide:
     """Epochs are counted on validation users: training stops after the best of them. Raises ResourceError without PyTorch."""
     torch = _torch()
-    judge = judge_of(data)
+    judge = judge_of(data, most_users=JUDGES)
     known = np.flatnonzero(data.n_ratings > 0)
     if len(known) < 2:
         raise ValueError("neural needs two items or more to tell apart")
     torch.manual_seed(data.settings.seed)
-    model = _Layers(torch, data.n_items)
+    model = _Layers(torch, data.n_ratings)
     most = data.chosen.get("epochs") or (EPOCHS_TUNING if data.tune else EPOCHS)
     draw, optimiser = np.random.default_rng(data.settings.seed), torch.optim.Adam(model.parameters(), LEARNING_RATE, weight_decay=DECAY)
     best, arrays, epochs = -1.0, model.arrays(), most
@@ -54,14 +56,16 @@ def _torch() -> Any:
         import torch
     except ImportError:
         raise ResourceError("neural needs PyTorch, which is not installed; install it with: pip install '.[neural]'") from None
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # as every step has it: its threads wait for each other where a machine has other work
     return torch
 
 
 class _Layers:
     """The parameters as tensors, by name."""
 
-    def __init__(self, torch: Any, n_items: int) -> None:
+    def __init__(self, torch: Any, n_ratings: np.ndarray) -> None:
+        """What an item begins with is how often it was chosen, as its log odds against the mean."""
+        n_items = len(n_ratings)
         sizes = (2 * FACTORS, *HIDDEN)
         shapes = {name: (n_items, FACTORS) for name in ("gmf_in", "gmf_out", "mlp_in", "mlp_out")}
         for place, (wide, narrow) in enumerate(zip(sizes, sizes[1:])):
@@ -73,6 +77,9 @@ class _Layers:
             scale = 0.05 if shape[0] == n_items else (2.0 / shape[0]) ** 0.5
             start = torch.zeros(shape) if name.startswith(("shift", "bias")) else torch.randn(shape) * scale
             self.named[name] = start.requires_grad_()
+        with torch.no_grad():
+            known = np.log1p(n_ratings) - np.log1p(n_ratings).mean()
+            self.named["bias"] += torch.from_numpy(known.astype(np.float32))
 
     def parameters(self) -> list:
         return list(self.named.values())
@@ -95,8 +102,9 @@ def _epoch(torch: Any, model: _Layers, optimiser: Any, data: TrainingData, known
     user_of = np.repeat(np.arange(rows.n_users), lengths)
     order = draw.permutation(np.flatnonzero(lengths[user_of] > 1))
     history = csr_matrix((np.ones(len(rows.items), np.float32), np.asarray(rows.items), np.asarray(rows.indptr)), shape=(rows.n_users, rows.n_items))
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
+    size = int(np.clip(len(order) // BATCHES, 32, LARGEST))
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
         users, positives = user_of[batch], np.asarray(rows.items)[batch]
         distinct, place = np.unique(users, return_inverse=True)
         own = history[distinct]

@@ -64,10 +64,10 @@ class Judge:
         return rmse(predicted(rater, self.kept, self.held), self.held.ratings)
 
 
-def judge_of(data: TrainingData) -> Judge | None:
+def judge_of(data: TrainingData, *, most_users: int = MOST_USERS) -> Judge | None:
     """None where hyper-parameters were chosen before, or there is nobody to choose them by."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
-    return None if validation is None or len(validation.kept) == 0 else Judge(validation, data.n_items)
+    return None if validation is None or len(validation.kept) == 0 else Judge(validation, data.n_items, most_users=most_users)
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.user_neighbours import Others
+from jobs.kernels.user_neighbours import Others, USERS_AT_ONCE
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import recent
 from jobs.models.tuning import half_life_of, judge_of
@@ -15,7 +15,6 @@ NAME = "user_neighbours"
 CAPABILITIES = Capabilities(in_one_task=True)
 TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
 DEFAULT = 100
-USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
 
 def fit(data: TrainingData) -> ItemSide:
@@ -29,7 +28,8 @@ def fit(data: TrainingData) -> ItemSide:
     if judge is not None and not settings.neighbours_n:
         n = max(TRIED_TUNING if data.tune else TRIED, key=lambda tried: judge.ndcg(_scorer(others, tried, half_life)))
     names = ("indptr", "items", "strengths", "ratings")
-    return ItemSide(dict(zip(names, _rows(sample))), {"n_neighbours": n, "half_life": half_life, "n_users": len(sample)})
+    constants = {"n_neighbours": n, "half_life": half_life, "n_users": len(sample)}
+    return ItemSide(dict(zip(names, _rows(sample))), constants, unknown=("ratings",))
 
 
 def _rows(sample: Histories) -> tuple[np.ndarray, ...]:
