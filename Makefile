@@ -19,19 +19,19 @@ serve: $(READY) ## serve the promoted release on http://127.0.0.1:8001
 	$(VENV)/bin/cinematch serve --warehouse $(WAREHOUSE)
 
 # Everything listens on this machine alone; whoever wants more sets Airflow's own variables, which win over these.
-airflow: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 airflow: export AIRFLOW_HOME := $(AIRFLOW_HOME)
 airflow: export CINEMATCH_WAREHOUSE := $(abspath $(WAREHOUSE))
-airflow: export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
-airflow: export AIRFLOW__CORE__LOAD_EXAMPLES := False
-airflow: export AIRFLOW__CORE__EXECUTION_API_SERVER_URL := http://127.0.0.1:$(AIRFLOW_PORT)/execution/
-airflow: export AIRFLOW__API__HOST := 127.0.0.1
-airflow: export AIRFLOW__API__PORT := $(AIRFLOW_PORT)
-airflow: export AIRFLOW__API__BASE_URL := http://127.0.0.1:$(AIRFLOW_PORT)
+airflow: export AIRFLOW__CORE__DAGS_FOLDER ?= $(CURDIR)/dags
+airflow: export AIRFLOW__CORE__LOAD_EXAMPLES ?= False
+airflow: export AIRFLOW__CORE__EXECUTION_API_SERVER_URL ?= http://127.0.0.1:$(AIRFLOW_PORT)/execution/
+airflow: export AIRFLOW__API__HOST ?= 127.0.0.1
+airflow: export AIRFLOW__API__PORT ?= $(AIRFLOW_PORT)
+airflow: export AIRFLOW__API__BASE_URL ?= http://127.0.0.1:$(AIRFLOW_PORT)
 airflow: export AIRFLOW__API__WORKERS ?= 1
+airflow: export AIRFLOW__CORE__PARALLELISM ?= 4
 airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how to log in
-	@mkdir -p $(AIRFLOW_HOME) && cd $(AIRFLOW_HOME) && umask 077 && passwords=simple_auth_manager_passwords.json.generated && \
-	{ [ -s $$passwords ] || python -c 'import json, secrets; print(json.dumps({"admin": secrets.token_urlsafe(12)}))' > $$passwords; } && \
+	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; mkdir -p $(AIRFLOW_HOME) && cd $(AIRFLOW_HOME) && passwords=simple_auth_manager_passwords.json.generated && \
+	{ [ -s $$passwords ] || (umask 077; python -c 'import json, secrets; print(json.dumps({"admin": secrets.token_urlsafe(12)}))' > $$passwords); } && \
 	airflow db migrate > db.log 2>&1 && airflow pools set training 2 "models that are trained at once" >> db.log 2>&1 || { cat db.log >&2; exit 1; }; \
 	echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT)/dags/weekly_release  user admin  password $$(sed 's/.*: "\(.*\)".*/\1/' $$passwords)"; \
 	exec airflow standalone

@@ -75,8 +75,8 @@ def flags(params, *names: str) -> str:
 
 def alert(context, level: str, title: str, text: object) -> None:
     """Tell whoever the deployment's settings name; an alert that cannot be sent must not fail a task."""
-    ti = context["ti"]
-    where = f"Run {ti.run_id}, task {ti.task_id}, try {ti.try_number}: {ti.log_url}"
+    ti = context.get("ti")
+    where = f"Run {context['run_id']}" + (f", task {ti.task_id}, try {ti.try_number}: {ti.log_url}" if ti else "")
     command = ["cinematch", "alert", f"--level={level}", f"--title=weekly_release: {title}", f"--text={text}\n{where}"]
     subprocess.run(command, timeout=60, check=False)
 
@@ -86,8 +86,14 @@ def step_failed(context) -> None:
 
 
 def model_failed(context) -> None:
-    model = context["ti"].task.env["MODEL"]
+    model = context["ti"].rendered_map_index or context["ti"].map_index
     alert(context, "warning", f"model {model} failed, the release goes on without it", context.get("exception"))
+
+
+def run_failed(context) -> None:
+    """What a failed task has not told already."""
+    if context.get("reason") == "timed_out":
+        alert(context, "error", "the run took too long and was ended, there is no new release", "It was killed by its time limit.")
 
 
 def held_back(context) -> None:
@@ -115,6 +121,7 @@ def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, b
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),
+    on_failure_callback=run_failed,
     is_paused_upon_creation=False,
     tags=["cinematch", "release"],
     default_args={
@@ -155,6 +162,7 @@ def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, b
             None,
             type=["null", "string"],
             format="date-time",
+            pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d",
             description="build from what had happened until then; the time of the run when empty",
         ),
     },

@@ -38,8 +38,8 @@ class Alert:
 
 
 def send(alert: Alert, settings: Settings) -> list[str]:
-    """Tell everybody that alert_to names; returns what could not be reached, each with the reason. One that fails does not
-    keep the others from hearing."""
+    """Tell everybody that alert_to names; returns what could not be reached, each with the reason. One that fails does
+    not keep the others from hearing."""
     failed = []
     for target in targets(settings):
         try:
@@ -55,9 +55,8 @@ def targets(settings: Settings) -> list[str]:
     found = [target.strip() for target in settings.alert_to.split(",") if target.strip()]
     for place, target in enumerate(found, 1):
         if target != "log" and not target.startswith(("http://", "https://", "mailto:")):
-            raise SettingError(
-                f"alert_to: address {place} is not log, http://..., https://... or mailto:..."  # not shown: it may be a secret
-            )
+            # Not shown: it may be a secret.
+            raise SettingError(f"alert_to: address {place} is not log, http://..., https://... or mailto:...")
     return found
 
 

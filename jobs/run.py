@@ -91,9 +91,10 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     from jobs.online import compact
 
     started = time.monotonic()
-    figures: dict[str, Any] = {"step": "promote", "release": release_id}
     previous = releases.current_id(warehouse)
-    reason = releases.read_manifest(warehouse.sealed(release_id)).verdict["reason"]
+    verdict = releases.read_manifest(warehouse.sealed(release_id)).verdict
+    reason = verdict["reason"]
+    figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict["decision"], "reason": reason}
     try:
         releases.promote(warehouse, release_id, reason=reason, by="verdict")
         pruned = releases.prune(warehouse, keep=settings.keep)

@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
 ANY = (
-    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy",
+    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy", "audit",
 )
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
@@ -33,8 +33,9 @@ EVALUATE = ("run", "evaluate")
 
 
 def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
-    """One setting. `bounds`: minimum, maximum, choices; `is_machine` marks what says where and how fast, not what is computed."""
-    return field(default=default, metadata={"commands": commands, "description": description, **bounds})
+    """One setting. `bounds`: minimum, maximum, choices; `is_machine` marks what says where and how fast, not what is computed;
+    `is_secret` what is never shown."""
+    return field(default=default, repr=not bounds.get("is_secret"), metadata={"commands": commands, "description": description, **bounds})
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class Settings:
         is_machine=True,
     )
     stale_after_days: float = _setting(
-        8.0, ("serve",), "answers of an older release say that they are stale", minimum=0, is_machine=True
+        8.0, ("serve", "audit"), "answers of an older release say that they are stale", minimum=0, is_machine=True
     )
     query_ms: int = _setting(
         1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True
@@ -231,6 +232,45 @@ class Settings:
         5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True
     )
 
+    airflow_url: str = _setting(
+        "", ("serve",), "Airflow that `POST /releases` starts runs in, such as `http://127.0.0.1:8080`; off when empty", is_machine=True
+    )
+    airflow_user: str = _setting("admin", ("serve",), "user to log in to Airflow", is_machine=True)
+    airflow_password: str = _setting(
+        "", (), "password of that user; by the environment, it has no flag", is_machine=True, is_secret=True
+    )
+
+    audit_min_ratings: int = _setting(
+        200, ("audit",), "fewer online ratings are not compared with the release", minimum=1, is_machine=True
+    )
+    audit_psi: float = _setting(
+        0.25,
+        ("audit",),
+        "population stability index of incoming ratings or genres that is a finding",
+        minimum=0,
+        is_machine=True,
+    )
+    audit_volume_ratio: float = _setting(
+        5.0, ("audit",), "times as many, or as few, online ratings a day that are a finding", minimum=1, is_machine=True
+    )
+    audit_unknown: float = _setting(
+        0.5,
+        ("audit",),
+        "share of online ratings of unknown users, or of unknown items, that is a finding",
+        minimum=0,
+        maximum=1,
+        is_machine=True,
+    )
+    audit_quality_ratio: float = _setting(
+        0.3,
+        ("audit",),
+        "online recall@20 below this share of that of the held-out rows is a finding",
+        minimum=0,
+        is_machine=True,
+    )
+    audit_overlay_rows: int = _setting(
+        1_000_000, ("audit",), "online ratings outside every promoted release that are a finding", minimum=1, is_machine=True
+    )
     alert_to: str = _setting(
         "log",
         WATCH,

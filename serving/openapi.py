@@ -13,6 +13,7 @@ _PATH = {
     "user_id": "a user's id, percent-encoded",
     "item_id": "an item's id, percent-encoded",
     "release": "a release's id",
+    "run": "a run's id, percent-encoded",
 }
 _ENVELOPE = {
     "type": "object",
@@ -50,7 +51,17 @@ _VALUES = {
 }
 _RATING = _body({"user_id": _ID, **_VALUES}, ["user_id", "item_id"])
 _PAIR = _body({"user_id": _ID, "item_id": _ID}, ["user_id", "item_id"])
+_RUN = _body(
+    {
+        "models": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "serve": {"type": "string"},
+        "promote": {"type": "boolean"},
+        "as_of": {"type": "string", "format": "date-time"},
+    },
+    [],
+)
 _BODIES = {
+    "Run": _RUN,
     "Ratings": {"oneOf": [_RATING, {"type": "array", "items": _RATING, "minItems": 1}]},
     "Pairs": {"oneOf": [_PAIR, {"type": "array", "items": _PAIR, "minItems": 1}]},
     "Session": _body({"ratings": {"type": "array", "items": _body(_VALUES, ["item_id"])}}, ["ratings"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving import health, items, lookup, openapi, promote, ratings, releases, search, session, why
+from serving import health, items, lookup, openapi, promote, ratings, releases, runs, search, session, why
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.home import home
@@ -121,6 +121,8 @@ WRITES = (
     ),
     Route("DELETE", "/ratings", ratings.delete, "Remove ratings, one or a list", body="Pairs", needs_key=True),
     Route("DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one, "Remove one rating", needs_key=True),
+    Route("POST", "/releases", runs.start, "Start a weekly release in Airflow", body="Run", needs_key=True),
+    Route("GET", "/runs/{run}", runs.show, "How far a run in Airflow is", needs_key=True),
     Route(
         "POST",
         "/releases/{release}/promote",

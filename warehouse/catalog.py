@@ -1,8 +1,10 @@
-"""catalog.db: every release, its models, metrics and promotions, to be asked in SQL; derived from the manifests."""
+"""catalog.db: every release, its models, metrics and promotions, and what audits found, to be asked in SQL; derived from the
+manifests and from the files that only grow."""
 
 from __future__ import annotations
 
 from schemas.errors import ReleaseError
+from warehouse import journal
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, promotions, read_manifest, sealed_ids
 
@@ -12,6 +14,7 @@ GRAINS = {
     "metrics": "one row per release, model, protocol, metric and k",
     "verdicts": "one row per release and measure that its verdict rests on",
     "promotions": "one row per promotion, oldest first",
+    "findings": "one row per audit and question, oldest first",
 }
 KEYS = {
     "releases": "release",
@@ -19,6 +22,7 @@ KEYS = {
     "metrics": ("release", "model", "protocol", "metric", "k"),
     "verdicts": ("release", "metric"),
     "promotions": "position",
+    "findings": "position",
 }
 PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdict", "undoes")
 
@@ -53,6 +57,7 @@ def rebuild(warehouse: Warehouse) -> None:
         rows["verdicts"] += [{"release": name, **measure} for measure in manifest.verdict.get("measures", [])]
     for position, entry in enumerate(promotions(warehouse), 1):
         rows["promotions"].append({"position": position, **{part: entry.get(part) for part in PROMOTION}})
+    rows["findings"] = [{"position": i, **entry} for i, entry in enumerate(journal.read(warehouse.findings), 1)]
     database = Database(warehouse.catalog)
     with database.conn:
         for name, found in rows.items():

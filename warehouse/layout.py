@@ -125,6 +125,11 @@ class Warehouse:
         return self.folder / "forgotten.jsonl"
 
     @property
+    def findings(self) -> Path:
+        """What every audit found."""
+        return self.folder / "findings.jsonl"
+
+    @property
     def lock(self) -> Path:
         return self.folder / ".lock"
 

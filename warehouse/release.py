@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from typing import Any
 
 from schemas.errors import HeldBack, NotFound, ReleaseError, StepError
 from schemas.manifest import Manifest
+from warehouse import journal
 from warehouse.layout import checked_id, Release, Warehouse
 
 
@@ -135,8 +135,9 @@ def damage(release: Release, manifest: Manifest) -> dict[str, str]:
 def promote(warehouse: Warehouse, release_id: str, *, reason: str, by: str = "hand") -> str | None:
     """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id.
 
-    By its verdict only where that says so and the champion it was judged against is still the current release; by hand
-    whatever it says, but what was held back needs a reason. Raises HeldBack, and then nothing has changed.
+    By its verdict only where that says so, and the champion it was judged against is still the current release and not
+    built as of a later time; by hand whatever it says, but what was held back needs a reason. Raises HeldBack, and then
+    nothing has changed.
     """
     return _point(warehouse, release_id, reason=reason, by=by, undoes=None)
 
@@ -155,10 +156,11 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
         previous = current_id(warehouse)
         if previous == release_id:
             return previous
-        _admit(manifest, previous, reason=reason, by=by)
+        _admit(warehouse, manifest, previous, reason=reason, by=by)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = {"at": now, "release": release_id, "previous": previous, "by": by, "reason": reason or f"promoted by {by}", "undoes": undoes}
-        _note(warehouse, entry | {"verdict": manifest.verdict.get("decision"), "served_model": manifest.served_model})
+        entry = {"at": now, "release": release_id, "previous": previous, "by": by, "reason": reason or f"promoted by {by}"}
+        entry |= {"undoes": undoes, "verdict": manifest.verdict.get("decision"), "served_model": manifest.served_model}
+        journal.append(warehouse.promotions, entry)
         temporary = warehouse.folder / ".current.tmp"
         temporary.write_text(release_id + "\n", encoding="utf-8")
         sync(temporary)
@@ -167,7 +169,7 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
     return previous
 
 
-def _admit(manifest: Manifest, current: str | None, *, reason: str, by: str) -> None:
+def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, reason: str, by: str) -> None:
     """Raises HeldBack where a release may not be promoted so."""
     name, verdict = manifest.release, manifest.verdict
     goes_on = f"; {current} goes on" if current else "; no release is promoted"
@@ -179,34 +181,22 @@ def _admit(manifest: Manifest, current: str | None, *, reason: str, by: str) -> 
             f"release {name} was judged against {verdict['champion'] or 'no release'}, and meanwhile {current or 'none'} is "
             f"promoted{goes_on}. Build it again to compare it with that, or {by_hand}"
         )
+    if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
+        raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
 
 
-def _note(warehouse: Warehouse, entry: dict[str, Any]) -> None:
-    """Append a promotion on a line of its own, whatever a crash left of the last one."""
-    with warehouse.promotions.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            is_torn = file.read(1) != b"\n"
-        else:
-            is_torn = False
-        file.write((b"\n" if is_torn else b"") + json.dumps(entry).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _is_newer(current: Release, manifest: Manifest) -> bool:
+    """Whether the current release knows of a later time; one that cannot be read is no reason to keep it."""
+    try:
+        now = read_manifest(current).as_of
+    except (NotFound, ReleaseError):
+        return False
+    return datetime.fromisoformat(now) > datetime.fromisoformat(manifest.as_of)
 
 
 def promotions(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every promotion, oldest first. A line that a crash cut short is left out."""
-    try:
-        lines = warehouse.promotions.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
+    """Every promotion, oldest first."""
+    return journal.read(warehouse.promotions)
 
 
 def rollback(warehouse: Warehouse) -> str:

@@ -9,6 +9,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,16 @@ def test_a_release_judged_against_another_than_the_current_one_is_not_promoted(c
     with pytest.raises(HeldBack, match="Build it again"):
         releases.promote(champion, SECOND, reason="", by="verdict")
     assert releases.promote(champion, SECOND, reason="") is None and releases.current_id(champion) == SECOND
+
+
+def test_a_release_as_of_an_earlier_time_than_the_current_one_is_not_promoted(champion: Warehouse) -> None:
+    """A backfill of a past week, built after the newer one was promoted: by hand it may be, by its verdict not."""
+    now = releases.current(champion)[1].as_of
+    earlier = (datetime.fromisoformat(now) - timedelta(days=7)).isoformat()
+    given = settings(champion, as_of=earlier)
+    for name in ("ingest", "train", "evaluate", "recommend", "seal"):
+        run_step(name, champion, SECOND, given)
+    figures = run_step("promote", champion, SECOND, given)
+    assert (figures["verdict"], figures["is_promoted"]) == ("promote", False)
+    assert "is newer" in figures["message"] and releases.current_id(champion) != SECOND
+    assert releases.promote(champion, SECOND, reason="back to last week") is not None and releases.current_id(champion) == SECOND

@@ -4,6 +4,7 @@ downstream of given factors."""
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run import run_step
+from jobs.step import record
 from schemas.errors import CheckError, SettingError, SourceError, StepError
 from tests.conftest import build, Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps, STAGED_ID as ID, TINY
@@ -131,3 +133,19 @@ def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> No
 def test_models_that_cannot_make_a_release_are_refused(copied: Warehouse, models: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         run_step("train", copied, ID, small_settings(copied.folder, **TINY | {"models": models}))
+
+
+def test_a_release_as_of_a_moment_holds_what_had_happened_until_then(tmp_path: Path) -> None:
+    """A backfill of a past week: later rows are refused one by one, so that rows still add up."""
+    path = write_tiny_ratings(tmp_path / "ratings.csv")
+    moments = sorted(int(line.split(",")[3]) for line in path.read_text().splitlines()[1:])
+    middle = moments[len(moments) // 2]
+    as_of = datetime.fromtimestamp(middle, timezone.utc).isoformat()
+    warehouse = Warehouse(tmp_path / "w")
+    run_step("ingest", warehouse, ID, small_settings(warehouse.folder, path=str(path), source="table", as_of=as_of, min_interactions=10))
+    work = warehouse.staged(ID).work
+    kept = [moment for part in (work / "ratings").glob("*.parquet") for moment in pq.read_table(part)["rated_at"].to_pylist()]
+    refused = pq.read_table(warehouse.staged(ID).table("quarantine"))["reason"].to_pylist()
+    assert sorted(kept) == [moment for moment in moments if moment <= middle]
+    assert len(refused) == sum(moment > middle for moment in moments) and all("in the future" in reason for reason in refused)
+    assert record(warehouse.staged(ID), "ingest")["facts"]["as_of"] == as_of

@@ -1,0 +1,52 @@
+"""audit: is the promoted release whole, young enough, and still like what comes in?
+
+Each question gives one finding, also when all is well, so that `findings` in the catalogue shows how a value went. They
+are kept in a file that only grows; the catalogue's table is made from it, as its other tables are from the manifests.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime, timezone
+
+from jobs.findings import Finding, Findings
+from jobs.incoming import DAY_S, incoming
+from schemas.manifest import Manifest
+from schemas.settings import Settings
+from warehouse import catalog, journal, release as releases
+from warehouse.layout import Release, Warehouse
+from warehouse.sqlite import failed_checks, open_immutable
+
+
+def audit(warehouse: Warehouse, settings: Settings, *, now: datetime | None = None) -> list[Finding]:
+    """Ask everything of the promoted release, keep the findings and bring the catalogue in line with them."""
+    now = now or datetime.now(timezone.utc)
+    release, manifest = releases.current(warehouse)
+    asked = Findings(now.isoformat(timespec="seconds"), release.id)
+    _integrity(asked, release, manifest)
+    age = (now - datetime.fromisoformat(manifest.created_at)).total_seconds() / DAY_S
+    asked.at_most("age_days", age, settings.stale_after_days, "days since the release was built")
+    if release.database.exists():
+        with closing(open_immutable(release.database)) as connection:
+            incoming(asked, warehouse, connection, manifest, settings, now)
+    journal.append(warehouse.findings, *(asdict(finding) for finding in asked.all))
+    catalog.rebuild(warehouse)
+    return asked.all
+
+
+def _integrity(asked: Findings, release: Release, manifest: Manifest) -> None:
+    """Every byte against the manifest, every check against the database."""
+    damage = releases.damage(release, manifest)
+    shown = "; ".join(f"{name} {what}" for name, what in list(damage.items())[:5])
+    asked.say(
+        "damaged_files", "error" if damage else "ok", len(damage), 0, shown or "every file is as its manifest says"
+    )
+    if release.database.name in damage:
+        asked.say("failed_checks", "error", None, 0, "the database is damaged, so its checks were not run")
+        return
+    with closing(open_immutable(release.database)) as connection:
+        failed = failed_checks(connection, manifest.rating_scale)
+    asked.say(
+        "failed_checks", "error" if failed else "ok", len(failed), 0, "; ".join(failed) or "no check finds a row"
+    )

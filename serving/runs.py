@@ -1,0 +1,131 @@
+"""POST /releases and /runs/<id>: start the weekly release through Airflow's REST API, and tell how far it is.
+
+Off unless `airflow_url` is set. Airflow's user is a setting like any other; the password comes from the environment, is
+sent to Airflow alone, and is in no flag, no log and no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+from schemas.errors import NotFound
+from schemas.settings import Settings
+from serving.answers import Answer, RequestError
+from serving.call import Call
+from serving.service import Service
+
+DAG = "weekly_release"
+PARAMETERS = (
+    "models",
+    "serve",
+    "promote",
+    "as_of",
+)  # not the source: a key to write is none to the files of the cluster
+TIMEOUT_S = 10
+
+
+async def start(service: Service, call: Call) -> Answer:
+    """Ask Airflow for a run of `weekly_release`. The body may be empty, or name models, serve, promote and as_of."""
+    conf = _parameters(call.body)
+    run = await asyncio.to_thread(_started, _airflow(service), conf, f"over HTTP with key {call.key}")
+    return Answer(rows=[_row(run)], key="run", status=202, headers={"location": f"/runs/{quote(run['dag_run_id'])}"})
+
+
+async def show(service: Service, call: Call) -> Answer:
+    """One run: its state, that of each of its tasks, and its release as soon as there is one."""
+    return Answer(rows=[await asyncio.to_thread(_found, _airflow(service), call.path["run"])], key="run")
+
+
+def _parameters(body: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise RequestError("the body: expected a JSON object, or nothing") from None
+    unknown = sorted(set(given) - set(PARAMETERS)) if isinstance(given, dict) else ["what is no object"]
+    if unknown:
+        raise RequestError(f"the body: expected some of {', '.join(PARAMETERS)}, got {', '.join(unknown)[:200]}")
+    return given
+
+
+class _Airflow:
+    """Calls of one deployment's REST API, with a token of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.airflow_url.rstrip("/")
+        login = {"username": settings.airflow_user, "password": settings.airflow_password}
+        self._token = self._ask("POST", "/auth/token", login)["access_token"]
+
+    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        return self._ask(method, f"/api/v2/dags/{DAG}{path}", body, {"Authorization": f"Bearer {self._token}"})
+
+    def _ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Raises NotFound, or RequestError: 400 where Airflow refuses the parameters, 502 or 503 where it fails."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(
+            self._url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method
+        )
+        where = f"Airflow at {urlsplit(self._url).netloc.rpartition('@')[2]}"
+        try:
+            with urlopen(request, timeout=TIMEOUT_S) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            with error:
+                if error.code == 404:
+                    raise NotFound(f"{where} has no such run") from None
+                if error.code in (400, 422):
+                    raise RequestError(f"{where} refuses the parameters: {_detail(error)}") from None
+                raise RequestError(f"{where} answers {error.code} to this server; see its log", 502) from None
+        except (URLError, TimeoutError, ValueError, OSError) as error:
+            raise RequestError(f"{where} cannot be reached: {type(error).__name__}", 503) from None
+
+
+def _detail(error: HTTPError) -> str:
+    """What Airflow says is wrong, in a line."""
+    try:
+        said = json.loads(error.read())["detail"]
+    except (ValueError, KeyError, TypeError):
+        return f"status {error.code}"
+    return " ".join(str(said).split())[:300]
+
+
+def _airflow(service: Service) -> Settings:
+    if not service.settings.airflow_url:
+        raise RequestError("runs are off: setting airflow_url names no Airflow to start them in", 403)
+    return service.settings
+
+
+def _started(settings: Settings, conf: dict[str, Any], note: str) -> dict[str, Any]:
+    return _Airflow(settings).call("POST", "/dagRuns", {"logical_date": None, "conf": conf, "note": note})
+
+
+def _found(settings: Settings, run_id: str) -> dict[str, Any]:
+    airflow, path = _Airflow(settings), f"/dagRuns/{quote(run_id, safe='')}"
+    run = airflow.call("GET", path)
+    tasks = airflow.call("GET", f"{path}/taskInstances?limit=100")["task_instances"]
+    states = {
+        task["task_id"] + (f"[{task['rendered_map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
+        for task in tasks
+    }
+    figures: dict[str, Any] = {}
+    for task in ("promote", "ingest"):
+        try:
+            figures = (
+                figures or airflow.call("GET", f"{path}/taskInstances/{task}/xcomEntries/return_value")["value"] or {}
+            )
+        except NotFound:
+            continue  # it has not ended yet
+    return _row(run) | {"release": figures.get("release"), "message": figures.get("message"), "tasks": states}
+
+
+def _row(run: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": run["dag_run_id"],
+        "state": run["state"],
+        "started_at": run["start_date"],
+        "ended_at": run["end_date"],
+    }
