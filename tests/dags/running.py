@@ -122,7 +122,8 @@ class Airflow:
         with nobody to report to. Returns those."""
         scheduler = self.started.pop("scheduler")
         below = scheduler.children(recursive=True)
-        commands = [process for process in below if _runs_cinematch(process)]
+        first = [process for process in below if _is_command(process)]
+        commands = {*first, *(child for process in first for child in process.children(recursive=True))}
         doomed = [scheduler, *(process for process in below if process not in commands)]
         for process in doomed:
             process.kill()
@@ -182,9 +183,10 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def _runs_cinematch(process: psutil.Process) -> bool:
-    """Whether it, or what it was started by, is a command of ours and no longer one of Airflow's processes."""
+def _is_command(process: psutil.Process) -> bool:
+    """Whether it runs a command of ours, be it through a shell."""
     try:
-        return any("cinematch" in " ".join(one.cmdline()[:3]) for one in (process, *process.parents()) if "airflow" not in one.name())
-    except psutil.NoSuchProcess:
+        words = process.cmdline()[:3]
+    except psutil.Error:
         return False
+    return any(Path(word).name == "cinematch" or word.startswith("cinematch ") for word in words)
