@@ -24,7 +24,7 @@ def add_command(commands, name: str, sentence: str, *, example: str, settings_of
         "--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)"
     )
     for setting, declared in FIELDS.items():
-        if settings_of in declared.metadata["commands"]:
+        if settings_of in declared.metadata["commands"] and not declared.metadata.get("is_secret"):
             default = f" (default: {declared.default})" if declared.default != "" else ""
             optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
             command.add_argument(

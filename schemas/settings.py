@@ -34,7 +34,7 @@ EVALUATE = ("run", "evaluate")
 
 def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
     """One setting. `bounds`: minimum, maximum, choices; `is_machine` marks what says where and how fast, not what is computed;
-    `is_secret` what is never shown."""
+    `is_secret` what is never shown, and has no flag."""
     return field(default=default, repr=not bounds.get("is_secret"), metadata={"commands": commands, "description": description, **bounds})
 
 
@@ -237,7 +237,7 @@ class Settings:
     )
     airflow_user: str = _setting("admin", ("serve",), "user to log in to Airflow", is_machine=True)
     airflow_password: str = _setting(
-        "", (), "password of that user; by the environment, it has no flag", is_machine=True, is_secret=True
+        "", ("serve",), "password of that user; by the environment, it has no flag", is_machine=True, is_secret=True
     )
 
     audit_min_ratings: int = _setting(

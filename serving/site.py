@@ -9,6 +9,7 @@ from typing import Any
 
 from datasette.app import Datasette
 from datasette.database import Database
+from datasette import handle_exception  # after app: it registers itself as a plugin while app is imported
 
 from serving.asgi import App, Application
 from serving.drain import Drain
@@ -20,6 +21,10 @@ from warehouse.queries import canned_queries
 
 ROUTE = "cinematch"
 TEMPLATES = Path(__file__).with_name("templates")
+
+# Where something else has brought `rich` along, Datasette prints the locals of every frame of every error, refused queries
+# included: users' data in the log, and half a minute of the server's time.
+handle_exception.rich = None
 
 
 class Site:

@@ -119,3 +119,8 @@ def test_every_setting_is_described_and_its_default_fits() -> None:
     for name, declared in FIELDS.items():
         assert f"| `{name}` |" in table
         assert declared.metadata["commands"] and len(declared.metadata["description"]) > 10
+
+
+def test_a_secret_is_shown_by_no_message_and_recorded_nowhere() -> None:
+    found = resolve({}, {"CINEMATCH_AIRFLOW_PASSWORD": "s3cret"})
+    assert found.airflow_password == "s3cret" and "s3cret" not in repr(found) and "airflow_password" not in found.recorded()
