@@ -20,7 +20,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Asset, dag, Param, task, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-ALL = "popular,content,ials,als,item_neighbours,transitions,ease,hybrid"
+ALL = "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid"
 MODELS = os.environ.get("CINEMATCH_MODELS", ALL).split(",")
 BLENDS = ("hybrid",)  # fitted by `train` to what the others left
 RELEASE = Asset(name="cinematch_release", uri="cinematch://current", group="cinematch")
