@@ -170,3 +170,24 @@ def test_without_its_airflow_the_server_says_so_and_serves(standalone: Airflow, 
         assert alone.get("/popular").status_code == 200
     with serving(standalone.warehouse, "--airflow-url", standalone.url, "--airflow-user", "nobody", key=server.key) as refused:
         assert refused.send("POST", "/releases").status_code == 502
+
+
+def audited(standalone: Airflow) -> dict:
+    """A run of the daily audit that has ended: its one task."""
+    run_id = standalone.ask("POST", "/dags/daily_audit/dagRuns", {"logical_date": None})["dag_run_id"]
+    path = f"/dags/daily_audit/dagRuns/{quote(run_id)}"
+    wait(lambda: standalone.get(path)["state"] in ("success", "failed"), 90, lambda: "the audit goes on")
+    (task,) = standalone.get(f"{path}/taskInstances")["task_instances"]
+    return task | {"log": "\n".join(line["event"] for line in standalone.get(f"{path}/taskInstances/audit/logs/1")["content"])}
+
+
+def test_the_audit_is_green_for_a_whole_release_and_red_at_once_for_a_damaged_one(standalone: Airflow, by_hand: str) -> None:
+    """The last test of all: what it breaks stays broken."""
+    assert audited(standalone)["state"] == "success"
+    warehouse = Warehouse(standalone.warehouse)
+    path = warehouse.sealed(current_id(warehouse)).table("popular")
+    path.chmod(0o644)
+    path.write_bytes(b"")
+    task = audited(standalone)
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    assert "damaged_files: tables/popular.parquet changed; roll back" in task["log"] and "alert: audit: release" in task["log"]
