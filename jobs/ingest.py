@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from jobs import online
+from jobs import estimate, online
+from jobs.estimate import Counts
 from jobs.items import numbered_items, write_item_tables
 from jobs.parts import collect
 from jobs.progress import Progress
@@ -38,6 +39,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     as_of = _as_of(settings)
     shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
     source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
+    expected = Counts(int(estimate.guessed_rows(source.inputs)), 0, 0)
+    estimate.check("ingest", estimate.step_need("ingest", expected, settings), settings, warehouse.folder)
     online.archive(warehouse)
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)

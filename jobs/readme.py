@@ -1,10 +1,11 @@
-"""The generated parts of README.md: data dictionary, settings, questions. `python -m jobs.readme` writes them again."""
+"""The generated parts of README.md: data dictionary, settings, questions, growth. `python -m jobs.readme` writes them again."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from jobs.bench.growth import growth_plot, PLOT, scale_table
 from schemas.derive import data_dictionary
 from schemas.settings import settings_table
 from warehouse.queries import canned_queries
@@ -23,7 +24,7 @@ def questions() -> str:
     )
 
 
-PARTS = {"data dictionary": data_dictionary, "settings": settings_table, "questions": questions}
+PARTS = {"data dictionary": data_dictionary, "settings": settings_table, "questions": questions, "scale": scale_table}
 
 
 def rendered(text: str) -> str:
@@ -38,4 +39,5 @@ def rendered(text: str) -> str:
 
 
 if __name__ == "__main__":
+    PLOT.write_text(growth_plot(), encoding="utf-8")
     README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")

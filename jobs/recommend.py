@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from jobs.session import spark_session
 from jobs.step import code_digest, facts, Facts, served_model, Step
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
-from schemas.tables import EXPLANATIONS, READY_LISTS, RECOMMENDATIONS
+from schemas.tables import EXPLANATIONS, READY_LISTS, RECOMMENDATIONS, Table
 from warehouse import parquet
 from warehouse.layout import Release
 
@@ -70,13 +71,18 @@ class _Producer:
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
         titles = Titles(parquet.read(self._release.table("items"), ["item_id", "title"]))
-        blocks = [self._tables(part, start, titles) for start in range(0, len(part.histories), USERS_PER_BLOCK)]
-        counts = [len(part.histories)]
-        for which, table in enumerate(TABLES):
-            path = parquet.part(self._release.work / table.name, number)
-            counts.append(parquet.write(path, (block[which] for block in blocks), arrow_schema(table, self._facts.ids)))
+        with ExitStack() as stack:
+            writers = [stack.enter_context(self._writer(table, number)) for table in TABLES]
+            for start in range(0, len(part.histories), USERS_PER_BLOCK):  # a part of short histories has very many users
+                for writer, rows in zip(writers, self._tables(part, start, titles)):
+                    writer.add(rows)
+        counts = [len(part.histories), *(writer.n_rows for writer in writers)]
         self._finished[number] = dict(zip(COUNTS, counts))
         return pa.table({"n": pa.array([1], pa.int64())})
+
+    def _writer(self, table: Table, number: int) -> parquet.Writer:
+        path = parquet.part(self._release.work / table.name, number)
+        return parquet.Writer(path, arrow_schema(table, self._facts.ids))
 
     def _tables(self, part: Part, start: int, titles: Titles) -> tuple[pa.Table, pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))

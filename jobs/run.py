@@ -12,11 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from jobs import estimate
 from jobs.locks import locked
 from jobs.progress import PeakMemory
-from jobs.step import step, Step, STEPS
+from jobs.step import record, step, Step, STEPS
 from jobs.summary import print_summary
-from schemas.errors import HeldBack, StepError
+from schemas.errors import HeldBack, ResourceError, StepError
 from schemas.settings import Settings
 from warehouse import catalog, release as releases
 from warehouse.layout import Release, Warehouse
@@ -49,10 +50,29 @@ def run_step(
         if warehouse.sealed(release_id).folder.exists():
             return _sealed_already(name, warehouse, release_id)
         with step(name, staged, settings, needs=NEEDS[name], part=model) as running:
-            _do(name, running, warehouse, model)
+            if name != "ingest":  # which looks at its input first
+                counts = estimate.counts_of(record(staged, "ingest")["figures"])
+                estimate.check(name, estimate.step_need(name, counts, settings), settings, warehouse.folder)
+            with _said_plainly(name, warehouse):
+                _do(name, running, warehouse, model)
     if name == "seal":
         catalog.rebuild(warehouse)
     return running.figures
+
+
+@contextmanager
+def _said_plainly(name: str, warehouse: Warehouse) -> Iterator[None]:
+    """A full disk as the error that it is, whoever met it: Arrow, SQLite, or Spark, which tells of it in a page of Java."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ResourceError) or not estimate.is_disk_full(error):
+            raise
+        free = estimate.free_disk(warehouse.folder) / 2**20
+        raise ResourceError(
+            f"{name}: the disk of {warehouse.folder} took no more ({free:,.0f} MiB are free); free some, or prune releases, and run "
+            f"it again"
+        ) from error
 
 
 def _sealed_already(name: str, warehouse: Warehouse, release_id: str) -> dict[str, Any]:

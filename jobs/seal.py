@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import platform
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import parity
-from jobs.progress import Progress
+from jobs.progress import processors, Progress
 from jobs.seal_shards import build_shards
 from jobs.step import code_digest, facts, Facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
@@ -26,8 +29,10 @@ from schemas.tables import IdTypes, Table, TABLES
 from warehouse import parquet, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
-from warehouse.sqlite import failed_checks, open_immutable
+from warehouse.sqlite import failed_checks_of, open_immutable
 from warehouse.sqlite_build import Builder
+
+log = logging.getLogger("cinematch")
 
 PACKAGES = ("cinematch", "pyspark", "pyarrow", "numpy", "scipy", "implicit", "scikit-learn", "datasette")
 IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists", "similar_items")
@@ -38,17 +43,22 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     found = facts(release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
-    for name in IN_PARTS:
-        _join_parts(release, TABLES[name], found.ids)
-    running.figures["n_rows"] = _build(running, found.ids)
+    with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
+        joining = [pool.submit(_join_parts, release, TABLES[name], found.ids) for name in IN_PARTS]
+        if settings.shards > 1:  # which are cut out of the joined tables
+            wait(joining)
+        running.figures["n_rows"] = _build(running, found.ids)
+        for joined in joining:
+            joined.result()
     (release.folder / "metadata.json").write_text(
         json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8"
     )
-    connection = open_immutable(release.database)
-    checks = failed_checks(connection, found.rating_scale)
+    with Progress("check", total=len(all_checks()), unit="checks") as progress:
+        checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)
     if checks:
         shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
         raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
+    connection = open_immutable(release.database)
     compared = parity.parity(
         release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users
     )
@@ -66,13 +76,16 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
 
 
 def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:
-    folder = release.work / table.name
+    parquet.write(release.table(table.name), _blocks(release, table), arrow_schema(table, ids))
 
-    def blocks() -> Iterator[pa.Table]:
-        for path in parquet.parts(folder):
-            yield from parquet.blocks(path, table.names)
 
-    parquet.write(release.table(table.name), blocks(), arrow_schema(table, ids))
+def _files(release: Release, table: Table) -> list[Path]:
+    return parquet.parts(release.work / table.name) if table.name in IN_PARTS else [release.table(table.name)]
+
+
+def _blocks(release: Release, table: Table) -> Iterator[pa.Table]:
+    for path in _files(release, table):
+        yield from parquet.blocks(path, table.names)
 
 
 def _build(running: Step, ids: IdTypes) -> int:
@@ -82,15 +95,17 @@ def _build(running: Step, ids: IdTypes) -> int:
     n_rows = build_shards(running, ids) if n_shards > 1 else 0
     tables = [table for table in TABLES.values() if n_shards == 1 or not table.is_by_user]
     builder = Builder(release.database, ids)
-    with Progress("seal", total=sum(parquet.n_rows(release.table(t.name)) for t in tables), unit="rows") as progress:
+    total = sum(parquet.n_rows(path) for table in tables for path in _files(release, table))
+    with Progress("seal", total=total, unit="rows") as progress:
         for table in tables:
 
             def blocks(table: Table = table) -> Iterator[pa.Table]:
-                for block in parquet.blocks(release.table(table.name), table.names):
+                for block in _blocks(release, table):
                     yield block
                     progress.add(len(block))
 
             n_rows += builder.add(table, blocks())
+    log.info("seal: %d rows written; indexes and statistics follow", n_rows)
     builder.finish()
     return n_rows
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import best
+from jobs import best, estimate
+from jobs.estimate import Counts, model_need
 from jobs.item_tables import items_side, popular_table, similar_table
 from jobs.models.contract import finite, TrainingData
 from jobs.models.known import MODELS as KNOWN, PARTS
@@ -146,6 +147,8 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
     started = time.monotonic()
     with PeakMemory() as peak:
         try:
+            counts = Counts(len(data.interactions), data.interactions.n_users, data.n_items)
+            estimate.check(f"train {model.NAME}", model_need(model.NAME, counts, data.settings), data.settings, release.folder)
             row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
         except Exception as error:

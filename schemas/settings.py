@@ -59,6 +59,13 @@ class Settings:
     spark_wait_s: int = _setting(
         600, BUILD, "seconds that a step waits for a first executor of a cluster", minimum=1, is_machine=True
     )
+    memory_mib: int = _setting(
+        0,
+        BUILD,
+        "most memory, MiB, that a step may be about to take on this machine, else it does not start; 0: what is free then",
+        minimum=0,
+        is_machine=True,
+    )
     seed: int = _setting(
         42,
         (*BUILD, "accuracy"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,53 @@ ROW_GROUP = 1 << 18
 LONG_ROW_GROUP = 1 << 14  # where rows hold blobs; a row group is read and written whole
 
 
-def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
-    """Write tables one after another as one file; returns the rows written.
+class Writer:
+    """One file, written table by table; it is there, whole, when the `with` block ends well.
 
     Columns are taken by name and cast to the schema. Row groups have as many rows wherever the tables were cut, so the
     file does not depend on how many parts its rows came in.
     """
-    n_rows, group = 0, LONG_ROW_GROUP if pa.binary() in schema.types else ROW_GROUP
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for block in _regrouped(batches, schema, group):
-            writer.write_table(block, row_group_size=group)
-            n_rows += len(block)
-    return n_rows
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.n_rows = 0
+        self._path, self._schema = path, schema
+        self._group = LONG_ROW_GROUP if pa.binary() in schema.types else ROW_GROUP
+        self._pending: list[pa.Table] = []
+        self._n_pending = 0
+
+    def __enter__(self) -> Writer:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(whole(self._path))
+            self._file = stack.enter_context(pq.ParquetWriter(temporary, self._schema, compression="zstd"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            if self._n_pending:
+                self._write(self._n_pending)
+
+    def add(self, table: pa.Table) -> None:
+        self.n_rows += len(table)
+        self._pending.append(table.select(self._schema.names).cast(self._schema))
+        self._n_pending += len(table)
+        if self._n_pending >= self._group:
+            self._write(self._n_pending // self._group * self._group)
+
+    def _write(self, n: int) -> None:
+        joined = pa.concat_tables(self._pending)
+        self._file.write_table(joined.slice(0, n).combine_chunks(), row_group_size=self._group)
+        self._pending, self._n_pending = [joined.slice(n)], self._n_pending - n
 
 
-def _regrouped(batches: Iterable[pa.Table], schema: pa.Schema, group: int) -> Iterator[pa.Table]:
-    pending: list[pa.Table] = []
-    n_pending = 0
-    for batch in batches:
-        pending.append(batch.select(schema.names).cast(schema))
-        n_pending += len(batch)
-        if n_pending >= group:
-            joined = pa.concat_tables(pending)
-            whole = n_pending // group * group
-            yield joined.slice(0, whole).combine_chunks()
-            pending, n_pending = [joined.slice(whole)], n_pending - whole
-    if n_pending:
-        yield pa.concat_tables(pending).combine_chunks()
+def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
+    """Write tables one after another as one file; returns the rows written."""
+    with Writer(path, schema) as writer:
+        for batch in batches:
+            writer.add(batch)
+    return writer.n_rows
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:

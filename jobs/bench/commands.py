@@ -11,12 +11,24 @@ from jobs.bench import accuracy_command
 
 BENCHES = {
     "topn": (
-        "All-user top-N through Spark against Spark's own recommendForUserSubset on the same factors.",
+        "All-user top-N through Spark against Spark's own and against implicit's bare kernel, on the same factors.",
         "cinematch bench topn --users 10000",
+    ),
+    "als": (
+        "Item factors by fold-in alternated, by Spark MLlib and by implicit, from the same generated ratings.",
+        "cinematch bench als --ratings 32000204 --json als.json",
     ),
     "run": (
         "Source to promoted release on generated ratings: seconds and peak memory of the process tree.",
         "cinematch bench run --ratings 1000209",
+    ),
+    "scale": (
+        "A release of any size, step by step: seconds, rows, peak memory, bytes a row, and how it is served.",
+        "cinematch bench scale --ratings 32000204 --json scale.json",
+    ),
+    "plan": (
+        "What a release of any size would take: seconds, core-hours, bytes, and what breaks first; nothing is run.",
+        "cinematch bench plan --users 100000000 --items 10000000 --ratings 10000000000 --cores 1000",
     ),
     "serve": (
         "A running server: lookups against a canned query and an empty answer, start, memory, swaps under load.",
@@ -34,7 +46,23 @@ OPTIONS = {
         ("n", 100, "length of a list"),
         ("repeats", 3, "timed runs of each side"),
     ),
+    "als": (
+        ("ratings", 1_000_209, "ratings to generate"),
+        ("factors", 64, "factors to fit"),
+        ("iterations", 10, "iterations"),
+        ("alpha", 2, "confidence of implicit feedback, as in `ials`; 0 fits explicit ratings, as in `als`"),
+    ),
     "run": (("ratings", 1_000_209, "ratings to generate"),),
+    "scale": (
+        ("ratings", 1_000_209, "ratings to generate"),
+        ("served", 1, "0 leaves out the server"),
+    ),
+    "plan": (
+        ("users", 200_948, "users of the release"),
+        ("items", 87_585, "its items"),
+        ("ratings", 32_000_204, "its ratings"),
+        ("cores", 2, "cores to run on"),
+    ),
     "serve": (
         ("users", 200_000, "users of the generated release"),
         ("items", 87_585, "its items"),

@@ -1,7 +1,9 @@
-"""bench topn: lists for all users from one ALS model, by our pass over parts and by Spark's own recommendForUserSubset.
+"""bench topn: lists for all users from one ALS model, by our pass over parts, by Spark's own recommendForUserSubset and by
+implicit's bare kernel.
 
-Both use the item factors of one MLlib model trained in this run. Ours folds each user in, leaves out what the user has and
-writes Parquet; Spark's uses its user factors, leaves nothing out and is only counted. Each side runs once to warm up.
+All use the item factors of one MLlib model trained in this run. Ours folds each user in, leaves out what the user has and
+writes Parquet; Spark's uses its user factors, leaves nothing out and is only counted; the bare kernel has user factors and
+seen items as arrays in memory, uses every processor and keeps nothing. Each side runs once to warm up.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 
 from jobs.kernels.factors import gramian, ImplicitFactors
+from jobs.kernels.histories import Histories, joined
 from jobs.kernels.topn import FILTERED, top_n
-from jobs.kernels.histories import Histories
 from jobs.parts import each_part
 from jobs.progress import Progress, processors
 from jobs.session import spark_session
@@ -47,15 +50,18 @@ def measure(settings: Settings, *, users: int, items: int, n: int, repeats: int)
             subset.count()
             ours = lambda: _ours(spark, folder, n_parts, n)
             theirs = lambda: model.recommendForUserSubset(subset, n).selectExpr("sum(size(recommendations))").collect()
+            bare = _bare(folder, n_parts, n)
             seconds = {}
-            with Progress("bench topn", total=2 * (repeats + 1), unit="runs") as progress:
-                for side, work in (("ours", ours), ("spark", theirs)):
+            with Progress("bench topn", total=3 * (repeats + 1), unit="runs") as progress:
+                for side, work in (("ours", ours), ("spark", theirs), ("implicit", bare)):
                     seconds[side] = [_timed(work, progress) for _ in range(repeats + 1)][1:]
     rates = {side: users / statistics.median(values) for side, values in seconds.items()}
     return {
         "n_users": users, "n_items": items, "n_factors": FACTORS, "n": n, "n_processors": processors(),
         "ours_users_per_s": round(rates["ours"], 1), "spark_users_per_s": round(rates["spark"], 1),
+        "implicit_users_per_s": round(rates["implicit"], 1),
         "ours_to_spark_ratio": round(rates["ours"] / rates["spark"], 2),
+        "implicit_to_ours_ratio": round(rates["implicit"] / rates["ours"], 2),
     }
 
 
@@ -87,10 +93,8 @@ def _save_factors(rows: pa.Table, folder: Path, items: int) -> None:
 
 def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
     def produce(number: int) -> pa.Table:
-        side = ImplicitFactors(np.load(folder / "item_factors.npy", mmap_mode="r"), np.load(folder / "gramian.npy"), ALPHA, REG)
-        rows = parquet.read(parquet.part(folder, number))
-        user_ids, indptr = np.unique(rows["user_id"].to_numpy(), return_index=True)
-        whole = Histories(np.append(indptr, len(rows)), rows["item_id"].to_numpy().astype(np.int32), rows["weight"].to_numpy(), None, None)
+        side = _side(folder)
+        whole, user_ids = _whole(parquet.read(parquet.part(folder, number)))
         blocks = (_lists(side, whole, user_ids, start, n) for start in range(0, len(user_ids), USERS_PER_BLOCK))
         n_rows = parquet.write(parquet.part(folder / "lists", number), blocks, SCHEMA)
         return pa.table({"n_rows": pa.array([n_rows], pa.int64())})
@@ -98,10 +102,39 @@ def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
     each_part(spark, n_parts, produce, "n_rows long").toArrow()
 
 
+def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
+    """The kernel alone, on arrays that are there already."""
+    side = _side(folder)
+    blocks = [_whole(parquet.read(parquet.part(folder, number)))[0] for number in range(n_parts)]
+    queries = np.array([
+        side.fold_in(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))
+    ], np.float32)
+    whole = joined(blocks).matrix(len(side.item_factors))
+
+    def run() -> None:
+        for start in range(0, len(queries), USERS_PER_BLOCK):
+            span = slice(start, start + USERS_PER_BLOCK)
+            top_n(side.item_factors, queries[span], n, seen=whole[span], n_threads=processors())
+
+    return run
+
+
+def _side(folder: Path) -> ImplicitFactors:
+    return ImplicitFactors(np.load(folder / "item_factors.npy", mmap_mode="r"), np.load(folder / "gramian.npy"), ALPHA, REG)
+
+
+def _whole(rows: pa.Table) -> tuple[Histories, np.ndarray]:
+    """Histories of a part, and whose they are."""
+    user_ids, indptr = np.unique(rows["user_id"].to_numpy(), return_index=True)
+    items = rows["item_id"].to_numpy().astype(np.int32)
+    weights = rows["weight"].to_numpy()
+    nothing = np.zeros(len(rows))
+    return Histories(np.append(indptr, len(rows)), items, weights, nothing, nothing.astype(np.int64)), user_ids
+
+
 def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start: int, n: int) -> pa.Table:
     stop = min(start + USERS_PER_BLOCK, len(user_ids))
-    rows = slice(whole.indptr[start], whole.indptr[stop])
-    block = Histories(whole.indptr[start : stop + 1] - rows.start, whole.items[rows], whole.strengths[rows], None, None)
+    block = whole.block(start, stop)
     spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
     queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
     found, scores = top_n(side.item_factors, queries, n, seen=block.matrix(len(side.item_factors)))

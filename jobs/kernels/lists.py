@@ -248,7 +248,7 @@ def _rank(
 
 def fallback(side: ItemSide, history: np.ndarray, n: int, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Popular items of the history's favourite genres, then of all: item_num (<= n,) and tiers."""
-    counts = np.asarray(side.genres[history].sum(axis=0)).ravel() if len(history) else np.zeros(side.genres.shape[1])
+    counts = np.bincount(reasons.genres_of(side.genres, history)[1], minlength=side.genres.shape[1])
     favourites = tuple(int(g) for g in np.lexsort((np.arange(len(counts)), -counts))[:FAVOURITES] if counts[g] > 0)
     liked = side.popular_in(favourites) if favourites else np.zeros(0, np.int32)
     first = liked[~np.isin(liked, left_out)][:n]

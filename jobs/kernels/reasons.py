@@ -59,12 +59,12 @@ def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray,
     """The genre that each list row shares most with its user's history, if any: which rows of users (k,) and items (k,), the
     genres, and the cosine of the item's genres with the history's, (r,) each."""
     n_genres = of_items.shape[1]
-    lengths, owned = _genres_of(of_items, histories.items)
+    lengths, owned = genres_of(of_items, histories.items)
     owner = np.repeat(np.repeat(np.arange(len(histories)), np.diff(histories.indptr)), lengths)
     profiles = np.bincount(owner * n_genres + owned, minlength=len(histories) * n_genres)
     profiles = profiles.reshape(len(histories), n_genres)
     norms = np.sqrt(np.einsum("ug,ug->u", profiles, profiles, dtype=float))
-    lengths, genres = _genres_of(of_items, items)
+    lengths, genres = genres_of(of_items, items)
     row_of = np.repeat(np.arange(len(items)), lengths)
     weighted = profiles[users[row_of], genres]
     order = np.lexsort((genres, -weighted, row_of))
@@ -87,7 +87,7 @@ def similar_user_reasons(
     return rows, n[rows], means[rows]
 
 
-def _genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many genres each of some items has, and the genres, item after item."""
     lengths = np.diff(of_items.indptr)[items]
     starts = np.cumsum(lengths) - lengths

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+KEPT = 4_000_000
+KEPT_A_ROW = (200, 1_000)
 BLOCK_CELLS = 1 << 22  # stored cells worked on at a time: some 50 MiB
 
 
@@ -93,6 +95,11 @@ class Terms(NamedTuple):
         columns = place[self.targets]
         found = np.flatnonzero(columns >= 0)
         return found, columns[found], place[targets]
+
+
+def kept_a_row(n_items: int) -> int:
+    """Weights worth keeping of each row: a small catalogue is hardly pruned, and a large one fits."""
+    return int(np.clip(KEPT // max(n_items, 1), *KEPT_A_ROW))
 
 
 def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:

@@ -13,7 +13,7 @@ from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_rating
-from jobs.models.tuning import climbed, decided, judge_of
+from jobs.models.tuning import climbed, decided, judge_of, sampled
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
@@ -29,7 +29,7 @@ def fit(data: TrainingData) -> ItemSide:
     mu, biases = settled_biases(data)
     low, high = data.rating_scale
 
-    def fitted(reg: float) -> tuple[ExplicitFactors, str]:
+    def fitted(reg: float, data: TrainingData = data) -> tuple[ExplicitFactors, str]:
         equations = Equations(None, reg, settings.als_factors, settings.als_iterations, settings.seed)
         factors, engine = item_factors(data, lambda histories: centred(histories, mu, biases, damping), equations)
         return ExplicitFactors(factors, biases, mu, reg, damping, low, high), engine
@@ -37,7 +37,8 @@ def fit(data: TrainingData) -> ItemSide:
     reg = decided(data, "reg", settings.als_reg)
     if reg is None:
         most = TRIED_TUNING if data.tune else TRIED
-        error = lambda tried: -judge.rmse(fitted(tried)[0])
+        sample = sampled(data)
+        error = lambda tried: -judge.rmse(fitted(tried, sample)[0])
         reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factor=FACTOR, most=most)[0]
     found, engine = fitted(reg)
     return ItemSide(

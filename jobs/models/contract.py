@@ -14,13 +14,12 @@ from scipy.sparse import csr_matrix
 
 from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
+from jobs.kernels.weights import kept_a_row
 from jobs.runner import InProcess, Runner
 from schemas.errors import StepError
 from schemas.settings import Settings
 
 
-WEIGHTS = 4_000_000
-WEIGHTS_A_ROW = (200, 1_000)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class TrainingData:
     def weights_keep(self) -> int:
         """Weights kept of each row of an item-by-item model: what was set, or by the number of items, so that a small
         catalogue is hardly pruned and a large one fits."""
-        return self.settings.weights_keep or int(np.clip(WEIGHTS // max(self.n_items, 1), *WEIGHTS_A_ROW))
+        return self.settings.weights_keep or kept_a_row(self.n_items)
 
     def for_task(self) -> TrainingData:
         """The same without what cannot leave this process."""

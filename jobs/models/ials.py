@@ -8,25 +8,21 @@ here, the same strength at the mean row n is reg = lambda (1 + a0) / a0 * (1 + a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from jobs.interactions import Interactions
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_factors
-from jobs.models.tuning import climbed, decided, half_life_of, Judge, judge_of
-from jobs.runner import InProcess
+from jobs.models.tuning import climbed, decided, half_life_of, Judge, judge_of, sampled
 
 NAME = "ials"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 SPARSE_LAMBDA = 0.008
 TRIED, TRIED_TUNING = 4, 6
 ALPHAS_TUNING = (0.3, 3.0)  # times the setting
-SEARCH_ROWS = 1_000_000  # more rows are not searched on: every n-th user instead
 
 
 def fit(data: TrainingData) -> ItemSide:
@@ -58,7 +54,7 @@ def _factors(data: TrainingData, alpha: float, reg: float) -> tuple[np.ndarray, 
 
 def _searched(data: TrainingData, judge: Judge) -> tuple[float, float]:
     """alpha and reg that rank best on the validation users, at the half-life that suits the first of them."""
-    sample = _sampled(data)
+    sample = sampled(data)
     half_lives: list[float] = []
 
     def value_at(alpha: float) -> Callable[[float], float]:
@@ -79,15 +75,6 @@ def _searched(data: TrainingData, judge: Judge) -> tuple[float, float]:
         found.append((value, alpha, reg))
     _, alpha, reg = max(found)
     return alpha, reg
-
-
-def _sampled(data: TrainingData) -> TrainingData:
-    """The training data to search on: every n-th user where there are many, so that rows are as long as they were."""
-    every = -(-len(data.interactions) // SEARCH_ROWS)
-    if every == 1:
-        return data
-    some = data.interactions.some(data.interactions.n_users // every)
-    return replace(data, interactions=Interactions(some._asdict(), data.n_items), run=InProcess())
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:

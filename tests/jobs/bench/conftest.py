@@ -35,9 +35,9 @@ class Bench:
             start_new_session=True,
         )
 
-    def figures(self) -> dict:
+    def figures(self, *, timeout: float = 180) -> dict:
         """The figures of a run that ended well; its last line is what the file has."""
-        out, err = self.process.communicate(timeout=180)
+        out, err = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, err
         found = json.loads(out.splitlines()[-1])
         assert found == json.loads(self.json.read_text(encoding="utf-8"))

@@ -1,0 +1,115 @@
+"""What `bench scale` measured, size by size, as the README's table and plot; the records lie in `measured/`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobs.step import STEPS
+
+MEASURED = Path(__file__).with_name("measured")
+PLOT = MEASURED / "growth.svg"
+SHOWN = tuple(step for step in STEPS if step != "promote")
+COLOURS = ("#1b6ca8", "#c8553d", "#2a9d8f", "#8a5fbf", "#b08900", "#333333")
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 60, 130, 20, 50
+
+Record = dict[str, Any]
+
+
+def scales() -> list[Record]:
+    """The records of `cinematch bench scale`, the smallest first."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in MEASURED.glob("scale-*.json")]
+    return sorted(found, key=lambda record: record["n_accepted"])
+
+
+def scale_table() -> str:
+    """Markdown: a column a size, a row a step; seconds and peak MiB, then bytes and service."""
+    records = scales()
+    head = "| | " + " | ".join(f"{record['n_accepted']:,}" for record in records) + " |"
+    lines = [head, "|---" * (len(records) + 1) + "|"]
+
+    def row(label: str, value: Callable[[Record], str]) -> None:
+        lines.append(f"| {label} | " + " | ".join(value(record) for record in records) + " |")
+
+    row("users; items", lambda r: f"{r['n_users']:,}; {r['n_items']:,}")
+    for step in SHOWN:
+        row(f"`{step}`, s; peak MiB", lambda r, step=step: f"{r[f'{step}_s']:,.0f}; {r[f'{step}_peak_mib']:,.0f}")
+    row("all steps, s", lambda r: f"{r['steps_s']:,.0f}")
+    row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}")
+    row("list rows; explanation rows", lambda r: f"{r['n_recommendations']:,}; {r['n_explanations']:,}")
+    row("release, MiB; of it SQLite", lambda r: f"{r['release_mib']:,.0f}; {r['database_mib']:,.0f}")
+    row(
+        "bytes of SQLite a list row; explanation; rating",
+        lambda r: "; ".join(f"{r[f'{name}_row_bytes']:.0f}" for name in ("recommendations", "explanations", "ratings")),
+    )
+    served = [record for record in records if "start_to_first_answer_s" in record]
+    if served:
+        start = "{start_to_first_answer_s:.2f}; {resident_loaded_mib:,.0f}"
+        row("start to first answer, s; resident MiB", lambda r: _served(r, start))
+        rate = "{lookup_per_s:,.0f}; {lookup_to_small_ratio:.2f}"
+        row("lookups/s; of those of a small release", lambda r: _served(r, rate))
+    return "\n".join(lines) + "\n"
+
+
+def _served(record: Record, text: str) -> str:
+    return text.format(**record) if "start_to_first_answer_s" in record else ""
+
+
+def per_million(record: Record, step: str) -> float:
+    """Seconds a million ratings."""
+    return record[f"{step}_s"] / record["n_accepted"] * 1e6
+
+
+def growth_plot() -> str:
+    """SVG: seconds a million ratings of each step over the size, both axes logarithmic. Flat is in proportion."""
+    records = scales()
+    sizes = [record["n_accepted"] for record in records]
+    values = {step: [per_million(record, step) for record in records] for step in (*SHOWN, "steps")}
+    flat = [value for line in values.values() for value in line]
+    low, high = (10.0 ** whole for whole in (math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat)))))
+    x = _axis(min(sizes), max(sizes), LEFT, WIDTH - RIGHT)
+    y = _axis(low, high, HEIGHT - BOTTOM, TOP)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+    ]
+    for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
+        at = y(10.0**power)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#ddd"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
+    for size in sizes:
+        parts.append(_text(x(size), HEIGHT - BOTTOM + 18, f"{size / 1e6:.3g} M"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "ratings"))
+    middle = HEIGHT / 2
+    parts.append(_text(14, middle, "seconds a million ratings", f' transform="rotate(-90 14 {middle:.0f})"'))
+    labels = _apart({step: y(line[-1]) for step, line in values.items()})
+    for (step, line), colour in zip(values.items(), COLOURS):
+        points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in zip(sizes, line))
+        wide = 3 if step == "steps" else 1.5
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{wide}"/>')
+        label = "all steps" if step == "steps" else step
+        parts.append(
+            f'<text x="{WIDTH - RIGHT + 8}" y="{labels[step] + 4:.1f}" fill="{colour}">{label} {line[-1]:.2g}</text>'
+        )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _text(x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle"{more}>{text}</text>'
+
+
+def _axis(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    span = math.log(high / low) or 1.0
+    return lambda value: start + (stop - start) * math.log(value / low) / span
+
+
+def _apart(places: dict[str, float], least: float = 14.0) -> dict[str, float]:
+    """Heights of labels, moved down until none covers another."""
+    moved, last = {}, -math.inf
+    for name, at in sorted(places.items(), key=lambda pair: pair[1]):
+        moved[name] = last = max(at, last + least)
+    return moved
