@@ -7,7 +7,7 @@ READY_AIRFLOW := $(VENV)/.ready-airflow
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve airflow docs lock clean compose-check
+.PHONY: help run test test-fast serve airflow accuracy docs lock clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -41,6 +41,9 @@ test: $(READY_AIRFLOW) ## run every test
 
 test-fast: $(READY_AIRFLOW) ## run the tests that take less than ten seconds each
 	$(VENV)/bin/pytest -m 'not slow'
+
+accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=... RETAIL=... name the data sets
+	$(VENV)/bin/python -m jobs.bench.accuracy_readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))
 
 docs: $(READY) ## write the generated parts of README.md again
 	$(VENV)/bin/python -m jobs.readme

@@ -13,37 +13,38 @@ from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_rating
-from jobs.models.tuning import climbed, decided, judge_of, sampled
+from jobs.models.tuning import climbed, decided, judge_of
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
 FIRST_REG = 0.15
 FACTOR = 1.5
 TRIED, TRIED_TUNING = 4, 8
+SEARCH_ROWS = 500_000  # more rows are not searched on: every n-th user instead
 ROUNDS = 8
 USERS_AT_ONCE = 20_000
 
 
 def fit(data: TrainingData) -> ItemSide:
     settings, damping, judge = data.settings, data.settings.bias_damping, judge_of(data)
-    mu, biases = settled_biases(data)
     low, high = data.rating_scale
 
-    def fitted(reg: float, data: TrainingData = data) -> tuple[ExplicitFactors, str]:
+    def fitted(reg: float, of: TrainingData) -> tuple[ExplicitFactors, str]:
+        mu, biases = settled_biases(of)
         equations = Equations(None, reg, settings.als_factors, settings.als_iterations, settings.seed)
-        factors, engine = item_factors(data, lambda histories: centred(histories, mu, biases, damping), equations)
+        factors, engine = item_factors(of, lambda histories: centred(histories, mu, biases, damping), equations)
         return ExplicitFactors(factors, biases, mu, reg, damping, low, high), engine
 
     reg = decided(data, "reg", settings.als_reg)
     if reg is None:
         most = TRIED_TUNING if data.tune else TRIED
-        sample = sampled(data)
+        sample = data.sampled(SEARCH_ROWS)
         error = lambda tried: -judge.rmse(fitted(tried, sample)[0])
         reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factor=FACTOR, most=most)[0]
-    found, engine = fitted(reg)
+    found, engine = fitted(reg, data)
     return ItemSide(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
-        {"mu": mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},
+        {"mu": found.mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},
     )
 
 

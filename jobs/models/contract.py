@@ -79,6 +79,17 @@ class TrainingData:
         catalogue is hardly pruned and a large one fits."""
         return self.settings.weights_keep or kept_a_row(self.n_items)
 
+    def sampled(self, n_rows: int) -> TrainingData:
+        """The same with every n-th user, where there are more rows than n_rows: rows of a user stay together."""
+        every = -(-len(self.interactions) // n_rows)
+        if every <= 1:
+            return self
+        some = self.interactions.some(max(1, self.interactions.n_users // every))
+        counts = np.bincount(some.items, minlength=self.n_items)
+        sums = np.bincount(some.items, np.nan_to_num(some.ratings), self.n_items)
+        rows = Interactions(some._asdict(), self.n_items)
+        return replace(self, interactions=rows, n_ratings=counts, rating_sum=sums, run=InProcess())
+
     def for_task(self) -> TrainingData:
         """The same without what cannot leave this process."""
         return replace(self, run=InProcess())

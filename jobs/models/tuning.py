@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
 from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
 from jobs.kernels.ranked import best_among
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
-from jobs.runner import InProcess
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
 MOST_USERS = 2_000
-SEARCH_ROWS = 1_000_000  # more rows are not searched on: every n-th user instead
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
@@ -72,15 +68,6 @@ def judge_of(data: TrainingData, *, most_users: int = MOST_USERS) -> Judge | Non
     """None where hyper-parameters were chosen before, or there is nobody to choose them by."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
     return None if validation is None or len(validation.kept) == 0 else Judge(validation, data.n_items, most_users=most_users)
-
-
-def sampled(data: TrainingData) -> TrainingData:
-    """The training data to search on: every n-th user where there are many, so that rows are as long as they were."""
-    every = -(-len(data.interactions) // SEARCH_ROWS)
-    if every == 1:
-        return data
-    some = data.interactions.some(data.interactions.n_users // every)
-    return replace(data, interactions=Interactions(some._asdict(), data.n_items), run=InProcess())
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:

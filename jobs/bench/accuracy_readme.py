@@ -1,0 +1,106 @@
+"""The README's tables of accuracy: `python -m jobs.bench.accuracy_readme --movielens PATH --retail PATH` measures them again.
+
+Each case is one `cinematch bench accuracy`, run as it stands in the table's caption. A data set that is not given is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+START, STOP = "<!-- accuracy: measured -->\n", "<!-- accuracy: end -->"
+RETAIL_COLUMNS = "user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity,title=Description"
+RANKING = "popular,content,user_neighbours,item_neighbours,transitions,ials,ease,hybrid"
+
+
+class Case(NamedTuple):
+    """A column: what stands above it, the metric in it, and the options."""
+
+    title: str
+    metric: str
+    options: tuple[str, ...]
+
+
+IN_TIME = Case("last 20 % of each user", "ndcg_at_10", ("--protocol", "last_fraction", "--models", RANKING))
+MOVIELENS = (
+    IN_TIME,
+    Case("random 25 % of each item", "ndcg_at_10", ("--protocol", "random_ratio", "--stratify", "item", "--models", f"{RANKING},als")),
+    Case("last item against 99 (HR@10)", "hit_rate_at_10", ("--protocol", "leave_one_out", "--models", RANKING)),
+    Case("5 folds (RMSE)", "rmse", ("--protocol", "kfold", "--models", "als,svd")),
+)
+SAMPLE = (IN_TIME, Case("5 folds (RMSE)", "rmse", ("--protocol", "kfold", "--models", "als,svd")))
+RETAIL = (Case("last 20 % of customers with 10 items or more", "ndcg_at_10", (*IN_TIME.options, "--min-items", "10")),)
+
+
+def sources(movielens: str | None, retail: str | None) -> list[tuple[str, tuple[str, ...], tuple[Case, ...]]]:
+    """Heading, options of the source, and cases of each data set."""
+    found = [("The built-in sample", ("--source", "sample"), SAMPLE)]
+    if movielens:
+        found.append(("MovieLens ml-latest-small", ("--source", "movielens", "--path", movielens), MOVIELENS))
+    if retail:
+        options = ("--source", "table", "--path", retail, "--columns", RETAIL_COLUMNS)
+        found.append(("Online Retail, purchases without ratings", options, RETAIL))
+    return found
+
+
+def measured(options: tuple[str, ...]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="cinematch-accuracy-") as folder:
+        path = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "jobs.cli", "bench", "accuracy", *options, "--warehouse", folder, "--json", str(path)]
+        print(" ".join(command), file=sys.stderr)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def table(cases: tuple[Case, ...], found: list[list[dict[str, Any]]]) -> str:
+    """Markdown: a row a model, in each column the figure and its interval, the best in bold."""
+    models = list(dict.fromkeys(row["model"] for rows in found for row in rows))
+    columns = [_cells(case, rows) for case, rows in zip(cases, found)]
+    lines = ["| model | " + " | ".join(case.title for case in cases) + " |", "|---" * (len(cases) + 1) + "|"]
+    lines += [f"| `{model}` | " + " | ".join(cells.get(model, "") for cells in columns) + " |" for model in models]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(case: Case, rows: list[dict[str, Any]]) -> dict[str, str]:
+    values = {row["model"]: row for row in rows if row["status"] == "trained" and row[case.metric] is not None}
+    if not values:
+        return {}
+    best = (min if case.metric == "rmse" else max)(row[case.metric] for row in values.values())
+    cells = {}
+    for model, row in values.items():
+        value = f"{row[case.metric]:.3f}"
+        value = f"**{value}**" if row[case.metric] == best else value
+        cells[model] = f"{value} ({row[f'{case.metric}_low']:.3f} to {row[f'{case.metric}_high']:.3f})"
+    return cells
+
+
+def written(text: str, tables: str) -> str:
+    """README text with other tables. Raises ValueError where it has no place for them."""
+    pattern = re.compile(re.escape(START) + ".*?" + re.escape(STOP), re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"README.md has no place for the tables: expected {START.strip()} ... {STOP}")
+    return pattern.sub(lambda _: f"{START}\n{tables}\n{STOP}", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--movielens", metavar="PATH", help="folder or zip of ml-latest-small")
+    parser.add_argument("--retail", metavar="PATH", help="CSV of the UCI Online Retail data")
+    parsed = parser.parse_args()
+    blocks = []
+    for heading, options, cases in sources(parsed.movielens, parsed.retail):
+        found = [measured((*options, *case.options)) for case in cases]
+        n = f"{found[0][0]['n_users']:,} users tested in time"
+        blocks.append(f"**{heading}**, {n}\n\n{table(cases, found)}")
+    README.write_text(written(README.read_text(encoding="utf-8"), "\n".join(blocks)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
