@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = f"cinematch-check-{os.getpid()}"
 IMAGE = os.environ.get("CINEMATCH_IMAGE", "cinematch:check")
 USER, DAG = 50, "weekly_release"
+FEW = {"models": ["popular", "ials", "als"], "serve": "ials"}  # that it runs is checked; tests say what it computes
 UP_S, RUN_S, RECOVER_S = 600, 1800, 180
 AIRFLOW = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 LASTING = ("postgres", "spark-master", "spark-worker", *AIRFLOW)
@@ -132,7 +133,7 @@ def release(airflow: str, serving: str) -> None:
     token = ask(f"{airflow}/auth/token", login)["access_token"]
     api = f"{airflow}/api/v2/dags/{DAG}"
     wait(lambda: not ask(api, token=token)["is_stale"], f"DAG {DAG}", UP_S)
-    run = ask(f"{api}/dagRuns", {"logical_date": None}, token=token)["dag_run_id"].replace("+", "%2B")
+    run = ask(f"{api}/dagRuns", {"logical_date": None, "conf": FEW}, token=token)["dag_run_id"].replace("+", "%2B")
 
     def tasks() -> list[dict[str, Any]]:
         return ask(f"{api}/dagRuns/{run}/taskInstances", token=token)["task_instances"]
@@ -174,8 +175,8 @@ def has_rating(serving: str, item: int) -> None:
 
 
 def kill(service: str) -> int:
-    """SIGKILL to a container's first process, from outside: what docker itself kills it does not start again. Returns its
-    number."""
+    """SIGKILL to a container's first process, from outside: what docker itself kills it does not start again. Returns
+    the number that it had."""
     number = state(service)["Pid"]
     command("docker", "run", "--rm", "--pid", "host", "--user", "0", IMAGE, "kill", "-KILL", str(number))
     return number
