@@ -23,7 +23,7 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
     """The trained models that can be served, the simplest first. Raises StepError where there is none, or where one that is
     needed failed, with every reason."""
     by_name = {row["model"]: row for row in rows}
-    needed = ["popular"] if settings.serve == AUTO else ["popular", settings.serve]
+    needed = ["popular", *([settings.serve] if settings.serve != AUTO else []), *(["content"] if settings.diversity else [])]
     failed = [name for name in needed if by_name[name]["status"] != "trained"]
     found = [name for name in RANKERS if by_name.get(name, {}).get("status") == "trained"]
     if not found and not failed:

@@ -57,7 +57,8 @@ def user_changes(warehouse: Warehouse, a: str, b: str, user: str, *, n: int = 10
             new_history=sides[0].top(databases[1], users[1], n),
             new_side=sides[1].top(databases[0], users[0], n),
         )
-        found = changes(lists, rated=(has[0], has[1]), listable=tuple(set(side.item_ids.tolist()) for side in sides))
+        listable = [_items(database.execute("select item_id from items where is_blocked = 0")) for database in databases]
+        found = changes(lists, rated=(has[0], has[1]), listable=(listable[0], listable[1]))
         return [change._asdict() | {"title": _title(databases, change.item_id)} for change in found]
 
 

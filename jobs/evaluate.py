@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.sparse import csr_matrix
 
 from jobs import champion as champions, item_side
 from jobs.best import RANKERS
 from jobs.champion import Champion
 from jobs.item_tables import load_items
-from jobs.kernels import lists as kernel, metrics
+from jobs.kernels import list_metrics, lists as kernel, metrics
 from jobs.kernels.histories import Histories
-from jobs.measured import CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, TOP
+from jobs.measured import CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, TOP, UNFINISHED
 from jobs.models.known import RATER
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part, TEST
@@ -77,7 +78,11 @@ class _Scorer:
         blocks = [self._scores("popular", _popular(side, kept), kept, held)]
         for name in self._rankers:
             lists = self._ranked(item_side.load(self._release, name), kept)
-            blocks.append(self._scores(name, lists, kept, held))
+            of_lists = _of_lists(side, lists, kept) if name == self._served else {}
+            blocks.append(self._scores(name, lists, kept, held) | of_lists)
+        if side.finish is not None:
+            lists = self._ranked(replace(side, finish=None), kept)
+            blocks.append(self._scores(UNFINISHED, lists, kept, held) | _of_lists(side, lists, kept))
         if side.rater is not None:
             blocks.append(_errors(RATER, side, kept, held))
         if self._champion is not None:
@@ -116,13 +121,26 @@ class _Scorer:
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
         hit, n_held = metrics.hit_table(top, held.indptr, held.items, n_items), np.diff(held.indptr)
         seen = metrics.hit_table(top, kept.indptr, kept.items, n_items)
-        possible = np.minimum(DEPTH, n_items - np.diff(kept.indptr))
+        n_listable = n_items - len(item_side.load(self._release, self._served).blocked)
+        possible = np.minimum(DEPTH, n_listable - np.diff(kept.indptr))
         return _blank(model, len(kept)) | {
             **{f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS},
             "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
             "n_seen": seen.sum(axis=1),
             "is_short": np.diff(lists.indptr) < possible,
         }
+
+
+def _of_lists(side: kernel.ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+    """How varied the first ten are, and how far their genres from the history's; nothing where lists are not finished."""
+    if side.finish is None:
+        return {}
+    top = metrics.fixed_width(lists.indptr, lists.items, TOP)
+    history = csr_matrix((kept.strengths, kept.items, kept.indptr), shape=(len(kept), side.n_items))
+    found = {"miscalibration": list_metrics.miscalibration(top, history, side.genres)}
+    if side.finish.features is not None:
+        found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.finish.features)
+    return found
 
 
 def _blank(model: str, n_users: int) -> dict[str, Any]:

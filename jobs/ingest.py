@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs import estimate, online
 from jobs.estimate import Counts
-from jobs.items import numbered_items, write_item_tables
+from jobs.items import blocked_items, numbered_items, write_item_tables
 from jobs.parts import collect
 from jobs.progress import Progress
 from jobs.reading import Reading
@@ -56,6 +56,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         read.take_online(arrived)
     ids = read.id_types(source, catalogue)
     items = numbered_items(catalogue, read.item_ids(), ids)
+    is_blocked = blocked_items(settings.blocked, items)
     parquet.write(release.work / "items.parquet", [items], items.schema)
     n_parts = max(2, -(-read.n_accepted // ROWS_PER_PART))
     with spark_session(settings, scratch=running.scratch) as spark:
@@ -70,7 +71,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         )
     n_kept = pc.sum(figures["n_rows"]).as_py()
     _enough(n_kept, read, settings)
-    write_item_tables(release, items, ids, n_parts, is_rated=source.rating_scale is not None)
+    is_rated = source.rating_scale is not None
+    write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked)
     read.drop()
     rows = {
         "read": read.n_read,
@@ -84,6 +86,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     running.figures |= {
         "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))),
         "n_items": len(items),
+        "n_blocked": int(is_blocked.sum()),
         "n_catalogue_rows": catalogue.n_read,
         "n_catalogue_quarantined": len(catalogue.refused),
     }

@@ -23,8 +23,9 @@ def genre_names(release: Release) -> list[str]:
     return sorted(set(parquet.read(release.table("item_genres"), ["genre"])["genre"].to_pylist()))
 
 
-def items_side(release: Release, items: pa.Table, genres: csr_matrix) -> None:
-    """What every list needs to know of the items: their ids in order of item_num, and their genres."""
+def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: Settings) -> None:
+    """What every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, and
+    how a list is finished."""
     ids = items["item_id"].to_numpy()
     ids = ids.astype(str) if ids.dtype == object else ids
     item_side.save(
@@ -33,9 +34,15 @@ def items_side(release: Release, items: pa.Table, genres: csr_matrix) -> None:
             "item_ids": ids,
             "genre_indices": genres.indices.astype(np.int32),
             "genre_indptr": genres.indptr.astype(np.int64),
+            "blocked": blocked(release),
         },
-        {"genres": genre_names(release)},
+        {"genres": genre_names(release), "diversity": settings.diversity, "calibration": settings.calibration},
     )
+
+
+def blocked(release: Release) -> np.ndarray:
+    """item_nums (b,) that no list may hold."""
+    return np.flatnonzero(parquet.read(release.table("items"), ["is_blocked"])["is_blocked"].to_numpy()).astype(np.int32)
 
 
 def popular_table(release: Release, found: Facts, settings: Settings) -> None:
@@ -46,6 +53,7 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
         (np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))
     ).tocsc()
     rated = arrays["n_ratings"] > 0
+    rated[blocked(release)] = False
     order = np.lexsort((np.arange(len(items)), -arrays["scores"]))
     order = order[rated[order]]
     place = np.full(len(items), len(items))
@@ -83,7 +91,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
     """Neighbours of every item by content and by who liked it, blocks of items as Spark tasks."""
     ids, _ = load_items(release)
     n_items, n = len(ids), settings.similar_n
-    n_blocks = -(-n_items // NEIGHBOUR_BLOCK)
+    n_blocks, barred = -(-n_items // NEIGHBOUR_BLOCK), blocked(release)
     folder, schema = release.work / "similar_items", arrow_schema(SIMILAR_ITEMS, found.ids)
     for old in parquet.parts(folder):
         old.unlink()
@@ -92,7 +100,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         block = np.arange(number * NEIGHBOUR_BLOCK, min((number + 1) * NEIGHBOUR_BLOCK, n_items))
         tables = []
         for source, neighbours in (("collaborative", _collaborative), ("content", _content)):
-            numbers, others, cosines = neighbours(release, settings, block, n)
+            numbers, others, cosines = _without(barred, n, *neighbours(release, settings, block, n + len(barred)))
             starts = np.flatnonzero(np.diff(numbers, prepend=-1))
             rank = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers)))) + 1
             tables.append(
@@ -113,6 +121,15 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         return pa.table({"n_rows": pa.array([len(rows)], pa.int64())})
 
     collect(spark, each_part(spark, n_blocks, produce, "n_rows long"), label="similar items", n_tasks=n_blocks)
+
+
+def _without(barred: np.ndarray, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):
+    """The first n neighbours of each item that are not barred; numbers (m,) ascend, the nearest of each first."""
+    kept = ~np.isin(others, barred)
+    numbers, others, cosines = numbers[kept], others[kept], cosines[kept]
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    place = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers))))
+    return numbers[place < n], others[place < n], cosines[place < n]
 
 
 def _collaborative(release: Release, settings: Settings, block: np.ndarray, n: int):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.sources import Catalogue
 from schemas.derive import arrow_schema
+from schemas.errors import SettingError
 from schemas.tables import IdTypes, ITEM_GENRES, ITEMS
 from warehouse import parquet
 from warehouse.layout import Release
@@ -43,7 +46,22 @@ def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Tab
     return items.sort_by("item_id").combine_chunks()
 
 
-def write_item_tables(release: Release, items: pa.Table, ids: IdTypes, n_parts: int, *, is_rated: bool) -> None:
+def blocked_items(path: str, items: pa.Table) -> np.ndarray:
+    """Which items (n_items,) a file names, one id a line. Raises SettingError where it cannot be read, or names what no item
+    could be; an id that this release does not know is no fault, since files outlive catalogues."""
+    if not path:
+        return np.zeros(len(items), bool)
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"blocked: {path} cannot be read ({error}); expected a text file, an item id a line") from None
+    named = pa.array([line for line in lines if line], pa.string())
+    return pc.is_in(items["item_id"].cast(pa.string()), value_set=named).to_numpy()
+
+
+def write_item_tables(
+    release: Release, items: pa.Table, ids: IdTypes, n_parts: int, *, is_rated: bool, is_blocked: np.ndarray
+) -> None:
     """The items and item_genres tables, and the counts to train on; sums in the order of parts, so they repeat."""
     totals = {name: np.zeros(len(items)) for name in ("n_ratings", "rating_sum", "n_train", "train_sum")}
     for number in range(n_parts):
@@ -53,6 +71,7 @@ def write_item_tables(release: Release, items: pa.Table, ids: IdTypes, n_parts: 
     n = totals["n_ratings"]
     means = pa.array(totals["rating_sum"] / np.maximum(n, 1), mask=(n == 0) | (not is_rated))
     full = items.append_column("n_ratings", pa.array(n.astype(np.int64))).append_column("mean_rating", means)
+    full = full.append_column("is_blocked", pa.array(is_blocked))
     parquet.write(release.table("items"), [full], arrow_schema(ITEMS, ids))
     genres = pc.split_pattern(items["genres"].combine_chunks(), "|")
     pairs = pa.table(

@@ -18,6 +18,8 @@ RANKED_METRICS = (("ndcg", 10, metrics.ndcg), ("hit_rate", 10, metrics.hit_rate)
 DEPTH = max(k for _, k, _ in RANKED_METRICS)
 TOP = 10
 CHAMPION = "champion"  # no model has this name; in `metrics` it has no row, its figures are those of the verdict
+UNFINISHED = "unfinished"  # the served model, before diversity and calibration
+OF_LISTS = ("intra_list_diversity", "miscalibration")  # what finishing is for; measured where there is any
 
 SCORES = pa.schema(
     [
@@ -30,6 +32,7 @@ SCORES = pa.schema(
         pa.field("is_short", pa.bool_(), False),
         pa.field("is_left_out", pa.bool_()),
         pa.field("overlap", pa.float64()),
+        *(pa.field(name, pa.float64()) for name in OF_LISTS),
     ]
 )
 
@@ -46,7 +49,7 @@ class Scored(NamedTuple):
 
     @property
     def models(self) -> list[str]:
-        return sorted(set(self.rows["model"].to_pylist()) - {CHAMPION})
+        return sorted(set(self.rows["model"].to_pylist()) - {CHAMPION, UNFINISHED})
 
     def of(self, model: str, column: str) -> np.ndarray:
         """A column of one model's users, (u,): NaN where there is nothing, (u, TOP) item_nums where it is `top`."""
@@ -84,7 +87,20 @@ def rows_of(scored: Scored, *, served: str, rater: str, seed: int) -> list[dict[
             rows.append(_row(served, name, DEPTH, Interval(values.sum(), np.nan, np.nan, len(values))))
         overlap = mean_interval(scored.of(CHAMPION, "overlap"), seed=seed)
         rows.append(_row(served, "overlap_with_champion", TOP, overlap))
+        rows += _finishing(scored, served, seed)
     return [row for row in rows if row["value"] is not None]
+
+
+def _finishing(scored: Scored, served: str, seed: int) -> list[dict[str, Any]]:
+    """What diversity and calibration gave, and what they cost in nDCG (positive: lost)."""
+    if not len(scored.of(UNFINISHED, "n_seen")):
+        return []
+    before, after = (scored.of(model, "ndcg_at_10") for model in (UNFINISHED, served))
+    rows = [_row(served, "ndcg_cost_of_finishing", TOP, mean_interval(before - after, seed=seed))]
+    for name in OF_LISTS:
+        for suffix, model in (("", served), ("_before_finishing", UNFINISHED)):
+            rows.append(_row(served, f"{name}{suffix}", TOP, mean_interval(scored.of(model, name), seed=seed)))
+    return rows
 
 
 def _row(model: str, metric: str, k: int, found: Interval) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class _Names:
                 "predicted_rating": _nullable(lists.predicted),
                 "confidence": _nullable(lists.confidence),
                 "source": self._sources.take(pa.array(lists.tiers)),
+                "model_rank": pa.array(lists.model_ranks, mask=lists.model_ranks == 0),
             }
         )
 

@@ -111,10 +111,10 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     from jobs.online import compact
 
     started = time.monotonic()
-    previous = releases.current_id(warehouse)
     verdict = releases.read_manifest(warehouse.sealed(release_id)).verdict
-    reason = verdict["reason"]
-    figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict["decision"], "reason": reason}
+    reason = verdict.get("reason", "")
+    figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict.get("decision"), "reason": reason}
+    previous = releases.current_id(warehouse)
     try:
         releases.promote(warehouse, release_id, reason=reason, by="verdict")
         pruned = releases.prune(warehouse, keep=settings.keep)

@@ -47,7 +47,7 @@ def train(running: Step) -> None:
             shutil.rmtree(folder)
     with spark_session(settings, scratch=running.scratch) as spark:
         data = training_data(release, found, settings, OnSpark(spark))
-        items_side(release, data.items, data.genres)
+        items_side(release, data.items, data.genres, settings)
         rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
         rankers = best.rankers(release, rows, settings)
         scores = best.validated(release, rankers, data)
@@ -111,6 +111,12 @@ def _chosen(settings: Settings) -> list[str]:
     missing = [name for name in needed if name not in names]
     if not missing and not set(names) & set(best.RANKERS):
         missing = [f"one of {', '.join(best.RANKERS)}"]
+    if settings.diversity + settings.calibration > 1:
+        raise SettingError(
+            f"diversity and calibration: expected 1 together at most, got {settings.diversity:g} and {settings.calibration:g}"
+        )
+    if settings.diversity and "content" not in names:
+        missing.append("content, for diversity,")
     if missing:
         raise SettingError(
             f"models: {', '.join(missing)} must be among them: a model ranks the lists, and they fall back to popular"

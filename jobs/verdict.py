@@ -1,9 +1,9 @@
 """The verdict: whether a release may take the place of the promoted one, from what both do for the same held-out users.
 
-A challenger is promoted when it is shown to be no worse: the 95 % interval of its difference to the champion, by paired
-bootstrap over users, lies above -margin. It must be shown, so where many users differ a lot and the interval is wide, it
-is held back too. Below `gate_users` users nothing can be shown; then only what is shown to be worse is held back, so that
-small data can have releases at all. Where there is no champion, the challenger must be better than popularity.
+A challenger that is worse for them is held back, unless it is shown that it loses less than a margin: it is promoted when its
+difference to the champion is not below 0, or when the 95 % interval of it, by paired bootstrap over users, lies above -margin.
+Below `gate_users` users an estimate says little; then only what is shown to be worse, the whole interval below 0, is held
+back, so that small data can have releases at all. Where there is no champion, the challenger must be better than popularity.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def judge(scored: Scored, settings: Settings, *, served: str, rater: str, champi
     enough = measures[0].n_users >= settings.gate_users
     if champion:
         measures += _rmse(scored, settings, rater, left_out, enough=enough)
-        measures += _spread(scored, settings, served) if enough else []
+        measures += [*_spread(scored, settings, served), *_churn(scored, settings)] if enough else []
     measures += [
         _none(name, scored.of(served, column)) for name, column in (("items already seen", "n_seen"), ("short lists", "is_short"))
     ]
@@ -77,7 +77,7 @@ def _compared(
     metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float, enough: bool
 ) -> Measure:
     """Where more is better."""
-    is_met = found.low >= -margin if enough else not found.high < 0
+    is_met = found.mean >= 0 or found.low >= -margin if enough else not found.high < 0
     bounds = (none_if_nan(value) for value in found[:3])
     return Measure(metric, ours, theirs, *bounds, -float(margin) if enough else None, found.n, bool(is_met))
 
@@ -111,6 +111,15 @@ def _spread(scored: Scored, settings: Settings, served: str) -> list[Measure]:
         n = len(scored.of(served, "n_seen"))
         measures.append(Measure(metric, *map(none_if_nan, (ours, theirs, ours - theirs)), None, None, none_if_nan(least), n, is_met))
     return measures
+
+
+def _churn(scored: Scored, settings: Settings) -> list[Measure]:
+    """The mean share of the champion's stored first ten that are in the new ones."""
+    found = mean_interval(scored.of(CHAMPION, "overlap"), seed=settings.seed)
+    if not found.n:
+        return []
+    least, is_met = settings.gate_overlap - 1.0, found.mean >= settings.gate_overlap
+    return [Measure("overlap@10", found.mean, 1.0, found.mean - 1.0, None, None, least, found.n, is_met)]
 
 
 def _none(metric: str, values: np.ndarray) -> Measure:
@@ -147,4 +156,6 @@ def _said(measure: Measure, against: str) -> str:
     text += f": {measure.difference:+.4f}{unit}, 95 % interval {measure.low:+.4f} to {measure.high:+.4f}, {measure.n_users} users"
     if measure.least is None:
         return f"{text}; {'better' if measure.is_met else 'not better'}"
+    if measure.is_met and measure.low < measure.least:
+        return f"{text}; no worse on these users, who are too few to show more"
     return f"{text}; {'above' if measure.is_met else 'not shown to be above'} {measure.least:+.4f}"

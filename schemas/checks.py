@@ -25,12 +25,25 @@ RELATIONS: dict[str, str] = {
         select r.user_id, r.item_id from recommendations r cross join ratings h
         where h.user_id = r.user_id and h.item_id = r.item_id""",
     "every user has a list": """
-        select user_id from users where n_ratings < (select count(*) from items)
+        select user_id from users where n_ratings < (select count(*) from items where is_blocked = 0)
         and not exists (select 1 from recommendations r where r.user_id = users.user_id)""",
     "a list is ordered by score within its source, ties by item id": """
         select b.user_id, b.rank from recommendations a join recommendations b
         on b.user_id = a.user_id and b.rank = a.rank + 1 and b.source = a.source
-        where b.score > a.score or (b.score = a.score and b.item_id < a.item_id)""",
+        where a.model_rank is null and (b.score > a.score or (b.score = a.score and b.item_id < a.item_id))""",
+    "a list that was finished was ordered by score before, ties by item id": """
+        select user_id, "rank" from (
+          select user_id, "rank", score, item_id, lag(score) over before as last_score, lag(item_id) over before as last_item
+          from recommendations where model_rank is not null window before as (partition by user_id order by model_rank)
+        ) where score > last_score or (score = last_score and item_id < last_item)""",
+    "no list is shorter than it could be": """
+        select u.user_id from users u where (select count(*) from recommendations r where r.user_id = u.user_id)
+        < min((select max("rank") from recommendations), (select count(*) from items where is_blocked = 0) - u.n_ratings)""",
+    "nothing that is blocked is listed": """
+        select item_id from items where is_blocked = 1 and (
+          exists (select 1 from recommendations r where r.item_id = items.item_id)
+          or exists (select 1 from popular p where p.item_id = items.item_id)
+          or exists (select 1 from similar_items s where s.similar_item_id = items.item_id))""",
     "predicted ratings are inside the scale": """
         select user_id, item_id, predicted_rating from recommendations
         where predicted_rating < :low or predicted_rating > :high""",

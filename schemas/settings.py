@@ -87,6 +87,9 @@ class Settings:
     )
     items: str = _setting("", READ, "`table`: file of the item catalogue", is_machine=True)
     item_columns: str = _setting("", READ, "`table`: our names to those of the item catalogue, such as `title=Name`")
+    blocked: str = _setting(
+        "", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True
+    )
     rating_scale: str = _setting(
         "", READ, "lowest and highest rating, such as `1:5`; read from the source when empty"
     )
@@ -114,6 +117,16 @@ class Settings:
         ("run", "train"),
         "model that ranks the lists; `auto` takes the one with the best nDCG@10 on the validation users",
         choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
+    )
+    diversity: float = _setting(
+        0.0, ("run", "train"), "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1
+    )
+    calibration: float = _setting(
+        0.0,
+        ("run", "train"),
+        "how much of it by the user's own mix of genres, 0 none; with `diversity` 1 at most",
+        minimum=0,
+        maximum=1,
     )
     half_life: float = _setting(
         0.0, TRAIN, "moments after which an interaction counts half when a list is computed; 0: chosen by validation", minimum=0
@@ -188,7 +201,7 @@ class Settings:
     gate_margin: float = _setting(
         0.05,
         EVALUATE,
-        "share of the champion's nDCG@10 that a challenger may be short of it and still be promoted",
+        "share of the champion's nDCG@10 that a challenger may lose, if it is shown to lose no more",
         minimum=0,
         maximum=1,
     )
@@ -199,6 +212,13 @@ class Settings:
         0.5,
         EVALUATE,
         "share of the champion's catalogue coverage, and of its evenness (1 - Gini), that a challenger must keep",
+        minimum=0,
+        maximum=1,
+    )
+    gate_overlap: float = _setting(
+        0.0,
+        EVALUATE,
+        "mean share of the champion's stored first ten that a challenger's must have in common with them; 0: any",
         minimum=0,
         maximum=1,
     )

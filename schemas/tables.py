@@ -94,6 +94,7 @@ ITEMS = Table(
         Column("n_ratings", INTEGER, "accepted interactions of the item; 0 is a cold item", minimum=0),
         Column("mean_rating", REAL, "plain mean of its ratings; null without ratings", True),
         Column("is_in_catalogue", BOOLEAN, "whether the item catalogue names it (1) or only the interactions do (0)"),
+        Column("is_blocked", BOOLEAN, "whether it was to be left out of every list"),
     ),
     facets=("year", "is_in_catalogue"),
 )
@@ -162,6 +163,13 @@ RECOMMENDATIONS = Table(
             1,
         ),
         Column("source", TEXT, "the model that put the item here, or the fallback: popular_genre, popular"),
+        Column(
+            "model_rank",
+            INTEGER,
+            "position before the list was finished (diversity, calibration); null where it was not",
+            True,
+            1,
+        ),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),
     facets=("source",),

@@ -108,6 +108,11 @@ class OpenRelease:
     def item_id(self, number: int) -> int | str:
         return self.item_ids[number].item()
 
+    def is_blocked(self, item_id: Any) -> bool:
+        """Whether no list may hold the item."""
+        row = self.connection.execute("select is_blocked from items where item_id = ?", [item_id]).fetchone()
+        return row is not None and bool(row[0])
+
     def has_user(self, user_id: Any) -> bool:
         return self.of_user(user_id).execute("select 1 from users where user_id = ?", [user_id]).fetchone() is not None
 

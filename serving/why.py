@@ -114,6 +114,7 @@ async def predict(service: Service, call: Call) -> Answer:
                 "confidence": entry.confidence,
                 "source": entry.source,
                 "is_rated": item in found.has,
+                "is_blocked": opened.is_blocked(item),
             }
         ],
         extra={

@@ -120,6 +120,7 @@ class Generated:
                     "predicted_rating": np.minimum(LOW + (HIGH - LOW) * block.scores.ravel(), HIGH),
                     "confidence": np.minimum(block.scores.ravel(), 1.0),
                     "source": _repeated("ials", n * LISTED),
+                    "model_rank": pa.nulls(n * LISTED, pa.int64()),
                 }
             )
 
@@ -186,6 +187,7 @@ class Generated:
                 "n_ratings": n,
                 "mean_rating": pa.array(total / np.maximum(n, 1), mask=n == 0),
                 "is_in_catalogue": np.ones(self.n_items, bool),
+                "is_blocked": np.zeros(self.n_items, bool),
             }
         )
 

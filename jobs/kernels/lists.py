@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels import reasons
 from jobs.kernels.factors import ExplicitFactors, Folded, ImplicitFactors
+from jobs.kernels.finishing import Finish, order, POOL
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
 from jobs.kernels.reasons import RANKED, Ranking
@@ -38,7 +39,8 @@ class ItemSide:
 
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
     orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
-    n_neighbours of similar taste among, for reasons alone.
+    n_neighbours of similar taste among, for reasons alone;
+    blocked (b,) item_nums are in no list, and finish (or None) has the last word on a list's order.
     """
 
     ranker: Ranker
@@ -48,6 +50,8 @@ class ItemSide:
     genres: csr_matrix
     others: Others | None = None
     n_neighbours: int = 0
+    blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    finish: Finish | None = None
     _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -89,6 +93,8 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         sides["popular"][0]["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
         *_others(sides.get("user_neighbours"), n_items),
+        items.get("blocked", np.zeros(0, np.int32)),
+        _finish(names, sides.get("content")),
     )
 
 
@@ -96,6 +102,17 @@ def _others(side: Side | None, n_items: int) -> tuple[Others | None, int]:
     if side is None:
         return None, 0
     return Others(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
+
+
+def _finish(parameters: Mapping[str, Any], content: Side | None) -> Finish | None:
+    diversity, calibration = (parameters.get(name, 0.0) for name in ("diversity", "calibration"))
+    if not diversity and not calibration:
+        return None
+    if content is None:
+        return Finish(diversity, calibration)
+    arrays, constants = content
+    shape = (len(arrays["indptr"]) - 1, constants["n_features"])
+    return Finish(diversity, calibration, csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
 
 
 def _fields(kind: type, side: Side) -> Any:
@@ -117,7 +134,8 @@ class Lists(NamedTuple):
     """Lists of u users and their reasons.
 
     User k has the rows indptr[k]:indptr[k + 1], in rank order: items int32, scores, predicted and confidence float64 (NaN
-    where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR). Reason j belongs to list row reason_rows[j] and
+    where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR), model_ranks int32 (the rank before finishing, 0 where
+    there was none). Reason j belongs to list row reason_rows[j] and
     stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
     (item_num, genre number, how many similar users, or -1), contributions float64 (NaN where it is not part of the sum), and
     values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), the number of history
@@ -130,6 +148,7 @@ class Lists(NamedTuple):
     predicted: np.ndarray
     confidence: np.ndarray
     tiers: np.ndarray
+    model_ranks: np.ndarray
     reason_rows: np.ndarray
     reason_positions: np.ndarray
     kinds: np.ndarray
@@ -150,20 +169,21 @@ def recommend(
 ) -> Lists:
     """Lists of up to n items for each history, the first explain_n of them with up to reasons_n history reasons each.
 
-    Nothing of a user's history is in their list, nor anything of excluded (m,) item_nums. A history shorter than
+    Nothing of a user's history is in their list, nor anything blocked or of excluded (m,) item_nums. A history shorter than
     min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
     """
-    excluded = np.zeros(0, np.int32) if excluded is None else excluded
+    excluded = side.blocked if excluded is None else np.union1d(side.blocked, excluded)
+    reach = n if side.finish is None else max(n, POOL)
     barred = np.union1d(side.ranker.untrained, excluded)
     blocks = []
     for span in _blocks(histories, side.n_items):
         block = histories.block(span.start, span.stop)
         users = [fold(side, block.user(k), min_history) for k in range(len(block))]
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
-        found = side.ranker.candidates(block.take(known), [users[k] for k in known], n, barred) if len(known) else []
+        found = side.ranker.candidates(block.take(known), [users[k] for k in known], reach, barred) if len(known) else []
         candidates = dict(zip(known.tolist(), found))
         rankings = [
-            _rank(side, user, candidates.get(k), block.user(k).items, n, excluded) for k, user in enumerate(users)
+            _rank(side, user, candidates.get(k), block.user(k), n, excluded) for k, user in enumerate(users)
         ]
         blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
     return _stacked(blocks)
@@ -206,6 +226,7 @@ def gathered(
         _joined([_predict(side, history, ranking.items) for history, _, ranking in rows], float),
         _joined([_confidence(side, user, history, ranking) for history, user, ranking in rows], float),
         _joined([r.tiers for r in rankings], np.int8),
+        _joined([r.model_ranks for r in rankings], np.int32),
         *reasons.joined(parts),
     )
 
@@ -218,7 +239,7 @@ def _stacked(blocks: list[Lists]) -> Lists:
     columns = {name: [getattr(block, name) for block in blocks] for name in Lists._fields}
     columns["indptr"] = [np.zeros(1, np.int64), *(block.indptr[1:] + at for block, at in zip(blocks, first))]
     columns["reason_rows"] = [block.reason_rows + at for block, at in zip(blocks, first)]
-    kinds = (np.int64, np.int32, float, float, float, np.int8, *reasons.TYPES)
+    kinds = (np.int64, np.int32, float, float, float, np.int8, np.int32, *reasons.TYPES)
     return Lists(*(_joined(parts, kind) for parts, kind in zip(columns.values(), kinds)))
 
 
@@ -227,23 +248,38 @@ def _joined(parts, kind) -> np.ndarray:
 
 
 def _rank(
-    side: ItemSide, user: Any, candidates: np.ndarray | None, history: np.ndarray, n: int, excluded: np.ndarray
+    side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, excluded: np.ndarray
 ) -> Ranking:
     if user is None:
-        ranked, scores = np.zeros(0, np.int32), np.zeros(0)
+        ranked, scores, model_ranks = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
     else:
-        exact = side.ranker.scores(user, candidates)
-        order = np.lexsort((candidates, -exact))[:n]
-        ranked, scores = candidates[order], exact[order]
+        ranked, scores, model_ranks = _ranked(side, user, candidates, history, n)
     tiers = np.full(len(ranked), RANKED, np.int8)
     if len(ranked) == n:
-        return Ranking(ranked, scores, tiers)
-    more, more_tiers = fallback(side, history, n - len(ranked), np.concatenate([history, ranked, excluded]))
+        return Ranking(ranked, scores, tiers, model_ranks)
+    left_out = np.concatenate([history.items, ranked, excluded])
+    more, more_tiers = fallback(side, history.items, n - len(ranked), left_out)
     return Ranking(
         np.concatenate([ranked, more]),
         np.concatenate([scores, side.popularity[more]]),
         np.concatenate([tiers, more_tiers]),
+        np.concatenate([model_ranks, np.zeros(len(more), np.int32)]),
     )
+
+
+def _ranked(
+    side: ItemSide, user: Any, candidates: np.ndarray, history: History, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first n by score, or as they are finished; with their ranks by score, 0 where that is what they are."""
+    exact = side.ranker.scores(user, candidates)
+    by_score = np.lexsort((candidates, -exact))
+    if side.finish is None:
+        by_score = by_score[:n]
+        return candidates[by_score], exact[by_score], np.zeros(len(by_score), np.int32)
+    by_score = by_score[: max(n, POOL)]
+    places = order(side.finish, side.genres, history.items, history.strengths, candidates[by_score], exact[by_score])[:n]
+    chosen = by_score[places]
+    return candidates[chosen], exact[chosen], (places + 1).astype(np.int32)
 
 
 def fallback(side: ItemSide, history: np.ndarray, n: int, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

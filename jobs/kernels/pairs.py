@@ -21,6 +21,5 @@ def score_items(side: ItemSide, history: Histories, targets: np.ndarray, *, reas
     if user is not None:
         ranked = np.flatnonzero(~np.isin(targets, side.ranker.untrained))
         scores[ranked], tiers[ranked] = side.ranker.scores(user, targets[ranked]), RANKED
-    return gathered(
-        side, history, [user], [Ranking(targets, scores, tiers)], explain_n=len(targets), reasons_n=reasons_n
-    )
+    ranking = Ranking(targets, scores, tiers, np.zeros(len(targets), np.int32))
+    return gathered(side, history, [user], [ranking], explain_n=len(targets), reasons_n=reasons_n)

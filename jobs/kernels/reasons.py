@@ -20,14 +20,16 @@ LAST = np.iinfo(np.int32).max  # where similar users stand before positions are 
 
 
 class Ranking(NamedTuple):
-    """Rows of one user's list: items (k,) item_num, scores (k,) and tiers (k,), RANKED or one of the fallbacks."""
+    """Rows of one user's list: items (k,) item_num, scores (k,), tiers (k,), RANKED or one of the fallbacks, and model_ranks (k,),
+    the rank before the list was finished, 0 where it was not."""
 
     items: np.ndarray
     scores: np.ndarray
     tiers: np.ndarray
+    model_ranks: np.ndarray
 
     def head(self, n: int) -> Ranking:
-        return Ranking(self.items[:n], self.scores[:n], self.tiers[:n])
+        return Ranking(*(column[:n] for column in self))
 
 
 def explain(ranker: Ranker, user: Any, history: History, ranking: Ranking, reasons_n: int) -> list[tuple]:

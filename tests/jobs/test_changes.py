@@ -78,6 +78,19 @@ def test_another_item_side_is_the_cause_where_the_history_is_the_same(pair) -> N
     assert [row["rank_before"] for row in found if row["rank_before"]] == [rank for rank, item in enumerate(top, 1) if item in {row["item_id"] for row in found}]
 
 
+def test_an_item_that_was_blocked_meanwhile_is_filtered(pair) -> None:
+    """Blocked in the second release's item side and table, as its build would have it."""
+    user, top = user_and_list(pair[0])
+    in_second(pair, "update items set is_blocked = 1 where item_id = ?", top[1])
+    folder = pair[1].release.model("items")
+    arrays, parameters = item_side.load(folder)
+    number = np.flatnonzero(arrays["item_ids"] == top[1]).astype(np.int32)
+    item_side.save(folder, {name: np.array(array) for name, array in arrays.items()} | {"blocked": number}, parameters)
+    found = {row["item_id"]: row for row in changed(pair, user)}
+    assert (found[top[1]]["rank_before"], found[top[1]]["cause"]) == (2, "filter")
+    assert all(row["cause"] == "item side" for item, row in found.items() if item != top[1])
+
+
 def test_somebody_whom_neither_release_knows_is_not_found(pair) -> None:
     with pytest.raises(NotFound, match="user '-1'"):
         changed(pair, -1)

@@ -141,11 +141,11 @@ def test_a_damaged_challenger_is_held_back_and_goes_on_by_hand_with_a_reason(
 def test_a_run_that_is_held_back_ends_with_its_status_and_leaves_the_champion(
     champion: Warehouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Held to a margin that nothing can meet: every list was shown before."""
+    """Held to what nothing new can meet: every list the same as before."""
     monkeypatch.chdir(tmp_path)
     before = releases.current_id(champion)
     write_weeks(champion.folder / "ratings.csv", 2)
-    given = settings(champion, gate_margin=0.0, gate_spread=1.0, transitions_lags=1, weights_keep=1)
+    given = settings(champion, gate_overlap=1.0)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.recorded().items() if value != ""]
     flags += [f"--path={given.path}", f"--warehouse={champion.folder}", "--spark-master=local[2]", "--spark-driver-memory=1g"]
     assert main(["run", "--release", SECOND, *flags]) == 7

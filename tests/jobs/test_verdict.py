@@ -66,13 +66,19 @@ def test_a_loss_within_the_margin_passes_and_one_that_may_be_beyond_it_does_not(
     champion = rows(CHAMPION, NDCG)
     assert verdict(rows("ials", NDCG * 0.97), champion)["decision"] == PROMOTE
     unsure = np.where(np.arange(N) % 2, NDCG + 0.3, NDCG - 0.3)
-    found = verdict(rows("ials", unsure), champion)["measures"][0]
-    assert found["low"] < found["least"] < found["high"] and not found["is_met"]
+    found = verdict(rows("ials", unsure - 0.002), champion)["measures"][0]
+    assert found["low"] < found["least"] < found["difference"] < 0 < found["high"] and not found["is_met"]
     assert verdict(rows("ials", NDCG * 0.9), champion, gate_margin=0.2)["decision"] == PROMOTE
 
 
+def test_what_is_no_worse_on_these_users_passes_however_wide_the_interval() -> None:
+    found = verdict(rows("ials", np.where(np.arange(N) % 2, NDCG + 0.3, NDCG - 0.298)), rows(CHAMPION, NDCG))
+    assert found["decision"] == PROMOTE and found["measures"][0]["low"] < found["measures"][0]["least"]
+    assert "no worse on these users, who are too few to show more" in found["reason"]
+
+
 def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> None:
-    few, noise = NDCG[:20], np.where(np.arange(20) % 2, 0.4, -0.3)
+    few, noise = NDCG[:20], np.where(np.arange(20) % 2, 0.3, -0.4)
     found = verdict(rows("ials", few + noise), rows(CHAMPION, few))
     assert found["decision"] == PROMOTE and "not enough users to judge: 20 held out, 30 are needed" in found["reason"]
     assert verdict(rows("ials", few * 0.5), rows(CHAMPION, few))["decision"] == HOLD_BACK
@@ -123,6 +129,14 @@ def test_lists_that_all_show_the_same_few_items_are_held_back() -> None:
     found = verdict(same, rows(CHAMPION, NDCG))
     assert found["decision"] == HOLD_BACK and "coverage@10 0.1000 against 1.0000" in found["reason"] and "evenness@10" in found["reason"]
     assert verdict(same, rows(CHAMPION, NDCG), gate_spread=0.0)["decision"] == PROMOTE
+
+
+def test_how_much_of_the_lists_stays_is_measured_and_decides_where_it_is_asked_for() -> None:
+    champion = rows(CHAMPION, NDCG, overlap=np.where(np.arange(N) % 2, 0.2, 0.6))
+    found = verdict(rows("ials", NDCG), champion)
+    assert found["decision"] == PROMOTE and {m["metric"]: m["challenger"] for m in found["measures"]}["overlap@10"] == pytest.approx(0.4)
+    held = verdict(rows("ials", NDCG), champion, gate_overlap=0.5)
+    assert held["decision"] == HOLD_BACK and "overlap@10 0.4000 against 1.0000 of before, expected 0.5000 or more" in held["reason"]
 
 
 @pytest.mark.parametrize(("column", "text"), [("n_seen", "items already seen: 1"), ("is_short", "short lists: 1")])

@@ -55,6 +55,14 @@ PLANTS: dict[str, list[str]] = {
     ],
     "counts of users are those of their ratings": [f"update users set n_ratings = n_ratings + 1 where user_id = {USER}"],
     "counts of items are those of their ratings": [f"update items set n_ratings = n_ratings + 1 where item_id = {ITEM}"],
+    "a list that was finished was ordered by score before, ties by item id": [
+        f"update recommendations set model_rank = 1000 - rank where user_id = {USER}",
+    ],
+    "no list is shorter than it could be": [f"delete from recommendations where user_id = {USER} and rank > 2"],
+    "nothing that is blocked is listed": [
+        f"update items set is_blocked = 1 where item_id = (select {column} from {table} limit 1)"
+        for table, column in (("recommendations", "item_id"), ("popular", "item_id"), ("similar_items", "similar_item_id"))
+    ],
     "an item is not its own neighbour": [f"update similar_items set similar_item_id = item_id where item_id = {ITEM} and rank = 2"],
 }
 
@@ -117,7 +125,7 @@ def test_every_check_finds_what_was_planted_for_it(release: tuple[Built, sqlite3
 def test_a_user_who_has_every_item_needs_no_list() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript("""
-        create table users (user_id, n_ratings); create table items (item_id); create table recommendations (user_id);
-        insert into items values (1), (2); insert into users values ('has both', 2), ('has one', 1);""")
+        create table users (user_id, n_ratings); create table items (item_id, is_blocked); create table recommendations (user_id);
+        insert into items values (1, 0), (2, 0), (3, 1); insert into users values ('has both', 2), ('has one', 1);""")
     assert connection.execute(RELATIONS["every user has a list"]).fetchall() == [("has one",)]
     connection.close()

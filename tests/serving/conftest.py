@@ -111,14 +111,14 @@ def copied(built: Built, folder: Path) -> Path:
     return folder
 
 
-def clone(warehouse: Warehouse, old: str, new: str) -> str:
-    """Another sealed release with the same files: what a rebuild from the same input would be."""
+def clone(warehouse: Warehouse, old: str, new: str, **changed: object) -> str:
+    """Another sealed release with the same files: what a rebuild from the same input would be. `changed` is of its manifest."""
     source, target = warehouse.sealed(old), warehouse.sealed(new)
     shutil.copytree(source.folder, target.folder)
     target.folder.chmod(0o755)
     target.manifest.chmod(0o644)
     manifest = json.loads(target.manifest.read_text(encoding="utf-8"))
-    target.manifest.write_text(json.dumps({**manifest, "release": new}), encoding="utf-8")
+    target.manifest.write_text(json.dumps({**manifest, "release": new, **changed}), encoding="utf-8")
     return new
 
 

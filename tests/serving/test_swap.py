@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving.conftest import clone, Server, serving
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promote, rollback
+from warehouse.release import current_id, promote, promotions, rollback
 
 
 def wait_for(server: Server, release: str, seconds: float = 5.0) -> float:
@@ -80,6 +80,21 @@ def test_rollback_reaches_the_server_too(own_movies: Callable[..., tuple[Path, s
         wait_for(server, first)
         text = server.get("/metrics").text
         assert 'cinematch_swaps_total{result="served"} 2' in text
+
+
+def test_a_release_that_was_held_back_is_promoted_over_http_with_a_reason_alone(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, key = own_movies()
+    warehouse = Warehouse(folder)
+    first = current_id(warehouse)
+    second = clone(warehouse, first, "20990101T000000Z", verdict={"decision": "hold back", "reason": "nDCG@10 is worse"})
+    with serving(folder, key=key) as server:
+        refused = server.send("POST", f"/releases/{second}/promote")
+        assert refused.status_code == 409 and f"{second} is held back: nDCG@10 is worse; {first} goes on" in refused.json()["error"]
+        assert current_id(warehouse) == first
+        done = server.send("POST", f"/releases/{second}/promote?reason=checked")
+        assert done.status_code == 200 and server.get("/health/ready").json()["release"] == second
+    last = promotions(warehouse)[-1]
+    assert (last["reason"], last["by"], last["verdict"]) == ("checked", "key tests", "hold back")
 
 
 def damaged(kind: str, warehouse: Warehouse, release: str) -> str:
