@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -21,7 +22,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 DAG = "weekly_release"
-UP_S, RUN_S, STOP_S = 120, 240, 20
+UP_S, RUN_S, STOP_S = 240, 480, 30  # on a machine that others keep busy too; alone a run takes about a minute
 
 # A release in seconds: the settings that a deployment would have in its environment.
 SMALL = {
@@ -152,6 +153,21 @@ class Airflow:
             except (psutil.Error, ProcessLookupError, PermissionError):
                 continue
         return found
+
+
+@contextmanager
+def stopped_at_the_end(airflow: Airflow) -> Iterator[Airflow]:
+    """Also where the tests are told to end, as by whoever cancels them: that then ends them as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield airflow
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        airflow.stop()
 
 
 class Refused(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.dags import postgres
-from tests.dags.running import Airflow, DAG, ROOT, wait
+from tests.dags.running import Airflow, DAG, ROOT, stopped_at_the_end, UP_S, wait
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
@@ -35,7 +35,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1", "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "6",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "3",
         }
-        try:
+        with stopped_at_the_end(airflow):
             for command in (["db", "migrate"], ["pools", "set", "training", "2", "models that are trained at once"]):
                 done = subprocess.run(["airflow", *command], env=airflow.env, capture_output=True, text=True, timeout=120)
                 assert done.returncode == 0, done.stderr[-3000:]
@@ -43,8 +43,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
                 airflow.start(part, ["airflow", part])
             airflow.wait_until_up("scheduler", "dag_processor")
             yield airflow
-        finally:
-            airflow.stop()
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +50,9 @@ def survived(deployed: Airflow) -> str:
     """A run whose scheduler was killed, with its workers, while models were trained, and was started again; it has ended."""
     run_id = deployed.trigger()
     wait(lambda: "running" in [deployed.tasks(run_id).get(f"train_model[{name}]") for name in ("popular", "content", "ials")],
-         120, lambda: str(deployed.tasks(run_id)))
+         UP_S, lambda: str(deployed.tasks(run_id)))
     staged = list(Warehouse(deployed.warehouse).staging.glob("*.work"))
-    wait(lambda: any(staged[0].glob("steps/train-*.json")), 60, lambda: "no model is being trained")
+    wait(lambda: any(staged[0].glob("steps/train-*.json")), UP_S, lambda: "no model is being trained")
     left = deployed.kill_scheduler()
     assert left, "the commands that ran live on, as they do when a scheduler dies alone"
     deployed.start("scheduler", ["airflow", "scheduler"])

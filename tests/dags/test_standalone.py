@@ -11,7 +11,7 @@ import pytest
 
 from serving.keys import create
 from tests.conftest import write_tiny_ratings
-from tests.dags.running import Airflow, DAG, Refused, wait
+from tests.dags.running import Airflow, DAG, Refused, UP_S, wait
 from tests.serving.conftest import Server, serving
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
@@ -47,7 +47,7 @@ def past_week(standalone: Airflow, by_hand: str) -> str:
         runs[:] = [run["dag_run_id"] for run in standalone.get(f"/dags/{DAG}/dagRuns?run_type=backfill")["dag_runs"]]
         return bool(runs)
 
-    wait(is_there, 30, lambda: "no run of the backfill")
+    wait(is_there, UP_S, lambda: "no run of the backfill")
     standalone.wait_for(runs[0])
     return runs[0]
 
@@ -176,7 +176,7 @@ def audited(standalone: Airflow) -> dict:
     """A run of the daily audit that has ended: its one task."""
     run_id = standalone.ask("POST", "/dags/daily_audit/dagRuns", {"logical_date": None})["dag_run_id"]
     path = f"/dags/daily_audit/dagRuns/{quote(run_id)}"
-    wait(lambda: standalone.get(path)["state"] in ("success", "failed"), 90, lambda: "the audit goes on")
+    wait(lambda: standalone.get(path)["state"] in ("success", "failed"), UP_S, lambda: "the audit goes on")
     (task,) = standalone.get(f"{path}/taskInstances")["task_instances"]
     return task | {"log": "\n".join(line["event"] for line in standalone.get(f"{path}/taskInstances/audit/logs/1")["content"])}
 
