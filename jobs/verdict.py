@@ -3,7 +3,7 @@
 A challenger that is worse for them is held back, unless it is shown that it loses less than a margin: it is promoted when its
 difference to the champion is not below 0, or when the 95 % interval of it, by paired bootstrap over users, lies above -margin.
 Below `gate_users` users an estimate says little; then only what is shown to be worse, the whole interval below 0, is held
-back, so that small data can have releases at all. Where there is no champion, the challenger must be better than popularity.
+back, so that small data can have releases at all; fewer than six users show nothing. Where there is no champion, the challenger must be better than popularity.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jobs.measured import CHAMPION, none_if_nan, Scored, TOP
 from schemas.settings import Settings
 
 PROMOTE, HOLD_BACK = "promote", "hold back"
+FEWEST = 6  # users: of five that all lose the sign test still says 2 / 2**5 = 0.06, and resampling one gives no width at all
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _ndcg(scored: Scored, settings: Settings, served: str, rival: str, left_out:
     if rival == CHAMPION:
         margin = settings.gate_margin * np.nanmean(theirs) if found.n else 0.0
         return _compared("nDCG@10", _mean(ours), _mean(theirs), found, margin, found.n >= settings.gate_users)
-    is_met = found.mean > 0 if found.n >= settings.gate_users else not found.high < 0
+    is_met = found.mean > 0 if found.n >= settings.gate_users else not _is_shown_below(found)
     bounds = (none_if_nan(value) for value in found[:3])
     return Measure("nDCG@10", _mean(ours), _mean(theirs), *bounds, None, found.n, bool(is_met))
 
@@ -77,9 +78,13 @@ def _compared(
     metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float, enough: bool
 ) -> Measure:
     """Where more is better."""
-    is_met = found.mean >= 0 or found.low >= -margin if enough else not found.high < 0
+    is_met = found.mean >= 0 or found.low >= -margin if enough else not _is_shown_below(found)
     bounds = (none_if_nan(value) for value in found[:3])
     return Measure(metric, ours, theirs, *bounds, -float(margin) if enough else None, found.n, bool(is_met))
+
+
+def _is_shown_below(found: Interval) -> bool:
+    return found.n >= FEWEST and bool(found.high < 0)
 
 
 def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray, *, enough: bool) -> list[Measure]:

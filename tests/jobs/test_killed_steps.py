@@ -28,21 +28,30 @@ def staged_again(warehouse: Warehouse, listed: Warehouse, release_id: str) -> No
         shutil.copytree(source, getattr(warehouse.staged(release_id), target))
 
 
-@pytest.fixture
-def warehouse(listed: Warehouse, tmp_path: Path) -> Warehouse:
-    """Two sealed releases, the newer one current, and a third ready to be sealed."""
-    found = Warehouse(tmp_path / "warehouse")
-    for release_id in (OLDEST, OLD):
-        staged_again(found, listed, release_id)
-        run_steps(found, "seal", "promote", release_id=release_id)
+@pytest.fixture(scope="module")
+def built(listed: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Two sealed releases, the newer one current, and a third ready to be sealed; each judged against the one before."""
+    found = Warehouse(tmp_path_factory.mktemp("built") / "warehouse")
+    staged_again(found, listed, OLDEST)
+    run_steps(found, "seal", "promote", release_id=OLDEST)
+    staged_again(found, listed, OLD)
+    run_steps(found, "evaluate", "recommend", "seal", "promote", release_id=OLD)
     staged_again(found, listed, NEW)
+    run_steps(found, "evaluate", "recommend", release_id=NEW)
+    assert current_id(found) == OLD
     return found
 
 
-def kill_everywhere(step: str, warehouse: Warehouse, copies: Path, *, keep: int) -> list[Warehouse]:
+@pytest.fixture
+def warehouse(built: Warehouse, tmp_path: Path) -> Warehouse:
+    """The same, for one test."""
+    return Warehouse(shutil.copytree(built.folder, tmp_path / "warehouse"))
+
+
+def kill_everywhere(step: str, warehouse: Warehouse, copies: Path, *, keep: int, release_id: str = NEW) -> list[Warehouse]:
     """The warehouse as each kill left it."""
     copies.mkdir()
-    command = [sys.executable, "-m", "tests.jobs.kill_points", step, NEW, str(keep), str(warehouse.folder), str(copies)]
+    command = [sys.executable, "-m", "tests.jobs.kill_points", step, release_id, str(keep), str(warehouse.folder), str(copies)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     return [Warehouse(folder) for folder in sorted(copies.iterdir())][:-1]
 
@@ -94,11 +103,10 @@ def test_promoting_and_pruning_killed_before_every_operation(warehouse: Warehous
 
 
 def test_the_first_promotion_killed_leaves_no_current_or_a_whole_one(warehouse: Warehouse, tmp_path: Path) -> None:
-    finish(warehouse, "seal", keep=5)
     warehouse.current.unlink()
     warehouse.promotions.unlink()
-    killed = kill_everywhere("promote", warehouse, tmp_path / "killed", keep=5)
-    assert {current_id(left) for left in killed} == {None, NEW}
+    killed = kill_everywhere("promote", warehouse, tmp_path / "killed", keep=5, release_id=OLDEST)
+    assert {current_id(left) for left in killed} == {None, OLDEST}
     for left in killed:
         promote(left, OLD, reason="test")
         assert_nothing_half_done(left)

@@ -85,6 +85,13 @@ def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> Non
     assert verdict(rows("ials", few + noise), rows(CHAMPION, few), gate_users=10)["decision"] == HOLD_BACK
 
 
+def test_five_users_that_all_lose_show_nothing_and_six_do() -> None:
+    for n, decision in ((1, PROMOTE), (5, PROMOTE), (6, HOLD_BACK)):
+        better = NDCG[:n] + 0.2
+        assert verdict(rows("ials", NDCG[:n]), rows(CHAMPION, better))["decision"] == decision
+        assert verdict(rows("ials", NDCG[:n]), None, rows("popular", better))["decision"] == decision
+
+
 def test_with_nobody_held_out_it_passes_and_says_that_nothing_was_judged() -> None:
     nobody = np.zeros(0)
     for champion in (rows(CHAMPION, nobody), None):
