@@ -1,9 +1,9 @@
 """content: what items are made of, as TF-IDF of genres, title words, tags and description.
 
-    score_i = n_i' sum over the history of h_j (cos(i, j) + base),   n_i' = (1 + interactions of i) ** fame
+    score_i = p_i' sum over the history of h_j (cos(i, j) + base),   p_i' = (1 + popularity of i) ** fame
 
-What an item is made of says what it is about and not whether it is any good, so how well known it is counts too: fame 0 not
-at all, 1 fully. Any two items are `base` alike: the larger, the less the content decides, and the more how well known they
+What an item is made of says what it is about and not whether it is any good, so how popular it is counts too: fame 0 not
+at all, 1 fully. Any two items are `base` alike: the larger, the less the content decides, and the more how popular they
 are. An item that nobody has scores too, below others like it.
 """
 
@@ -17,13 +17,14 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from jobs.kernels.histories import Histories
+from jobs.models import popular
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import recent
 from jobs.models.tuning import half_life_of, judge_of
 
 NAME = "content"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
-FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0)
+FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_FAME, DEFAULT_BASE = 0.75, 0.1
 MAX_FEATURES = 50_000
 _YEAR = re.compile(r"\(\d{4}\)\s*$")
@@ -32,12 +33,12 @@ _WORD = re.compile(r"[^\W_]{2,}")
 
 def fit(data: TrainingData) -> ItemSide:
     """CSR rows of unit length: features (data, indices, indptr) per item_num; an item without text has an empty row."""
-    matrix, judge = features(data.items), judge_of(data)
+    matrix, judge, liked = features(data.items), judge_of(data), popular.fit(data).arrays["scores"]
     fame, base = data.chosen.get("fame", DEFAULT_FAME), data.chosen.get("base", DEFAULT_BASE)
-    half_life = half_life_of(data, judge, lambda at: _scorer(matrix, data.n_ratings, fame, base, at))
+    half_life = half_life_of(data, judge, lambda at: _scorer(matrix, liked, fame, base, at))
     if judge is not None:
-        base = max(BASES, key=lambda tried: judge.ndcg(_scorer(matrix, data.n_ratings, 1.0, tried, half_life)))
-        fame = max(FAMES, key=lambda tried: judge.ndcg(_scorer(matrix, data.n_ratings, tried, base, half_life)))
+        base = max(BASES, key=lambda tried: judge.ndcg(_scorer(matrix, liked, 1.0, tried, half_life)))
+        fame = max(FAMES, key=lambda tried: judge.ndcg(_scorer(matrix, liked, tried, base, half_life)))
     return ItemSide(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64)},
         {"n_features": matrix.shape[1], "fame": fame, "base": base, "half_life": half_life},
@@ -69,15 +70,16 @@ def scorer(side: ItemSide, data: TrainingData) -> Scorer:
     rows = csr_matrix(
         (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"])
     )
-    return _scorer(rows, data.n_ratings, parameters["fame"], parameters["base"], parameters["half_life"])
+    liked = popular.fit(data).arrays["scores"]
+    return _scorer(rows, liked, parameters["fame"], parameters["base"], parameters["half_life"])
 
 
-def _scorer(rows: csr_matrix, n_ratings: np.ndarray, fame: float, base: float, half_life: float) -> Scorer:
-    famous = ((1.0 + n_ratings) ** fame).astype(np.float32)
+def _scorer(rows: csr_matrix, liked: np.ndarray, fame: float, base: float, half_life: float) -> Scorer:
+    famous = ((1.0 + liked) ** fame).astype(np.float32)
 
     def scores(histories: Histories) -> np.ndarray:
         weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
-        history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), len(n_ratings)))
+        history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), len(liked)))
         alike = np.asarray((history @ rows @ rows.T).todense(), np.float32)
         return (alike + np.float32(base) * np.asarray(history.sum(axis=1))) * famous
 
