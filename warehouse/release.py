@@ -176,13 +176,13 @@ def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, rea
     by_hand = f"`cinematch releases promote {name} --reason ...` promotes it all the same"
     if verdict.get("decision") == "hold back" and (by == "verdict" or not reason):
         raise HeldBack(f"release {name} is held back: {verdict['reason']}{goes_on}. {by_hand}")
+    if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
+        raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
     if by == "verdict" and verdict.get("champion", current) != current:
         raise HeldBack(
             f"release {name} was judged against {verdict['champion'] or 'no release'}, and meanwhile {current or 'none'} is "
             f"promoted{goes_on}. Build it again to compare it with that, or {by_hand}"
         )
-    if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
-        raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
 
 
 def _is_newer(current: Release, manifest: Manifest) -> bool:

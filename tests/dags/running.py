@@ -140,6 +140,8 @@ class Airflow:
         for process in self.left():
             process.kill()
         wait(lambda: not self.left(), STOP_S, lambda: str(self.left()))
+        for process in self.started.values():
+            process.wait(STOP_S)  # it has ended; who started it takes notice
 
     def left(self) -> list[psutil.Process]:
         """Whatever still runs of what was started: in one of its sessions, or, where it made one for itself, with its home
