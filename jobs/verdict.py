@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jobs.kernels.bootstrap import Interval, mean_interval
-from jobs.measured import CHAMPION, none_if_nan, Scored, TOP
+from jobs.measured import CHAMPION, none_if_nan, Scored
 from schemas.settings import Settings
 
 PROMOTE, HOLD_BACK = "promote", "hold back"

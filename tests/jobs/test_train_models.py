@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from jobs.run import run_step
-from jobs.step import record
 from schemas.errors import SettingError, StepError
 from schemas.settings import FIELDS
 from tests.conftest import SMALL, small_settings
