@@ -117,12 +117,11 @@ class _Scorer:
 
     def _scores(self, model: str, lists: kernel.Lists, kept: Histories, held: Histories) -> dict[str, Any]:
         """One row a user, as arrays by column of SCORES."""
-        n_items = parquet.n_rows(self._release.table("items"))
+        side = item_side.load(self._release, self._served)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
-        hit, n_held = metrics.hit_table(top, held.indptr, held.items, n_items), np.diff(held.indptr)
-        seen = metrics.hit_table(top, kept.indptr, kept.items, n_items)
-        n_listable = n_items - len(item_side.load(self._release, self._served).blocked)
-        possible = np.minimum(DEPTH, n_listable - np.diff(kept.indptr))
+        hit, n_held = metrics.hit_table(top, held.indptr, held.items, side.n_items), np.diff(held.indptr)
+        seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
+        possible = np.minimum(DEPTH, side.n_items - len(side.blocked) - np.diff(kept.indptr))
         return _blank(model, len(kept)) | {
             **{f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS},
             "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
@@ -161,9 +160,7 @@ def _errors(
     (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""
     errors = np.full(len(held.items), np.nan)
     for u in range(len(kept)):
-        history, rows = kept.user(u), slice(*held.indptr[u : u + 2])
-        rated = ~np.isnan(history.ratings)
-        posterior = side.rater.fold_in(history.items[rated], history.ratings[rated])
+        rows, posterior = slice(*held.indptr[u : u + 2]), side.rater.fold_in(*kept.user(u).rated)
         targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
         predicted = np.full(len(targets), np.clip(posterior.constant, side.rater.low, side.rater.high))
         predicted[targets >= 0] = side.rater.predict(posterior, targets[targets >= 0])

@@ -3,7 +3,8 @@
 A challenger that is worse for them is held back, unless it is shown that it loses less than a margin: it is promoted when its
 difference to the champion is not below 0, or when the 95 % interval of it, by paired bootstrap over users, lies above -margin.
 Below `gate_users` users an estimate says little; then only what is shown to be worse, the whole interval below 0, is held
-back, so that small data can have releases at all; fewer than six users show nothing. Where there is no champion, the challenger must be better than popularity.
+back, so that small data can have releases at all; fewer than six users show nothing. Where there is no champion, the
+challenger must be better than popularity.
 """
 
 from __future__ import annotations

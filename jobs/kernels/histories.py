@@ -23,6 +23,12 @@ class History(NamedTuple):
     def n(self) -> int:
         return len(self.items)
 
+    @property
+    def rated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Items and ratings of the rows that have a rating: what a model of ratings sees of the user."""
+        is_rated = ~np.isnan(self.ratings)
+        return self.items[is_rated], self.ratings[is_rated]
+
     def recency(self, half_life: float) -> np.ndarray:
         """What each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
         return recency(self.steps, half_life)

@@ -299,8 +299,7 @@ def fallback(side: ItemSide, history: np.ndarray, n: int, left_out: np.ndarray) 
 def _predict(side: ItemSide, history: History, targets: np.ndarray) -> np.ndarray:
     if side.rater is None:
         return np.full(len(targets), np.nan)
-    rated = ~np.isnan(history.ratings)
-    return side.rater.predict(side.rater.fold_in(history.items[rated], history.ratings[rated]), targets)
+    return side.rater.predict(side.rater.fold_in(*history.rated), targets)
 
 
 def _confidence(side: ItemSide, user: Any, history: History, ranking: Ranking) -> np.ndarray:

@@ -78,7 +78,7 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
     def scores(histories: Histories) -> np.ndarray:
         users = np.zeros((len(histories), Y.shape[1]), np.float32)
         for k in range(len(histories)):
-            users[k] = folded(rater, histories, k).x
+            users[k] = rater.fold_in(*histories.user(k).rated).x
         found = users @ Y.T + rater.item_biases.astype(np.float32)
         found[:, unknown] = -np.inf
         return found
@@ -86,17 +86,10 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
     return scores
 
 
-def folded(rater: Rater, histories: Histories, k: int) -> Posterior:
-    """User k as the rater sees them: the rows that have a rating."""
-    history = histories.user(k)
-    is_rated = ~np.isnan(history.ratings)
-    return rater.fold_in(history.items[is_rated], history.ratings[is_rated])
-
-
 def predicted(rater: Rater, kept: Histories, held: Histories) -> np.ndarray:
     """The rating of each held-out row, (m,) inside the scale, from what is left of its user's history."""
     found = np.full(len(held.items), np.nan)
     for k in range(len(kept)):
         rows = slice(held.indptr[k], held.indptr[k + 1])
-        found[rows] = rater.predict(folded(rater, kept, k), held.items[rows])
+        found[rows] = rater.predict(rater.fold_in(*kept.user(k).rated), held.items[rows])
     return found

@@ -11,28 +11,17 @@ import numpy as np
 import pytest
 
 from jobs import best
-from jobs.kernels.histories import Histories
 from jobs.models import ease, ials, item_neighbours, known, popular, transitions
-from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData, Validation
+from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData
 from jobs.runner import OnSpark, reason_of
 from jobs.train import _fit
 from schemas.errors import StepError
 from schemas.settings import FIELDS, resolve
-from tests.jobs.models.worlds import histories, training
+from tests.jobs.models.worlds import split, training
 from warehouse import item_side
 from warehouse.layout import Release
 
 N_ITEMS = 60
-
-
-def split() -> tuple[Histories, Validation]:
-    """The last fifth of each of the first 80 users is kept out."""
-    whole = histories(300, N_ITEMS, 4)
-    lengths = np.diff(whole.indptr)
-    user_of = np.repeat(np.arange(len(whole)), lengths)
-    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
-    users = np.arange(80)
-    return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
 
 
 @pytest.fixture
@@ -42,7 +31,7 @@ def release(tmp_path: Path) -> Release:
 
 def data_for(release: Release, **settings) -> TrainingData:
     """Training data whose item sides lie where a release has them, with the items' own."""
-    rows, validation = split()
+    rows, validation = split(N_ITEMS)
     data = replace(training(release.folder, rows, N_ITEMS, validation=validation, ials_factors=8, ials_iterations=4, **settings), sides=release.models)
     ids = {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr.astype(np.int64)}
     item_side.save(release.model("items"), ids, {"genres": ["a", "b", "c"]})

@@ -14,27 +14,17 @@ from jobs.kernels.lists import assemble, recommend
 from jobs.kernels.weights import ItemWeights
 from jobs.models import ease, hybrid, ials, item_neighbours, popular, transitions
 from jobs.models.blending import pooled, spreads_of
-from jobs.models.contract import TrainingData, Validation
+from jobs.models.contract import TrainingData
 from jobs.models.tuning import Judge
 from schemas.errors import ResourceError
-from tests.jobs.models.worlds import histories, training
+from tests.jobs.models.worlds import split, training
 from warehouse import item_side
 
 N_ITEMS = 60
 
 
-def split() -> tuple[Histories, Validation]:
-    """The last fifth of each of the first 80 users is kept out."""
-    whole = histories(300, N_ITEMS, 4)
-    lengths = np.diff(whole.indptr)
-    user_of = np.repeat(np.arange(len(whole)), lengths)
-    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
-    users = np.arange(80)
-    return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
-
-
 def fitted(folder: Path, *models: ModuleType, **settings) -> tuple[TrainingData, dict]:
-    rows, validation = split()
+    rows, validation = split(N_ITEMS)
     data = training(folder, rows, N_ITEMS, validation=validation, ials_factors=8, ials_iterations=4, **settings)
     for model in models:
         side = model.fit(data)
@@ -85,7 +75,7 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
 
 
 def test_without_anybody_to_learn_from_it_is_its_first_part(tmp_path: Path) -> None:
-    rows, _ = split()
+    rows, _ = split(N_ITEMS)
     data = training(tmp_path, rows, N_ITEMS)
     side = ease.fit(data)
     item_side.save(data.sides / "ease", side.arrays, side.parameters)
@@ -96,12 +86,12 @@ def test_without_anybody_to_learn_from_it_is_its_first_part(tmp_path: Path) -> N
 
 
 def test_nothing_to_blend_is_said(tmp_path: Path) -> None:
-    rows, _ = split()
+    rows, _ = split(N_ITEMS)
     with pytest.raises(ValueError, match="nothing to blend"):
         hybrid.fit(training(tmp_path, rows, N_ITEMS))
 
 
 def test_a_matrix_that_does_not_fit_is_refused_with_its_size(tmp_path: Path) -> None:
-    rows, _ = split()
+    rows, _ = split(N_ITEMS)
     with pytest.raises(ResourceError, match=r"ease over 60 items needs .* MiB, more than ease_mib = 1"):
         ease.fit(training(tmp_path, rows, N_ITEMS, ease_mib=1))

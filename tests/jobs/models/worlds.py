@@ -37,6 +37,16 @@ def histories(n_users: int, n_items: int, seed: int, *, n_groups: int = 3) -> Hi
     return Histories(indptr, items.astype(np.int32), 0.25 + 0.75 * (ratings - LOW) / (HIGH - LOW), ratings, steps)
 
 
+def split(n_items: int) -> tuple[Histories, Validation]:
+    """300 users; the last fifth of each of the first 80 is kept out."""
+    whole = histories(300, n_items, 4)
+    lengths = np.diff(whole.indptr)
+    user_of = np.repeat(np.arange(len(whole)), lengths)
+    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
+    users = np.arange(80)
+    return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
+
+
 def training(folder: Path, rows: Histories, n_items: int, *, run: Runner | None = None, validation: Validation | None = None, **settings: Any) -> TrainingData:
     interactions.write_part(folder / "interactions", 0, rows)
     for name in interactions.TYPES:
