@@ -18,7 +18,7 @@ run: $(READY) ## build and promote a release from the built-in sample
 serve: $(READY) ## serve the promoted release on http://127.0.0.1:8001
 	$(VENV)/bin/cinematch serve --warehouse $(WAREHOUSE)
 
-# Everything listens on this machine alone; whoever wants more sets Airflow's own variables, which win over these.
+# Pages and API listen on this machine alone (the log servers cannot be told to); Airflow's own variables win over these.
 airflow: export AIRFLOW_HOME := $(AIRFLOW_HOME)
 airflow: export CINEMATCH_WAREHOUSE := $(abspath $(WAREHOUSE))
 airflow: export AIRFLOW__CORE__DAGS_FOLDER ?= $(CURDIR)/dags
