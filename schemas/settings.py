@@ -166,10 +166,10 @@ class Settings:
         5000, TRAIN, "users that `user_neighbours` compares with, evenly spread over all", minimum=1
     )
     transitions_lags: int = _setting(
-        10, TRAIN, "moments after an item that count as a transition", minimum=1, maximum=100
+        0, TRAIN, "moments after an item that count as a transition; 0: chosen by validation", minimum=0, maximum=1000
     )
-    transitions_discount: float = _setting(
-        0.8, TRAIN, "what a transition counts less for each moment between", minimum=0.01, maximum=1
+    transitions_damping: float = _setting(
+        0.0, TRAIN, "rows that `transitions` adds to those of each item before it divides by them; 0: chosen by validation", minimum=0
     )
     ease_items: int = _setting(5000, TRAIN, "most popular items that `ease` covers", minimum=10)
     ease_reg: float = _setting(0.0, TRAIN, "regularisation of `ease`; 0: chosen by validation", minimum=0)

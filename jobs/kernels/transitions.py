@@ -1,7 +1,9 @@
 """Directed co-occurrence: what users turn to after an item, within their next few moments.
 
-    W_ij = sum over users, rows of i and later rows of j, of discount ** (lag - 1)  / sqrt(n_i n_j),   W_ii = 0
-           lag = moments from the row of i to that of j, 1 <= lag <= lags;  n_i = rows of item i
+    W_ij = sum over users, rows of i and later rows of j, of discount ** (lag - 1)  / sqrt((n_i + d) (n_j + d)),   W_ii = 0
+           lag = moments from the row of i to that of j, 1 <= lag <= lags;  n_i = rows of item i;  d = damping
+
+Damping takes weight from pairs of items that few know, where one pair is chance.
 
 All rows with one timestamp are one moment: order inside it is not information, so it makes no pair. Rows of
 users with one row a moment have `lags` pairs each; where moments hold thousands of rows, the pairs of one row
@@ -47,6 +49,7 @@ def transitions(
     *,
     lags: int = 10,
     discount: float = 0.8,
+    damping: float = 0.0,
     most_pairs: int = 200,
     block_pairs: int = BLOCK_PAIRS,
     block_rows: int = BLOCK_ROWS,
@@ -58,12 +61,14 @@ def transitions(
     added up and pruned, so that no matrix is ever held whole. Besides input and result some 50 bytes a row
     and 80 a pair of a block are needed.
     """
-    if lags < 1 or most_pairs < 1 or not 0 < discount <= 1:
+    if lags < 1 or most_pairs < 1 or not 0 < discount <= 1 or damping < 0:
         raise ValueError(
-            f"needs lags and most_pairs of 1 or more and a discount in (0, 1], not {lags}, {most_pairs}, {discount}"
+            "needs lags and most_pairs of 1 or more, a discount in (0, 1] and a damping of 0 or more, "
+            f"not {lags}, {most_pairs}, {discount}, {damping}"
         )
     ordered = _in_order(indptr, items, steps, lags, most_pairs, block_rows)
     counts = np.bincount(items, minlength=n_items)
+    damped = counts + float(damping)
     per_item = np.bincount(ordered.items, ordered.n_pairs, n_items).astype(np.int64)
     by_item = np.argsort(ordered.items, kind="stable")  # so that a span of items is a span of rows
     bounds = np.concatenate([[0], np.cumsum(counts)])
@@ -73,8 +78,7 @@ def transitions(
         total = csr_matrix((span.stop - span.start, n_items))
         for part in blocks_of(ordered.n_pairs[rows], block_pairs):
             total = total + _pairs(ordered, rows[part], span, n_items, lags, discount)
-        sizes = np.repeat(counts[span], np.diff(total.indptr)) * counts[total.indices].astype(np.float64)
-        total.data /= np.sqrt(sizes)
+        total.data /= np.sqrt(np.repeat(damped[span], np.diff(total.indptr)) * damped[total.indices])
         return pruned(total, keep)
 
     return stacked(strongest(span) for span in blocks_of(per_item, block_pairs))

@@ -20,7 +20,8 @@ CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True
 FIRST_REG = 0.15
 FACTOR = 1.5
 TRIED, TRIED_TUNING = 4, 8
-SEARCH_ROWS = 500_000  # more rows are not searched on: every n-th user instead
+SEARCH_ROWS = 300_000  # more rows are not searched on: every n-th user instead
+SEARCH_ITERATIONS = 6
 ROUNDS = 8
 USERS_AT_ONCE = 20_000
 
@@ -29,9 +30,9 @@ def fit(data: TrainingData) -> ItemSide:
     settings, damping, judge = data.settings, data.settings.bias_damping, judge_of(data)
     low, high = data.rating_scale
 
-    def fitted(reg: float, of: TrainingData) -> tuple[ExplicitFactors, str]:
+    def fitted(reg: float, of: TrainingData, n_iterations: int) -> tuple[ExplicitFactors, str]:
         mu, biases = settled_biases(of)
-        equations = Equations(None, reg, settings.als_factors, settings.als_iterations, settings.seed)
+        equations = Equations(None, reg, settings.als_factors, n_iterations, settings.seed)
         factors, engine = item_factors(of, lambda histories: centred(histories, mu, biases, damping), equations)
         return ExplicitFactors(factors, biases, mu, reg, damping, low, high), engine
 
@@ -39,9 +40,10 @@ def fit(data: TrainingData) -> ItemSide:
     if reg is None:
         most = TRIED_TUNING if data.tune else TRIED
         sample = data.sampled(SEARCH_ROWS)
-        error = lambda tried: -judge.rmse(fitted(tried, sample)[0])
-        reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factor=FACTOR, most=most)[0]
-    found, engine = fitted(reg, data)
+        n_iterations = min(settings.als_iterations, SEARCH_ITERATIONS)
+        error = lambda tried: -judge.rmse(fitted(tried, sample, n_iterations)[0])
+        reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factors=(FACTOR,), most=most)[0]
+    found, engine = fitted(reg, data, settings.als_iterations)
     return ItemSide(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
         {"mu": found.mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},

@@ -1,4 +1,4 @@
-"""content: what items are made of, as TF-IDF of genres, title words, tags and description.
+"""content: what items are made of, as TF-IDF of genres, years, title words, tags and description.
 
     score_i = p_i' sum over the history of h_j (cos(i, j) + base),   p_i' = (1 + popularity of i) ** fame
 
@@ -10,6 +10,7 @@ are. An item that nobody has scores too, below others like it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,14 @@ from jobs.kernels.histories import Histories
 from jobs.models import popular
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import recent
-from jobs.models.tuning import half_life_of, judge_of
+from jobs.models.tuning import half_life_of, Judge, judge_of
 
 NAME = "content"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_FAME, DEFAULT_BASE = 0.75, 0.1
 MAX_FEATURES = 50_000
+NEAR_YEARS = range(-2, 3)  # an item is of the years around its own too
 _YEAR = re.compile(r"\(\d{4}\)\s*$")
 _WORD = re.compile(r"[^\W_]{2,}")
 
@@ -37,8 +39,8 @@ def fit(data: TrainingData) -> ItemSide:
     fame, base = data.chosen.get("fame", DEFAULT_FAME), data.chosen.get("base", DEFAULT_BASE)
     half_life = half_life_of(data, judge, lambda at: _scorer(matrix, liked, fame, base, at))
     if judge is not None:
-        base = max(BASES, key=lambda tried: judge.ndcg(_scorer(matrix, liked, 1.0, tried, half_life)))
-        fame = max(FAMES, key=lambda tried: judge.ndcg(_scorer(matrix, liked, tried, base, half_life)))
+        base = _best(judge, matrix, liked, [(1.0, tried) for tried in BASES], half_life)[1]
+        fame = _best(judge, matrix, liked, [(tried, base) for tried in FAMES], half_life)[0]
     return ItemSide(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64)},
         {"n_features": matrix.shape[1], "fame": fame, "base": base, "half_life": half_life},
@@ -75,24 +77,43 @@ def scorer(side: ItemSide, data: TrainingData) -> Scorer:
 
 
 def _scorer(rows: csr_matrix, liked: np.ndarray, fame: float, base: float, half_life: float) -> Scorer:
-    famous = ((1.0 + liked) ** fame).astype(np.float32)
+    several = _scorers(rows, liked, [(fame, base)], half_life)
+    return lambda histories: next(several(histories))
 
-    def scores(histories: Histories) -> np.ndarray:
+
+def _scorers(
+    rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float
+) -> Callable[[Histories], Iterator[np.ndarray]]:
+    """Scores for each fame and base: how alike the items are, which takes the time, is found once for all."""
+
+    def scores(histories: Histories) -> Iterator[np.ndarray]:
         weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
         history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), len(liked)))
-        alike = np.asarray((history @ rows @ rows.T).todense(), np.float32)
-        return (alike + np.float32(base) * np.asarray(history.sum(axis=1))) * famous
+        alike = np.ascontiguousarray((rows @ (history @ rows).T.toarray()).T)
+        weighed = np.asarray(history.sum(axis=1))
+        for fame, base in mixes:
+            yield (alike + np.float32(base) * weighed) * ((1.0 + liked) ** fame).astype(np.float32)
 
     return scores
 
 
+def _best(
+    judge: Judge, rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float
+) -> tuple[float, float]:
+    """The fame and base that rank best, ties to the first."""
+    values = judge.ndcgs(_scorers(rows, liked, mixes, half_life))
+    return mixes[values.index(max(values))]
+
+
 def _terms(items: pa.Table) -> list[list[str]]:
-    """Terms of each item. A genre or tag is one term, marked so that the genre War is not the word in a title."""
-    texts = zip(*(items[name].to_pylist() for name in ("title", "genres", "tags", "description")))
+    """Terms of each item. A genre, a tag or a year is one term, marked so that the genre War is not the word in a title; an item is
+    of the years around its own too, so that the nearer two are in time, the more they share."""
+    texts = zip(*(items[name].to_pylist() for name in ("title", "genres", "tags", "description", "year")))
     return [
         [f"genre:{g.lower()}" for g in genres.split("|") if g]
         + [f"tag:{t.lower()}" for t in tags.split("|") if t]
         + _WORD.findall(_YEAR.sub("", title).lower())
         + _WORD.findall((description or "").lower())
-        for title, genres, tags, description in texts
+        + [f"year:{year + apart}" for apart in NEAR_YEARS if year is not None]
+        for title, genres, tags, description, year in texts
     ]

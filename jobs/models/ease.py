@@ -39,7 +39,7 @@ def fit(data: TrainingData) -> ItemSide:
         first = weights(FIRST_REG, is_last=False)
         half_life = half_life_of(data, judge, lambda at: by_weights(first, at))
         value = lambda reg: judge.ndcg(by_weights(first if reg == FIRST_REG else weights(reg, is_last=False), half_life))
-        reg, _ = climbed(value, FIRST_REG, factor=2.0, most=TRIED_TUNING if data.tune else TRIED)
+        reg, _ = climbed(value, FIRST_REG, factors=(2.0,), most=TRIED_TUNING if data.tune else TRIED)
         return weights_side(weights(reg), half_life, reg=reg)
     found = weights(reg or FIRST_REG)
     return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), reg=reg or FIRST_REG)

@@ -2,7 +2,8 @@
 
 What regularisation suits depends on how sparse the data are. For squared errors of all pairs, those without an interaction
 weighted a0 = 1 / alpha, Rendle et al. 2022 scale lambda by n + a0 I, I the number of items; with lambda scaled by n alone, as
-here, the same strength at the mean row n is reg = lambda (1 + a0) / a0 * (1 + a0 I / n). Around it a few are tried.
+here, the same strength at the mean row n is reg = lambda (1 + a0) / a0 * (1 + a0 I / n). Around it a few are tried. Where most
+items are rare the mean says little: the rule would ask for so much that every factor is zero, so no search begins above MOST_REG.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from jobs.models.tuning import climbed, decided, half_life_of, Judge, judge_of
 NAME = "ials"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 SPARSE_LAMBDA = 0.008
-TRIED, TRIED_TUNING = 4, 6
+MOST_REG = 0.5
+STEPS = (4.0, 2.0)
+TRIED, TRIED_TUNING = 5, 8
 ALPHAS_TUNING = (0.3, 3.0)  # times the setting
 SEARCH_ROWS = 300_000  # more rows are not searched on: every n-th user instead
 SEARCH_ITERATIONS = 6
@@ -45,7 +48,7 @@ def sparse_reg(data: TrainingData, alpha: float) -> float:
     """Where the search for reg begins: the rule above, for the items that have interactions."""
     n_users = int((np.diff(data.interactions.indptr) > 0).sum())
     mean = len(data.interactions) / max(n_users, 1)
-    return SPARSE_LAMBDA * (1 + alpha) * (1 + int((data.n_ratings > 0).sum()) / (alpha * max(mean, 1)))
+    return min(SPARSE_LAMBDA * (1 + alpha) * (1 + int((data.n_ratings > 0).sum()) / (alpha * max(mean, 1))), MOST_REG)
 
 
 def _factors(data: TrainingData, alpha: float, reg: float, *, most: int | None = None) -> tuple[np.ndarray, str]:
@@ -74,7 +77,7 @@ def _searched(data: TrainingData, judge: Judge) -> tuple[float, float]:
     alphas = [first, *(first * factor for factor in ALPHAS_TUNING)] if data.tune else [first]
     found = []
     for alpha in alphas:
-        reg, value = climbed(value_at(alpha), sparse_reg(data, alpha), factor=2.0, most=most)
+        reg, value = climbed(value_at(alpha), sparse_reg(data, alpha), factors=STEPS, most=most)
         found.append((value, alpha, reg))
     _, alpha, reg = max(found)
     return alpha, reg

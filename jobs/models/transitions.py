@@ -6,33 +6,49 @@ from jobs.kernels.transitions import transitions
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import best_half_life, half_life_of, judge_of
+from jobs.models.tuning import decided, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
 
 NAME = "transitions"
 __all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
-LAGS_TUNING = (3, 5, 20)
+LAST = 0.1  # what a transition over as many moments as count at most still counts
+LAGS, LAGS_TUNING = (10, 30, 100), (3, 10, 30, 100, 300)
+DAMPINGS, DAMPINGS_TUNING = (20.0, 5.0, 100.0), (20.0, 1.0, 5.0, 50.0, 100.0, 300.0)
+DEFAULT_LAGS = 10
+MOST_PAIRS = 500_000_000  # rows times lags that a fit may look at: a minute or so
+SEARCH_ROWS = 300_000
 
 
 def fit(data: TrainingData) -> ItemSide:
-    """With `tune` other numbers of lags than the setting's are tried, each discounted so that the last counts as much."""
-    settings, judge = data.settings, judge_of(data)
-    lags = data.chosen.get("lags", settings.transitions_lags)
-    found = _fitted(data, lags)
-    if judge is not None and data.tune:
-        value = best_half_life(judge, lambda at: by_weights(found, at))[1]
-        for tried in LAGS_TUNING:
-            other = _fitted(data, tried)
-            reached = best_half_life(judge, lambda at: by_weights(other, at))[1]
-            if reached > value:
-                lags, found, value = tried, other, reached
-    return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), lags=lags)
+    """How many moments count, and the damping, are chosen on validation users, one after the other, from a part of the rows."""
+    judge, settings = judge_of(data), data.settings
+    lags, damping = decided(data, "lags", settings.transitions_lags), decided(data, "damping", settings.transitions_damping)
+    if judge is not None and (lags is None or damping is None):
+        sample = data.sampled(SEARCH_ROWS)
+        first = _fitted(sample, int(lags or DEFAULT_LAGS), damping or DAMPINGS[0])
+        half_life = half_life_of(data, judge, lambda at: by_weights(first, at))
+
+        def value(lags: int, damping: float) -> float:
+            return judge.ndcg(by_weights(_fitted(sample, lags, damping), half_life))
+
+        if lags is None:
+            lags = max(_affordable(data), key=lambda tried: value(tried, damping or DAMPINGS[0]))
+        damping = damping or max(DAMPINGS_TUNING if data.tune else DAMPINGS, key=lambda tried: value(int(lags), tried))
+    lags, damping = int(lags or DEFAULT_LAGS), damping or DAMPINGS[0]
+    found = _fitted(data, lags, damping)
+    return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), lags=lags, damping=damping)
 
 
-def _fitted(data: TrainingData, lags: int) -> ItemWeights:
-    rows, settings = data.interactions, data.settings
-    discount = settings.transitions_discount ** (settings.transitions_lags / lags)
+def _affordable(data: TrainingData) -> list[int]:
+    """The numbers of lags to try; the fewest whatever they cost."""
+    tried = LAGS_TUNING if data.tune else LAGS
+    return [lags for lags in tried if lags == tried[0] or lags * len(data.interactions) <= MOST_PAIRS]
+
+
+def _fitted(data: TrainingData, lags: int, damping: float) -> ItemWeights:
+    rows = data.interactions
     return transitions(
-        rows.indptr, rows.items, rows.steps, rows.n_items, data.weights_keep, lags=lags, discount=discount
-    )
+        rows.indptr, rows.items, rows.steps, rows.n_items, data.weights_keep,
+        lags=lags, discount=LAST ** (1 / lags), damping=damping,
+    )  # fmt: skip

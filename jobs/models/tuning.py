@@ -6,7 +6,7 @@ Nothing here is timed, so a search takes the same steps everywhere, and finds th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
 from jobs.kernels.ranked import best_among
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
+from jobs.progress import Progress
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
@@ -33,6 +34,7 @@ class Judge:
         self.kept, self.held = validation.kept.take(users), validation.held.take(users)
         self.candidates = None if validation.candidates is None else validation.candidates[users]
         self.n_items = n_items
+        self._progress = Progress("search on validation users", unit="settings tried")
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -50,18 +52,28 @@ class Judge:
 
     def ndcg(self, score: Scorer) -> float:
         """Mean nDCG@10 over the users."""
+        return self.ndcgs(lambda histories: (score(histories),))[0]
+
+    def ndcgs(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[float]:
+        """The same for scorers that share work, which give their scores one after another."""
         values = []
         for kept, held, candidates in self.blocks():
-            scores = score(kept)
-            if candidates is None:
-                lists = top(without_own(scores, kept), DEPTH)
-            else:
-                lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
-            values.append(ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)))
-        return counted_mean(np.concatenate(values))
+            found = []
+            for scores in scores_of(kept):
+                if candidates is None:
+                    lists = top(without_own(scores, kept), DEPTH)
+                else:
+                    lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
+                found.append(ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)))
+            values.append(found)
+        means = [counted_mean(np.concatenate(of)) for of in zip(*values)]
+        self._progress.add(len(means))
+        return means
 
     def rmse(self, rater: Rater) -> float:
-        return rmse(predicted(rater, self.kept, self.held), self.held.ratings)
+        found = rmse(predicted(rater, self.kept, self.held), self.held.ratings)
+        self._progress.add(1)
+        return found
 
 
 def judge_of(data: TrainingData, *, most_users: int = MOST_USERS) -> Judge | None:
@@ -77,23 +89,26 @@ def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[
     return min(half_life, FOREVER), value
 
 
-def climbed(value: Callable[[float], float], start: float, *, factor: float, most: int) -> tuple[float, float]:
-    """The x of start * factor ** i with the largest value, and that value, by walking up from start to a peak, in at most `most`
-    evaluations."""
-    known = {0: value(start)}
+def climbed(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
+    """The x with the largest value, and that value: from start up to a peak by steps of the first factor, from there by those of the
+    next, in at most `most` evaluations."""
+    known = {1.0: value(start)}  # by how many times the start
 
-    def at(step: int) -> float:
-        if step not in known and len(known) < most:
-            known[step] = value(start * factor**step)
-        return known.get(step, -math.inf)
+    def at(times: float) -> float:
+        times = float(f"{times:.9g}")
+        if times not in known and len(known) < most:
+            known[times] = value(start * times)
+        return known.get(times, -math.inf)
 
-    here = 0
-    for direction in (1, -1):
-        while at(here + direction) > known[here]:
-            here += direction
-        if here != 0:
-            break
-    return start * factor**here, known[here]
+    here = 1.0
+    for factor in factors:
+        for step in (factor, 1 / factor):
+            before = here
+            while at(here * step) > at(here):
+                here *= step
+            if here != before:
+                break
+    return start * here, at(here)
 
 
 def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:

@@ -31,7 +31,7 @@ def sequences(draw: st.DrawFn):
     return indptr, flat, random.integers(0, n_moments, len(flat)), n_items
 
 
-def plain(indptr, items, steps, n_items: int, lags: int, discount: float) -> np.ndarray:
+def plain(indptr, items, steps, n_items: int, lags: int, discount: float, damping: float = 0.0) -> np.ndarray:
     """The definition, one pair of rows at a time, nothing cut."""
     counts = Counter(items.tolist())
     W = np.zeros((n_items, n_items))
@@ -43,7 +43,7 @@ def plain(indptr, items, steps, n_items: int, lags: int, discount: float) -> np.
                     W[items[a], items[b]] += discount ** (steps[b] - steps[a] - 1)
     for i in range(n_items):
         for j in range(n_items):
-            W[i, j] /= math.sqrt(max(counts[i] * counts[j], 1))
+            W[i, j] /= math.sqrt((counts[i] + damping) * (counts[j] + damping) or 1)
     return W
 
 
@@ -51,10 +51,10 @@ def full(weights: ItemWeights) -> np.ndarray:
     return weights.rows(0, weights.n_items).toarray()
 
 
-@given(sequences(), st.integers(1, 12), st.sampled_from([1.0, 0.8, 0.3]))
-def test_transitions_are_the_definition(drawn, lags: int, discount: float) -> None:
-    found = transitions(*drawn, ALL, lags=lags, discount=discount, most_pairs=ALL)
-    assert_allclose(full(found), plain(*drawn, lags, discount), **CLOSE)
+@given(sequences(), st.integers(1, 12), st.sampled_from([1.0, 0.8, 0.3]), st.sampled_from([0.0, 0.5, 20.0]))
+def test_transitions_are_the_definition(drawn, lags: int, discount: float, damping: float) -> None:
+    found = transitions(*drawn, ALL, lags=lags, discount=discount, damping=damping, most_pairs=ALL)
+    assert_allclose(full(found), plain(*drawn, lags, discount, damping), **CLOSE)
 
 
 @given(sequences(), st.integers(1, 6), st.integers(1, 4))

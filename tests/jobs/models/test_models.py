@@ -8,18 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.models import als, content, ease, ials, item_neighbours, known, popular, svd, transitions, tuning, user_neighbours
 from jobs.models.contract import finite, ItemSide, TrainingData, Validation
 from jobs.models.tuning import climbed, Judge
+from jobs.runner import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
 from warehouse import item_side
 
 N_ITEMS = 60
-PERSONAL = (ials, ease, item_neighbours, user_neighbours, content)
+PERSONAL = (ials, ease, item_neighbours, transitions, user_neighbours, content)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -73,6 +75,53 @@ def test_what_is_set_is_not_chosen(tmp_path: Path) -> None:
     assert user_neighbours.fit(data).parameters["n_neighbours"] == 20
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "bm25", "adjusted_cosine"])
+def test_neighbours_are_the_same_however_items_are_shared_out(spark, tmp_path: Path, monkeypatch, similarity: str) -> None:
+    alone = world(tmp_path / "alone", neighbours_similarity=similarity)
+    whole = item_neighbours.fit(alone)
+    monkeypatch.setattr(item_neighbours, "ONE_TASK", 0)
+    shared = item_neighbours.fit(replace(world(tmp_path / "shared", neighbours_similarity=similarity), run=OnSpark(spark)))
+    assert shared.parameters == whole.parameters and len(whole.arrays["data"]) > 0
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(array, shared.arrays[name])
+    assert not list(alone.scratch.rglob("*.npy"))
+
+
+def test_transitions_count_more_moments_where_what_follows_comes_late_and_no_more_than_are_affordable(tmp_path: Path, monkeypatch) -> None:
+    """Each history is 12 items in random order, then 12 that each follow one of them, 12 moments later."""
+    draw = np.random.default_rng(7)
+    first = np.array([draw.choice(40, 12, replace=False) for _ in range(300)])
+    rows = np.concatenate([first, 40 + first], axis=1)
+    steps = np.tile(np.arange(24), 300)
+    whole = Histories(24 * np.arange(301), rows.ravel().astype(np.int32), np.ones(7200), np.full(7200, 3.0), steps)
+    held = steps >= 20
+    data = training(tmp_path, whole.select(~held), 80, validation=Validation(whole.select(~held), whole.select(held)))
+    found = transitions.fit(data)
+    assert found.parameters["lags"] > 10
+    few = transitions.fit(replace(data, settings=replace(data.settings, transitions_lags=3, transitions_damping=2.0)))
+    assert (few.parameters["lags"], few.parameters["damping"]) == (3, 2.0)
+    judge = Judge(data.validation(), 80)
+    assert judge.ndcg(transitions.scorer(found, data)) > judge.ndcg(transitions.scorer(few, data)) + 0.1
+    monkeypatch.setattr(transitions, "MOST_PAIRS", 29 * len(data.interactions))
+    assert transitions.fit(data).parameters["lags"] == 10
+
+
+def test_films_of_near_years_are_more_alike(tmp_path: Path) -> None:
+    years = [1994, 1995, 1998, None, 1960, *[None] * 5]
+    names = pa.array(["drama", "drama", "Drama", "war", "war", *"abcde"])
+    texts = {"title": [""] * 10, "genres": names, "tags": [""] * 10, "description": [""] * 10, "year": pa.array(years)}
+    alike = (features := content.features(pa.table(texts))) @ features.T
+    assert alike[0, 1] > alike[0, 2] > 0 == alike[0, 4]
+    assert alike[0, 0] == pytest.approx(1) and alike[3, 4] > 0
+
+
+def test_scores_that_share_work_are_worth_what_they_are_alone(tmp_path: Path) -> None:
+    data = world(tmp_path)
+    judge = Judge(data.validation(), N_ITEMS)
+    alone = [item_neighbours.scorer(item_neighbours.fit(data), data), popular.scorer(popular.fit(data), data)]
+    assert judge.ndcgs(lambda kept: (score(kept) for score in alone)) == [judge.ndcg(score) for score in alone]
+
+
 def test_tuning_looks_further_and_is_no_worse(tmp_path: Path) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
@@ -112,8 +161,25 @@ def test_a_climb_stops_at_the_peak_or_at_its_bound(start: float, peak: float, mo
         tried.append(x)
         return -abs(np.log2(x / peak))
 
-    assert climbed(value, start, factor=2.0, most=most)[0] == expected
+    assert climbed(value, start, factors=(2.0,), most=most)[0] == expected
     assert len(tried) <= most and len(set(tried)) == len(tried)
+
+
+def test_a_climb_by_large_steps_ends_with_small_ones() -> None:
+    tried = []
+
+    def value(x: float) -> float:
+        tried.append(x)
+        return -abs(np.log2(x / 0.032))
+
+    best, _ = climbed(value, 1.0, factors=(4.0, 2.0), most=9)
+    assert tried == [1, 4, 1 / 4, 1 / 16, 1 / 64, 1 / 8, 1 / 32] and best == 1 / 32
+
+
+def test_a_search_for_the_regularisation_does_not_begin_where_every_factor_is_zero(tmp_path: Path) -> None:
+    data = world(tmp_path)
+    many = replace(data, n_ratings=np.ones(1_000_000), rating_sum=np.ones(1_000_000))
+    assert ials.sparse_reg(data, 2.0) < ials.sparse_reg(many, 2.0) == ials.MOST_REG
 
 
 def test_nobody_to_choose_by_leaves_the_defaults(tmp_path: Path) -> None:

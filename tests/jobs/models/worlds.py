@@ -53,7 +53,7 @@ def training(folder: Path, rows: Histories, n_items: int, *, run: Runner | None 
         interactions.join_parts(folder / "interactions", name, 1)
     items = pa.table({
         "item_id": np.arange(n_items), "title": [f"Film {n % 7} of the {n % 5}" for n in range(n_items)], "genres": [f"G{n % 3}" for n in range(n_items)],
-        "tags": [""] * n_items, "description": pa.nulls(n_items, pa.string()),
+        "tags": [""] * n_items, "description": pa.nulls(n_items, pa.string()), "year": [None if n % 9 == 0 else 1960 + n % 50 for n in range(n_items)],
     })
     genres = csr_matrix((np.ones(n_items, np.float32), (np.arange(n_items), np.arange(n_items) % 3)), shape=(n_items, 3))
     return TrainingData(
