@@ -51,11 +51,11 @@ class Progress:
 
     def _line(self, elapsed: float) -> str:
         rate = self._done / elapsed
+        speed = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.1f} a minute"
         if not self._total:
-            return f"{self._done:,} {self._unit}, {rate:,.0f} a second"
+            return f"{self._done:,} {self._unit}, {speed}"
         if not self._done:
             return f"0 of {self._total:,} {self._unit}, {elapsed:,.0f} s so far"
-        speed = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.1f} a minute"
         return f"{self._done:,} of {self._total:,} {self._unit}, {speed}, about {(self._total - self._done) / rate:,.0f} s left"
 
 

@@ -22,6 +22,7 @@ W_01 = W_10 = 2 / sqrt 6 = 0.816; with shrink 1, 2 / (sqrt 6 + 1) = 0.580.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -115,26 +116,54 @@ def _matrix(indptr, items, values, n_items) -> csr_matrix:
 def _neighbours(
     X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is_normalized: bool = True
 ) -> ItemWeights:
-    """X' X row by row, each row divided, shorn of itself and of all but its keep largest."""
-    n_items = X.shape[1]
-    by_item = X.T.tocsr()
-    norms = np.sqrt(np.bincount(X.indices, X.data**2, n_items)) if is_normalized else np.zeros(n_items)
-    # Never 0: items without a row have no norm. A bare product is divided by 1 + shrink.
-    floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)
-    lengths = np.diff(X.indptr)
-    # What a row of the product adds up: the items of the item's users.
-    n_pairs = np.bincount(X.indices, np.repeat(lengths, lengths), n_items)
-    is_long = n_pairs > n_items / LONG
+    """All rows of X' X."""
+    found = Columns.of(X).nearest(0, X.shape[1], keep, shrink=shrink, is_normalized=is_normalized, block_cells=block_cells)
+    return stacked([found])
 
-    def nearest(span: slice):
-        rows = []
-        for j, (found, values) in zip(range(span.start, span.stop), _products(X, by_item, span, is_long)):
-            nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)
-            nearness[found == j] = 0.0
-            rows.append(largest(found, nearness, keep))
-        return joined(rows)
 
-    return stacked(nearest(span) for span in blocks_of(np.where(is_long, 0, n_pairs) + keep, block_cells))
+class Columns(NamedTuple):
+    """X (users, n_items) float64 by user, and the same by item; norms (n_items,) of its columns, and n_pairs (n_items,): what a row
+    of X' X adds up, the items of the item's users."""
+
+    X: csr_matrix
+    by_item: csr_matrix
+    norms: np.ndarray
+    n_pairs: np.ndarray
+
+    @classmethod
+    def of(cls, X: csr_matrix) -> Columns:
+        lengths, n_items = np.diff(X.indptr), X.shape[1]
+        norms = np.sqrt(np.bincount(X.indices, X.data**2, n_items))
+        return cls(X, X.T.tocsr(), norms, np.bincount(X.indices, np.repeat(lengths, lengths), n_items))
+
+    def nearest(
+        self,
+        start: int,
+        stop: int,
+        keep: int,
+        *,
+        shrink: float = 0.0,
+        is_normalized: bool = True,
+        block_cells: int = BLOCK_CELLS,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows start:stop of X' X as CSR arrays, each row divided, shorn of itself and of all but its keep largest."""
+        norms = self.norms if is_normalized else np.zeros(len(self.norms))
+        # Never 0: items without a row have no norm. A bare product is divided by 1 + shrink.
+        floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)
+        is_long = self.n_pairs > len(norms) / LONG
+
+        def rows_of(span: slice):
+            rows = []
+            for j, (found, values) in zip(range(span.start, span.stop), _products(self.X, self.by_item, span, is_long)):
+                nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)
+                nearness[found == j] = 0.0
+                rows.append(largest(found, nearness, keep))
+            return joined(rows)
+
+        costs = (np.where(is_long, 0, self.n_pairs) + keep)[start:stop]
+        spans = (slice(start + span.start, start + span.stop) for span in blocks_of(costs, block_cells))
+        found = stacked(rows_of(span) for span in spans)
+        return found.indptr, found.indices, found.data
 
 
 def _products(

@@ -18,6 +18,7 @@ from jobs.interactions import Interactions
 from jobs.kernels.alternate import half_explicit, half_implicit, held, started
 from jobs.kernels.factors import gramian
 from jobs.kernels.histories import Histories
+from jobs.progress import Progress
 from jobs.runner import Runner
 from warehouse.whole import join_arrays, save_array
 
@@ -50,10 +51,13 @@ def item_factors(
         counts = np.diff(by_item.indptr)
         save_array(folder / "items.npy", started(counts, equations.n_factors, seed=equations.seed))
         loss = 0.0
-        for number in range(1, equations.n_iterations + 1):
-            label = f"als {number}/{equations.n_iterations}"
-            _solve(by_user, "users", "items", equations, run, folder, label=f"{label} users")
-            loss = _solve(by_item, "items", "users", equations, run, folder, label=f"{label} items")
+        with Progress("als", total=2 * equations.n_iterations, unit="half iterations") as progress:
+            for number in range(1, equations.n_iterations + 1):
+                label = f"als {number}/{equations.n_iterations}"
+                _solve(by_user, "users", "items", equations, run, folder, label=f"{label} users")
+                progress.add(1)
+                loss = _solve(by_item, "items", "users", equations, run, folder, label=f"{label} items")
+                progress.add(1)
         users = np.load(folder / "users.npy", mmap_mode="r")
         return np.load(folder / "items.npy"), loss + held(np.diff(by_user.indptr), users, equations.reg)
     finally:
@@ -73,7 +77,8 @@ class _Side:
     def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         indptr = np.asarray(self.indptr[start : stop + 1])
         span = slice(int(indptr[0]), int(indptr[-1]))
-        columns, values = (np.load(self.folder / f"{name}.npy", mmap_mode="r")[span] for name in ("columns", "values"))
+        arrays = (np.load(self.folder / f"{name}.npy", mmap_mode="r")[span] for name in ("columns", "values"))
+        columns, values = map(np.asarray, arrays)  # a memmap takes longer to slice
         return indptr - indptr[0], columns, values
 
     def ranges(self, n: int) -> np.ndarray:

@@ -1,17 +1,31 @@
-"""item_neighbours: items by who interacted with them: cosine, BM25 or adjusted cosine."""
+"""item_neighbours: items by who interacted with them: cosine, BM25 or adjusted cosine.
+
+The interactions are laid out by item beside those by user, as files that every task maps; a task finds the neighbours of one
+range of items, of about as many pairs as any other.
+"""
 
 from __future__ import annotations
 
-from jobs.kernels import cooccurrence
-from jobs.kernels.weights import ItemWeights
+import shutil
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from jobs.interactions import Interactions
+from jobs.kernels.cooccurrence import bm25_weights, Columns, over_mean
+from jobs.kernels.weights import ItemWeights, stacked
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import best_half_life, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
+from warehouse.whole import save_array
 
 NAME = "item_neighbours"
 __all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
+CAPABILITIES = Capabilities(folds_in=True, attributes=True)
+ONE_TASK = 2_000_000  # interactions below which sharing the items out costs more than it saves
+RANGES_A_WORKER = 4
+PARTS = ("indptr", "indices", "data")
 
 
 def fit(data: TrainingData) -> ItemSide:
@@ -26,10 +40,43 @@ def fit(data: TrainingData) -> ItemSide:
 
 
 def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
-    rows, keep = data.interactions, data.weights_keep
+    rows, keep, folder = data.interactions, data.weights_keep, data.scratch / NAME
+    if similarity == "adjusted_cosine" and data.rating_scale is None:
+        raise ValueError("adjusted cosine compares ratings, and the source has none: use cosine or bm25")
+
+    def lay_out(_: int) -> None:
+        columns = Columns.of(rows.matrix(_values(rows, similarity)))
+        arrays = {f"by_item_{name}": getattr(columns.by_item, name) for name in PARTS}
+        arrays |= {"values": columns.X.data, "norms": columns.norms, "n_pairs": columns.n_pairs}
+        for name, array in arrays.items():
+            save_array(folder / f"{name}.npy", array)
+
+    data.run.each(1, lay_out, label="sort by item")
+    n_pairs = np.load(folder / "n_pairs.npy")
+    n_ranges = 1 if len(rows) < ONE_TASK else RANGES_A_WORKER * data.run.n_workers
+    ends = np.cumsum(n_pairs + keep)
+    bounds = np.unique(np.append(np.searchsorted(ends, np.linspace(0, ends[-1], n_ranges + 1)[:-1]), len(ends))).tolist()
+
+    def solve(number: int) -> None:
+        def mapped(name: str) -> np.ndarray:
+            return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+
+        by_item = csr_matrix(tuple(mapped(f"by_item_{name}") for name in reversed(PARTS)), shape=(rows.n_items, rows.n_users))
+        columns = Columns(rows.matrix(mapped("values")), by_item, mapped("norms"), mapped("n_pairs"))
+        found = columns.nearest(bounds[number], bounds[number + 1], keep)
+        for name, array in zip(PARTS, found):
+            save_array(folder / f"{name}-{number}.npy", array)
+
+    data.run.each(len(bounds) - 1, solve, label=NAME)
+    found = stacked(tuple(np.load(folder / f"{name}-{number}.npy") for name in PARTS) for number in range(len(bounds) - 1))
+    shutil.rmtree(folder)
+    return found
+
+
+def _values(rows: Interactions, similarity: str) -> np.ndarray:
+    """What each interaction counts, (m,) float64."""
     if similarity == "adjusted_cosine":
-        if data.rating_scale is None:
-            raise ValueError("adjusted cosine compares ratings, and the source has none: use cosine or bm25")
-        return cooccurrence.adjusted_cosine(rows.indptr, rows.items, rows.ratings, rows.n_items, keep)
-    kernel = {"cosine": cooccurrence.cosine, "bm25": cooccurrence.bm25}[similarity]
-    return kernel(rows.indptr, rows.items, rows.strengths, rows.n_items, keep)
+        return over_mean(rows.indptr, rows.ratings)
+    if similarity == "bm25":
+        return bm25_weights(rows.indptr, rows.items, rows.strengths, rows.n_items)
+    return np.asarray(rows.strengths, np.float64)
