@@ -9,6 +9,7 @@ import numpy as np
 from jobs import item_side
 from jobs.kernels import lists as kernel, metrics
 from jobs.kernels.bootstrap import mean_interval
+from jobs.kernels.item_side import ItemSide
 from jobs.models.contract import TrainingData, Validation
 from schemas.errors import StepError
 from schemas.settings import AUTO, Settings
@@ -54,7 +55,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> list[di
     return rows
 
 
-def _ndcg(side: kernel.ItemSide, validation: Validation, min_history: int) -> np.ndarray:
+def _ndcg(side: ItemSide, validation: Validation, min_history: int) -> np.ndarray:
     """Of the lists as they are served, (u,)."""
     kept, held = validation.kept, validation.held
     lists = kernel.recommend(side, kept, n=K, explain_n=0, reasons_n=0, min_history=min_history)

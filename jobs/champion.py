@@ -14,6 +14,7 @@ import numpy as np
 from jobs import item_side
 from jobs.kernels import lists as kernel
 from jobs.kernels.histories import Histories, strength
+from jobs.kernels.item_side import ItemSide
 from jobs.step import Facts
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
@@ -38,7 +39,7 @@ class Champion:
     names: np.ndarray
 
     @property
-    def side(self) -> kernel.ItemSide:
+    def side(self) -> ItemSide:
         return item_side.load(self.release, self.manifest.served_model)
 
     def histories(self, histories: Histories) -> Histories:

@@ -21,6 +21,7 @@ from jobs.champion import Champion
 from jobs.item_tables import load_items
 from jobs.kernels import list_metrics, lists as kernel, metrics
 from jobs.kernels.histories import Histories
+from jobs.kernels.item_side import ItemSide
 from jobs.measured import CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, TOP, UNFINISHED
 from jobs.models.known import RATER
 from jobs.parts import collect, each_part
@@ -91,7 +92,7 @@ class _Scorer:
         parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
         return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
 
-    def _ranked(self, side: kernel.ItemSide, histories: Histories) -> kernel.Lists:
+    def _ranked(self, side: ItemSide, histories: Histories) -> kernel.Lists:
         return kernel.recommend(
             side, histories, n=DEPTH, explain_n=0, reasons_n=0, min_history=self._settings.min_history
         )
@@ -130,7 +131,7 @@ class _Scorer:
         }
 
 
-def _of_lists(side: kernel.ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
     """How varied the first ten are, and how far their genres from the history's; nothing where lists are not finished."""
     if side.finish is None:
         return {}
@@ -147,14 +148,14 @@ def _blank(model: str, n_users: int) -> dict[str, Any]:
     return nothing | {"model": [model] * n_users, "n_seen": np.zeros(n_users, int), "is_short": np.zeros(n_users, bool)}
 
 
-def _popular(side: kernel.ItemSide, kept: Histories) -> kernel.Lists:
+def _popular(side: ItemSide, kept: Histories) -> kernel.Lists:
     """Everybody's list by popularity alone, for comparison."""
     no_genres = replace(side, rater=None, genres=side.genres[:, :0])
     return kernel.recommend(no_genres, kept, n=DEPTH, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 
 def _errors(
-    model: str, side: kernel.ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None
+    model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None
 ) -> dict[str, Any]:
     """Mean squared error of each user's predicted ratings, and of how many. Of an item that the side does not know
     (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jobs.kernels.lists import assemble, ItemSide
+from jobs.kernels.item_side import assemble, ItemSide
 from warehouse import item_side
 from warehouse.layout import Release
 

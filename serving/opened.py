@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.kernels.lists import assemble, ItemSide
+from jobs.kernels.item_side import assemble, ItemSide
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.tables import READY_N

@@ -15,6 +15,7 @@ import pytest
 
 from jobs.kernels import lists as kernel, reasons as reason_kinds
 from jobs.kernels.histories import Histories, strength
+from jobs.kernels.item_side import assemble
 from schemas.tables import TABLES
 from tests.conftest import build, Built
 from warehouse import item_side
@@ -128,7 +129,7 @@ def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(bu
     """Items, scores, predictions, confidence and every reason, from nothing but the sealed files."""
     settings, scale = built.manifest.settings, built.manifest.rating_scale
     files = {folder.name: item_side.load(folder) for folder in built.release.models.iterdir()}
-    side, item_ids, genres = kernel.assemble(files, served=built.manifest.served_model), files["items"][0]["item_ids"].tolist(), files["items"][1]["genres"]
+    side, item_ids, genres = assemble(files, served=built.manifest.served_model), files["items"][0]["item_ids"].tolist(), files["items"][1]["genres"]
     number_of = {item: number for number, item in enumerate(item_ids)}
     users = [row[0] for row in database.execute("select user_id from users order by user_id")]
     for user in random.Random(5).sample(users, min(N_SAMPLED, len(users))):

@@ -8,126 +8,25 @@ float64, so that a list does not depend on which users happened to share a block
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from jobs.kernels import reasons
-from jobs.kernels.factors import ExplicitFactors, Folded, ImplicitFactors
-from jobs.kernels.finishing import Finish, order, POOL
+from jobs.kernels.factors import Folded
+from jobs.kernels.finishing import order, POOL
 from jobs.kernels.histories import Histories, History
-from jobs.kernels.rankers import Blend, Ranker, WeightRanker
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.rankers import Blend
 from jobs.kernels.reasons import RANKED, Ranking
-from jobs.kernels.user_neighbours import Others
-from jobs.kernels.weights import blocks_of, ItemWeights
+from jobs.kernels.weights import blocks_of
 
 POPULAR_GENRE, POPULAR = 1, 2
 FALLBACKS = {POPULAR_GENRE: "popular_genre", POPULAR: "popular"}  # what `source` says of a row that no model ranked
 FAVOURITES = 3
-GENRE_DEPTH = 2000
 CELLS = 1 << 22  # scores that are in memory at a time, 16 MiB and as much again for what they are computed from
 ROW_CELLS = 400  # what a row of a history takes beside them: it may reach some hundred items
-
-
-@dataclass(frozen=True)
-class ItemSide:
-    """Everything that a list is computed from, besides the history.
-
-    ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
-    orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
-    n_neighbours of similar taste among, for reasons alone;
-    blocked (b,) item_nums are in no list, and finish (or None) has the last word on a list's order.
-    """
-
-    ranker: Ranker
-    factors: ImplicitFactors | None
-    rater: ExplicitFactors | None
-    popularity: np.ndarray
-    genres: csr_matrix
-    others: Others | None = None
-    n_neighbours: int = 0
-    blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    finish: Finish | None = None
-    _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def n_items(self) -> int:
-        return len(self.popularity)
-
-    @cached_property
-    def by_popularity(self) -> np.ndarray:
-        return np.lexsort((np.arange(self.n_items), -self.popularity)).astype(np.int32)
-
-    def popular_in(self, genres: tuple[int, ...]) -> np.ndarray:
-        """The most popular items with one of these genres, most popular first."""
-        if genres not in self._by_genres:
-            wanted = np.zeros(self.genres.shape[1], bool)
-            wanted[list(genres)] = True
-            has = np.zeros(self.n_items, bool)
-            has[np.repeat(np.arange(self.n_items), np.diff(self.genres.indptr))[wanted[self.genres.indices]]] = True
-            self._by_genres[genres] = self.by_popularity[has[self.by_popularity]][:GENRE_DEPTH]
-        return self._by_genres[genres]
-
-
-Side = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
-
-
-def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
-    """The item side of a release from the (arrays, parameters) of its models, by name: items, popular, the served model and,
-    where they were trained, als and ials."""
-    items, names = sides["items"]
-    n_items, genres = len(items["item_ids"]), names["genres"]
-    ones = np.ones(len(items["genre_indices"]), np.float32)
-    factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
-    ranker = factors if served == "ials" else _weighing(sides[served], factors)
-    if isinstance(ranker, Blend):
-        factors = ranker.parts[1][1]
-    return ItemSide(
-        ranker,
-        factors,
-        _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
-        sides["popular"][0]["scores"],
-        csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
-        *_others(sides.get("user_neighbours"), n_items),
-        items.get("blocked", np.zeros(0, np.int32)),
-        _finish(names, sides.get("content")),
-    )
-
-
-def _others(side: Side | None, n_items: int) -> tuple[Others | None, int]:
-    if side is None:
-        return None, 0
-    return Others(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
-
-
-def _finish(parameters: Mapping[str, Any], content: Side | None) -> Finish | None:
-    diversity, calibration = (parameters.get(name, 0.0) for name in ("diversity", "calibration"))
-    if not diversity and not calibration:
-        return None
-    if content is None:
-        return Finish(diversity, calibration)
-    arrays, constants = content
-    shape = (len(arrays["indptr"]) - 1, constants["n_features"])
-    return Finish(diversity, calibration, csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
-
-
-def _fields(kind: type, side: Side) -> Any:
-    """A dataclass from those of a side's arrays and parameters that are its fields."""
-    known = {**side[0], **side[1]}
-    return kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})
-
-
-def _weighing(side: Side, factors: ImplicitFactors | None) -> Ranker:
-    """An item-by-item model, with the factor model beside it where it has a weight for that."""
-    ranker = WeightRanker(_fields(ItemWeights, side), side[1]["half_life"])
-    share = side[1].get("ials_weight", 0.0)
-    if not share or factors is None:
-        return ranker
-    return Blend(((1.0, ranker), (share, replace(factors, half_life=ranker.half_life))))
 
 
 class Lists(NamedTuple):

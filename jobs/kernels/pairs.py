@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import fold, gathered, ItemSide, Lists, POPULAR
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import fold, gathered, Lists, POPULAR
 from jobs.kernels.reasons import RANKED, Ranking
 
 

@@ -15,7 +15,8 @@ from hypothesis import assume, given, strategies as st
 from jobs.interactions import Interactions
 from jobs.kernels import metrics
 from jobs.kernels.histories import one_history
-from jobs.kernels.lists import assemble, ItemSide, recommend
+from jobs.kernels.item_side import assemble, ItemSide
+from jobs.kernels.lists import recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.reasons import GENRE, HISTORY, KINDS, RANKED
 from jobs.models.alternating import Equations, item_factors

@@ -14,7 +14,7 @@ from jobs import ingest, recommend
 from jobs.kernels import lists
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import ItemSide
+from jobs.kernels.item_side import ItemSide
 from jobs.kernels.rankers import Blend, WeightRanker
 from jobs.kernels.weights import ItemWeights
 from jobs.run import run_step

@@ -9,7 +9,7 @@ import pytest
 from jobs.bench.generated_release import FIRST, generate, remove, SECOND, second_edition
 from jobs.bench.generated_rows import EXPLAINED, Generated, LISTED, RATINGS
 from jobs.bench.generated_sides import FACTORS
-from jobs.kernels.lists import assemble
+from jobs.kernels.item_side import assemble
 from warehouse import item_side, parquet, release as releases
 from warehouse.layout import Warehouse
 from warehouse.sqlite import failed_checks, open_immutable

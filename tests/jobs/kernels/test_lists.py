@@ -12,7 +12,8 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import ItemSide, Lists, POPULAR, POPULAR_GENRE, recommend
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import Lists, POPULAR, POPULAR_GENRE, recommend
 from jobs.kernels.reasons import BIAS, GENRE, HISTORY, RANKED, RESIDUAL
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, item_side, LOW, one_user, World, worlds

@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels import lists
 from jobs.kernels.factors import gramian, ImplicitFactors
-from jobs.kernels.lists import ItemSide, Lists, recommend
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import Lists, recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
 from jobs.kernels.reasons import RANKED

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import ItemSide, recommend
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import recommend
 from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.reasons import HISTORY, RESIDUAL, SIMILAR_USERS
 from jobs.kernels.user_neighbours import Others, who_have

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
 from jobs.kernels.histories import Histories, strength
-from jobs.kernels.lists import ItemSide
+from jobs.kernels.item_side import ItemSide
 
 LOW, HIGH = 0.5, 5.0
 

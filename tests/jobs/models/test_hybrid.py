@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.lists import assemble, recommend
+from jobs.kernels.item_side import assemble
+from jobs.kernels.lists import recommend
 from jobs.kernels.weights import ItemWeights
 from jobs.models import ease, hybrid, ials, item_neighbours, popular, transitions
 from jobs.models.blending import pooled, spreads_of
