@@ -43,7 +43,7 @@ test-fast: $(READY_AIRFLOW) ## run the tests that take less than ten seconds eac
 	$(VENV)/bin/pytest -m 'not slow'
 
 accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=... RETAIL=... name the data sets
-	$(VENV)/bin/python -m jobs.bench.accuracy_readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))
+	$(VENV)/bin/python -m jobs.bench.accuracy.readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))
 
 docs: $(READY) ## write the generated parts of README.md again
 	$(VENV)/bin/python -m jobs.readme

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from jobs.arguments import add_command, report, settings_of
-from jobs.bench import accuracy_command
+from jobs.bench.accuracy import command as accuracy_command
 
 BENCHES = {
     "topn": (

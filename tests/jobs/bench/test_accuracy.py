@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.bench.accuracy import _lay_out
-from jobs.bench.accuracy_cuts import Cut, Cutting, cuts, PROTOCOLS
-from jobs.bench.accuracy_data import Dataset, read
-from jobs.bench.accuracy_figures import figures
-from jobs.bench.accuracy_model import Bench, measured
+from jobs.bench.accuracy.compare import _lay_out
+from jobs.bench.accuracy.cuts import Cut, Cutting, cuts, PROTOCOLS
+from jobs.bench.accuracy.data import Dataset, read
+from jobs.bench.accuracy.figures import figures
+from jobs.bench.accuracy.model import Bench, measured
 from jobs.cli import main
 from jobs.sources.open import open_source
 from schemas.errors import UsageError
@@ -57,7 +57,7 @@ def test_a_signal_in_the_tested_rows_moves_no_metric(tmp_path: Path, data: Datas
     cutting = Cutting(protocol, 1)
     cut = next(cuts(cutting, data.rows, has_times=True))
     before = all_of(tmp_path / "a", data, cutting, TRAINED)
-    monkeypatch.setattr("jobs.bench.accuracy.cuts", lambda *_, **__: iter([cut]))  # the plant must not change who is tested
+    monkeypatch.setattr("jobs.bench.accuracy.compare.cuts", lambda *_, **__: iter([cut]))  # the plant must not change who is tested
     after = all_of(tmp_path / "b", planted(data, cut, 1), cutting, TRAINED)
     for name in TRAINED:
         for metric, value in before[name][0].items():
@@ -71,7 +71,7 @@ def test_other_answers_change_no_item_side(tmp_path: Path, data: Dataset, monkey
     """Tested rows are given to other users' items: what was learned is the same, and what is found is not."""
     cutting = Cutting("last_fraction", 1)
     cut = next(cuts(cutting, data.rows, has_times=True))
-    monkeypatch.setattr("jobs.bench.accuracy.cuts", lambda *_, **__: iter([cut]))
+    monkeypatch.setattr("jobs.bench.accuracy.compare.cuts", lambda *_, **__: iter([cut]))
     items = data.rows.items.copy()
     items[cut.split.test] = np.random.default_rng(3).permutation(items[cut.split.test])
     before = all_of(tmp_path / "a", data, cutting, TRAINED)

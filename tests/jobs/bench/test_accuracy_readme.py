@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.bench.accuracy_cuts import Cutting
-from jobs.bench.accuracy_readme import Case, README, sources, table, written
+from jobs.bench.accuracy.cuts import Cutting
+from jobs.bench.accuracy.readme import Case, README, sources, table, written
 from jobs.cli import parser
 
 

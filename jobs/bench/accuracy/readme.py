@@ -1,4 +1,4 @@
-"""The README's tables of accuracy: `python -m jobs.bench.accuracy_readme --movielens PATH --retail PATH` measures them again.
+"""The README's tables of accuracy: `python -m jobs.bench.accuracy.readme --movielens PATH --retail PATH` measures them again.
 
 Each case is one `cinematch bench accuracy`, run as it stands in the table's caption. A data set that is not given is left out.
 """
@@ -6,6 +6,7 @@ Each case is one `cinematch bench accuracy`, run as it stands in the table's cap
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
@@ -14,10 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+README = Path(__file__).resolve().parents[3] / "README.md"
 START, STOP = "<!-- accuracy: measured -->\n", "<!-- accuracy: end -->"
 RETAIL_COLUMNS = "user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity,title=Description"
-RANKING = "popular,content,user_neighbours,item_neighbours,transitions,ials,ease,hybrid"
+HAS_TORCH = importlib.util.find_spec("torch") is not None  # `neural` is in the tables where it can be fitted
+RANKING = "popular,content,user_neighbours,item_neighbours,transitions,ials,ease,hybrid" + HAS_TORCH * ",neural"
 
 
 class Case(NamedTuple):

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import save_npz
 
-from jobs.bench import accuracy_figures
-from jobs.bench.accuracy_cuts import Cutting, cuts
-from jobs.bench.accuracy_data import Dataset, read
-from jobs.bench.accuracy_figures import Values
+from jobs.bench.accuracy.cuts import Cutting, cuts
+from jobs.bench.accuracy.data import Dataset, read
+from jobs.bench.accuracy.figures import behind, figures, Values
 from jobs.ingest import TOLERANCE
 from jobs.models import known
 from jobs.models.content import features
@@ -135,7 +134,7 @@ def _all(folder: Path, reasons: dict[str, str], *, n_cuts: int) -> dict[str, dic
 
 def _one(folder: Path, name: str) -> dict[str, Any]:
     log.info("bench accuracy: %s", name)
-    command = [sys.executable, "-m", "jobs.bench.accuracy_model", str(folder), name]
+    command = [sys.executable, "-m", "jobs.bench.accuracy.model", str(folder), name]
     # It draws from files, so it writes nothing to standard output that is meant for anybody.
     process = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL, check=False)
     path = folder / f"{name}.json"
@@ -153,14 +152,14 @@ def _values(folder: Path, name: str) -> Values:
 def _rows(
     names: list[str], found: dict[str, dict], values: dict[str, Values], common: dict[str, Any], *, k: int, seed: int
 ) -> list[dict[str, Any]]:
-    measured = {name: accuracy_figures.figures(of, k=k, seed=seed) for name, of in values.items()}
+    measured = {name: figures(of, k=k, seed=seed) for name, of in values.items()}
     ndcg = f"ndcg_at_{k}"
     order = sorted(names, key=lambda name: -(measured.get(name, {}).get(ndcg) or -1.0))
     rows = []
     for name in order:
         row = {"model": name, **{key: found[name].get(key) for key in ("status", "message")}, **common}
         if name in measured:
-            row |= measured[name] | accuracy_figures.behind(values[name], values[order[0]], ndcg, seed=seed)
+            row |= measured[name] | behind(values[name], values[order[0]], ndcg, seed=seed)
             row |= {key: found[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
             parts = [found[part] for part in known.PARTS.get(name, ()) if found[part]["status"] == "trained"]
             row["fit_with_parts_s"] = round(row["fit_s"] + sum(part["fit_s"] for part in parts), 3)

@@ -40,20 +40,20 @@ def add_to(actions) -> None:
 
 
 def _do(parsed: argparse.Namespace) -> int:
-    from jobs.bench import accuracy
-    from jobs.bench.accuracy_cuts import Cutting
+    from jobs.bench.accuracy import compare
+    from jobs.bench.accuracy.cuts import Cutting
 
     if not 1 <= parsed.k <= 1000:
         raise UsageError(f"--k: expected 1 to 1000, got {parsed.k}")
     settings = settings_of(parsed)
     given = {name: getattr(parsed, name) for name in Cutting.TAKES}
-    rows = accuracy.measure(
+    rows = compare.measure(
         settings, cutting=Cutting(parsed.protocol, settings.seed, **given), models=settings.models, k=parsed.k, tune=parsed.tune
     )
     text = json.dumps(rows)
     if parsed.json:
         parsed.json.write_text(text + "\n", encoding="utf-8")
-    print(accuracy.table(rows))
+    print(compare.table(rows))
     print(text)
-    accuracy.failures(rows)
+    compare.failures(rows)
     return 0

@@ -1,6 +1,6 @@
 """One model of `bench accuracy`, in a process of its own: choose hyper-parameters, fit, score, measure.
 
-`python -m jobs.bench.accuracy_model FOLDER MODEL` reads what the bench has laid out in the folder, and leaves there the item
+`python -m jobs.bench.accuracy.model FOLDER MODEL` reads what the bench has laid out in the folder, and leaves there the item
 sides of the model, its values a user as MODEL.npz and its figures as MODEL.json. What it is fitted to is made of the
 training rows of the cut alone; the tested rows are opened after that.
 """
@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, load_npz
 
-from jobs.bench import accuracy_figures
-from jobs.bench.accuracy_cuts import Cut
-from jobs.bench.accuracy_data import Dataset
-from jobs.bench.accuracy_figures import Items, RECALL_DEPTH, Values
+from jobs.bench.accuracy.cuts import Cut
+from jobs.bench.accuracy.data import Dataset
+from jobs.bench.accuracy.figures import Items, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
 from jobs.kernels.histories import Histories
 from jobs.kernels.protocols import Split
 from jobs.kernels.ranked import best, best_among
@@ -71,7 +70,7 @@ def measured(bench: Bench, name: str) -> tuple[Values, dict[str, Any]]:
         started = time.monotonic()
         parts.append(_values(bench, name, side, data, cut.split))
         seconds["score_s"] += time.monotonic() - started
-    values = accuracy_figures.over_cuts(parts)
+    values = over_cuts(parts)
     return values, {key: round(value, 3) for key, value in seconds.items()} | {"parameters": dict(side.parameters)}
 
 
@@ -109,14 +108,14 @@ def _values(bench: Bench, name: str, side: ItemSide, data: TrainingData, split: 
         candidates = None if split.candidates is None else split.candidates[start : start + at_once]
         lists = _lists(score, mine, kept_out, candidates, fallback, place, max(k, RECALL_DEPTH))
         expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, place, k)
-        blocks.append(accuracy_figures.of_lists(lists, mine, kept_out, expected, items, k))
+        blocks.append(of_lists(lists, mine, kept_out, expected, items, k))
         times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=len(place))
     rater = _rater(bench, name, side, data)
     ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held)
     return Values(
         split.users,
         {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]},
-        *accuracy_figures.of_ratings(ratings, held),
+        *of_ratings(ratings, held),
         times[None, :],
     )
 
