@@ -54,7 +54,9 @@ def train(running: Step) -> None:
         served = best.served(rankers, scores, settings)
         _write_models(release, [row | {"is_served": row["model"] == served} for row in rows])
         popular_table(release, found, settings)
+        started = time.monotonic()
         similar_table(release, found, settings, spark)
+        running.figures["similar_items_s"] = round(time.monotonic() - started, 3)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
     running.figures |= {f"{row['model']}_validation_ndcg_at_10": round(row["value"], 5) for row in scores}
     running.figures |= {"n_models": sum(row["status"] == "trained" for row in rows), "served_model": served}

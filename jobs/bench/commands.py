@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.arguments import add_command, report, settings_of
 from jobs.bench.accuracy import command as accuracy_command
+from jobs.step import STEPS
 
 BENCHES = {
     "topn": (
@@ -55,7 +56,8 @@ OPTIONS = {
     "run": (("ratings", 1_000_209, "ratings to generate"),),
     "scale": (
         ("ratings", 1_000_209, "ratings to generate"),
-        ("served", 1, "0 leaves out the server"),
+        ("steps", len(STEPS), f"so many of {', '.join(STEPS)}"),
+        ("served", 1, "0 leaves out the server, as does a step that is left out"),
     ),
     "plan": (
         ("users", 200_948, "users of the release"),

@@ -13,6 +13,7 @@ from jobs.step import STEPS
 MEASURED = Path(__file__).with_name("measured")
 PLOT = MEASURED / "growth.svg"
 SHOWN = tuple(step for step in STEPS if step != "promote")
+ABOUT_ITEMS = ("similar_items_s", "popular_train_s", "content_train_s")
 COLOURS = ("#1b6ca8", "#c8553d", "#2a9d8f", "#8a5fbf", "#b08900", "#333333")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 60, 130, 20, 50
 
@@ -23,6 +24,11 @@ def scales() -> list[Record]:
     """The records of `cinematch bench scale`, the smallest first."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in MEASURED.glob("scale-*.json")]
     return sorted(found, key=lambda record: record["n_accepted"])
+
+
+def whole_scales() -> list[Record]:
+    """Those of which every step was measured."""
+    return [record for record in scales() if "seal_s" in record]
 
 
 def scale_table() -> str:
@@ -39,8 +45,11 @@ def scale_table() -> str:
     row("users; items", lambda r: f"{r['n_users']:,}; {r['n_items']:,}")
     for step in SHOWN:
         row(f"`{step}`, s; peak MiB", lambda r, step=step: f"{r[f'{step}_s']:,.0f}; {r[f'{step}_peak_mib']:,.0f}")
-    row("all steps, s", lambda r: f"{r['steps_s']:,.0f}")
-    row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}")
+        if step == "train":
+            row("of it `ials`; `als`, s", "{ials_train_s:,.0f}; {als_train_s:,.0f}".format_map)
+            row("of it similar items, popular and content, s", lambda r: f"{sum(r[name] for name in ABOUT_ITEMS):,.0f}")
+    row("all steps, s", lambda r: f"{r['steps_s']:,.0f}" if "seal_s" in r else "")
+    row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}" if "seal_s" in r else "")
     row("list rows; explanation rows", lambda r: f"{r['n_recommendations']:,}; {r['n_explanations']:,}")
     row("release, MiB; of it SQLite", lambda r: f"{r['release_mib']:,.0f}; {r['database_mib']:,.0f}")
     row(
@@ -69,8 +78,9 @@ def growth_plot() -> str:
     """SVG: seconds a million ratings of each step over the size, both axes logarithmic. Flat is in proportion."""
     records = scales()
     sizes = [record["n_accepted"] for record in records]
-    values = {step: [per_million(record, step) for record in records] for step in (*SHOWN, "steps")}
-    flat = [value for line in values.values() for value in line]
+    lines = {step: [r for r in records if f"{step}_s" in r and (step != "steps" or "seal_s" in r)] for step in (*SHOWN, "steps")}
+    values = {step: [(r["n_accepted"], per_million(r, step)) for r in line] for step, line in lines.items()}
+    flat = [value for line in values.values() for _, value in line]
     low, high = (10.0 ** whole for whole in (math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat)))))
     x = _axis(min(sizes), max(sizes), LEFT, WIDTH - RIGHT)
     y = _axis(low, high, HEIGHT - BOTTOM, TOP)
@@ -88,14 +98,14 @@ def growth_plot() -> str:
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "ratings"))
     middle = HEIGHT / 2
     parts.append(_text(14, middle, "seconds a million ratings", f' transform="rotate(-90 14 {middle:.0f})"'))
-    labels = _apart({step: y(line[-1]) for step, line in values.items()})
+    labels = _apart({step: y(line[-1][1]) for step, line in values.items()})
     for (step, line), colour in zip(values.items(), COLOURS):
-        points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in zip(sizes, line))
+        points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in line)
         wide = 3 if step == "steps" else 1.5
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{wide}"/>')
         label = "all steps" if step == "steps" else step
         parts.append(
-            f'<text x="{WIDTH - RIGHT + 8}" y="{labels[step] + 4:.1f}" fill="{colour}">{label} {line[-1]:.2g}</text>'
+            f'<text x="{WIDTH - RIGHT + 8}" y="{labels[step] + 4:.1f}" fill="{colour}">{label} {line[-1][1]:.2g}</text>'
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 

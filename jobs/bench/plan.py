@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jobs import estimate
-from jobs.bench.growth import Record, scales
+from jobs.bench.growth import Record, whole_scales
 from jobs.estimate import Counts, MIB
 from jobs.kernels.weights import kept_a_row
 from schemas.settings import Settings
@@ -52,7 +52,7 @@ WORKS = (
     Work("train", "interactions", lambda c: c.n_ratings, True),
     Work("train", "ials", _als, True),
     Work("train", "als", _als, True),
-    Work("train", "item_neighbours", lambda c: c.n_ratings**2 / c.n_users, False),
+    Work("train", "item_neighbours", lambda c: c.n_ratings**2 / c.n_users, True),
     Work("train", "transitions", lambda c: c.n_ratings, False),
     Work("train", "svd", lambda c: c.n_ratings, False),
     Work("train", "ease", lambda c: min(c.n_items, 5000) ** 3 / 3 + 3e3 * c.n_ratings, False),
@@ -88,7 +88,7 @@ def step_seconds(counts: Counts, price: dict[str, float], cores: int) -> dict[st
 def measure(settings: Settings, *, users: int, items: int, ratings: int, cores: int) -> dict[str, Any]:
     """Print the plan; returns its figures."""
     counts = Counts(ratings, users, items)
-    price = prices(scales()[-1])
+    price = prices(whole_scales()[-1])
     seconds = step_seconds(counts, price, cores)
     core_h = {work.name: price[work.name] * work.units(counts) / 3600 for work in WORKS}
     figures: dict[str, Any] = {"n_users": users, "n_items": items, "n_ratings": ratings, "n_cores": cores}
@@ -144,7 +144,7 @@ def _breaks(counts: Counts, settings: Settings, figures: dict[str, Any], core_h:
     limits = (
         (
             neighbours / memory,
-            f"item_neighbours and transitions, in one task of {neighbours / GIB:,.0f} GiB: blocks of users as tasks, summed by item",
+            f"item_neighbours and transitions, which lay interactions out in one task of {neighbours / GIB:,.0f} GiB: blocks of users as tasks",
         ),
         (
             larger / (settings.als_broadcast_mib * MIB),

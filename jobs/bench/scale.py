@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,9 @@ SMALL_RATINGS = 150_000
 ASKED, SECONDS, ROUNDS = 2_000, 2.0, 3
 
 
-def measure(settings: Settings, *, ratings: int, served: int) -> dict[str, Any]:
-    """Seconds, rows and peak memory of each step, bytes of the release, and how it is served where `served` is not 0."""
+def measure(settings: Settings, *, ratings: int, steps: int, served: int) -> dict[str, Any]:
+    """Seconds, rows and peak memory of the first steps; where they are all of them bytes of the release, and how it is served
+    where `served` is not 0."""
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)
         started = time.monotonic()
@@ -47,10 +49,12 @@ def measure(settings: Settings, *, ratings: int, served: int) -> dict[str, Any]:
         figures["csv_mib"] = round((source / "ratings.csv").stat().st_size / 2**20, 1)
         warehouse, small = Warehouse(folder / "warehouse"), Warehouse(folder / "small")
         try:
-            figures |= _steps(warehouse, settings, ["--source", "movielens", "--path", str(source)])
+            figures |= _steps(warehouse, settings, STEPS[:steps], ["--source", "movielens", "--path", str(source)])
+            if steps < len(STEPS):
+                return figures
             figures |= _release(warehouse)
             if served:
-                _steps(small, settings, ["--source", "sample", "--scale", str(scale_of(SMALL_RATINGS))])
+                _steps(small, settings, STEPS, ["--source", "sample", "--scale", str(scale_of(SMALL_RATINGS))])
                 figures |= served_figures(warehouse, small, folder)
             return figures
         finally:
@@ -58,9 +62,9 @@ def measure(settings: Settings, *, ratings: int, served: int) -> dict[str, Any]:
                 remove(built.folder)  # sealed releases are read-only
 
 
-def _steps(warehouse: Warehouse, settings: Settings, given: list[str]) -> dict[str, Any]:
+def _steps(warehouse: Warehouse, settings: Settings, steps: Sequence[str], given: list[str]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for step in STEPS:
+    for step in steps:
         flags = [*given, "--seed", str(settings.seed)] if step == "ingest" else []
         if step == "train":
             flags = ["--als-factors", "64"]
@@ -68,12 +72,12 @@ def _steps(warehouse: Warehouse, settings: Settings, given: list[str]) -> dict[s
             flags += ["--spark-master", settings.spark_master]
         found = run_step(step, ["--release", ID, "--warehouse", str(warehouse.folder), *flags], warehouse.folder)
         print(json.dumps(found), file=sys.stderr, flush=True)
-        kept = {name: value for name, value in found.items() if name.startswith("n_") or name.endswith("_train_s")}
+        kept = {name: value for name, value in found.items() if name.startswith("n_") or name.endswith(("_train_s", "_items_s"))}
         figures |= {f"{step}_s": found["seconds_s"]} | kept
         if "peak_mib" in found:
             figures[f"{step}_peak_mib"] = found["peak_mib"]
-    figures["steps_s"] = round(sum(figures[f"{step}_s"] for step in STEPS), 1)
-    figures["peak_mib"] = max(figures[f"{step}_peak_mib"] for step in STEPS if f"{step}_peak_mib" in figures)
+    figures["steps_s"] = round(sum(figures[f"{step}_s"] for step in steps), 1)
+    figures["peak_mib"] = max(figures[f"{step}_peak_mib"] for step in steps if f"{step}_peak_mib" in figures)
     return figures
 
 

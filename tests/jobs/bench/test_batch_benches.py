@@ -42,6 +42,15 @@ def test_scale_measures_every_step_of_a_release(bench) -> None:
     assert running.left_running() == [] and running.left_behind() == []
 
 
+@pytest.mark.slow
+def test_scale_stops_after_the_steps_that_are_asked_for(bench) -> None:
+    running = bench("scale", "--ratings", "7500", "--steps", "1")
+    found = running.figures()
+    assert found["n_accepted"] == 7500 and found["steps_s"] == round(found["ingest_s"], 1) > 0
+    assert not {"train_s", "release_mib", "lookup_per_s"} & set(found)
+    assert running.left_running() == [] and running.left_behind() == []
+
+
 def test_a_release_is_served_as_fast_as_itself(movie_release, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "SECONDS", 0.2)
     found = scale.served_figures(movie_release.warehouse, movie_release.warehouse, tmp_path)
