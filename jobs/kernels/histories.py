@@ -31,7 +31,7 @@ class History(NamedTuple):
 
     def recency(self, half_life: float) -> np.ndarray:
         """What each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
-        return recency(self.steps, half_life)
+        return recency(self.steps.max(initial=0) - self.steps, half_life)
 
 
 class Histories(NamedTuple):
@@ -84,6 +84,19 @@ class Histories(NamedTuple):
         user_of = np.repeat(np.arange(len(known)), np.diff(known.indptr))
         items = numbers[known.items].astype(np.int32)
         return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, user_of))
+
+    def recency(self, half_life: float) -> np.ndarray:
+        """That of every user's rows, (m,)."""
+        lengths, last = np.diff(self.indptr), np.zeros(len(self), np.int64)
+        some = lengths > 0
+        if some.any():
+            last[some] = np.maximum.reduceat(self.steps, self.indptr[:-1][some])
+        return recency(np.repeat(last, lengths) - self.steps, half_life)
+
+    def weighted(self, n_items: int, half_life: float) -> csr_matrix:
+        """(u, n_items) float32, what each interaction weighs when a list is computed: its strength, as far as it still counts."""
+        weights = (self.strengths * self.recency(half_life)).astype(np.float32)
+        return csr_matrix((weights, self.items, self.indptr), shape=(len(self), n_items))
 
     def matrix(self, n_items: int) -> csr_matrix:
         """(u, n_items), 1 where the user has the item."""

@@ -102,18 +102,14 @@ def kept_a_row(n_items: int) -> int:
     return int(np.clip(KEPT // max(n_items, 1), *KEPT_A_ROW))
 
 
-def recency(steps: np.ndarray, half_life: float | None) -> np.ndarray:
-    """0.5 ** (moments since / half_life), (n,) float64, for the steps (n,) of one history; 1 without a
-    half-life.
-
-    Moments since is counted back from the history's last step, so the rows of the last moment weigh 1.
-    """
-    if half_life is None or half_life == np.inf or len(steps) == 0:
-        return np.ones(len(steps))
+def recency(since: np.ndarray, half_life: float | None) -> np.ndarray:
+    """0.5 ** (since / half_life), (n,) float64: what rows still count, since (n,) moments before the last of their history; 1
+    without a half-life."""
+    if half_life is None or half_life == np.inf:
+        return np.ones(len(since))
     if not half_life > 0:
         raise ValueError(f"a half-life is a number of moments above 0, not {half_life}")
-    steps = np.asarray(steps, np.int64)
-    return 0.5 ** ((steps.max() - steps) / half_life)
+    return 0.5 ** (since / half_life)
 
 
 def combined(

@@ -20,7 +20,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from jobs.kernels.histories import Histories
 from jobs.models import popular
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
-from jobs.models.scoring import recent
 from jobs.models.tuning import half_life_of, Judge, judge_of
 
 NAME = "content"
@@ -87,8 +86,7 @@ def _scorers(
     """Scores for each fame and base: how alike the items are, which takes the time, is found once for all."""
 
     def scores(histories: Histories) -> Iterator[np.ndarray]:
-        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
-        history = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), len(liked)))
+        history = histories.weighted(len(liked), half_life)
         alike = np.ascontiguousarray((rows @ (history @ rows).T.toarray()).T)
         weighed = np.asarray(history.sum(axis=1))
         for fame, base in mixes:

@@ -16,7 +16,6 @@ from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.histories import Histories
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
-from jobs.models.scoring import recent
 from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, judge_of
 from schemas.errors import ResourceError
 
@@ -138,7 +137,7 @@ def _scorer(arrays: dict[str, np.ndarray], known: np.ndarray, half_life: float) 
     first = arrays["mlp_out"][known] @ wide + arrays["shift_0"]  # the items' share of the first layer, the same for everybody
 
     def scores(histories: Histories) -> np.ndarray:
-        weights = recent(histories, half_life).astype(np.float32)
+        weights = histories.recency(half_life).astype(np.float32)
         rows = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), n_items))
         totals = np.asarray(rows.sum(axis=1)).ravel()
         rows = diags_array(np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)) @ rows

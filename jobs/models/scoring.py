@@ -5,12 +5,10 @@ Lists that are served come from jobs.kernels.lists, which scores candidates alon
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ImplicitFactors, Posterior
 from jobs.kernels.histories import Histories
@@ -29,25 +27,13 @@ class Rater(Protocol):
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray: ...
 
 
-def recent(histories: Histories, half_life: float) -> np.ndarray:
-    """What each row still counts, (m,): 0.5 ** (moments since the last of its user / half_life)."""
-    if math.isinf(half_life) or len(histories.items) == 0:
-        return np.ones(len(histories.items))
-    lengths = np.diff(histories.indptr)
-    last = np.zeros(len(lengths), np.int64)
-    last[lengths > 0] = np.maximum.reduceat(histories.steps, histories.indptr[:-1][lengths > 0])
-    return 0.5 ** ((np.repeat(last, lengths) - histories.steps) / half_life)
-
-
 def by_weights(matrix: ItemWeights, half_life: float) -> Scorer:
     """An item-by-item model. Items that no row reaches are unknown to it."""
     W = matrix.rows(0, matrix.n_items)
     unknown = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.n_items) == 0)
 
     def scores(histories: Histories) -> np.ndarray:
-        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
-        rows = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), matrix.n_items))
-        found = np.asarray((rows @ W).todense(), np.float32)
+        found = np.asarray((histories.weighted(matrix.n_items, half_life) @ W).todense(), np.float32)
         found[:, unknown] = -np.inf
         return found
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.user_neighbours import Others, USERS_AT_ONCE
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
-from jobs.models.scoring import recent
 from jobs.models.tuning import half_life_of, judge_of
 
 NAME = "user_neighbours"
@@ -43,8 +41,7 @@ def scorer(side: ItemSide, data: TrainingData) -> Scorer:
 
 def _scorer(others: Others, n: int, half_life: float) -> Scorer:
     def scores(histories: Histories) -> np.ndarray:
-        weights = (histories.strengths * recent(histories, half_life)).astype(np.float32)
-        queries = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), others.n_items))
+        queries = histories.weighted(others.n_items, half_life)
         blocks = [queries[start : start + USERS_AT_ONCE] for start in range(0, len(histories), USERS_AT_ONCE)]
         found = np.concatenate([others.scores(others.nearest(block, n)) for block in blocks])
         found[:, others.untrained] = -np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
 from jobs.kernels.histories import Histories, History, moments, strength
@@ -45,6 +46,18 @@ def test_half_of_a_row_is_left_after_a_half_life() -> None:
     history = History(np.arange(3), np.ones(3), np.full(3, np.nan), np.array([0, 4, 2]))
     assert history.recency(2.0).tolist() == [0.25, 1.0, 0.5]
     assert history.recency(np.inf).tolist() == [1.0, 1.0, 1.0]
+
+
+@given(st.data(), st.sampled_from([1.5, 10.0, np.inf]))
+def test_rows_of_a_block_count_what_they_do_in_their_own_history(data, half_life: float) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    m = sum(lengths)
+    steps = np.array(data.draw(st.lists(st.integers(0, 9), min_size=m, max_size=m)), np.int64)
+    whole = Histories(np.concatenate([[0], np.cumsum(lengths)]), np.arange(m), np.full(m, 2.0), np.full(m, np.nan), steps)
+    alone = [whole.user(k).recency(half_life).tolist() for k in range(len(whole))]
+    assert whole.recency(half_life).tolist() == [value for rows in alone for value in rows]
+    weighed = whole.weighted(max(m, 1), half_life)
+    assert weighed.sum() == pytest.approx(2 * sum(map(sum, alone))) and weighed.shape == (len(whole), max(m, 1))
 
 
 @given(st.data())

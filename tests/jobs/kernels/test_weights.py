@@ -113,12 +113,12 @@ def test_a_matrix_on_disk_scores_like_one_in_memory(tmp_path) -> None:
 
 @given(st.lists(st.integers(0, 30), min_size=1), st.floats(0.1, 100))
 def test_recency_halves_every_half_life_and_ends_at_one(steps: list[int], half_life: float) -> None:
-    found = recency(np.array(steps), half_life)
+    found = recency(max(steps) - np.array(steps), half_life)
     assert_allclose(found, [0.5 ** ((max(steps) - step) / half_life) for step in steps], rtol=1e-12)
 
 
 def test_recency_by_hand_and_without_a_half_life() -> None:
-    assert recency(np.array([0, 4, 2, 4]), 2.0).tolist() == [0.25, 1.0, 0.5, 1.0]
+    assert recency(np.array([4, 0, 2, 0]), 2.0).tolist() == [0.25, 1.0, 0.5, 1.0]
     assert recency(np.array([0, 4]), None).tolist() == recency(np.array([0, 4]), np.inf).tolist() == [1.0, 1.0]
     assert recency(np.zeros(0, int), 2.0).tolist() == []
     with pytest.raises(ValueError, match="above 0, not 0"):
