@@ -21,7 +21,7 @@ from schemas.errors import ResourceError
 from schemas.settings import Settings
 
 MIB = 2**20
-SESSION = 850 * MIB  # Spark's JVM and driver with nothing to do
+SESSION = 1_150 * MIB  # Spark's JVM and driver before they hold anything of the data: what the collector lets grow
 WORKER = 150 * MIB  # a Python worker that has imported what it needs
 BYTES_A_ROW = {".parquet": 4, ".gz": 5, ".zip": 5}
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -51,7 +51,7 @@ def step_need(step: str, counts: Counts, settings: Settings) -> Need:
     heads = counts.n_users * min(settings.explain_n, settings.n)
     explained, ready = heads * (settings.reasons_n + 2), 2_000 * counts.n_users
     if step == "ingest":
-        heap = min(heap_bytes(settings.spark_driver_memory), 200 * MIB + 45 * rows)
+        heap = min(heap_bytes(settings.spark_driver_memory), 450 * MIB + 45 * rows)
         return Need(session + heap, 60 * rows, "spark_driver_memory")
     if step == "train":
         return Need(session + 100 * MIB, 60 * rows + 3 * matrix_bytes(counts, settings), "models")
