@@ -31,6 +31,13 @@ def whole_scales() -> list[Record]:
     return [record for record in scales() if "seal_s" in record]
 
 
+def comparable(step: str) -> list[Record]:
+    """Those in which a step had the same to do: with fewer models, training and evaluation are other work."""
+    most = max(record["n_models"] for record in scales())
+    found = [r for r in (whole_scales() if step == "steps" else scales()) if f"{step}_s" in r]
+    return [r for r in found if step not in ("train", "evaluate") or r["n_models"] == most]
+
+
 def scale_table() -> str:
     """Markdown: a column a size, a row a step; seconds and peak MiB, then bytes and service."""
     records = scales()
@@ -43,10 +50,12 @@ def scale_table() -> str:
             lines.append(f"| {label} | " + " | ".join(values) + " |")
 
     row("users; items", lambda r: f"{r['n_users']:,}; {r['n_items']:,}")
+    row("models", lambda r: f"{r['n_models']}")
     for step in SHOWN:
         row(f"`{step}`, s; peak MiB", lambda r, step=step: f"{r[f'{step}_s']:,.0f}; {r[f'{step}_peak_mib']:,.0f}")
         if step == "train":
-            row("of it `ials`; `als`, s", "{ials_train_s:,.0f}; {als_train_s:,.0f}".format_map)
+            row("of it `ials`, s", "{ials_train_s:,.0f}".format_map)
+            row("of it `als`, s", "{als_train_s:,.0f}".format_map)
             row("of it similar items, popular and content, s", lambda r: f"{sum(r[name] for name in ABOUT_ITEMS):,.0f}")
     row("all steps, s", lambda r: f"{r['steps_s']:,.0f}" if "seal_s" in r else "")
     row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}" if "seal_s" in r else "")
@@ -78,8 +87,7 @@ def growth_plot() -> str:
     """SVG: seconds a million ratings of each step over the size, both axes logarithmic. Flat is in proportion."""
     records = scales()
     sizes = [record["n_accepted"] for record in records]
-    lines = {step: [r for r in records if f"{step}_s" in r and (step != "steps" or "seal_s" in r)] for step in (*SHOWN, "steps")}
-    values = {step: [(r["n_accepted"], per_million(r, step)) for r in line] for step, line in lines.items()}
+    values = {step: [(r["n_accepted"], per_million(r, step)) for r in comparable(step)] for step in (*SHOWN, "steps")}
     flat = [value for line in values.values() for _, value in line]
     low, high = (10.0 ** whole for whole in (math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat)))))
     x = _axis(min(sizes), max(sizes), LEFT, WIDTH - RIGHT)
