@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
@@ -12,6 +13,8 @@ from jobs.parts import collect, each_part
 from jobs.progress import processors
 
 
+ONE_TASK = 2_000_000  # interactions below which sharing work out costs more than it saves
+RANGES_A_WORKER = 4
 LOST = ("Python worker exited unexpectedly", "ExecutorLostFailure", "Python worker failed to connect back")
 
 
@@ -21,6 +24,14 @@ class Runner(Protocol):
     n_workers: int
 
     def each(self, n: int, task: Callable[[int], None], *, label: str) -> None: ...
+
+
+def ranges(starts: np.ndarray, n: int) -> list[int]:
+    """Bounds of at most n ranges of rows that cost about as much each, the last rows without any cost among them; starts (r + 1,),
+    what all rows before a row cost, and last what all do."""
+    last = len(starts) - 1
+    found = np.searchsorted(starts, np.linspace(0, starts[-1], n + 1)[:-1])
+    return np.unique(np.append(found.clip(0, last), last)).tolist()
 
 
 class InProcess:

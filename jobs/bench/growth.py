@@ -28,7 +28,11 @@ def scales() -> list[Record]:
 
 def whole_scales() -> list[Record]:
     """Those of which every step was measured."""
-    return [record for record in scales() if "seal_s" in record]
+    return [record for record in scales() if _is_whole(record)]
+
+
+def _is_whole(record: Record) -> bool:
+    return "seal_s" in record
 
 
 def comparable(step: str) -> list[Record]:
@@ -57,8 +61,8 @@ def scale_table() -> str:
             row("of it `ials`, s", "{ials_train_s:,.0f}".format_map)
             row("of it `als`, s", "{als_train_s:,.0f}".format_map)
             row("of it similar items, popular and content, s", lambda r: f"{sum(r[name] for name in ABOUT_ITEMS):,.0f}")
-    row("all steps, s", lambda r: f"{r['steps_s']:,.0f}" if "seal_s" in r else "")
-    row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}" if "seal_s" in r else "")
+    row("all steps, s", lambda r: f"{r['steps_s']:,.0f}" if _is_whole(r) else "")
+    row("s a million ratings", lambda r: f"{per_million(r, 'steps'):,.1f}" if _is_whole(r) else "")
     row("list rows; explanation rows", lambda r: f"{r['n_recommendations']:,}; {r['n_explanations']:,}")
     row("release, MiB; of it SQLite", lambda r: f"{r['release_mib']:,.0f}; {r['database_mib']:,.0f}")
     row(

@@ -27,61 +27,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.weights import blocks_of, ItemWeights, joined, largest, stacked
+from jobs.kernels.weights import blocks_of, joined, largest, stacked
 
 K1, B = 1.2, 0.75
 BLOCK_CELLS = 1 << 22  # cells of the product held at a time: some 50 MiB
 GATHERED = 1 << 22  # interactions of an item's users gathered at a time
 LONG = 8  # a row of the product is long where it adds up more than an eighth of the items
-
-
-def cosine(
-    indptr: np.ndarray,
-    items: np.ndarray,
-    strengths: np.ndarray,
-    n_items: int,
-    keep: int,
-    *,
-    shrink: float = 0.0,
-    block_cells: int = BLOCK_CELLS,
-) -> ItemWeights:
-    """The keep nearest items of each by cosine. indptr (u + 1,), items (m,) item_num, strengths (m,) > 0, by
-    user."""
-    return _neighbours(_matrix(indptr, items, strengths, n_items), keep, shrink, block_cells)
-
-
-def bm25(
-    indptr: np.ndarray,
-    items: np.ndarray,
-    strengths: np.ndarray,
-    n_items: int,
-    keep: int,
-    *,
-    shrink: float = 0.0,
-    k1: float = K1,
-    b: float = B,
-    is_normalized: bool = True,
-    block_cells: int = BLOCK_CELLS,
-) -> ItemWeights:
-    """The keep nearest items of each by the cosine of BM25 weights, or by their product."""
-    x = bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b)
-    X = _matrix(indptr, items, x, n_items)
-    return _neighbours(X, keep, shrink, block_cells, is_normalized=is_normalized)
-
-
-def adjusted_cosine(
-    indptr: np.ndarray,
-    items: np.ndarray,
-    ratings: np.ndarray,
-    n_items: int,
-    keep: int,
-    *,
-    shrink: float = 0.0,
-    block_cells: int = BLOCK_CELLS,
-) -> ItemWeights:
-    """The keep nearest items of each by how users rated them, compared with the user's mean. ratings (m,),
-    NaN for none."""
-    return _neighbours(_matrix(indptr, items, over_mean(indptr, ratings), n_items), keep, shrink, block_cells)
 
 
 def bm25_weights(
@@ -104,21 +55,6 @@ def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:
     counts = np.bincount(user_of, is_rated, len(lengths))
     means = np.bincount(user_of, known, len(lengths)) / np.maximum(counts, 1)
     return np.where(is_rated, known - means[user_of], 0.0)
-
-
-def _matrix(indptr, items, values, n_items) -> csr_matrix:
-    """(users, n_items) float64, without zeros: they would cost as much as the rest."""
-    matrix = csr_matrix((values, items, indptr), shape=(len(indptr) - 1, n_items), dtype=np.float64, copy=True)
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _neighbours(
-    X: csr_matrix, keep: int, shrink: float, block_cells: int, *, is_normalized: bool = True
-) -> ItemWeights:
-    """All rows of X' X."""
-    found = Columns.of(X).nearest(0, X.shape[1], keep, shrink=shrink, is_normalized=is_normalized, block_cells=block_cells)
-    return stacked([found])
 
 
 class Columns(NamedTuple):

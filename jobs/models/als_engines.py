@@ -15,12 +15,11 @@ from jobs.models import alternating
 from jobs.models.alternating import Equations
 from jobs.models.contract import TrainingData
 from jobs.parts import each_part
-from jobs.runner import InProcess, OnSpark
+from jobs.runner import InProcess, ONE_TASK, OnSpark
 from schemas.errors import StepError
 from warehouse.whole import save_array
 
 USERS_A_TASK = 20_000
-ONE_TASK = 2_000_000  # interactions below which sharing an iteration out costs more than it saves
 
 
 def item_factors(

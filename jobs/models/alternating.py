@@ -19,10 +19,9 @@ from jobs.kernels.alternate import half_explicit, half_implicit, held, started
 from jobs.kernels.factors import gramian
 from jobs.kernels.histories import Histories
 from jobs.progress import Progress
-from jobs.runner import Runner
+from jobs.runner import ranges, RANGES_A_WORKER, Runner
 from warehouse.whole import join_arrays, save_array
 
-RANGES_A_WORKER = 4
 BLOCK = 1 << 20
 
 
@@ -81,12 +80,6 @@ class _Side:
         columns, values = map(np.asarray, arrays)  # a memmap takes longer to slice
         return indptr - indptr[0], columns, values
 
-    def ranges(self, n: int) -> np.ndarray:
-        """Bounds (<= n + 1,) of ranges of rows with about as many entries each, the last rows without any among them."""
-        indptr = self.indptr
-        starts = np.searchsorted(indptr, np.linspace(0, indptr[-1], n + 1)[:-1])
-        return np.unique(np.append(starts.clip(0, len(indptr) - 1), len(indptr) - 1))
-
 
 def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> tuple[_Side, _Side]:
     """Write values by user, then all of it again by item."""
@@ -122,9 +115,9 @@ def _solve(
     side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str
 ) -> float:
     """Half an iteration; returns the losses of the rows of this side."""
-    bounds = side.ranges(RANGES_A_WORKER * run.n_workers).tolist()
+    bounds = ranges(side.indptr, RANGES_A_WORKER * run.n_workers)
     save_array(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))
-    ranges = folder / label.replace("/", " of ")
+    parts = folder / label.replace("/", " of ")
 
     def solve(number: int) -> None:
         start, stop = bounds[number], bounds[number + 1]
@@ -135,12 +128,12 @@ def _solve(
         else:
             gram = np.load(folder / "gramian.npy")
             half = half_implicit(indptr, columns, values, other, gram, alpha=equations.alpha, reg=equations.reg)
-        save_array(ranges / f"factors-{number}.npy", half.factors)
-        save_array(ranges / f"loss-{number}.npy", half.losses.sum())
+        save_array(parts / f"factors-{number}.npy", half.factors)
+        save_array(parts / f"loss-{number}.npy", half.losses.sum())
 
     n = len(bounds) - 1
     run.each(n, solve, label=label)
-    join_arrays([ranges / f"factors-{number}.npy" for number in range(n)], folder / f"{mine}.npy")
-    loss = sum(np.load(ranges / f"loss-{number}.npy").item() for number in range(n))
-    shutil.rmtree(ranges)
+    join_arrays([parts / f"factors-{number}.npy" for number in range(n)], folder / f"{mine}.npy")
+    loss = sum(np.load(parts / f"loss-{number}.npy").item() for number in range(n))
+    shutil.rmtree(parts)
     return loss

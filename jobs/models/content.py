@@ -85,12 +85,14 @@ def _scorers(
 ) -> Callable[[Histories], Iterator[np.ndarray]]:
     """Scores for each fame and base: how alike the items are, which takes the time, is found once for all."""
 
+    weighted = [(((1.0 + liked) ** fame).astype(np.float32), np.float32(base)) for fame, base in mixes]
+
     def scores(histories: Histories) -> Iterator[np.ndarray]:
         history = histories.weighted(len(liked), half_life)
         alike = np.ascontiguousarray((rows @ (history @ rows).T.toarray()).T)
         weighed = np.asarray(history.sum(axis=1))
-        for fame, base in mixes:
-            yield (alike + np.float32(base) * weighed) * ((1.0 + liked) ** fame).astype(np.float32)
+        for famous, base in weighted:
+            yield (alike + base * weighed) * famous
 
     return scores
 

@@ -18,13 +18,12 @@ from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import best_half_life, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
+from jobs.runner import ONE_TASK, ranges, RANGES_A_WORKER
 from warehouse.whole import save_array
 
 NAME = "item_neighbours"
 __all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
-ONE_TASK = 2_000_000  # interactions below which sharing the items out costs more than it saves
-RANGES_A_WORKER = 4
 PARTS = ("indptr", "indices", "data")
 
 
@@ -54,8 +53,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
     data.run.each(1, lay_out, label="sort by item")
     n_pairs = np.load(folder / "n_pairs.npy")
     n_ranges = 1 if len(rows) < ONE_TASK else RANGES_A_WORKER * data.run.n_workers
-    ends = np.cumsum(n_pairs + keep)
-    bounds = np.unique(np.append(np.searchsorted(ends, np.linspace(0, ends[-1], n_ranges + 1)[:-1]), len(ends))).tolist()
+    bounds = ranges(np.append(0, np.cumsum(n_pairs + keep)), n_ranges)
 
     def solve(number: int) -> None:
         def mapped(name: str) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from jobs.kernels.transitions import transitions
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
@@ -26,11 +28,13 @@ def fit(data: TrainingData) -> ItemSide:
     lags, damping = decided(data, "lags", settings.transitions_lags), decided(data, "damping", settings.transitions_damping)
     if judge is not None and (lags is None or damping is None):
         sample = data.sampled(SEARCH_ROWS)
-        first = _fitted(sample, int(lags or DEFAULT_LAGS), damping or DAMPINGS[0])
+        start = int(lags or DEFAULT_LAGS), damping or DAMPINGS[0]
+        first = _fitted(sample, *start)
         half_life = half_life_of(data, judge, lambda at: by_weights(first, at))
 
-        def value(lags: int, damping: float) -> float:
-            return judge.ndcg(by_weights(_fitted(sample, lags, damping), half_life))
+        @cache
+        def value(*tried) -> float:
+            return judge.ndcg(by_weights(first if tried == start else _fitted(sample, *tried), half_life))
 
         if lags is None:
             lags = max(_affordable(data), key=lambda tried: value(tried, damping or DAMPINGS[0]))

@@ -11,10 +11,24 @@ from implicit.nearest_neighbours import bm25_weight
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.cooccurrence import adjusted_cosine, bm25, bm25_weights, cosine, over_mean
-from jobs.kernels.weights import ItemWeights
+from jobs.kernels.cooccurrence import bm25_weights, Columns, over_mean
+from jobs.kernels.weights import ItemWeights, stacked
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # similarities are stored in float32
+
+
+def cosine(indptr, items, values, n_items: int, keep: int, **options) -> ItemWeights:
+    """All rows, of any values."""
+    X = csr_matrix((values, items, indptr), shape=(len(indptr) - 1, n_items), dtype=np.float64)
+    return stacked([Columns.of(X).nearest(0, n_items, keep, **options)])
+
+
+def bm25(indptr, items, strengths, n_items: int, keep: int, **options) -> ItemWeights:
+    return cosine(indptr, items, bm25_weights(indptr, items, strengths, n_items), n_items, keep, **options)
+
+
+def adjusted_cosine(indptr, items, ratings, n_items: int, keep: int, **options) -> ItemWeights:
+    return cosine(indptr, items, over_mean(indptr, ratings), n_items, keep, **options)
 
 
 @st.composite
