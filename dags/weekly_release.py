@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import subprocess
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Asset, dag, Param, task, TriggerRule
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
+from airflow.sdk import Asset, BaseOperator, dag, Param, task, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 ALL = "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid"
@@ -25,21 +25,34 @@ MODELS = os.environ.get("CINEMATCH_MODELS", ALL).split(",")
 BLENDS = ("hybrid",)  # fitted by `train` to what the others left
 RELEASE = Asset(name="cinematch_release", uri="cinematch://current", group="cinematch")
 POOL = "training"
-HELD_BACK, NOT_ASKED = 7, 99
+HELD_BACK = 7
 NO_RETRY = (2, 5, 6)  # a wrong setting, a damaged release, nothing of that name: the same the next time
 
 
-class Step(BashOperator):
-    """One command, whose figures (its last line, a flat JSON object) are the task's XCom and its asset event's extra."""
+class Step(BaseOperator):
+    """One command, whose figures (its last line, a flat JSON object) are the task's XCom and its asset event's extra.
+
+    The command is a list of arguments and no shell reads it, so that no parameter of a run can become a command.
+    `takes` names the parameters of the run that it gets as flags, `model` the one model that `train` is to fit.
+    """
+
+    def __init__(self, *, command: str, takes: tuple[str, ...] = (), model: str = "", **more) -> None:
+        super().__init__(**more)
+        self.command, self.takes, self.model = command, takes, model
+
+    @cached_property
+    def _process(self) -> SubprocessHook:
+        return SubprocessHook()
 
     def execute(self, context):
+        if self.command == "promote" and not context["params"]["promote"]:
+            raise AirflowSkipException("this run was told not to promote")
+        arguments = self.arguments(context["dag_run"], context["params"])
         with TemporaryDirectory(prefix="cinematch-") as folder:
-            done = self.subprocess_hook.run_command(
-                ["bash", "-c", self.bash_command], env=self.get_env(context), cwd=folder
-            )
+            done = self._process.run_command(arguments, cwd=folder)
             kept = Path(folder, "figures.json")
             figures = json.loads(kept.read_text()) if kept.exists() else None
-        if done.exit_code in (HELD_BACK, NOT_ASKED):
+        if done.exit_code == HELD_BACK:
             context["ti"].xcom_push(key="return_value", value=figures)
             raise AirflowSkipException(done.output)
         if done.exit_code:
@@ -48,6 +61,22 @@ class Step(BashOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = figures
         return figures
+
+    def on_kill(self) -> None:
+        self._process.send_sigterm()
+
+    def arguments(self, dag_run, params) -> list[str]:
+        """The command line of a run, one argument an element."""
+        made = ["cinematch", self.command, "--json=figures.json", f"--release={release_of(dag_run)}"]
+        if self.model:
+            made.append(f"--model={self.model}")
+        given = {name: as_of(dag_run, params) if name == "as_of" else params[name] for name in self.takes}
+        return made + [f"--{name.replace('_', '-')}={text(value)}" for name, value in given.items() if value not in (None, "")]
+
+
+def text(value: object) -> str:
+    """A parameter as a flag's value. A flag that is not given leaves the deployment's setting, of its environment or file."""
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def moment(dag_run) -> datetime:
@@ -65,12 +94,6 @@ def release_of(dag_run) -> str:
 def as_of(dag_run, params) -> str:
     """What had happened until then goes into the release."""
     return params["as_of"] or f"{moment(dag_run):%Y-%m-%dT%H:%M:%S+00:00}"
-
-
-def flags(params, *names: str) -> str:
-    """The flags of those settings that the run was given; the others are the deployment's, from its environment or file."""
-    given = {name: ",".join(value) if isinstance(value, list) else value for name, value in params.items()}
-    return "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in names if given[name] not in (None, ""))
 
 
 def alert(context, level: str, title: str, text: object) -> None:
@@ -102,11 +125,12 @@ def held_back(context) -> None:
         alert(context, "warning", f"release {figures['release']} was held back", figures["message"])
 
 
-def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, before: str = "", **more) -> Step:
+def step(name: str, *takes: str, hours: float, does: str, red: str, **more) -> Step:
     """The task of a step."""
     return Step(
         task_id=name,
-        bash_command=f"{before}cinematch {name} --json figures.json --release {{{{ release_of(dag_run) }}}}{arguments}",
+        command=name,
+        takes=takes,
         execution_timeout=timedelta(hours=hours),
         doc_md=f"`cinematch {name}` {does}\n\n**Red:** {red}",
         **more,
@@ -131,7 +155,6 @@ def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, b
         "max_retry_delay": timedelta(minutes=20),
         "on_failure_callback": step_failed,
     },
-    user_defined_macros={"release_of": release_of, "as_of": as_of, "flags": flags},
     params={
         "source": Param(
             None,
@@ -162,19 +185,21 @@ def step(name: str, arguments: str = "", *, hours: float, does: str, red: str, b
             None,
             type=["null", "string"],
             format="date-time",
-            pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d",
+            pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$",
             description="build from what had happened until then; the time of the run when empty",
         ),
     },
 )
 def weekly_release():
     @task(doc_md="Which models `train_model` fits: those of the run's parameters, but for blends.")
-    def models(params=None) -> list[dict[str, str]]:
-        return [{"MODEL": name} for name in params["models"] if name not in BLENDS]
+    def models(params=None) -> list[str]:
+        return [name for name in params["models"] if name not in BLENDS]
 
     ingest = step(
         "ingest",
-        " --as-of {{ as_of(dag_run, params) }}{{ flags(params, 'source', 'path') }}",
+        "as_of",
+        "source",
+        "path",
         hours=2,
         does="reads the source and what came in online, refuses what cannot be used, sorts the rest by user.",
         red="The source is not there, cannot be read, or has too few usable rows; the last line of the log says which. Put it "
@@ -182,10 +207,9 @@ def weekly_release():
     )
     train_model = Step.partial(
         task_id="train_model",
-        bash_command="cinematch train --json figures.json --release {{ release_of(dag_run) }} --model $MODEL"
-        "{{ flags(params, 'models', 'serve') }}",
-        append_env=True,
-        map_index_template="{{ task.env['MODEL'] }}",
+        command="train",
+        takes=("models", "serve"),
+        map_index_template="{{ task.model }}",
         pool=POOL,
         retries=1,
         execution_timeout=timedelta(hours=3),
@@ -193,10 +217,11 @@ def weekly_release():
         doc_md="`cinematch train --model` fits one model and keeps its item side and its row.\n\n**Red:** The release goes on "
         "without the model; its row in `models` says why. Only where it is `popular` or the served one `train` then fails. "
         "Clear the task, and what follows it, before the release is sealed, to have the model after all.",
-    ).expand(env=models())
+    ).expand(model=models())
     train = step(
         "train",
-        "{{ flags(params, 'models', 'serve') }}",
+        "models",
+        "serve",
         hours=3,
         pool=POOL,
         trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
@@ -225,7 +250,6 @@ def weekly_release():
     promote = step(
         "promote",
         hours=0.5,
-        before="{% if not params.promote %}echo this run was told not to promote; exit " + f"{NOT_ASKED}\n" + "{% endif %}",
         outlets=[RELEASE],
         on_skipped_callback=held_back,
         does="makes the release the one that is served, if its verdict lets it pass; prunes old ones, and empties the overlay of "

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -20,12 +23,7 @@ from serving.call import Call
 from serving.service import Service
 
 DAG = "weekly_release"
-PARAMETERS = (
-    "models",
-    "serve",
-    "promote",
-    "as_of",
-)  # not the source: a key to write is none to the files of the cluster
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 TIMEOUT_S = 10
 
 
@@ -46,10 +44,35 @@ def _parameters(body: bytes) -> dict[str, Any]:
         given = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         raise RequestError("the body: expected a JSON object, or nothing") from None
-    unknown = sorted(set(given) - set(PARAMETERS)) if isinstance(given, dict) else ["what is no object"]
+    unknown = sorted(set(given) - set(PARAMETERS)) if isinstance(given, dict) else ["no object"]
     if unknown:
         raise RequestError(f"the body: expected some of {', '.join(PARAMETERS)}, got {', '.join(unknown)[:200]}")
-    return given
+    for name, value in given.items():
+        expected, is_fine = PARAMETERS[name]
+        if value is not None and not is_fine(value):
+            raise RequestError(f"{name}: expected {expected}, got {json.dumps(value)[:200]}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _is_time(value: Any) -> bool:
+    """Tell whether a value is a time of ISO 8601 with its offset, and nothing else."""
+    try:
+        return isinstance(value, str) and "T" in value and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+# The source is not among them: a key to write is none to the files of the cluster.
+PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "models": ("a list of names of models", lambda value: isinstance(value, list) and value and all(map(_is_name, value))),
+    "serve": ("the name of a model", _is_name),
+    "promote": ("true or false", lambda value: isinstance(value, bool)),
+    "as_of": ("a time such as 2026-01-04T02:00:00Z", _is_time),
+}
 
 
 class _Airflow:

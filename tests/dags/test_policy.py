@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from jobs.models.known import MODELS, PARTS
 from jobs.step import STEPS
@@ -30,11 +31,13 @@ bag = DagBag(sys.argv[1])
 import weekly_release
 from types import SimpleNamespace as Run
 from datetime import datetime, timezone
+def of(t, name):
+    return t.partial_kwargs.get(name) if t.is_mapped else getattr(t, name, None)
 def task(t):
     return {
         "doc": t.doc_md, "owner": t.owner, "retries": t.retries, "backoff": bool(t.retry_exponential_backoff), "pool": t.pool,
         "timeout_s": t.execution_timeout and t.execution_timeout.total_seconds(), "upstream": sorted(t.upstream_task_ids),
-        "mapped": t.is_mapped, "command": getattr(t, "bash_command", None) or (t.partial_kwargs.get("bash_command") if t.is_mapped else None),
+        "mapped": t.is_mapped, "command": of(t, "command") or of(t, "bash_command"), "takes": of(t, "takes"),
         "rule": str(t.trigger_rule), "alerts": bool(t.on_failure_callback), "outlets": [asset.name for asset in t.outlets],
     }
 def dag(d):
@@ -50,7 +53,10 @@ def release(kind, run_id, logical=at, after=at):
 print(json.dumps({
     "errors": bag.import_errors, "dags": {name: dag(d) for name, d in bag.dags.items()}, "heavy": sorted(set(sys.modules) - before),
     "releases": [release("scheduled", "a"), release("scheduled", "b"), release("backfill", "c"), release("manual", "d", None, later), release("manual", "e", None, later), release("manual", "d", None, later)],
-    "flags": weekly_release.flags({"path": "a b; rm -rf /", "source": None, "models": ["popular", "ials"]}, "path", "source", "models"),
+    "arguments": weekly_release.Step(task_id="x", command="ingest", takes=("as_of", "path", "source", "models"), model="$(id)").arguments(
+        Run(run_type="scheduled", run_id="a", logical_date=at, run_after=at),
+        {"as_of": "2026-01-01T00:00:00Z; touch PWNED; echo ", "path": "--a b; rm -rf /", "source": None, "models": ["popular", "`id`"]},
+    ),
     "constants": {"BLENDS": weekly_release.BLENDS, "HELD_BACK": weekly_release.HELD_BACK, "NO_RETRY": weekly_release.NO_RETRY},
 }))
 """
@@ -99,9 +105,10 @@ def test_a_task_has_owner_doc_retries_and_time_limit_and_tells_of_its_failure(re
 def test_tasks_are_named_as_the_steps_and_are_their_commands(weekly: dict[str, Any]) -> None:
     tasks = weekly["tasks"]
     assert set(tasks) == {*STEPS, "models", "train_model"}
-    for step in STEPS:
-        assert f"cinematch {step} --json figures.json --release {{{{ release_of(dag_run) }}}}" in tasks[step]["command"]
-    assert "cinematch train " in tasks["train_model"]["command"] and "--model $MODEL" in tasks["train_model"]["command"]
+    assert {step: tasks[step]["command"] for step in STEPS} == {step: step for step in STEPS} and tasks["train_model"]["command"] == "train"
+    assert {name: task["takes"] for name, task in tasks.items() if task["takes"]} == {
+        "ingest": ["as_of", "source", "path"], "train_model": ["models", "serve"], "train": ["models", "serve"],
+    }
     order = ["ingest", "train_model", "train", "evaluate", "recommend", "seal", "promote"]
     for before, after in zip(order, order[1:]):
         assert before in tasks[after]["upstream"]
@@ -134,7 +141,23 @@ def test_a_run_has_one_release_whose_id_sorts_by_time(read: dict[str, Any]) -> N
 
 
 def test_what_a_form_gives_cannot_become_a_command(read: dict[str, Any]) -> None:
-    assert read["flags"] == " --path 'a b; rm -rf /' --models popular,ials"
+    """No shell reads a command: whatever a parameter holds is one argument, and belongs to its flag."""
+    assert read["arguments"] == [
+        "cinematch", "ingest", "--json=figures.json", "--release=20260104T020000Z", "--model=$(id)",
+        "--as-of=2026-01-01T00:00:00Z; touch PWNED; echo ", "--path=--a b; rm -rf /", "--models=popular,`id`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["yesterday", "2026-01-01T00:00:00Z; touch PWNED; echo ", "2026-01-01T00:00", "2026-13-01T00:00:00Z", "$(id)", "2026-01-01T00:00:00Z\n;id"]
+)
+def test_a_time_that_is_none_is_refused_with_the_form(weekly: dict[str, Any], wrong: str) -> None:
+    schema = weekly["params"]["as_of"]
+    checker = FormatChecker()
+    assert "date-time" in checker.checkers, "rfc3339-validator is part of the environment"
+    Draft202012Validator(schema, format_checker=checker).validate("2026-01-01T00:00:00Z")
+    with pytest.raises(ValidationError):
+        Draft202012Validator(schema, format_checker=checker).validate(wrong)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

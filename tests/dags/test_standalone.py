@@ -118,7 +118,7 @@ def test_one_model_that_fails_does_not_stop_the_release(standalone: Airflow, pas
 
 
 def test_parameters_that_do_not_fit_are_refused(standalone: Airflow) -> None:
-    for wrong in ({"source": "radio"}, {"models": ["magic"]}, {"as_of": "yesterday"}, {"promote": "perhaps"}):
+    for wrong in ({"source": "radio"}, {"models": ["magic"]}, {"as_of": "yesterday"}, {"as_of": "2026-01-01T00:00"}, {"promote": "perhaps"}):
         with pytest.raises(Refused, match=f" 400 .*{next(iter(wrong))}"):
             standalone.trigger(**wrong)
 
@@ -170,6 +170,25 @@ def test_without_its_airflow_the_server_says_so_and_serves(standalone: Airflow, 
         assert alone.get("/popular").status_code == 200
     with serving(standalone.warehouse, "--airflow-url", standalone.url, "--airflow-user", "nobody", key=server.key) as refused:
         assert refused.send("POST", "/releases").status_code == 502
+
+
+HOSTILE = "2026-01-01T00:00:00Z; touch {pwned}; echo "
+
+
+def test_shell_text_in_a_parameter_is_never_run(standalone: Airflow, server: Server, by_hand: str) -> None:
+    """Of what can be free text, the path is; it reaches the command as it was given, and the command says that there is no such file."""
+    pwned = standalone.home / "PWNED"
+    text = HOSTILE.format(pwned=pwned)
+    answer = server.send("POST", "/releases", {"as_of": text})
+    assert answer.status_code == 400 and answer.json()["error"].startswith("as_of: expected a time such as ")
+    with pytest.raises(Refused, match=" 400 .*as_of"):
+        standalone.trigger(as_of=text)
+    hostile = f"$(touch {pwned}) `touch {pwned}`; touch {pwned}; echo '"
+    run_id = standalone.trigger(models=["popular", "ials"], source="table", path=hostile)
+    assert standalone.wait_for(run_id) == "failed" and standalone.tasks(run_id)["ingest"] == "failed"
+    log = "\n".join(standalone.log(run_id, "ingest"))
+    assert f"--path={hostile}" in log.replace("\\'", "'") and "no such file" in log.lower(), log[-3000:]
+    assert not pwned.exists()
 
 
 def audited(standalone: Airflow) -> dict:
