@@ -1,4 +1,4 @@
-"""Which model is served: the one whose lists find most of what validation users did not show it."""
+"""Which model is served: the one whose lists find most of what validation users liked of what they did not show it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from jobs import item_side
 from jobs.kernels import lists as kernel, metrics
 from jobs.kernels.bootstrap import mean_interval
-from jobs.kernels.item_side import ItemSide
-from jobs.models.contract import TrainingData, Validation
+from jobs.kernels.histories import Histories
+from jobs.kernels.relevance import is_liked
+from jobs.models.contract import TrainingData
+from jobs.models.tuning import means_of
 from schemas.errors import StepError
 from schemas.settings import AUTO, Settings
 from warehouse.layout import Release
@@ -18,6 +20,7 @@ from warehouse.whole import save_array
 
 RANKERS = ("item_neighbours", "transitions", "ease", "ials", "hybrid")  # the simplest first
 PROTOCOL, K = "validation", 10
+NDCG, NDCG_LIKED = "ndcg", "ndcg_liked"
 
 
 def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) -> list[str]:
@@ -36,36 +39,43 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
 
 
 def validated(release: Release, names: list[str], data: TrainingData) -> list[dict[str, Any]]:
-    """Mean nDCG@10 of each model on the validation users, with its interval, as rows of `metrics`; none without such users."""
+    """Mean nDCG@10 of each model on what is relevant to the validation users, with its interval, as rows of `metrics`; none without
+    such users."""
     validation = data.validation() if data.validation is not None else None
     if validation is None:
         return []
-    folder, min_history = data.scratch / PROTOCOL, data.settings.min_history
+    folder, settings, means = data.scratch / PROTOCOL, data.settings, means_of(data, validation.kept)
+    relevant = {NDCG: validation.held}
+    if means is not None:
+        relevant[NDCG_LIKED] = validation.held.select(is_liked(validation.held, means))
 
     def measure(number: int) -> None:
-        save_array(folder / f"{names[number]}.npy", _ndcg(item_side.load(release, names[number]), validation, min_history))
+        lists = kernel.recommend(
+            item_side.load(release, names[number]), validation.kept, n=K, explain_n=0, reasons_n=0, min_history=settings.min_history
+        )
+        save_array(folder / f"{names[number]}.npy", np.array([_ndcg(lists, held, data.n_items) for held in relevant.values()]))
 
     data.run.each(len(names), measure, label=PROTOCOL)
     rows = []
     for name in names:
-        mean, low, high, n = mean_interval(np.load(folder / f"{name}.npy"), seed=data.settings.seed)
-        rows.append(
-            {"model": name, "protocol": PROTOCOL, "metric": "ndcg", "k": K, "value": mean, "low": low, "high": high, "n_users": n}
-        )
+        for metric, values in zip(relevant, np.load(folder / f"{name}.npy")):
+            mean, low, high, n = mean_interval(values, seed=settings.seed)
+            rows.append(
+                {"model": name, "protocol": PROTOCOL, "metric": metric, "k": K, "value": mean, "low": low, "high": high, "n_users": n}
+            )
     return rows
 
 
-def _ndcg(side: ItemSide, validation: Validation, min_history: int) -> np.ndarray:
+def _ndcg(lists: kernel.Lists, held: Histories, n_items: int) -> np.ndarray:
     """Of the lists as they are served, (u,)."""
-    kept, held = validation.kept, validation.held
-    lists = kernel.recommend(side, kept, n=K, explain_n=0, reasons_n=0, min_history=min_history)
-    return metrics.ndcg(metrics.hits(lists.indptr, lists.items, held.indptr, held.items, K, side.n_items), np.diff(held.indptr))
+    return metrics.ndcg(metrics.hits(lists.indptr, lists.items, held.indptr, held.items, K, n_items), np.diff(held.indptr))
 
 
 def served(names: list[str], scores: list[dict[str, Any]], settings: Settings) -> str:
-    """The model that settings name, or the best on validation, ties to the simpler; where nobody was kept out to validate on,
-    the last of `names`, which is made of the others."""
+    """The model that settings name, or the best on what is relevant to validation users, ties to the simpler; where nobody was kept
+    out to validate on, the last of `names`, which is made of the others."""
     if settings.serve != AUTO:
         return settings.serve
-    value = {row["model"]: round(row["value"], 9) for row in scores}
+    metric = NDCG_LIKED if any(row["metric"] == NDCG_LIKED for row in scores) else NDCG
+    value = {row["model"]: round(row["value"], 9) for row in scores if row["metric"] == metric}
     return max(names, key=lambda name: value[name]) if value else names[-1]

@@ -58,7 +58,7 @@ def train(running: Step) -> None:
         similar_table(release, found, settings, spark)
         running.figures["similar_items_s"] = round(time.monotonic() - started, 3)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
-    running.figures |= {f"{row['model']}_validation_ndcg_at_10": round(row["value"], 5) for row in scores}
+    running.figures |= {f"{row['model']}_validation_{row['metric']}_at_{row['k']}": round(row["value"], 5) for row in scores}
     running.figures |= {"n_models": sum(row["status"] == "trained" for row in rows), "served_model": served}
     running.facts |= {"served": served, "validation": scores}
 

@@ -30,6 +30,7 @@ READ = ("run", "ingest", "accuracy")
 TRAIN = ("run", "train", "accuracy")
 WATCH = ("alert", "audit")
 EVALUATE = ("run", "evaluate")
+RELEVANCES = LIKED, ALL = "liked", "all"
 
 
 def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
@@ -127,6 +128,12 @@ class Settings:
         "how much of it by the user's own mix of genres, 0 none; with `diversity` 1 at most",
         minimum=0,
         maximum=1,
+    )
+    relevance: str = _setting(
+        LIKED,
+        ("run", "train", "evaluate"),
+        "held-out rows that count as found: `liked`, rated at or above the user's own damped mean, or `all`; without ratings all",
+        choices=RELEVANCES,
     )
     half_life: float = _setting(
         0.0, TRAIN, "moments after which an interaction counts half when a list is computed; 0: chosen by validation", minimum=0

@@ -18,8 +18,6 @@ import numpy as np
 
 from jobs.kernels.histories import Histories
 
-LIKED, ALL = "liked", "all"
-
 
 def damped_means(histories: Histories, mu: float, damping: float) -> np.ndarray:
     """Compute the damped mean rating of each user.

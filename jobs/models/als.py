@@ -54,7 +54,7 @@ def settled_biases(data: TrainingData) -> tuple[float, np.ndarray]:
     """The overall mean and the items' biases (n_items,) float64: damped means of ratings less mean and user's bias, and the
     users' less mean and item's, ROUNDS times in turn."""
     rows, damping, n = data.interactions, data.settings.bias_damping, data.n_ratings
-    mu = float(data.rating_sum.sum() / n.sum())
+    mu = data.mean_rating
     biases = (data.rating_sum - mu * n) / np.maximum(n + damping, 1e-9)
     for _ in range(ROUNDS):
         left = np.zeros(len(n))

@@ -3,6 +3,7 @@ to a function of histories."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,6 +73,11 @@ class TrainingData:
     @property
     def n_items(self) -> int:
         return len(self.n_ratings)
+
+    @property
+    def mean_rating(self) -> float:
+        """Over all rows; NaN where the source has no ratings."""
+        return math.nan if self.rating_scale is None else float(self.rating_sum.sum() / max(self.n_ratings.sum(), 1))
 
     @property
     def weights_keep(self) -> int:

@@ -13,9 +13,11 @@ import numpy as np
 from jobs.kernels.histories import Histories
 from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
 from jobs.kernels.ranked import best_among
+from jobs.kernels.relevance import damped_means, is_liked
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
 from jobs.progress import Progress
+from schemas.settings import ALL
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
@@ -26,12 +28,16 @@ CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
 class Judge:
-    """Some validation users, spread evenly over all, and how well a scorer ranks what was kept out of their histories."""
+    """Some validation users, spread evenly over all, and how well a scorer ranks what was kept out of their histories: all rows of
+    it, or with the users' means (u,) of ratings those that were liked."""
 
-    def __init__(self, validation: Validation, n_items: int, *, most_users: int = MOST_USERS) -> None:
+    def __init__(
+        self, validation: Validation, n_items: int, *, means: np.ndarray | None = None, most_users: int = MOST_USERS
+    ) -> None:
         n = len(validation.kept)
         users = np.unique(np.linspace(0, n - 1, min(n, most_users)).astype(np.int64))
         self.kept, self.held = validation.kept.take(users), validation.held.take(users)
+        self.relevant = self.held if means is None else self.held.select(is_liked(self.held, means[users]))
         self.candidates = None if validation.candidates is None else validation.candidates[users]
         self.n_items = n_items
         self._progress = Progress("search on validation users", unit="settings tried")
@@ -40,13 +46,13 @@ class Judge:
         return len(self.kept)
 
     def blocks(self) -> Iterator[tuple[Histories, Histories, np.ndarray | None]]:
-        """Users some at a time: what is left to them, what was kept out, and their candidates or None."""
+        """Users some at a time: what is left to them, what is relevant of what was kept out, and their candidates or None."""
         at_once = max(1, CELLS // self.n_items)
         for start in range(0, len(self), at_once):
             stop = min(start + at_once, len(self))
             yield (
                 self.kept.block(start, stop),
-                self.held.block(start, stop),
+                self.relevant.block(start, stop),
                 None if self.candidates is None else self.candidates[start:stop],
             )
 
@@ -79,7 +85,16 @@ class Judge:
 def judge_of(data: TrainingData, *, most_users: int = MOST_USERS) -> Judge | None:
     """None where hyper-parameters were chosen before, or there is nobody to choose them by."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
-    return None if validation is None or len(validation.kept) == 0 else Judge(validation, data.n_items, most_users=most_users)
+    if validation is None or len(validation.kept) == 0:
+        return None
+    return Judge(validation, data.n_items, means=means_of(data, validation.kept), most_users=most_users)
+
+
+def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
+    """The users' damped means (u,), at or above which a row is liked; None where every row is relevant."""
+    if data.settings.relevance == ALL or data.rating_scale is None:
+        return None
+    return damped_means(histories, data.mean_rating, data.settings.bias_damping)
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:

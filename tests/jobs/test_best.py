@@ -53,11 +53,26 @@ def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(rel
     names = best.rankers(release, rows, data.settings)
     assert names == ["item_neighbours", "transitions", "ease", "ials"]
     scores = best.validated(release, names, data)
-    by_model = {row["model"]: row["value"] for row in scores}
+    by_model = {row["model"]: row["value"] for row in scores if row["metric"] == "ndcg_liked"}
     assert by_model.keys() == set(names) and len(set(by_model.values())) > 1
-    assert all(row["n_users"] == 80 and row["low"] <= row["value"] <= row["high"] for row in scores)
+    assert all(row["n_users"] == 80 for row in scores if row["metric"] == "ndcg")
+    assert all(40 < row["n_users"] <= 80 and row["low"] <= row["value"] <= row["high"] for row in scores)
     assert by_model[best.served(names, scores, data.settings)] == max(by_model.values())
     assert best.served(names, scores, resolve({"serve": "transitions"}, {})) == "transitions"
+
+
+def test_what_is_liked_chooses_the_model_where_there_are_ratings_and_everything_where_that_is_asked_for(release: Release) -> None:
+    data, _ = fitted(release, popular, item_neighbours, ease)
+    scores = best.validated(release, ["item_neighbours", "ease"], data)
+    assert [(row["model"], row["metric"]) for row in scores] == [
+        (model, metric) for model in ("item_neighbours", "ease") for metric in ("ndcg", "ndcg_liked")
+    ]
+    all_rows = replace(data, settings=replace(data.settings, relevance="all"))
+    assert best.validated(release, ["item_neighbours", "ease"], all_rows) == [row for row in scores if row["metric"] == "ndcg"]
+    opposed = [{"model": "ease", "metric": m, "value": v} for m, v in (("ndcg", 0.3), ("ndcg_liked", 0.1))]
+    opposed += [{"model": "hybrid", "metric": m, "value": v} for m, v in (("ndcg", 0.2), ("ndcg_liked", 0.2))]
+    assert best.served(["ease", "hybrid"], opposed, data.settings) == "hybrid"
+    assert best.served(["ease", "hybrid"], [row for row in opposed if row["metric"] == "ndcg"], data.settings) == "ease"
 
 
 def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
@@ -73,7 +88,7 @@ def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> 
 
 def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> None:
     settings = resolve({}, {})
-    assert best.served(["ease", "hybrid"], [{"model": name, "value": 0.25} for name in ("ease", "hybrid")], settings) == "ease"
+    assert best.served(["ease", "hybrid"], [{"model": name, "metric": "ndcg", "value": 0.25} for name in ("ease", "hybrid")], settings) == "ease"
     assert best.served(["ease", "ials", "hybrid"], [], settings) == "hybrid"
 
 

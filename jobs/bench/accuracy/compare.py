@@ -30,7 +30,7 @@ from jobs.progress import Progress
 from jobs.session import ONE_THREAD
 from jobs.sources.open import open_source
 from schemas.errors import SettingError, StepError
-from schemas.settings import Settings
+from schemas.settings import ALL, Settings
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -107,7 +107,8 @@ def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, 
         save_npz(folder / "features.npz", features(data.items))
     except ValueError as error:
         log.info("bench accuracy: no diversity of content: %s", error)
-    plan = {"settings": asdict(settings), "k": k, "seed": cutting.seed, "tune": tune, "n_cuts": cutting.n_cuts}
+    chosen_by = {"relevance": ALL}  # every tested row is relevant to these protocols, so hyper-parameters are chosen by all
+    plan = {"settings": asdict(settings) | chosen_by, "k": k, "seed": cutting.seed, "tune": tune, "n_cuts": cutting.n_cuts}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     sizes = {}
     for number, cut in enumerate(cuts(cutting, data.rows, has_times=data.has_times)):

@@ -14,7 +14,7 @@ import pytest
 from jobs.kernels.histories import Histories
 from jobs.models import als, content, ease, ials, item_neighbours, known, popular, svd, transitions, tuning, user_neighbours
 from jobs.models.contract import finite, ItemSide, TrainingData, Validation
-from jobs.models.tuning import climbed, Judge
+from jobs.models.tuning import climbed, Judge, judge_of
 from jobs.runner import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
@@ -113,6 +113,19 @@ def test_films_of_near_years_are_more_alike(tmp_path: Path) -> None:
     alike = (features := content.features(pa.table(texts))) @ features.T
     assert alike[0, 1] > alike[0, 2] > 0 == alike[0, 4]
     assert alike[0, 0] == pytest.approx(1) and alike[3, 4] > 0
+
+
+def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_path: Path) -> None:
+    """Two users with a mean of 3: the first goes on to items 2 (rated 5) and 3 (rated 1), the second to item 3 (rated 1) alone."""
+    kept = Histories(np.array([0, 2, 4]), np.array([0, 1, 0, 1], np.int32), np.ones(4), np.array([2.0, 4, 3, 3]), np.array([0, 1, 0, 1]))
+    held = Histories(np.array([0, 2, 3]), np.array([2, 3, 3], np.int32), np.ones(3), np.array([5.0, 1, 1]), np.array([0, 1, 0]))
+    data = training(tmp_path, kept, 6, validation=Validation(kept, held))
+    first_of = lambda item: lambda histories: np.tile(np.where(np.arange(6) == item, 1.0, -np.inf), (len(histories), 1))
+    assert (judge_of(data).ndcg(first_of(2)), judge_of(data).ndcg(first_of(3))) == (1.0, 0.0)
+    for by_all in (replace(data, settings=replace(data.settings, relevance="all")), replace(data, rating_scale=None)):
+        both = 1 + 1 / np.log2(3)
+        assert judge_of(by_all).ndcg(first_of(2)) == pytest.approx(0.5 / both)
+        assert judge_of(by_all).ndcg(first_of(3)) == pytest.approx((1 / both + 1) / 2)
 
 
 def test_scores_that_share_work_are_worth_what_they_are_alone(tmp_path: Path) -> None:
