@@ -244,6 +244,9 @@ class Settings:
     private: bool = _setting(
         False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True
     )
+    allow_download: bool = _setting(
+        False, ("serve",), "give the whole database to whoever asks for `/cinematch.db`; it holds every user", is_machine=True
+    )
     api_key_hashes: str = _setting(
         "",
         ("serve",),

@@ -15,6 +15,7 @@ from jobs.kernels.item_side import assemble, ItemSide
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.tables import READY_N
+from serving.sql_limits import bound
 from warehouse import item_side
 from warehouse.layout import Release
 from warehouse.release import read_manifest
@@ -150,7 +151,7 @@ def _plain(release: Release, path: Path | None = None) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise ReleaseError(f"release {release.id}: {path} cannot be opened: {error}") from None
     connection.row_factory = None
-    return connection
+    return bound(connection)
 
 
 def iso(seconds: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import CineMatchError, ResourceError
 from serving.answers import RequestError
+from serving.sql_limits import bound
 from warehouse import overlay as store
 from warehouse.overlay import Entry
 
@@ -27,7 +28,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = store.open_read_only(path)
+        self._connection = bound(store.open_read_only(path))
         self._threads = threading.local()
         self._version: int | None = None
         self._n_removals = -1
@@ -63,7 +64,7 @@ class Reader:
         """A user's entries; callable from any thread."""
         connection = getattr(self._threads, "connection", None)
         if connection is None:
-            connection = self._threads.connection = store.open_read_only(self._path)
+            connection = self._threads.connection = bound(store.open_read_only(self._path))
         return store.of_user(connection, user_id, after=after, upto=upto)
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class Writer:
     """
 
     def __init__(self, path: Path) -> None:
-        self._connection = store.create(path)
+        self._connection = bound(store.create(path))
         self._waiting: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="write", daemon=True)
         self._thread.start()

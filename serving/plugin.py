@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datasette import hookimpl
+from datasette.utils.asgi import BadRequest
 
+from serving import sql_limits
 from warehouse import shards
 
 
@@ -16,9 +18,11 @@ def asgi_wrapper(datasette):
 
 @hookimpl
 def prepare_connection(conn, database, datasette):
-    """Attaches the shards of a release that has any, so that SQL finds its users: `warehouse.shards`."""
-    if getattr(datasette, "cinematch", None):
+    """Attaches the shards of a release that has any, so that SQL finds its users, and bounds what SQL may take and touch."""
+    if getattr(datasette, "cinematch", None) and database != "_internal":
         shards.attach_beside(conn)
+        sql_limits.bound(conn)
+        sql_limits.restrict(conn, BadRequest)
 
 
 @hookimpl

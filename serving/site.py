@@ -27,6 +27,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 handle_exception.rich = None
 
 
+class ReleaseDatabase(Database):
+    """A release as Datasette reads it; a query that fails is answered, and not printed with its parameters, which are users' ids."""
+
+    async def execute(self, *arguments: Any, **named: Any) -> Any:
+        return await super().execute(*arguments, **{**named, "log_sql_errors": False})
+
+
 class Site:
     """A Datasette that serves the service's release under /cinematch, and what the plugin's hooks give it."""
 
@@ -37,6 +44,7 @@ class Site:
             template_dir=str(TEMPLATES),
             settings={
                 "sql_time_limit_ms": service.settings.query_ms,
+                "allow_download": service.settings.allow_download,
                 "suggest_facets": False,
                 "default_page_size": 50,
                 "num_sql_threads": 3,
@@ -65,7 +73,7 @@ class Site:
         the requests that began with it have ended.
         """
         self._n_shown += 1
-        database = Database(self.datasette, str(opened.files.database), is_mutable=False)
+        database = ReleaseDatabase(self.datasette, str(opened.files.database), is_mutable=False)
         database.name = opened.id if self._n_shown == 1 else f"{opened.id}-{self._n_shown}"
         database.route = ROUTE
         database._cached_table_counts = dict(
