@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import hashlib
 import os
 import random
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +20,7 @@ from hypothesis import HealthCheck, settings as hypothesis_settings
 from schemas.manifest import Manifest
 from schemas.settings import resolve, Settings
 from warehouse.layout import Release, Warehouse
-from warehouse.release import read_manifest
+from warehouse.release import current_id, read_manifest
 
 # A shared machine decides how long an example takes; what it does must not depend on that. Examples repeat from run to run.
 hypothesis_settings.register_profile(
@@ -28,6 +32,7 @@ hypothesis_settings.load_profile("cinematch")
 # Spark runs for seconds here, so compiling its code well costs more than it saves; half the time of every step.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "spark_master": "local[2]", "spark_driver_memory": "1g", "ials_factors": 16, "ials_iterations": 4, "als_factors": 8,
     "als_iterations": 4, "n": 20, "explain_n": 10, "similar_n": 10, "popular_n": 50, "parity_users": 40,
@@ -72,17 +77,66 @@ def _no_settings_from_outside() -> Iterator[None]:
         yield
 
 
+CACHE = Path(tempfile.gettempdir()) / f"cinematch-test-releases-{os.getuid()}"
+CACHED = 4  # versions of the code whose releases are kept
+
+
+def built_once(name: str, make: Callable[[Path], Built]) -> Built:
+    """Make a release for tests to share, or take the one that the same code has made before.
+
+    It is kept beside a digest of all code that makes it, so that a change of a page or a test does not wait for Spark. It is made
+    under a lock, so that tests that run at the same time share it, and marked when it is whole.
+    """
+    version = CACHE / _code_digest()
+    version.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (version / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder, whole = version / name, version / f"{name}.whole"
+        if not whole.exists():
+            _remove(folder)
+            make(folder)
+            whole.touch()
+        version.touch()
+    for old in sorted(CACHE.iterdir(), key=lambda path: path.stat().st_mtime)[:-CACHED]:
+        _remove(old)
+    warehouse = Warehouse(folder)
+    return Built(warehouse, current_id(warehouse))
+
+
+def _code_digest() -> str:
+    """Digest of whatever decides what a release holds: steps, storage, declarations, pinned versions, and this file."""
+    paths = [ROOT / "requirements.lock", Path(__file__)]
+    for folder in ("jobs", "schemas", "warehouse"):
+        paths += sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".sql") and not {"bench", "data"} & set(p.parts))
+    digest = hashlib.sha256(sys.version.encode())
+    for path in paths:
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _remove(folder: Path) -> None:
+    """Remove what may hold sealed releases, which are read-only."""
+    for path in [folder, *folder.rglob("*")] if folder.exists() else []:
+        if path.is_dir():
+            path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def movie_release(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def movie_release() -> Built:
     """The generated sample, small: whole-number ids, ratings on 0.5 to 5, titles, genres, tags. Do not change it."""
-    return build(tmp_path_factory.mktemp("movies"), source="sample", scale=0.1, holdout_users=0.3)
+    return built_once("movies", lambda folder: build(folder, source="sample", scale=0.1, holdout_users=0.3))
 
 
 @pytest.fixture(scope="session")
-def purchase_release(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def purchase_release() -> Built:
     """Purchases of a shop: text ids with spaces, slashes and other alphabets, no ratings, short histories, rows to refuse,
     items that only the catalogue or only the purchases know. Do not change it."""
-    folder = tmp_path_factory.mktemp("purchases")
+    return built_once("purchases", _purchases)
+
+
+def _purchases(folder: Path) -> Built:
+    folder.mkdir()
     purchases, items = write_purchases(folder)
     return build(
         folder, source="table", path=str(purchases), items=str(items),
