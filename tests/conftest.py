@@ -78,7 +78,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 
 CACHE = Path(tempfile.gettempdir()) / f"cinematch-test-releases-{os.getuid()}"
-CACHED = 4  # versions of the code whose releases are kept
+CACHED = 16  # versions of the code whose releases are kept, more than are tested at one time
 
 
 def built_once(name: str, make: Callable[[Path], Built]) -> Built:
