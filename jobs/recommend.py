@@ -110,7 +110,7 @@ class _Names:
         lengths = np.diff(lists.indptr)
         return pa.table(
             {
-                "user_id": self._user_ids.take(pa.array(_user_of(lists))),
+                "user_id": self._user_ids.take(pa.array(lists.owners)),
                 "rank": np.arange(len(lists.items)) - np.repeat(lists.indptr[:-1], lengths) + 1,
                 "item_id": self._item_ids.take(pa.array(lists.items)),
                 "score": lists.scores,
@@ -124,7 +124,7 @@ class _Names:
     def explanations(self, lists: kernel.Lists) -> pa.Table:
         """Rows in key order: by user, then item, then position."""
         items = lists.items[lists.reason_rows]
-        users = _user_of(lists)[lists.reason_rows]
+        users = lists.owners[lists.reason_rows]
         order = np.lexsort((lists.reason_positions, items, users))
         kinds, evidence, values = lists.kinds[order], lists.evidence[order], lists.values[order]
         return pa.table(
@@ -160,10 +160,6 @@ def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.
     counted = pc.binary_join_element_wise('{"n": ', pa.array(evidence).cast(pa.string()), "")
     similar = pc.binary_join_element_wise(counted, pc.fill_null(pc.binary_join_element_wise(", ", found, ""), "}"), "")
     return pc.if_else(pa.array(kinds == reasons.SIMILAR_USERS), similar, found)
-
-
-def _user_of(lists: kernel.Lists) -> np.ndarray:
-    return np.repeat(np.arange(len(lists.indptr) - 1), np.diff(lists.indptr))
 
 
 def _nullable(values: np.ndarray) -> pa.Array:

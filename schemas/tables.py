@@ -157,7 +157,8 @@ RECOMMENDATIONS = Table(
         Column(
             "confidence",
             REAL,
-            "share of the score's prior variance that the user's history removes, 0 to 1; null for a fallback",
+            "share of the variance of the score of `ials` that the user's history removes, 0 to 1, more with each row; "
+            "null for a fallback",
             True,
             0,
             1,

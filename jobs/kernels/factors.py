@@ -9,11 +9,14 @@ explicit (Zhou et al. 2008, ALS-WR) on ratings less mu + b_u + b_j, with b_u = s
     A = Y_S' Y_S + reg n I,   b = Y_S' e,   e_j = r_j - mu - b_u - b_j,   score_i = mu + b_u + b_i + y_i' x
     so score_i = (mu + b_u + b_i) + sum_S (y_i' A^-1 y_j) e_j                       [bias + contributions]
 
-y_i' A^-1 y_i is the posterior variance of the score up to the noise; compared with the same without the history's data
-term it says how much of the uncertainty about item i this history removes.
+confidence, of the implicit model, is the share of the variance of item i's score that the history removes:
+    P = G + reg I,   D = sum_S alpha s_j y_j y_j',   confidence_i = 1 - (y_i' (P + D)^-1 y_i) / (y_i' P^-1 y_i)
+The prior P is one for all users, and rows count in full however old they are: what is known of somebody does not fade as its
+weight in the list does. So each row more adds a positive semi-definite term to D, and confidence can only rise with it.
 
 A miniature: two items with factors (1, 0) and (0, 1), G = I, alpha 1, reg 0. The history {item 0, strength 1} gives
-A = diag(2, 1), b = (2, 0), x = (1, 0): item 0 scores 1, all of it from itself, and item 1 scores 0.
+A = diag(2, 1), b = (2, 0), x = (1, 0): item 0 scores 1, all of it from itself, and item 1 scores 0. The confidence in item 0
+is 1 - (1/2) / 1 = 1/2, and in item 1 it is 0.
 """
 
 from __future__ import annotations
@@ -142,12 +145,23 @@ class ImplicitFactors:
     def contributions(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         return contributions(self.item_factors, user.posterior, user.items, targets)
 
-    def variance_reduction(self, user: Folded, targets: np.ndarray) -> np.ndarray:
-        """1 - (y' A^-1 y) / (y' (G + reg n I)^-1 y) for each target item, (k,) in 0..1."""
-        Y = self.item_factors[targets].astype(np.float64).T
+    @cached_property
+    def _prior(self) -> np.ndarray:
+        """P (f, f): what is known of somebody without a history."""
         prior = self.gramian.copy()
-        prior.flat[:: len(prior) + 1] += self.reg * len(user.items)
-        before, after = _variances(_cholesky(prior), Y), _variances(user.posterior.cholesky, Y)
+        prior.flat[:: len(prior) + 1] += self.reg
+        return prior
+
+    @cached_property
+    def _prior_cholesky(self) -> np.ndarray:
+        return _cholesky(self._prior)
+
+    def confidence(self, history: History, targets: np.ndarray) -> np.ndarray:
+        """Share of the prior variance of each target item's score that the history removes, (k,) in 0..1."""
+        Y = self.item_factors[history.items].astype(np.float64)
+        known = self._prior + (Y * (self.alpha * history.strengths)[:, None]).T @ Y
+        wanted = self.item_factors[targets].astype(np.float64).T
+        before, after = _variances(self._prior_cholesky, wanted), _variances(_cholesky(known), wanted)
         return np.clip(1.0 - after / np.maximum(before, np.finfo(float).tiny), 0.0, 1.0)
 
 

@@ -70,8 +70,6 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
     ranker = factors if served == "ials" else _weighing(sides[served], factors)
-    if isinstance(ranker, Blend):
-        factors = ranker.parts[1][1]
     return ItemSide(
         ranker,
         factors,

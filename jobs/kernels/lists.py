@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.kernels import reasons
-from jobs.kernels.factors import Folded
 from jobs.kernels.finishing import order, POOL
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.item_side import ItemSide
-from jobs.kernels.rankers import Blend
 from jobs.kernels.reasons import RANKED, Ranking
 from jobs.kernels.weights import blocks_of
 
@@ -54,6 +52,11 @@ class Lists(NamedTuple):
     evidence: np.ndarray
     contributions: np.ndarray
     values: np.ndarray
+
+    @property
+    def owners(self) -> np.ndarray:
+        """The user of each list row, (m,)."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
 
 def recommend(
@@ -123,7 +126,7 @@ def gathered(
         items,
         _joined([r.scores for r in rankings], float),
         _joined([_predict(side, history, ranking.items) for history, _, ranking in rows], float),
-        _joined([_confidence(side, user, history, ranking) for history, user, ranking in rows], float),
+        _joined([_confidence(side, history, ranking) for history, _, ranking in rows], float),
         _joined([r.tiers for r in rankings], np.int8),
         _joined([r.model_ranks for r in rankings], np.int32),
         *reasons.joined(parts),
@@ -201,15 +204,9 @@ def _predict(side: ItemSide, history: History, targets: np.ndarray) -> np.ndarra
     return side.rater.predict(side.rater.fold_in(*history.rated), targets)
 
 
-def _confidence(side: ItemSide, user: Any, history: History, ranking: Ranking) -> np.ndarray:
+def _confidence(side: ItemSide, history: History, ranking: Ranking) -> np.ndarray:
     values = np.full(len(ranking.items), np.nan)
     ranked = ranking.tiers == RANKED
     if side.factors is not None and ranked.any():
-        values[ranked] = side.factors.variance_reduction(_folded(side, user, history), ranking.items[ranked])
+        values[ranked] = side.factors.confidence(history, ranking.items[ranked])
     return values
-
-
-def _folded(side: ItemSide, user: Any, history: History) -> Folded:
-    """The user as the factor model sees them, who was folded in already where that model ranks."""
-    parts = zip(side.ranker.parts, user) if isinstance(side.ranker, Blend) else [((1.0, side.ranker), user)]
-    return next((part for (_, ranker), part in parts if ranker is side.factors), None) or side.factors.fold(history)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 
-from jobs.kernels.factors import centred, contributions, ExplicitFactors, Folded, gramian, ImplicitFactors
+from jobs.kernels.factors import centred, contributions, ExplicitFactors, gramian, ImplicitFactors
+from jobs.kernels.histories import History
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, LOW, World, worlds
 
@@ -97,20 +98,33 @@ def test_predicted_ratings_are_inside_the_scale(world: World) -> None:
     assert (predicted >= LOW).all() and (predicted <= HIGH).all()
 
 
-@given(worlds(min_length=1))
-def test_variance_reduction_is_a_share_and_is_what_the_variances_say(world: World) -> None:
-    ranker, history = world.side.ranker, world.history(0)
-    targets = np.arange(world.side.n_items)
-    posterior = ranker.fold_in(history.items, history.strengths)
-    found = ranker.variance_reduction(Folded(history.items, posterior), targets)
-    A, _ = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg)
+@given(worlds())
+def test_confidence_is_the_share_of_the_variance_that_the_history_removes(world: World) -> None:
+    ranker, history = world.side.ranker, world.histories.user(0)
+    found = ranker.confidence(history, np.arange(world.side.n_items))
     Y = ranker.item_factors.astype(float)
-    prior = Y.T @ Y + ranker.reg * len(history.items) * np.eye(Y.shape[1])
+    prior = Y.T @ Y + ranker.reg * np.eye(Y.shape[1])
+    known = prior + sum(ranker.alpha * s * np.outer(Y[j], Y[j]) for j, s in zip(history.items, history.strengths))
     assert (found >= 0).all() and (found <= 1).all()
-    for i in targets:
-        if Y[i].any():
-            before, after = Y[i] @ np.linalg.inv(prior) @ Y[i], Y[i] @ np.linalg.inv(A) @ Y[i]
-            assert found[i] == pytest.approx(1 - after / before, abs=1e-7)
+    for i in np.flatnonzero(Y.any(axis=1)):
+        before, after = (Y[i] @ np.linalg.inv(of) @ Y[i] for of in (prior, known))
+        assert found[i] == pytest.approx(1 - after / before, abs=1e-7)
+
+
+@given(worlds(min_length=1), st.data())
+def test_confidence_in_no_item_falls_as_a_history_grows_and_in_what_is_rated_it_rises(world: World, data: st.DataObject) -> None:
+    """Whatever row is added, in whatever moment: an old one, the newest, one of the same time."""
+    ranker, history, everything = world.side.ranker, world.histories.user(0), np.arange(world.side.n_items)
+    new = data.draw(st.sampled_from(everything.tolist()), label="item")
+    strength, step = data.draw(st.floats(0.05, 8), label="strength"), data.draw(st.integers(0, 99), label="step")
+    longer = History(
+        np.append(history.items, np.int32(new)), np.append(history.strengths, strength), np.append(history.ratings, np.nan),
+        np.append(history.steps, step),
+    )
+    before, after = (ranker.confidence(of, everything) for of in (history, longer))
+    assert (after >= before - 1e-9).all()
+    if ranker.item_factors[new].any():
+        assert after[new] > before[new]
 
 
 @given(worlds())
@@ -129,6 +143,8 @@ def test_the_miniature_of_the_docstring() -> None:
     posterior = model.fold_in(np.array([0]), np.array([1.0]))
     assert_allclose(posterior.x, [1, 0])
     assert_allclose(contributions(model.item_factors, posterior, np.array([0]), np.array([0, 1])), [[1, 0]])
+    history = History(np.array([0]), np.array([1.0]), np.array([np.nan]), np.array([0]))
+    assert_allclose(model.confidence(history, np.array([0, 1])), [0.5, 0])
 
 
 def test_the_gramian_adds_in_double_precision_over_its_blocks() -> None:
