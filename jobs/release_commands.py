@@ -44,6 +44,7 @@ COMMANDS = {
         "cinematch releases import 20260104T020000Z.cinematch.zip",
     ),
 }
+_MEANINGS = {"file": "file of an exported release"}
 
 
 def add_to(commands) -> None:
@@ -54,7 +55,7 @@ def add_to(commands) -> None:
     for name, (sentence, arguments, example) in COMMANDS.items():
         action = add_command(actions, name, sentence, example=example, settings_of="releases")
         for argument in arguments:
-            action.add_argument(argument, type=Path if argument == "file" else str)
+            action.add_argument(argument, type=Path if argument == "file" else str, help=_MEANINGS.get(argument, "id, `current` or `latest`"))
         if name == "promote":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and needed for what was held back")
         if name == "compare":
@@ -67,6 +68,8 @@ def add_to(commands) -> None:
 def _do(parsed: argparse.Namespace) -> None:
     settings = settings_of(parsed)
     warehouse = Warehouse(Path(settings.warehouse))
+    for argument in {"release", "a", "b"} & vars(parsed).keys():
+        setattr(parsed, argument, releases.named(warehouse, getattr(parsed, argument)))
     actions = {"list": listing, "show": shown, "compare": compared}
     (actions.get(parsed.action) or globals()[f"_{parsed.action}"])(parsed, warehouse, settings)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.errors import UsageError
 
 _RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+RESERVED = ("current", "latest")  # names that stand for a release
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ class Warehouse:
         return Release(self.releases / checked_id(release_id))
 
     def staged(self, release_id: str) -> Release:
+        if release_id in RESERVED:
+            raise UsageError(f"release id {release_id!r}: stands for a release that is there; expected another name")
         return Release(self.staging / checked_id(release_id))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from schemas.errors import HeldBack, NotFound, ReleaseError, StepError
 from schemas.manifest import Manifest
 from warehouse import journal
-from warehouse.layout import checked_id, Release, Warehouse
+from warehouse.layout import checked_id, Release, RESERVED, Warehouse
 
 
 _REMOVED = ".removed"
@@ -71,6 +71,17 @@ def current_id(warehouse: Warehouse) -> str | None:
         return checked_id(warehouse.current.read_text(encoding="utf-8").strip())
     except FileNotFoundError:
         return None
+
+
+def named(warehouse: Warehouse, name: str) -> str:
+    """The id that a name stands for: `current` the promoted release, `latest` the newest sealed one, any other name itself.
+    Raises NotFound where there is no such release yet."""
+    if name not in RESERVED:
+        return name
+    found = current_id(warehouse) if name == "current" else (sealed_ids(warehouse) or [None])[-1]
+    if found is None:
+        raise NotFound(f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet")
+    return found
 
 
 def current(warehouse: Warehouse) -> tuple[Release, Manifest]:

@@ -122,7 +122,7 @@ def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
     status, shown, _ = command("releases", "show", copied.release_id, "--warehouse", copied.warehouse.folder)
     rows = copied.manifest.rows
     assert status == 0 and f"{rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates" in shown
-    status, shown, _ = command("releases", "show", copied.release_id, "--warehouse", copied.warehouse.folder, "--json")
+    status, shown, _ = command("releases", "show", "current", "--warehouse", copied.warehouse.folder, "--json")
     assert json.loads(shown) == json.loads(copied.manifest.to_json())
 
 

@@ -20,7 +20,7 @@ from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import (
-    current, current_id, damage, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids,
+    current, current_id, damage, named, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids,
 )
 from warehouse.sqlite import open_immutable
 
@@ -219,3 +219,14 @@ def test_a_manifest_of_another_release_is_refused(copied: Built) -> None:
     shutil.copytree(copied.release.folder, other)
     with pytest.raises(ReleaseError, match="20990101T000000Z"):
         read_manifest(Release(other))
+
+
+def test_current_and_latest_stand_for_releases_and_name_none(copied: Built, tmp_path: Path) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    found = [named(copied.warehouse, name) for name in ("current", "latest", second, "20000101T000000Z")]
+    assert found == [copied.release_id, second, second, "20000101T000000Z"]
+    for name, missing in (("current", "no release is promoted"), ("latest", "no release is sealed")):
+        with pytest.raises(NotFound, match=missing):
+            named(Warehouse(tmp_path / "nowhere"), name)
+        with pytest.raises(UsageError, match="another name"):
+            copied.warehouse.staged(name)
