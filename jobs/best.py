@@ -45,6 +45,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> list[di
     if validation is None:
         return []
     folder, settings, means = data.scratch / PROTOCOL, data.settings, means_of(data, validation.kept)
+    n_items = data.n_items  # a task cannot have `data`, which has the session
     relevant = {NDCG: validation.held}
     if means is not None:
         relevant[NDCG_LIKED] = validation.held.select(is_liked(validation.held, means))
@@ -53,7 +54,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> list[di
         lists = kernel.recommend(
             item_side.load(release, names[number]), validation.kept, n=K, explain_n=0, reasons_n=0, min_history=settings.min_history
         )
-        save_array(folder / f"{names[number]}.npy", np.array([_ndcg(lists, held, data.n_items) for held in relevant.values()]))
+        save_array(folder / f"{names[number]}.npy", np.array([_ndcg(lists, held, n_items) for held in relevant.values()]))
 
     data.run.each(len(names), measure, label=PROTOCOL)
     rows = []
