@@ -30,9 +30,11 @@ class IdTypes:
         """An id from a URL or a command line; None where the text cannot be an id of this release."""
         if getattr(self, role) == "string":
             return text
-        digits = text[1:] if text.startswith("-") else text
-        is_canonical = digits.isascii() and digits.isdigit() and str(int(digits)) == digits
-        return int(text) if is_canonical and len(digits) < 19 else None
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
+            return None
+        number = int(text)
+        return number if str(number) == text and -(2**63) <= number < 2**63 else None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.errors import NotFound
 from serving.answers import Answer, RequestError
 from serving.call import Call, Token
+from serving.ids import known_item
 from serving.opened import OpenRelease
 from serving.service import Service
 
@@ -22,19 +22,11 @@ def known_genre(opened: OpenRelease, genre: str) -> str:
     return genre
 
 
-def known_item(opened: OpenRelease, text: str) -> Any:
-    """The item's id. Raises NotFound where the release does not know it."""
-    item = opened.ids.parse("item_id", text)
-    if item is None or opened.title(item) is None:
-        raise NotFound(f"item {text[:200]!r}: not in release {opened.id}; /search?q= finds items by title")
-    return item
-
-
 def similar(service: Service, call: Call) -> Answer:
     """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
     token = Token.parse(call.values["next"], "s") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
-    item = known_item(opened, call.path["item_id"])
+    item = known_item(opened, call)
     after, n = token.rank if token else 0, call.values["n"]
     rows, source = [], call.values["source"]
     for source in [source] if source else ["collaborative", "content"]:

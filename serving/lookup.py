@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.errors import NotFound
-from serving.answers import Answer, RequestError
+from serving.answers import Answer
 from serving.call import Call, Token
+from serving.ids import listed_items, path_id
 from serving.items import known_genre
 from serving.opened import iso, OpenRelease
 from serving.parameters import listed_ids, MAX_N
@@ -23,9 +24,10 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """A user's list: stored where nothing came in since, otherwise solved from the full history."""
     token = Token.parse(call.values["next"], "r") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
-    user = service.user_of(opened, call.path["user_id"])
+    asked = path_id(opened, call, "user_id")
+    user = service.known_as(asked)
     since = service.user_seq(opened, user)
-    seq = token.seq if token else since
+    seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, call.values["n"]
     excluded = excluded_items(opened, call.values)
     if user is not None and not seq and not since and excluded is None and after + n <= opened.n:
@@ -38,17 +40,17 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
                 if opened.manifest.settings["explain_n"]
                 else list_answer(service, page)
             )
-    is_known = user is not None and (seq > 0 or opened.has_user(user))
+    is_known = user is not None and (since > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
         raise NotFound(
             f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
         )
-    return _solved(service, call, opened, user if is_known else None, seq, after, excluded)
+    return _solved(service, call, opened, asked, user if is_known else None, seq, after, excluded)
 
 
 class Page(NamedTuple):
     """The rows of one page, or their JSON, the source of the first and where the next page begins; `computed_at` is None
-    for what the batch computed."""
+    for what the batch computed, `since` is given where what the user got after `seq` was left out."""
 
     opened: OpenRelease
     asked: Any
@@ -60,6 +62,7 @@ class Page(NamedTuple):
     next: int | None
     computed_at: str | None = None
     encoded: bytes | None = None
+    since: int | None = None
 
 
 def next_rank(after: int, n: int, n_found: int) -> int | None:
@@ -107,7 +110,14 @@ def _pairs_of(service: Service, page: Page, items: list) -> Solved:
 
 
 async def _solved(
-    service: Service, call: Call, opened: OpenRelease, user: Any, seq: int, after: int, excluded: np.ndarray | None
+    service: Service,
+    call: Call,
+    opened: OpenRelease,
+    asked: Any,
+    user: Any,
+    seq: int,
+    after: int,
+    excluded: np.ndarray | None,
 ) -> Answer:
     n = call.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
@@ -123,7 +133,10 @@ async def _solved(
         now_has = service.items_since(opened, user, seq)
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or excluded is not None else None
-    page = Page(opened, call.path["user_id"], user, seq, rows, found.reasons, source_of(rows), reached, computed_at)
+    since = service.user_seq(opened, user) if call.values["next"] else None
+    page = Page(
+        opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since
+    )
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return list_answer(service, page)
@@ -142,14 +155,14 @@ def list_answer(service: Service, page: Page) -> Answer:
         encoded=page.encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={
-            "user_id": page.asked if page.user is None else page.user,
+            "user_id": page.asked,
             "is_known": page.user is not None,
             "source": page.source,
             "computed_at": page.computed_at or opened.computed_at,
             "personalized": is_personal,
             "stale": stale,
         },
-        tag=f"{opened.id}.{page.seq}{'.s' if stale else ''}",
+        tag=service.personal_tag(opened, page.user, page.seq if page.since is None else f"{page.seq}-{page.since}"),
         is_personal=True,
         opened=opened,
     )
@@ -162,19 +175,6 @@ def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | 
         parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
     if values["exclude"]:
         parts.append(
-            np.array([n for n in map(opened.number, item_ids(opened, values["exclude"])) if n is not None], np.int64)
+            np.array([n for n in map(opened.number, listed_items(opened, "exclude", listed_ids(values["exclude"]))) if n is not None], np.int64)
         )
     return np.unique(np.concatenate(parts)) if parts else None
-
-
-def item_ids(opened: OpenRelease, text: str) -> list[Any]:
-    """Ids of `exclude`; raises RequestError (400) where one cannot be an id of this release."""
-    found = []
-    for part in listed_ids(text):
-        item = opened.ids.parse("item_id", part)
-        if item is None:
-            raise RequestError(
-                f"exclude: {part[:100]!r} is not an item id of release {opened.id}, whose ids are whole numbers"
-            )
-        found.append(item)
-    return found

@@ -114,6 +114,10 @@ class Service:
     def is_stale(self, opened: OpenRelease) -> bool:
         return opened.age_s(self.now()) > self.settings.stale_after_days * DAY
 
+    def personal_tag(self, opened: OpenRelease, user_id: Any, seq: int | str) -> str:
+        """The entity tag of what a user is told: it changes with the release, with each rating, and when they are forgotten."""
+        return f"{opened.id}.{'unknown' if user_id is None else seq}{'.s' if self.is_stale(opened) else ''}"
+
     def pinned(self, release_id: str) -> OpenRelease:
         """The open release that a page token names."""
         for opened in (self.current, self.previous):
@@ -142,10 +146,9 @@ class Service:
     def now(self) -> float:
         return time.time()
 
-    def user_of(self, opened: OpenRelease, text: str) -> Any:
-        """The id that a path names; None where it can be no id of the release, or its user asked to be forgotten."""
-        user_id = opened.ids.parse("user_id", text)
-        return None if user_id is None or self.is_forgotten(user_id) else user_id
+    def known_as(self, user_id: Any) -> Any:
+        """The user as lookups may know them; None for one who asked to be forgotten."""
+        return None if self.is_forgotten(user_id) else user_id
 
     def is_forgotten(self, user_id: Any) -> bool:
         """Whether the user is on the list of the forgotten, as it is this moment."""

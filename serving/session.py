@@ -8,7 +8,7 @@ from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.lookup import excluded_items, list_answer, Page, source_of
 from serving.opened import iso
-from serving.ratings import checked_id, checked_rating, json_of, rows_of
+from serving.sent import checked_id, checked_rating, json_of, rows_of
 from serving.service import Service
 from serving.solve import HistoryRow, solve
 

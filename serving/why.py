@@ -8,7 +8,7 @@ from typing import Any
 from schemas.errors import NotFound
 from serving.answers import Answer
 from serving.call import Call
-from serving.items import known_item
+from serving.ids import known_item, path_id
 from serving.opened import iso, OpenRelease
 from serving.rows import Listed, shown_reason
 from serving.service import Service
@@ -23,8 +23,8 @@ where user_id = ? and item_id = ? order by position"""
 
 def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel."""
-    opened, item = call.opened, known_item(call.opened, call.path["item_id"])
-    user = service.user_of(opened, call.path["user_id"])
+    opened, item = call.opened, known_item(call.opened, call)
+    user = service.known_as(path_id(opened, call, "user_id"))
     seq, reasons_n = service.user_seq(opened, user), call.values["n"]
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
@@ -73,7 +73,7 @@ def _why(
     return Answer(
         key="position",
         extra={
-            "user_id": call.path["user_id"] if user is None else user,
+            "user_id": path_id(opened, call, "user_id"),
             "is_known": user is not None,
             "item_id": entry.item_id,
             "title": opened.title(entry.item_id),
@@ -88,7 +88,7 @@ def _why(
             "personalized": entry.source == opened.served_model,
             "stale": stale,
         },
-        tag=f"{opened.id}.{seq}{'.s' if stale else ''}",
+        tag=service.personal_tag(opened, user, seq),
         is_personal=True,
         opened=opened,
     )
@@ -96,8 +96,8 @@ def _why(
 
 async def predict(service: Service, call: Call) -> Answer:
     """What the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
-    opened, item = call.opened, known_item(call.opened, call.path["item_id"])
-    user = service.user_of(opened, call.path["user_id"])
+    opened, item = call.opened, known_item(call.opened, call)
+    user = service.known_as(path_id(opened, call, "user_id"))
     seq = service.user_seq(opened, user)
     user = _known(service, call, user, seq)
     found = await _solve_pair(service, opened, user, item, seq, 0)
@@ -106,7 +106,7 @@ async def predict(service: Service, call: Call) -> Answer:
     return Answer(
         rows=[
             {
-                "user_id": call.path["user_id"] if user is None else user,
+                "user_id": path_id(opened, call, "user_id"),
                 "item_id": item,
                 "title": opened.title(item),
                 "predicted_rating": entry.predicted_rating,
@@ -124,7 +124,7 @@ async def predict(service: Service, call: Call) -> Answer:
             "rating_scale": opened.manifest.rating_scale,
             "stale": stale,
         },
-        tag=f"{opened.id}.{seq}{'.s' if stale else ''}",
+        tag=service.personal_tag(opened, user, seq),
         is_personal=True,
         opened=opened,
     )

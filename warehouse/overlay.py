@@ -37,7 +37,8 @@ BUSY_MS = 5_000
 
 class Entry(NamedTuple):
     """One arrival. A deletion has is_deleted, a PUT is_overwrite; either replaces whatever came before it. rating is None for
-    implicit feedback, where weight counts; times are Unix seconds UTC."""
+    implicit feedback, where weight counts; times are Unix seconds UTC. A deletion's rated_at is the latest time of what it
+    removes: its own, or that of a row dated ahead."""
 
     seq: int
     user_id: int | str
@@ -103,12 +104,15 @@ def append(connection: sqlite3.Connection, entry: Entry) -> int:
     ).lastrowid
 
 
+_SAME_EVENT = """select * from ratings
+where user_id = :user_id and item_id = :item_id and rated_at = :rated_at and not is_deleted and seq > coalesce(
+  (select max(seq) from ratings where user_id = :user_id and item_id = :item_id and is_deleted), 0)
+order by seq desc limit 1"""
+
+
 def same_event(connection: sqlite3.Connection, entry: Entry) -> Entry | None:
-    """The last entry that is of the same user, item and time and is not a deletion."""
-    row = connection.execute(
-        "select * from ratings where user_id = ? and item_id = ? and rated_at = ? and not is_deleted order by seq desc limit 1",
-        (entry.user_id, entry.item_id, entry.rated_at),
-    ).fetchone()
+    """The last entry that is of the same user, item and time and was not deleted since."""
+    row = connection.execute(_SAME_EVENT, entry._asdict()).fetchone()
     return Entry(*row) if row else None
 
 
@@ -168,21 +172,30 @@ def compact(connection: sqlite3.Connection, *, upto: int) -> int:
     return n
 
 
+def is_behind(entry: Entry, held: Held) -> bool:
+    """Whether a PUT or a deletion is of an earlier time than what is there, by its own time and that of its arrival."""
+    return (held.rated_at or 0) > max(entry.received_at, entry.rated_at)
+
+
+def removal(entry: Entry, held: Held) -> Entry:
+    """A deletion for the entry's pair that reaches as far as what is there, which may be dated ahead, or before a clock was
+    set back; written before a PUT that is behind, it makes room for it also once what was there is the row of a release."""
+    at = max(entry.received_at, held.rated_at or 0)
+    return Entry(0, entry.user_id, entry.item_id, None, 0.0, at, entry.received_at, True)
+
+
 def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
     """What one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
 
     A rating counts where it is not older than the one held; for implicit feedback weights add up instead, as they do in
-    ingest. A PUT or a deletion decides over everything that came before it, but not over an event of a later time.
+    ingest. A PUT or a deletion decides over every entry before it, whatever their times say: clocks are set back, and events
+    are dated ahead. Of the base it leaves what is later than itself, because a source may be younger than the entry.
     """
     held = dict(base)
     for entry in arrived:
         before = held.get(entry.item_id)
         if entry.is_deleted or entry.is_overwrite:
-            if (
-                before is not None
-                and before.rated_at is not None
-                and before.rated_at > max(entry.received_at, entry.rated_at)
-            ):
+            if before is not None and not before.seq and is_behind(entry, before):
                 continue
             if entry.is_deleted:
                 held.pop(entry.item_id, None)

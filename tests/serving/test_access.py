@@ -146,7 +146,7 @@ def test_metrics_count(own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, key = own_movies()
     with serving(folder, key=key) as server:
         server.get("/recommend/1")
-        server.get("/recommend/nobody")
+        server.get("/recommend/987654")
         server.get("/cinematch")
         server.send("POST", "/ratings", ONE)
         server.send("POST", "/ratings", ONE | {"rating": 99})

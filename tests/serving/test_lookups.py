@@ -89,7 +89,7 @@ def test_why_stored_and_why_computed_agree(movies: Server) -> None:
     assert [part["item_id"] for part in stored["rows"][:3]] == [part["item_id"] for part in computed["rows"][:3]]
 
 
-@pytest.mark.parametrize("path", ["/recommend/6?n=7", "/recommend/6?n=7&genre=Drama", "/recommend/nobody?n=9", "/popular?n=9", "/similar/{item}?n=4"])
+@pytest.mark.parametrize("path", ["/recommend/6?n=7", "/recommend/6?n=7&genre=Drama", "/recommend/987654?n=9", "/popular?n=9", "/similar/{item}?n=4"])
 def test_pages_neither_repeat_nor_skip(path: str, movies: Server) -> None:
     item = movies.rows("/popular?n=1")[0]["item_id"]
     path = path.format(item=item)
@@ -126,7 +126,33 @@ def test_an_unknown_user_gets_the_fallback_or_a_404(movies: Server) -> None:
     assert [found["item_id"] for found in answer["rows"]] == [found["item_id"] for found in movies.rows("/popular")]
     refused = movies.get("/recommend/987654321?strict=1")
     assert refused.status_code == 404 and refused.json()["ok"] is False and refused.json()["status"] == 404
-    assert movies.get("/recommend/not-a-number").json()["personalized"] is False
+    assert answer["user_id"] == 987654321
+
+
+@pytest.mark.parametrize("text", ["50.csv", " 50", "1.0", "+5", "007", "-0", "nobody", "1e3", "9223372036854775808", "%00"])
+def test_an_id_of_a_wrong_kind_is_refused_on_every_route(text: str, movies: Server) -> None:
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    for path in (f"/recommend/{text}", f"/ratings/{text}", f"/why/{text}/{item}", f"/why/1/{text}", f"/predict/{text}/{item}", f"/predict/1/{text}", f"/similar/{text}"):
+        answer = movies.get(path)
+        assert answer.status_code == 400 and "whole number" in answer.json()["error"], (path, answer.text)
+    assert movies.send("DELETE", f"/ratings/{text}/{item}").status_code == movies.send("DELETE", f"/ratings/1/{text}").status_code == 400
+
+
+def test_a_user_id_comes_back_in_the_type_of_the_release(movies: Server) -> None:
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    for user in (1, 987654321, -3, 9_000_000_000_000_000_001):
+        assert movies.get(f"/recommend/{user}").json()["user_id"] == user
+        assert movies.get(f"/why/{user}/{item}").json()["user_id"] == user
+        assert movies.rows(f"/predict/{user}/{item}")[0]["user_id"] == user
+
+
+def test_a_forged_token_makes_nobody_known(movies: Server, movie_release: Built) -> None:
+    for token in ("1~0", "999999~0"):
+        answer = movies.get(f"/recommend/987654322?next=r~{movie_release.release_id}~{token}").json()
+        assert answer["is_known"] is False and answer["personalized"] is False
+        assert movies.get(f"/recommend/987654322?strict=1&next=r~{movie_release.release_id}~{token}").status_code == 404
+        assert movies.get(f"/ratings/987654322?next=h~{movie_release.release_id}~{token}").status_code == 404
+    assert movies.get("/ratings/1?next=h~99990101T000000Z~0~10").status_code == 410
 
 
 @pytest.mark.parametrize(("path", "status", "says"), [
@@ -134,7 +160,7 @@ def test_an_unknown_user_gets_the_fallback_or_a_404(movies: Server) -> None:
     ("/recommend/1?genre=Nonsense", 400, "genre:"), ("/recommend/1?exclude=x", 400, "exclude:"), ("/recommend/1?next=x", 400, "next:"),
     ("/recommend/1?next=r~99990101T000000Z~0~10", 410, "no longer served"), ("/recommend/1?limit=5", 400, "limit"),
     ("/recommend/1?strict=maybe", 400, "strict:"), ("/recommend/1?_shape=round", 400, "_shape:"), ("/similar/1?source=magic", 400, "source:"),
-    ("/similar/999999999", 404, "item"), ("/similar/x", 404, "item"), ("/why/1/999999999", 404, "item"), ("/search", 400, "q:"), ("/search?q=%21", 400, "q:"),
+    ("/similar/999999999", 404, "item"), ("/similar/x", 400, "item_id"), ("/why/1/999999999", 404, "item"), ("/search", 400, "q:"), ("/search?q=%21", 400, "q:"),
     ("/releases/nope", 404, "release"), ("/releases/..%2F..", 404, "release"), ("/releases/compare?a=x&b=y", 404, "release"), ("/recommend/%FF", 400, "user_id"),
     ("/recommend", 404, "/recommend/{user_id}"), ("/why/1", 404, "/why/{user_id}/{item_id}"), ("/recommend/1/2", 404, "no such path"),
 ])
@@ -199,7 +225,7 @@ def test_similar_falls_back_to_content_for_a_cold_item(purchases: Server) -> Non
 def test_predictions_are_inside_the_scale_or_none(movies: Server, purchases: Server, movie_release: Built) -> None:
     low, high = movie_release.manifest.rating_scale
     item = movies.rows("/popular?n=1")[0]["item_id"]
-    for user in (1, 2, "nobody"):
+    for user in (1, 2, 987654):
         (found,) = movies.rows(f"/predict/{user}/{item}")
         assert low <= found["predicted_rating"] <= high
     (found,) = purchases.rows("/predict/" + quote("Zürich #0", safe="") + "/never%20bought")

@@ -133,6 +133,56 @@ def test_a_body_that_is_no_rating_is_refused(body: bytes, movies: Server) -> Non
     assert movies.client.post("/recommend/session", content=body).status_code == 400
 
 
+def test_a_number_of_any_length_is_refused_and_breaks_nothing(movies: Server) -> None:
+    user = next(fresh)
+    for digits in ("1" + "0" * 400, "-1" + "0" * 4200, "1" + "0" * 4400, "1e400"):
+        row = f'{{"item_id": 1, "rating": {digits}}}'
+        with_user = row.replace("{", f'{{"user_id": {user}, ', 1)
+        for method, path, body in (("POST", "/ratings", with_user), ("PUT", "/ratings", with_user), ("POST", "/recommend/session", f'{{"ratings": [{row}]}}')):
+            answer = movies.client.request(method, path, content=body, headers=movies.auth)
+            assert answer.status_code == 400 and answer.json()["ok"] is False, (digits[:9], path, answer.text)
+    for row in ({"user_id": "1" * 4400}, {"item_id": "1" * 4400}, {"user_id": 10**4200}, {"rated_at": 10**4200}):
+        assert movies.send("POST", "/ratings", rating(user, 1) | row).status_code == 400
+
+
+def test_deleting_what_is_not_there_is_a_404_and_leaves_no_trace(movies: Server) -> None:
+    user = next(fresh)
+    sequence = overlay_seq(movies)
+    for answer in (movies.send("DELETE", f"/ratings/{user}/1"), movies.send("DELETE", "/ratings", [{"user_id": user, "item_id": item} for item in (1, 2)])):
+        assert answer.status_code == 404 and "Nothing of this request was written" in answer.json()["error"]
+    assert overlay_seq(movies) == sequence
+    assert movies.get(f"/recommend/{user}").json()["is_known"] is False and movies.get(f"/recommend/{user}?strict=1").status_code == 404
+    movies.send("POST", "/ratings", rating(user, 1))
+    answer = movies.send("DELETE", "/ratings", [{"user_id": user, "item_id": item} for item in (2, 1, 1)]).json()
+    assert [row["status"] for row in answer["rows"]] == ["absent", "deleted", "absent"] and answer["n_accepted"] == 1
+    assert movies.rows(f"/ratings/{user}") == [] and movies.send("DELETE", f"/ratings/{user}/1").status_code == 404
+
+
+def test_what_was_deleted_can_be_rated_again_within_the_second(movies: Server) -> None:
+    user = next(fresh)
+    for at in (None, 1_700_000_000):
+        for _ in range(2):
+            assert movies.send("POST", "/ratings", rating(user, 1, 4.0, at)).json()["n_accepted"] == 1
+            assert len(movies.rows(f"/ratings/{user}")) == 1
+            assert movies.send("DELETE", f"/ratings/{user}/1").status_code == 200
+
+
+def overlay_seq(server: Server) -> int:
+    with closing(overlay.open_read_only(server.warehouse.overlay)) as connection:
+        return overlay.last_seq(connection)
+
+
+def test_what_arrives_later_decides_over_a_rating_that_is_dated_ahead(movies: Server) -> None:
+    user, ahead = next(fresh), int(time.time()) + 80_000
+    movies.send("POST", "/ratings", [rating(user, item, 5.0, ahead) for item in (1, 2, 3)])
+    assert movies.send("DELETE", f"/ratings/{user}/1").json()["rows"][0]["status"] == "deleted"
+    assert movies.send("DELETE", "/ratings", {"user_id": user, "item_id": 2}).json()["n_accepted"] == 1
+    assert movies.send("PUT", "/ratings", rating(user, 3, 2.0)).json()["n_accepted"] == 1
+    assert [(row["item_id"], row["rating"]) for row in movies.rows(f"/ratings/{user}")] == [(3, 2.0)]
+    movies.send("POST", "/ratings", rating(user, 1, 3.0))
+    assert {row["item_id"]: row["rating"] for row in movies.rows(f"/ratings/{user}")} == {1: 3.0, 3: 2.0}
+
+
 def test_sent_again_it_is_the_same_rating(movies: Server) -> None:
     user = next(fresh)
     first = movies.send("POST", "/ratings", rating(user, 1, 4.0, 1_700_000_000)).json()
@@ -292,11 +342,15 @@ def test_a_forgotten_user_is_unknown_at_once(own_movies: Callable[..., tuple[Pat
         item = server.rows("/recommend/3?n=1")[0]["item_id"]
         server.send("POST", "/ratings", rating(3, item))
         assert server.get("/recommend/3").json()["is_known"] is True
+        kept = {path: server.get(path).headers["etag"] for path in ("/recommend/3", f"/why/3/{item}", f"/predict/3/{item}", "/ratings/3")}
         forgotten.add(warehouse, 3)
         with closing(overlay.create(warehouse.overlay)) as connection:
             assert overlay.forget(connection, 3) == 1
         assert server.get("/recommend/3").json()["personalized"] is False
         assert server.get("/recommend/3?strict=1").status_code == server.get("/ratings/3").status_code == 404
         assert server.get(f"/why/3/{item}").json()["is_known"] is False
+        for path, tag in kept.items():
+            assert server.get(path, headers={"if-none-match": tag}).status_code in (200, 404), "a kept copy may not stay valid"
         assert server.send("POST", "/ratings", [rating(4, item), rating(3, item)]).status_code == 403
+        assert server.send("DELETE", f"/ratings/3/{item}").status_code == 403
         assert server.get("/recommend/4").json()["is_known"] is True

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from schemas.errors import ReleaseError
 from warehouse import overlay
-from warehouse.overlay import Entry, fold, Held
+from warehouse.overlay import Entry, fold, Held, is_behind, removal
 
 ITEMS = st.integers(1, 4)
 TIMES = st.integers(0, 50)
@@ -83,6 +83,40 @@ def test_the_last_word_on_an_item_counts(entries: list[Entry]) -> None:
             assert held[item] == Held(last.rating, 1.0, last.rated_at, last.seq)
         else:
             assert item in held
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from(["POST", "PUT", "DELETE"]), ITEMS, SCORES, st.none() | st.integers(0, 200), st.integers(50, 150)), max_size=10
+)
+
+
+@given(st.dictionaries(ITEMS, st.builds(Held, SCORES, st.just(1.0), st.none() | st.integers(0, 200))), OPERATIONS)
+def test_a_put_or_deletion_takes_effect_whatever_the_clocks_say(source: dict, operations: list[tuple]) -> None:
+    """Also once some of the entries, any first few of them, are rows of a release: what is served is what the next ingest makes."""
+    entries: list[Entry] = []
+    for kind, item, rating, at, clock in operations:
+        held = fold(source, numbered(entries), is_implicit=False).get(item)
+        entry = Entry(0, "u", item, rating, 1.0, clock if at is None else at, clock, kind == "DELETE", kind == "PUT")
+        if kind == "DELETE":
+            entries += [removal(entry, held)] if held is not None else []
+        else:
+            entries += [removal(entry, held)] if kind == "PUT" and held is not None and is_behind(entry, held) else []
+            entries.append(entry)
+        whole = fold(source, numbered(entries), is_implicit=False)
+        assert kind != "DELETE" or item not in whole
+        assert kind != "PUT" or whole[item][:3] == (rating, 1.0, entry.rated_at)
+        for n in range(len(entries) + 1):
+            release = {key: one._replace(seq=0) for key, one in fold(source, numbered(entries)[:n], is_implicit=False).items()}
+            served = fold(release, numbered(entries)[n:], is_implicit=False)
+            assert {key: one[:3] for key, one in served.items()} == {key: one[:3] for key, one in whole.items()}
+
+
+def test_a_deletion_a_day_before_its_rating_and_a_clock_set_back() -> None:
+    ahead = Entry(1, "u", 1, 5.0, 1.0, 86_500, 100)
+    deletion = Entry(2, "u", 1, None, 0.0, 50, 50, True)  # the clock was set back, too
+    assert fold({}, [ahead, deletion], is_implicit=False) == {}
+    late = Entry(2, "u", 1, 2.0, 1.0, 50, 50, False, True)
+    assert fold({}, [ahead, late], is_implicit=False) == {1: Held(2.0, 1.0, 50, 2)}
 
 
 def test_a_source_that_knows_later_events_is_believed() -> None:

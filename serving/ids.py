@@ -1,0 +1,58 @@
+"""Ids that a request names: of the release's type, or refused with 400, wherever they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.errors import NotFound
+from serving.answers import RequestError
+from serving.call import Call
+from serving.opened import OpenRelease
+
+MAX_ID = 1_000
+_NAMES = {"user_id": "the id of a user", "item_id": "the id of an item"}
+
+
+def path_id(opened: OpenRelease, call: Call, role: str) -> Any:
+    """The user or item that a path names, known or not."""
+    return _parsed(opened, role, call.path[role], f"{role}: {call.path[role][:100]!r}")
+
+
+def known_item(opened: OpenRelease, call: Call) -> Any:
+    """The item that a path names. Raises NotFound where the release does not know it."""
+    item = path_id(opened, call, "item_id")
+    if opened.title(item) is None:
+        raise NotFound(
+            f"item {call.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title"
+        )
+    return item
+
+
+def listed_items(opened: OpenRelease, name: str, texts: Iterable[str]) -> list[Any]:
+    """Items of a parameter that lists them."""
+    return [_parsed(opened, "item_id", text, f"{name}: {text[:100]!r}") for text in texts]
+
+
+def _parsed(opened: OpenRelease, role: str, text: str, shown: str) -> Any:
+    found = opened.ids.parse(role, text)
+    if found is None or "\0" in text:
+        raise RequestError(f"{shown} cannot be {_NAMES[role]} of release {opened.id}: expected {expected(opened, role)}")
+    return found
+
+
+def sent_id(opened: OpenRelease, role: str, value: Any) -> int | str | None:
+    """An id of a JSON body: a number where ids are whole numbers (or its text), text where they are text; None where it can
+    be no id of this release."""
+    if getattr(opened.ids, role) == "int64":
+        found = opened.ids.parse(role, value) if isinstance(value, str) else value
+        is_whole = isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63
+        return found if is_whole else None
+    is_text = isinstance(value, str) and 0 < len(value) <= MAX_ID and "\0" not in value
+    return value if is_text and not any("\ud800" <= character <= "\udfff" for character in value) else None
+
+
+def expected(opened: OpenRelease, role: str) -> str:
+    """How the ids of a release are written, in words."""
+    is_whole = getattr(opened.ids, role) == "int64"
+    return "a whole number, as all ids of this release are" if is_whole else f"text of 1 to {MAX_ID} characters"
