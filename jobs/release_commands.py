@@ -31,8 +31,17 @@ COMMANDS = {
         ("release",),
         "cinematch releases promote 20260104T020000Z --reason 'checked by hand'",
     ),
-    "rollback": ("Go back to the release that was current before.", (), "cinematch releases rollback"),
-    "prune": ("Remove all but the newest releases and the current one.", (), "cinematch releases prune --keep 5"),
+    "rollback": (
+        "Go back to the release that was current before.",
+        (),
+        "cinematch releases rollback --reason 'titles are cut short'",
+    ),
+    "prune": (
+        "Remove releases that need not be kept. Kept are the last promoted ones, the current one and the one to roll back to always "
+        "among them, and the newest two of those that are not promoted. `run` prunes so whenever it promotes.",
+        (),
+        "cinematch releases prune --keep 5 --dry-run",
+    ),
     "export": (
         "Write a release to one file.",
         ("release", "file"),
@@ -58,6 +67,11 @@ def add_to(commands) -> None:
             action.add_argument(argument, type=Path if argument == "file" else str, help=_MEANINGS.get(argument, "id, `current` or `latest`"))
         if name == "promote":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and needed for what was held back")
+        if name == "rollback":
+            action.add_argument("--reason", default="", help="why; kept in the catalogue, and shown by `releases list`")
+        if name == "prune":
+            action.add_argument("releases", nargs="*", metavar="release", help="remove these instead, whatever would be kept otherwise")
+            action.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
         if name == "compare":
             action.add_argument("--user", help="also what came into this user's first ten, what went, and why")
         if name in ("list", "show", "compare"):
@@ -70,6 +84,8 @@ def _do(parsed: argparse.Namespace) -> None:
     warehouse = Warehouse(Path(settings.warehouse))
     for argument in {"release", "a", "b"} & vars(parsed).keys():
         setattr(parsed, argument, releases.named(warehouse, getattr(parsed, argument)))
+    if hasattr(parsed, "releases"):
+        parsed.releases = [releases.named(warehouse, name) for name in parsed.releases]
     actions = {"list": listing, "show": shown, "compare": compared}
     (actions.get(parsed.action) or globals()[f"_{parsed.action}"])(parsed, warehouse, settings)
 
@@ -139,22 +155,32 @@ def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
 
     previous = releases.promote(warehouse, parsed.release, reason=parsed.reason)
     catalog.rebuild(warehouse)
-    print(f"{parsed.release} is current" + (f"; before it {previous}" if previous else ""))
+    if previous == parsed.release:
+        print(f"{parsed.release} is current already; nothing was changed")
+    else:
+        print(f"{parsed.release} is current" + (f"; before it {previous}" if previous else ""))
 
 
 def _rollback(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    print(f"{releases.rollback(warehouse)} is current")
+    print(f"{releases.rollback(warehouse, reason=parsed.reason)} is current")
     catalog.rebuild(warehouse)
 
 
 def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
+    """What need not be kept, or the releases that are named; with --dry-run only say so."""
     from warehouse import catalog
 
-    gone = releases.prune(warehouse, keep=settings.keep)
+    if parsed.releases:
+        found = (releases.droppable if parsed.dry_run else releases.drop)(warehouse, parsed.releases)
+    else:
+        found = (releases.to_prune if parsed.dry_run else releases.prune)(warehouse, keep=settings.keep)
+    for name, why in found.items():
+        print(f"{'would remove' if parsed.dry_run else 'removed'} {name}: {why}")
+    if not found:
+        print("nothing to remove")
     catalog.rebuild(warehouse)
-    print(f"removed {len(gone)}: {', '.join(gone)}" if gone else "nothing to remove")
 
 
 def _export(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:

@@ -9,15 +9,17 @@ from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from warehouse import release as releases
+from warehouse.history import rolled_back
 from warehouse.layout import Warehouse
 
 
 def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
-    now = releases.current_id(warehouse)
+    now, undone = releases.current_id(warehouse), rolled_back(warehouse)
     rows = []
     for name in reversed(releases.sealed_ids(warehouse)):
         try:
-            rows.append(_row(releases.read_manifest(warehouse.sealed(name)), is_current=name == now))
+            row = _row(releases.read_manifest(warehouse.sealed(name)), is_current=name == now)
+            rows.append(row | _undone(undone[name]) if name in undone else row)
         except ReleaseError as error:
             rows.append({"release": name, "status": f"damaged: {error}"})
     if parsed.json:
@@ -27,16 +29,23 @@ def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         print(f"no release in {warehouse.folder} yet; `cinematch run --source sample` builds one")
         return
     print(
-        f"{'release':<20} {'status':<9} {'source':<10} {'model':<15} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created"
+        f"{'release':<20} {'status':<11} {'source':<10} {'model':<15} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created"
     )
     for row in rows:
         if "source" not in row:
             print(f"{row['release']:<20} {row['status']}")
             continue
         print(
-            f"{row['release']:<20} {row['status']:<9} {row['source']:<10} {row['served_model']:<15} {row['n_users']:>9,} {row['n_items']:>8,} "
+            f"{row['release']:<20} {row['status']:<11} {row['source']:<10} {row['served_model']:<15} {row['n_users']:>9,} {row['n_items']:>8,} "
             f"{row['n_ratings']:>11,} {row['size_mib']:>8,.1f}  {row['created_at']}"
         )
+        if "rolled_back_reason" in row:
+            print(f"{'':<20} {row['rolled_back_at']}: {row['rolled_back_reason']}")
+
+
+def _undone(undoing: dict) -> dict:
+    """The mark of a release that was rolled back from."""
+    return {"status": "rolled back", "rolled_back_at": undoing["at"], "rolled_back_reason": undoing["reason"]}
 
 
 def _row(manifest: Manifest, *, is_current: bool) -> dict:

@@ -118,6 +118,8 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     try:
         releases.promote(warehouse, release_id, reason=reason, by="verdict")
         pruned = releases.prune(warehouse, keep=settings.keep)
+        for name, why in pruned.items():
+            log.info("promote: removed release %s, %s; its row stays in the catalogue", name, why)
         figures |= {"is_promoted": True, "previous": previous, "n_pruned": len(pruned), "n_compacted": compact(warehouse)}
     except HeldBack as error:
         figures |= {"is_promoted": False, "previous": previous, "message": str(error)}

@@ -233,7 +233,7 @@ class Settings:
         30, EVALUATE, "held-out users below whom only what is shown to be worse is held back", minimum=1
     )
     keep: int = _setting(
-        5, ("run", "promote", "releases"), "newest releases that pruning keeps, besides the current one", minimum=1
+        5, ("run", "promote", "releases"), "promoted releases that pruning keeps, the last ones; the current one and the one before it stay in any case", minimum=1
     )
 
     host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from schemas.errors import ReleaseError, StepError
+from schemas.errors import ReleaseError, StepError, UsageError
 from schemas.manifest import Manifest
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import damage, read_manifest, remove, seal
@@ -15,7 +15,8 @@ SUFFIX = ".cinematch.zip"
 
 
 def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
-    """Export a sealed release; `path` is the file, or a folder to put it in. The manifest is the first member."""
+    """Export a sealed release; `path` is a file `*.zip` that is not there yet, or a folder to put it in. The manifest is the
+    first member."""
     release = warehouse.sealed(release_id)
     manifest = read_manifest(release)
     problems = damage(release, manifest)
@@ -24,7 +25,7 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
         raise ReleaseError(
             f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy"
         )
-    path = path / f"{release_id}{SUFFIX}" if path.is_dir() else path
+    path = _target(path, release_id)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
@@ -36,6 +37,17 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     return path
 
 
+def _target(path: Path, release_id: str) -> Path:
+    """The file to write. Raises UsageError where that is not clear, and where there is one."""
+    folder = path.parent if path.suffix == ".zip" and not path.is_dir() else path
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; make it first, or name a file that ends in .zip in one that is there")
+    target = path / f"{release_id}{SUFFIX}" if path.is_dir() else path
+    if target.exists():
+        raise UsageError(f"{target}: is there already; remove it, or name another file")
+    return target
+
+
 def read(path: Path) -> Manifest:
     """The manifest of an exported file, without unpacking anything else."""
     try:
@@ -43,6 +55,8 @@ def read(path: Path) -> Manifest:
             return Manifest.from_json(archive.read("manifest.json").decode("utf-8"), name=path.name)
     except FileNotFoundError:
         raise ReleaseError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); expected a file made by `cinematch releases export`") from None
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
         raise ReleaseError(
             f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`"

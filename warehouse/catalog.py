@@ -1,15 +1,22 @@
-"""catalog.db: every release, its models, metrics and promotions, and what audits found, to be asked in SQL; derived from the
-manifests and from the files that only grow."""
+"""catalog.db: every release, its models, metrics and promotions, and what audits found, to be asked in SQL.
+
+It is derived from the manifests and from the files that only grow. What it says of a pruned release it alone still knows, and
+keeps for good; if it is lost, those rows are lost, and no others.
+"""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from schemas.errors import ReleaseError
 from warehouse import journal
+from warehouse.history import promotions, rolled_back
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promotions, read_manifest, sealed_ids
+from warehouse.release import current_id, read_manifest, sealed_ids
 
 GRAINS = {
-    "releases": "one row per sealed release that is here",
+    "releases": "one row per sealed release, those that were pruned since among them",
     "models": "one row per release and model",
     "metrics": "one row per release, model, protocol, metric and k",
     "verdicts": "one row per release and measure that its verdict rests on",
@@ -24,11 +31,13 @@ KEYS = {
     "promotions": "position",
     "findings": "position",
 }
+OF_RELEASES = ("releases", "models", "metrics", "verdicts")
 PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdict", "undoes")
 
 
 def rebuild(warehouse: Warehouse) -> None:
-    """Bring the catalogue in line with the manifests; it replaces the old one in one transaction."""
+    """Bring the catalogue in line with the manifests, and keep what it says of releases that are gone; it replaces the old one in
+    one transaction."""
     from sqlite_utils import Database  # imports pandas: only where the catalogue is written
 
     rows: dict[str, list[dict]] = {name: [] for name in GRAINS}
@@ -45,7 +54,6 @@ def rebuild(warehouse: Warehouse) -> None:
                 "as_of": manifest.as_of,
                 "source": manifest.source,
                 "served_model": manifest.served_model,
-                "is_current": int(name == now),
                 "input_sha256": manifest.input["sha256"],
                 **{f"n_{key}": n for key, n in manifest.rows.items()},
                 **{f"verdict_{part}": manifest.verdict.get(part) for part in ("decision", "reason", "champion", "n_users")},
@@ -55,6 +63,13 @@ def rebuild(warehouse: Warehouse) -> None:
         rows["models"] += [{"release": name, **model} for model in manifest.models]
         rows["metrics"] += [{"release": name, **metric} for metric in manifest.metrics]
         rows["verdicts"] += [{"release": name, **measure} for measure in manifest.verdict.get("measures", [])]
+    known, here, undone = {row["release"] for row in rows["releases"]}, sealed_ids(warehouse), rolled_back(warehouse)
+    for name in OF_RELEASES:
+        rows[name] += [row for row in _before(warehouse, name) if row["release"] not in known]
+    for row in rows["releases"]:
+        undoing = undone.get(row["release"], {})
+        row |= {"is_current": int(row["release"] == now), "is_pruned": int(row["release"] not in here)}
+        row |= {"rolled_back_at": undoing.get("at"), "rolled_back_reason": undoing.get("reason")}
     for position, entry in enumerate(promotions(warehouse), 1):
         rows["promotions"].append({"position": position, **{part: entry.get(part) for part in PROMOTION}})
     rows["findings"] = [{"position": i, **entry} for i, entry in enumerate(journal.read(warehouse.findings), 1)]
@@ -63,5 +78,16 @@ def rebuild(warehouse: Warehouse) -> None:
         for name, found in rows.items():
             database[name].drop(ignore=True)
             if found:
-                database[name].insert_all(found, pk=KEYS[name])
+                database[name].insert_all(found, pk=KEYS[name], alter=True)
     database.close()
+
+
+def _before(warehouse: Warehouse, table: str) -> list[dict]:
+    """The rows of a table of the catalogue as it was; none where there is no such table, or no catalogue."""
+    if not warehouse.catalog.exists():
+        return []
+    with closing(sqlite3.connect(f"{warehouse.catalog.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        if not connection.execute("select 1 from sqlite_master where name = ?", [table]).fetchone():
+            return []
+        return [dict(row) for row in connection.execute(f"select * from {table}")]

@@ -12,15 +12,16 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import HeldBack, NotFound, ReleaseError, StepError
+from schemas.errors import HeldBack, NotFound, ReleaseError, StepError, UsageError
 from schemas.manifest import Manifest
 from warehouse import journal
+from warehouse.history import promotions, prunable, standing
 from warehouse.layout import checked_id, Release, RESERVED, Warehouse
 
 
@@ -205,44 +206,57 @@ def _is_newer(current: Release, manifest: Manifest) -> bool:
     return datetime.fromisoformat(now) > datetime.fromisoformat(manifest.as_of)
 
 
-def promotions(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every promotion, oldest first."""
-    return journal.read(warehouse.promotions)
-
-
-def rollback(warehouse: Warehouse) -> str:
+def rollback(warehouse: Warehouse, *, reason: str = "") -> str:
     """Promote the release that was current before this one, and at the next time the one before that; returns its id."""
-    now = current_id(warehouse)
-    here, path = set(sealed_ids(warehouse)), []
-    for entry in promotions(warehouse):
-        if entry["undoes"] is None:
-            path.append(entry["release"])
-        else:
-            while path and path[-1] != entry["release"]:
-                path.pop()
-    while path and path[-1] != now:  # noted, but killed before the pointer moved
-        path.pop()
-    usable = [name for name in path if name != now and name in here]
+    now, here = current_id(warehouse), set(sealed_ids(warehouse))
+    usable = [name for name in standing(warehouse, now) if name != now and name in here]
     if not usable:
         raise ReleaseError(
             f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}"
         )
-    _point(warehouse, usable[-1], reason=f"rolled back from {now}", by="hand", undoes=now)
+    _point(warehouse, usable[-1], reason=f"rolled back from {now}" + (f": {reason}" if reason else ""), by="hand", undoes=now)
     return usable[-1]
 
 
-def prune(warehouse: Warehouse, *, keep: int) -> list[str]:
-    """Remove all but the newest `keep` releases and the current one; returns the ids removed."""
+def to_prune(warehouse: Warehouse, *, keep: int) -> dict[str, str]:
+    """What pruning would remove, each release with the reason why it need not be kept."""
+    return prunable(warehouse, sealed_ids(warehouse), current_id(warehouse), keep=keep)
+
+
+def prune(warehouse: Warehouse, *, keep: int) -> dict[str, str]:
+    """Remove what need not be kept; returns the releases removed, each with the reason."""
     with lock(warehouse):
-        ids = sealed_ids(warehouse)
-        doomed = [name for name in ids[: max(len(ids) - keep, 0)] if name != current_id(warehouse)]
-        for name in doomed:
-            folder = warehouse.sealed(name).folder
-            folder.chmod(stat.S_IRWXU)
-            warehouse.staging.mkdir(exist_ok=True)
-            os.rename(folder, warehouse.staging / f"{name}{_REMOVED}")
-        finish_removals(warehouse)
+        doomed = to_prune(warehouse, keep=keep)
+        _take_away(warehouse, doomed)
     return doomed
+
+
+def droppable(warehouse: Warehouse, names: Iterable[str]) -> dict[str, str]:
+    """The releases named, whatever would be kept otherwise. Raises NotFound, and UsageError for the current one."""
+    for name in names:
+        if name not in sealed_ids(warehouse):
+            raise NotFound(f"release {name}: not in {warehouse.releases}; nothing was removed")
+        if name == current_id(warehouse):
+            raise UsageError(f"release {name} is the current one; promote another first. Nothing was removed")
+    return dict.fromkeys(names, "named")
+
+
+def drop(warehouse: Warehouse, names: Iterable[str]) -> dict[str, str]:
+    """Remove the releases named, all or none; returns them."""
+    with lock(warehouse):
+        doomed = droppable(warehouse, names)
+        _take_away(warehouse, doomed)
+    return doomed
+
+
+def _take_away(warehouse: Warehouse, names: Iterable[str]) -> None:
+    """Out of sight by one rename each, then removed."""
+    for name in names:
+        folder = warehouse.sealed(name).folder
+        folder.chmod(stat.S_IRWXU)
+        warehouse.staging.mkdir(exist_ok=True)
+        os.rename(folder, warehouse.staging / f"{name}{_REMOVED}")
+    finish_removals(warehouse)
 
 
 def finish_removals(warehouse: Warehouse) -> None:

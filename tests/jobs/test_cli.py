@@ -116,6 +116,31 @@ def test_list_names_every_release_and_the_current_one(command: Command, copied: 
     assert second in shown and copied.release_id in shown
 
 
+def test_a_rollback_leaves_a_mark_and_promoting_again_changes_nothing(command: Command, copied: Built) -> None:
+    at = ("--warehouse", copied.warehouse.folder)
+    second = add_release(copied, "20990101T000000Z")
+    assert command("releases", "promote", "latest", *at)[1] == f"{second} is current; before it {copied.release_id}\n"
+    assert command("releases", "promote", second, *at)[1] == f"{second} is current already; nothing was changed\n"
+    assert command("releases", "rollback", "--reason", "titles are cut short", *at)[1] == f"{copied.release_id} is current\n"
+    shown = command("releases", "list", *at)[1]
+    assert " rolled back " in shown and f"rolled back from {second}: titles are cut short" in shown
+    row = json.loads(command("releases", "list", "--json", *at)[1])[0]
+    assert (row["status"], row["rolled_back_reason"]) == ("rolled back", f"rolled back from {second}: titles are cut short")
+
+
+def test_a_dry_run_of_pruning_removes_nothing(command: Command, copied: Built) -> None:
+    at = ("--warehouse", copied.warehouse.folder)
+    more = [add_release(copied, f"2099010{day}T000000Z") for day in range(1, 4)]
+    assert command("releases", "prune", "--dry-run", *at)[:2] == (0, f"would remove {more[0]}: not promoted\n")
+    assert command("releases", "prune", more[1], "--dry-run", *at)[:2] == (0, f"would remove {more[1]}: named\n")
+    assert command("releases", "prune", "current", "--dry-run", *at)[0] == 2
+    assert len(sealed_ids(copied.warehouse)) == 4
+    assert command("releases", "prune", *at)[:2] == (0, f"removed {more[0]}: not promoted\n")
+    assert command("releases", "prune", "latest", *at)[:2] == (0, f"removed {more[2]}: named\n")
+    assert command("releases", "prune", *at)[:2] == (0, "nothing to remove\n")
+    assert sealed_ids(copied.warehouse) == [copied.release_id, more[1]]
+
+
 def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
     copied.release.folder.chmod(0o755)
     copied.release.database.unlink()

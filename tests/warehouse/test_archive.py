@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import CineMatchError, NotFound, ReleaseError, StepError
+from schemas.errors import CineMatchError, NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from warehouse import archive
 from warehouse.layout import Warehouse
@@ -142,3 +142,22 @@ def test_exporting_what_is_damaged_or_absent_leaves_no_file(copy_warehouse, purc
     with pytest.raises(CineMatchError, match="popular.parquet is missing; it was not exported"):
         archive.write(copied.warehouse, copied.release_id, tmp_path)
     assert not list(tmp_path.glob("*.zip")) and not list(tmp_path.glob(".*"))
+
+
+def test_where_to_export_to_is_clear_or_refused(purchase_release: Built, tmp_path: Path) -> None:
+    warehouse, name = purchase_release.warehouse, purchase_release.release_id
+    for path in (tmp_path / "absent", tmp_path / "absent" / "file.zip"):
+        with pytest.raises(UsageError, match="absent: no such folder"):
+            archive.write(warehouse, name, path)
+    assert archive.write(warehouse, name, tmp_path / "mine.zip") == tmp_path / "mine.zip"
+    before = (tmp_path / "mine.zip").read_bytes()
+    with pytest.raises(UsageError, match="mine.zip: is there already"):
+        archive.write(warehouse, name, tmp_path / "mine.zip")
+    assert (tmp_path / "mine.zip").read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["mine.zip"]
+
+
+def test_what_is_no_file_is_not_imported(empty: Warehouse, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    for path in (tmp_path / "a" / "b.zip", tmp_path):
+        with pytest.raises(ReleaseError, match="cannot be read"):
+            archive.import_(empty, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse import catalog
 from warehouse.compare import compare
-from warehouse.release import promote, prune, read_manifest, remove, sealed_ids
+from warehouse.release import drop, promote, read_manifest, remove, rollback, sealed_ids
 
 
 def rows(built: Built, query: str) -> list[tuple]:
@@ -22,16 +23,19 @@ def rows(built: Built, query: str) -> list[tuple]:
     return found
 
 
+HERE = "release in (select release from releases where not is_pruned)"
+
+
 def assert_is_the_manifests(built: Built) -> None:
     manifests = [read_manifest(built.warehouse.sealed(name)) for name in sealed_ids(built.warehouse)]
-    assert rows(built, "select release, source, served_model, n_read, n_accepted, n_duplicates, n_quarantined, bytes from releases order by 1") == [
+    assert rows(built, "select release, source, served_model, n_read, n_accepted, n_duplicates, n_quarantined, bytes from releases where not is_pruned order by 1") == [
         (m.release, m.source, m.served_model, *(m.rows[name] for name in ("read", "accepted", "duplicates", "quarantined")),
          sum(file["bytes"] for file in m.files.values())) for m in manifests
     ]
-    assert rows(built, "select release, model, status from models order by 1, 2") == [
+    assert rows(built, f"select release, model, status from models where {HERE} order by 1, 2") == [
         (m.release, model["model"], model["status"]) for m in manifests for model in sorted(m.models, key=lambda row: row["model"])
     ]
-    assert sorted(rows(built, "select release, model, metric, k, value from metrics")) == sorted(
+    assert sorted(rows(built, f"select release, model, metric, k, value from metrics where {HERE}")) == sorted(
         (m.release, row["model"], row["metric"], row["k"], row["value"]) for m in manifests for row in m.metrics
     )
 
@@ -47,18 +51,41 @@ def test_rebuilt_from_nothing_or_from_an_older_state_it_is_the_manifests(copied:
     assert_is_the_manifests(copied)
     first = copied.manifest.verdict["reason"]
     promote(copied.warehouse, second, reason="newer")
-    prune(copied.warehouse, keep=1)
+    catalog.rebuild(copied.warehouse)
+    before = {name: rows(copied, f"select * from {name} order by 1, 2, 3") for name in ("models", "metrics", "verdicts")}
+    drop(copied.warehouse, [copied.release_id])
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)
-    assert rows(copied, "select release, is_current from releases") == [(second, 1)]
+    assert rows(copied, "select release, is_current, is_pruned from releases order by 1") == [(copied.release_id, 0, 1), (second, 1, 0)]
+    assert before == {name: rows(copied, f"select * from {name} order by 1, 2, 3") for name in before}
     assert rows(copied, "select position, release, previous, reason from promotions") == [
         (1, copied.release_id, None, first), (2, second, copied.release_id, "newer")
     ]
-    before = rows(copied, "select * from metrics")
     copied.warehouse.catalog.unlink()
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)
-    assert rows(copied, "select * from metrics") == before
+    assert rows(copied, "select release from releases") == [(second,)]
+    assert rows(copied, "select * from metrics order by 1, 2, 3") == [row for row in before["metrics"] if row[0] == second]
+
+
+def test_a_catalogue_of_an_earlier_version_is_taken_over(copied: Built) -> None:
+    with closing(sqlite3.connect(copied.warehouse.catalog)) as connection, connection:
+        connection.execute("drop table releases")
+        connection.execute("create table releases (release text primary key, source text, is_current integer)")
+        connection.execute("insert into releases values ('20200101T000000Z', 'table', 1)")
+        connection.execute("drop table metrics")
+    catalog.rebuild(copied.warehouse)
+    assert_is_the_manifests(copied)
+    assert rows(copied, "select release, source, n_read, is_current, is_pruned from releases where is_pruned") == [("20200101T000000Z", "table", None, 0, 1)]
+
+
+def test_a_release_that_was_rolled_back_from_is_marked(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    promote(copied.warehouse, second, reason="newer")
+    rollback(copied.warehouse, reason="broken titles")
+    catalog.rebuild(copied.warehouse)
+    found = rows(copied, "select release, rolled_back_reason from releases order by 1")
+    assert found == [(copied.release_id, None), (second, f"rolled back from {second}: broken titles")]
 
 
 def test_a_damaged_release_does_not_keep_the_others_out_of_the_catalogue(copied: Built) -> None:
@@ -72,6 +99,7 @@ def test_a_damaged_release_does_not_keep_the_others_out_of_the_catalogue(copied:
 def test_the_catalogue_of_an_empty_warehouse_is_empty(copied: Built) -> None:
     remove(copied.release.folder)
     copied.warehouse.current.unlink()
+    copied.warehouse.catalog.unlink()
     catalog.rebuild(copied.warehouse)
     assert rows(copied, "select name from sqlite_master where name in ('releases', 'models', 'metrics')") == []
 

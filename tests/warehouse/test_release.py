@@ -18,9 +18,10 @@ import pytest
 from schemas.errors import NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release
+from warehouse.history import rolled_back
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import (
-    current, current_id, damage, named, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids,
+    current, current_id, damage, drop, named, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids, to_prune,
 )
 from warehouse.sqlite import open_immutable
 
@@ -180,22 +181,57 @@ def test_after_rolling_back_and_promoting_anew_one_rolls_back_to_what_was_there_
     assert rollback(copied.warehouse) == copied.release_id
 
 
-def test_rolling_back_passes_over_what_was_pruned(copied: Built) -> None:
+def test_rolling_back_passes_over_what_was_removed(copied: Built) -> None:
     second = add_release(copied, "20990101T000000Z")
     promote(copied.warehouse, second, reason="newer")
-    prune(copied.warehouse, keep=1)
+    assert drop(copied.warehouse, [copied.release_id]) == {copied.release_id: "named"}
     with pytest.raises(ReleaseError, match="no release to roll back to"):
         rollback(copied.warehouse)
 
 
-def test_pruning_keeps_the_newest_and_the_current(copied: Built) -> None:
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_five_bad_weeks_and_a_good_one_there_is_a_release_to_roll_back_to(copied: Built, keep: int) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    promote(copied.warehouse, second, reason="good")
+    bad = [add_release(copied, f"2099010{day}T000000Z") for day in range(2, 7)]
+    good = add_release(copied, "20990107T000000Z")
+    promote(copied.warehouse, good, reason="good again")
+    gone = dict.fromkeys(bad[:3], "not promoted") | {copied.release_id: "promoted before the last 2"}
+    assert to_prune(copied.warehouse, keep=keep) == gone and copied.release.folder.exists()
+    assert prune(copied.warehouse, keep=keep) == gone
+    assert sealed_ids(copied.warehouse) == [second, *bad[3:], good]
+    assert rollback(copied.warehouse, reason="titles are cut short") == second
+    assert rolled_back(copied.warehouse)[good]["reason"] == f"rolled back from {good}: titles are cut short"
+    assert prune(copied.warehouse, keep=keep) == {bad[3]: "not promoted"}
+    promote(copied.warehouse, good, reason="mended")
+    assert rolled_back(copied.warehouse) == {}
+
+
+def test_pruning_keeps_the_last_that_were_promoted(copied: Built) -> None:
     more = [add_release(copied, f"2099010{day}T000000Z") for day in range(1, 8)]
-    assert prune(copied.warehouse, keep=5) == more[:2]
-    assert sealed_ids(copied.warehouse) == [copied.release_id, *more[2:]]
-    assert prune(copied.warehouse, keep=5) == []
-    promote(copied.warehouse, more[-1], reason="newest")
-    assert prune(copied.warehouse, keep=5) == [copied.release_id]
-    assert current(copied.warehouse)[1].release == more[-1] and not list(copied.warehouse.staging.iterdir())
+    for name in more[:3]:
+        promote(copied.warehouse, name, reason="newer")
+    assert prune(copied.warehouse, keep=3) == dict.fromkeys(more[3:5], "not promoted") | {
+        copied.release_id: "promoted before the last 3"
+    }
+    assert prune(copied.warehouse, keep=3) == {}
+    assert current(copied.warehouse)[1].release == more[2] and not list(copied.warehouse.staging.iterdir())
+
+
+def test_without_a_record_of_promotions_the_newest_are_kept(copied: Built) -> None:
+    more = [add_release(copied, f"2099010{day}T000000Z") for day in range(1, 5)]
+    copied.warehouse.promotions.unlink()
+    assert list(prune(copied.warehouse, keep=3)) == more[:1]
+    assert sealed_ids(copied.warehouse) == [copied.release_id, *more[1:]]
+
+
+def test_removing_a_release_by_name_spares_the_current_one(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    with pytest.raises(UsageError, match="is the current one.*Nothing was removed"):
+        drop(copied.warehouse, [second, copied.release_id])
+    with pytest.raises(NotFound, match="nothing was removed"):
+        drop(copied.warehouse, [second, "20000101T000000Z"])
+    assert sealed_ids(copied.warehouse) == [copied.release_id, second]
 
 
 def test_before_the_first_promotion_there_is_no_current(tmp_path: Path) -> None:
