@@ -13,7 +13,7 @@ from serving.call import Call, Token
 from serving.ids import listed_items, path_id
 from serving.items import known_genre
 from serving.opened import iso, OpenRelease
-from serving.parameters import listed_ids, MAX_N
+from serving.parameters import MAX_N
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
 from serving.solve import outside_genre, solve, Solved, solve_pairs
@@ -175,6 +175,6 @@ def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | 
         parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
     if values["exclude"]:
         parts.append(
-            np.array([n for n in map(opened.number, listed_items(opened, "exclude", listed_ids(values["exclude"]))) if n is not None], np.int64)
+            np.array([n for n in map(opened.number, listed_items(opened, "exclude", values["exclude"])) if n is not None], np.int64)
         )
     return np.unique(np.concatenate(parts)) if parts else None

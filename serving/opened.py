@@ -65,6 +65,12 @@ class OpenRelease:
     def has_ratings(self) -> bool:
         return self.manifest.rating_scale is not None
 
+    @cached_property
+    def has_times(self) -> bool:
+        """Whether the release knows when its interactions were. From any thread."""
+        known = "select exists (select 1 from users where first_rated_at is not null)"
+        return bool(self.reader().execute(known).fetchone()[0])
+
     def warm(self) -> None:
         """Do what the first solve would wait for: map the item side, find untrained items, order the others by popularity."""
         side = self.side

@@ -18,7 +18,8 @@ KEPT_QUERIES, KEPT_LENGTH = 1_000, 60
 
 @dataclass(frozen=True)
 class Parameter:
-    """One query parameter. kind: integer, flag, text; `choices` are the only values of a text."""
+    """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text. A list may be given
+    several times and within one value by commas; `once` says more of why another may not."""
 
     name: str
     kind: str
@@ -28,6 +29,7 @@ class Parameter:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     is_required: bool = False
+    once: str = ""
 
     def parse(self, text: str) -> Any:
         """The value. Raises RequestError (400) naming the parameter, what was expected and what was got."""
@@ -44,31 +46,35 @@ class Parameter:
                 )
             return value
         if self.kind == "flag":
-            if text.lower() in ("1", "true", "on", "yes"):
-                return True
-            if text.lower() in ("0", "false", "off", "no", ""):
-                return False
-            raise RequestError(f"{self.name}: expected 1 or 0, got {text[:100]!r}")
+            if text not in FLAGS:
+                raise RequestError(f"{self.name}: expected 1 or 0, got {text[:100]!r}")
+            return FLAGS[text]
+        if self.kind == "list":
+            return tuple(listed_ids(text))
         if self.choices and text not in self.choices:
             raise RequestError(f"{self.name}: expected one of {', '.join(self.choices)}, got {text[:100]!r}")
         return text
 
     def schema(self) -> dict[str, Any]:
         """Its JSON schema."""
-        kind = {"integer": "integer", "flag": "string", "text": "string"}[self.kind]
-        choices = ["0", "1"] if self.kind == "flag" else list(self.choices) or None
+        kind = "integer" if self.kind == "integer" else "string"
+        choices = list(FLAGS) if self.kind == "flag" else list(self.choices) or None
         limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": choices}
         default = int(self.default) if self.kind == "flag" and self.default is not None else self.default
         shown = {"default": str(default) if kind == "string" else default} if default is not None else {}
         return {"type": kind, **{name: limit for name, limit in limits.items() if limit is not None}, **shown}
 
 
+FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 N = Parameter("n", "integer", "rows to give", READY_N, 1, MAX_N)
-GENRE = Parameter("genre", "text", "only items of this genre")
+GENRE = Parameter(
+    "genre", "text", "only items of this genre", once="; a list cannot be limited to several genres, ask for each by itself"
+)
 EXCLUDE = Parameter(
     "exclude",
-    "text",
-    "ids of items to leave out, separated by commas; a comma or backslash within an id is written \\, or \\\\",
+    "list",
+    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written \\, or \\\\",
+    (),
 )
 NEXT = Parameter("next", "text", "token of the next page, as the page before gave it")
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
@@ -99,10 +105,17 @@ def parsed(declared: Sequence[Parameter], query: str) -> Mapping[str, Any]:
     """Values of the declared parameters. Names that begin with _ and are not declared are left alone; others are refused."""
     values = {parameter.name: parameter.default for parameter in declared}
     if query:
-        by_name = {parameter.name: parameter for parameter in declared}
+        by_name, given = {parameter.name: parameter for parameter in declared}, set()
         for name, text in _pairs(query):
             if name in by_name:
-                values[name] = by_name[name].parse(text)
+                parameter = by_name[name]
+                if parameter.kind == "list":
+                    values[name] += parameter.parse(text)
+                elif name in given:
+                    raise RequestError(f"{name}: is given more than once, expected one value{parameter.once}")
+                else:
+                    values[name] = parameter.parse(text)
+                given.add(name)
             elif not name.startswith("_"):
                 near = difflib.get_close_matches(name, by_name, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(by_name)}" if by_name else ""

@@ -155,8 +155,9 @@ class Router:
         return raw[1:].split(b"/", 1)[0] in self._owned
 
     def find(self, method: str, raw: bytes) -> tuple[Route, dict[str, str]]:
-        """The route and the path's values. Raises RequestError: 404, or 405 for another method."""
-        segments = raw.removesuffix(b".json")[1:].split(b"/")
+        """The route and the path's values; a slash at the end changes nothing. Raises RequestError: 404, or 405 for another
+        method."""
+        segments = raw.removesuffix(b".json").removesuffix(b"/")[1:].split(b"/")
         allowed, wanted = [], "GET" if method == "HEAD" else method
         for route in self._by_head.get((segments[0], len(segments)), ()):
             path = _matched(route, segments)

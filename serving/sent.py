@@ -37,6 +37,11 @@ def rows_of(found: Any, limit: int) -> list[dict]:
         raise RequestError(
             "the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one"
         )
+    return checked_rows(rows, limit)
+
+
+def checked_rows(rows: list, limit: int) -> list[dict]:
+    """The rows as they are. Raises RequestError where they are too many, or one is no object."""
     if len(rows) > limit:
         raise RequestError(f"the body: {len(rows)} ratings, expected at most {limit} in one request", 413)
     for place, row in enumerate(rows):
@@ -61,8 +66,10 @@ def checked_id(opened: OpenRelease, row: dict, place: int, role: str) -> int | s
     return found
 
 
-def checked_rating(opened: OpenRelease, row: dict, place: int) -> tuple[float | None, float]:
-    """Rating and weight: the one where the release has ratings, the other where it has none."""
+def checked_rating(
+    opened: OpenRelease, row: dict, place: int, *, may_be_event: bool = False
+) -> tuple[float | None, float]:
+    """Rating and weight: the one where the release has ratings, the other where it has none. An event has no rating."""
     scale = opened.manifest.rating_scale
     if scale is None:
         if row.get("rating") is not None:
@@ -72,6 +79,8 @@ def checked_rating(opened: OpenRelease, row: dict, place: int) -> tuple[float | 
         return None, 1.0 if row.get("weight") is None else _number(row["weight"], place, "weight", *WEIGHTS)
     if row.get("weight") is not None:
         raise _bad(place, "weight", "expected none: this release learns from ratings", row["weight"])
+    if may_be_event and row.get("rating") is None:
+        return None, 1.0
     return _number(row.get("rating"), place, "rating", *scale), 1.0
 
 

@@ -1,44 +1,80 @@
-"""POST /recommend/session: a list for a visitor who is stored nowhere, from the ratings in the body."""
+"""POST /recommend/session: a list for a visitor who is stored nowhere, from the interactions in the body."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
+
+import numpy as np
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.lookup import excluded_items, list_answer, Page, source_of
-from serving.opened import iso
-from serving.sent import checked_id, checked_rating, json_of, rows_of
+from serving.opened import iso, OpenRelease
+from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
-from serving.solve import HistoryRow, solve
+from serving.solve import HistoryRow, solve, Solved
+from warehouse.overlay import Entry, fold
 
-_FIELDS = {"item_id", "rating", "weight", "rated_at"}
+_FIELDS = ("item_id", "rating", "weight", "rated_at")
 
 
 async def recommend(service: Service, call: Call) -> Answer:
-    """The same function of the same history as a stored user's; items that the release does not know are left out."""
-    opened = call.opened
-    found = json_of(call.body)
-    if not (isinstance(found, dict) and set(found) == {"ratings"} and isinstance(found["ratings"], list)):
-        raise RequestError("the body: expected {ratings: [{item_id, rating}, ...]}")
-    given = rows_of(found, service.settings.batch_n) if found["ratings"] else []
-    rows: dict = {}
-    now = int(time.time())
-    for place, row in enumerate(given):
-        unknown = sorted(set(row) - _FIELDS)
-        if unknown:
-            raise RequestError(
-                f"row {place}: {unknown[0][:100]}: is not a field here; there are {', '.join(sorted(_FIELDS))}"
-            )
-        item = checked_id(opened, row, place, "item_id")
-        rows[item] = HistoryRow(item, *checked_rating(opened, row, place), now)
-    n = call.values["n"]
+    """The same function of the same history as a stored user's. Rows have their times (`rated_at`), rows of one time being one
+    moment, or none has, and then they stand in the order of time, the oldest first; where the release has no times, all are one
+    moment. A row without a rating is an event: it counts for what the visitor chose, not for how they rate. Items that the
+    release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
+    says so."""
+    opened, n = call.opened, call.values["n"]
     excluded = excluded_items(opened, call.values)
-    solved = await service.run_on(
-        opened, lambda: solve(opened, list(rows.values()), n=n, excluded=excluded, explain_n=n)
-    )
+    rows, solved = await service.run_on(opened, _solved, opened, call.body, service.settings.batch_n, n, excluded)
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
     answer = list_answer(service, page)
     answer.tag = None
-    answer.extra["unusable"] = [item for item in rows if opened.number(item) is None]
+    unusable = [row.item_id for row in rows if opened.number(row.item_id) is None]
+    answer.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
     return answer
+
+
+def _solved(
+    opened: OpenRelease, body: bytes, limit: int, n: int, excluded: np.ndarray | None
+) -> tuple[list[HistoryRow], Solved]:
+    """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
+    rows = history_of(opened, json_of(body), limit)
+    return rows, solve(opened, rows, n=n, excluded=excluded, explain_n=n)
+
+
+def history_of(opened: OpenRelease, found: Any, limit: int) -> list[HistoryRow]:
+    """A body's rows, folded as a stored user's are. Raises RequestError naming the row and the field."""
+    if not (isinstance(found, dict) and set(found) == {"ratings"} and isinstance(found["ratings"], list)):
+        raise RequestError("the body: expected {ratings: [{item_id, rating, rated_at?}, ...]}")
+    given, now, entries, times = checked_rows(found["ratings"], limit), int(time.time()), [], []
+    for place, row in enumerate(given):
+        check_fields(row, place, _FIELDS)
+        item = checked_id(opened, row, place, "item_id")
+        rating, weight = checked_rating(opened, row, place, may_be_event=True)
+        times.append(checked_time(row, place, now))
+        entries.append(Entry(place + 1, "", item, rating, weight, 0, now))
+    n_times = sum(at is not None for at in times)
+    if 0 < n_times < len(given):
+        place = times.index(None)
+        raise RequestError(
+            f"row {place}: rated_at: is missing, and {n_times} of {len(given)} rows have it; expected in all rows or in none"
+        )
+    if not n_times:
+        times = list(range(len(given))) if opened.has_times else [0] * len(given)
+    rated = {entry.item_id for entry in entries if entry.rating is not None}
+    counted = [
+        entry._replace(rated_at=at)
+        for entry, at in zip(entries, times)
+        if entry.rating is not None or entry.item_id not in rated  # a click takes no stars away
+    ]
+    held = fold({}, counted, is_implicit=not opened.has_ratings)
+    return [HistoryRow(item, one.rating, one.weight, one.rated_at) for item, one in held.items()]
+
+
+def _length(opened: OpenRelease, n: int) -> dict[str, Any]:
+    """How long the history is and has to be, and a sentence where it is too short."""
+    least = max(opened.manifest.settings["min_history"], 1)
+    note = f"{n} of the items are known here, and a list of one's own takes {least} (min_history): these are popular items"
+    return {"n_history": n, "min_history": least, "note": note if n < least else None}

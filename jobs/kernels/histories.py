@@ -127,11 +127,12 @@ def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, hig
     """Strength of interactions, (m,) float64 in (0, 1] for ratings, >= 0 and 1 for weight 1 for implicit feedback.
 
     A rating counts by its place on the scale, the lowest still a little: that somebody chose an item says something even
-    where it disappointed. A weight counts by its logarithm: a hundred bought at once is not a hundred choices.
+    where it disappointed. An event, a row without a rating (NaN) where others have one, counts as the middle of the scale.
+    A weight counts by its logarithm: a hundred bought at once is not a hundred choices.
     """
     if low is None or high is None:
         return np.log2(1.0 + weights)
-    return 0.25 + 0.75 * (ratings - low) / max(high - low, 1e-9)
+    return 0.25 + 0.75 * np.where(np.isnan(ratings), 0.5, (ratings - low) / max(high - low, 1e-9))
 
 
 def one_history(

@@ -129,6 +129,40 @@ def test_an_unknown_user_gets_the_fallback_or_a_404(movies: Server) -> None:
     assert answer["user_id"] == 987654321
 
 
+def test_excluded_items_are_a_list_however_they_are_given(movies: Server) -> None:
+    first = [found["item_id"] for found in movies.rows("/recommend/9?n=4")]
+    for query in (f"exclude={first[0]},{first[2]}", f"exclude={first[0]}&exclude={first[2]}", f"exclude={first[0]},&n=2&exclude={first[2]},{first[0]}"):
+        assert [found["item_id"] for found in movies.rows(f"/recommend/9?{query}")][:2] == [first[1], first[3]], query
+    answer = movies.client.post(f"/recommend/session?exclude={first[0]}&exclude={first[1]}", json={"ratings": []}).json()
+    assert not {first[0], first[1]} & {found["item_id"] for found in answer["rows"]}
+
+
+@pytest.mark.parametrize("path", [
+    "/recommend/1?genre=Drama&genre=Comedy", "/recommend/1?n=2&n=2", "/recommend/1?strict=1&strict=0", "/recommend/1?next=x&next=y", "/popular?genre=Drama&genre=Drama",
+    "/search?q=a&q=b", "/similar/1?source=content&source=collaborative", "/popular?_shape=array&_shape=objects", "/releases/compare?a=x&b=y&a=z", "/why/1/1?n=1&n=2",
+])
+def test_a_parameter_of_one_value_is_refused_when_it_is_given_twice(path: str, movies: Server) -> None:
+    answer = movies.get(path)
+    assert answer.status_code == 400 and "is given more than once" in answer.json()["error"], answer.text
+    assert ("several genres" in answer.json()["error"]) == ("genre" in path)
+
+
+def test_flags_are_what_their_description_says(movies: Server) -> None:
+    (schema,) = [p["schema"] for p in movies.get("/openapi.json").json()["paths"]["/recommend/{user_id}"]["get"]["parameters"] if p["name"] == "strict"]
+    for text in schema["enum"]:
+        assert movies.get(f"/recommend/987654321?strict={text}").status_code == (404 if text in ("1", "true", "on", "yes") else 200)
+    for text in ("", "2", "ON", "True", "01", " 1"):
+        assert movies.get(f"/recommend/987654321?strict={text}").status_code == 400, text
+
+
+def test_a_slash_at_the_end_changes_nothing(movies: Server) -> None:
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    for path in ("/recommend/5", "/popular", f"/similar/{item}", f"/why/5/{item}", "/releases", "/health/live", "/ratings/5"):
+        assert movies.rows(f"{path}/?") == movies.rows(path), path
+    assert movies.rows("/recommend/5/?n=3") == movies.rows("/recommend/5?n=3")
+    assert movies.get("/recommend/").status_code == movies.get("/recommend/5//").status_code == movies.get("/why/1//").status_code == 404
+
+
 @pytest.mark.parametrize("text", ["50.csv", " 50", "1.0", "+5", "007", "-0", "nobody", "1e3", "9223372036854775808", "%00"])
 def test_an_id_of_a_wrong_kind_is_refused_on_every_route(text: str, movies: Server) -> None:
     item = movies.rows("/popular?n=1")[0]["item_id"]

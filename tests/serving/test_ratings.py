@@ -213,16 +213,6 @@ def test_pages_are_pinned_while_ratings_come_in(movies: Server) -> None:
     assert [row["item_id"] for row in now] == [row["item_id"] for row in follows if row["item_id"] != follows[1]["item_id"]]
 
 
-def test_a_session_is_a_user_who_is_stored_nowhere(movies: Server) -> None:
-    user = next(fresh)
-    items = [row["item_id"] for row in movies.rows("/popular?n=6")]
-    movies.send("POST", "/ratings", [rating(user, item, 4.0) for item in items])
-    visitor = {"ratings": [{"item_id": item, "rating": 4.0} for item in items] + [{"item_id": 88_888_888, "rating": 3.0}]}
-    answer = movies.client.post("/recommend/session?n=12", json=visitor).json()
-    assert answer["rows"] == movies.rows(f"/recommend/{user}?n=12") and answer["unusable"] == [88_888_888]
-    assert movies.client.post("/recommend/session", json={"ratings": []}).json()["personalized"] is False
-
-
 def test_the_overlay_is_solved_in_the_new_release_after_a_swap(own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, key = own_movies()
     warehouse = Warehouse(folder)

@@ -28,6 +28,10 @@ def test_the_ends_of_the_scale() -> None:
     assert strength(np.array([1.0, 3.0, 5.0]), np.ones(3), low=1, high=5).tolist() == [0.25, 0.625, 1.0]
 
 
+def test_an_event_without_a_rating_counts_as_the_middle_of_the_scale() -> None:
+    assert strength(np.array([np.nan, 1.0, 3.0]), np.ones(3), low=1, high=5).tolist() == [0.625, 0.25, 0.625]
+
+
 @given(st.lists(st.floats(1e-6, 1e12), min_size=1))
 def test_without_ratings_strength_grows_with_the_logarithm_of_the_weight(weights) -> None:
     found = strength(np.full(len(weights), np.nan), np.array(weights), low=None, high=None)
