@@ -200,6 +200,8 @@ def weekly_release():
         "as_of",
         "source",
         "path",
+        "models",
+        "serve",
         hours=2,
         does="reads the source and what came in online, refuses what cannot be used, sorts the rest by user.",
         red="The source is not there, cannot be read, or has too few usable rows; the last line of the log says which. Put it "

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs import estimate, online
 from jobs.estimate import Counts
-from jobs.items import blocked_items, numbered_items, write_item_tables
+from jobs.items import blocked_ids, blocked_items, numbered_items, write_item_tables
 from jobs.parts import collect
 from jobs.progress import Progress
 from jobs.reading import Reading
@@ -36,7 +36,7 @@ TOLERANCE = timedelta(days=1)  # of the clocks and time zones of those who wrote
 
 def ingest(running: Step, warehouse: Warehouse) -> None:
     settings, release = running.settings, running.release
-    as_of = _as_of(settings)
+    as_of, blocked = _as_of(settings), blocked_ids(settings.blocked)
     shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
     source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
     expected = Counts(int(estimate.guessed_rows(source.inputs)), 0, 0)
@@ -56,7 +56,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         read.take_online(arrived)
     ids = read.id_types(source, catalogue)
     items = numbered_items(catalogue, read.item_ids(), ids)
-    is_blocked = blocked_items(settings.blocked, items)
+    is_blocked = blocked_items(blocked, items)
     parquet.write(release.work / "items.parquet", [items], items.schema)
     n_parts = max(2, -(-read.n_accepted // ROWS_PER_PART))
     with spark_session(settings, scratch=running.scratch) as spark:

@@ -46,17 +46,21 @@ def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Tab
     return items.sort_by("item_id").combine_chunks()
 
 
-def blocked_items(path: str, items: pa.Table) -> np.ndarray:
-    """Which items (n_items,) a file names, one id a line. Raises SettingError where it cannot be read, or names what no item
-    could be; an id that this release does not know is no fault, since files outlive catalogues."""
+def blocked_ids(path: str) -> pa.Array:
+    """The ids in a file of blocked items, one a line, as text; none without a file. Raises SettingError where it cannot be read."""
     if not path:
-        return np.zeros(len(items), bool)
+        return pa.array([], pa.string())
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"blocked: {path} cannot be read ({error}); expected a text file, an item id a line") from None
-    named = pa.array([line for line in lines if line], pa.string())
-    return pc.is_in(items["item_id"].cast(pa.string()), value_set=named).to_numpy()
+    return pa.array([line for line in lines if line], pa.string())
+
+
+def blocked_items(ids: pa.Array, items: pa.Table) -> np.ndarray:
+    """Which items (n_items,) are among blocked ids; one that this release does not know is no fault, since files outlive
+    catalogues."""
+    return pc.is_in(items["item_id"].cast(pa.string()), value_set=ids).to_numpy()
 
 
 def write_item_tables(

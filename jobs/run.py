@@ -40,6 +40,10 @@ def run_step(
     well. The steps of one release wait for each other, for instance for what a scheduler that died has left running."""
     if name == "promote":
         return promote(warehouse, release_id, settings)
+    if name in ("ingest", "train"):
+        from jobs.chosen import chosen_models
+
+        chosen_models(settings)  # a model that cannot be is said before hours are spent
     if warehouse.sealed(release_id).folder.exists():
         return _sealed_already(name, warehouse, release_id)
     staged = warehouse.staged(release_id)

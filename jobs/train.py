@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import best, estimate
+from jobs.chosen import chosen_models
 from jobs.estimate import Counts, model_need
 from jobs.item_tables import items_side, popular_table, similar_table
-from jobs.models.contract import finite, TrainingData
+from jobs.models.contract import CannotBe, finite, TrainingData
 from jobs.models.known import MODELS as KNOWN, PARTS
 from jobs.progress import PeakMemory
 from jobs.runner import OnSpark, reason_of
@@ -29,7 +30,7 @@ from jobs.step import facts, part_name, record, Step
 from jobs.training_data import training_data
 from schemas.derive import arrow_schema
 from schemas.errors import SettingError, StepError, was_interrupted
-from schemas.settings import AUTO, FIELDS, Settings
+from schemas.settings import FIELDS, Settings
 from schemas.tables import MODELS
 from warehouse import item_side, parquet
 from warehouse.layout import Release
@@ -40,7 +41,7 @@ log = logging.getLogger("cinematch")
 def train(running: Step) -> None:
     release, settings = running.release, running.settings
     found = facts(release)
-    names = _chosen(settings)
+    names = chosen_models(settings)
     fitted = _fitted(release, settings, names)
     for folder in release.models.glob("*"):
         if fitted.get(folder.name, {}).get("status") != "trained":
@@ -104,28 +105,6 @@ def _deciding(recorded: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _chosen(settings: Settings) -> list[str]:
-    names = settings.model_names()
-    unknown = [name for name in names if name not in KNOWN]
-    if unknown:
-        raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(KNOWN)}")
-    needed = ("popular",) if settings.serve == AUTO else ("popular", settings.serve)
-    missing = [name for name in needed if name not in names]
-    if not missing and not set(names) & set(best.RANKERS):
-        missing = [f"one of {', '.join(best.RANKERS)}"]
-    if settings.diversity + settings.calibration > 1:
-        raise SettingError(
-            f"diversity and calibration: expected 1 together at most, got {settings.diversity:g} and {settings.calibration:g}"
-        )
-    if settings.diversity and "content" not in names:
-        missing.append("content, for diversity,")
-    if missing:
-        raise SettingError(
-            f"models: {', '.join(missing)} must be among them: a model ranks the lists, and they fall back to popular"
-        )
-    return names
-
-
 def _row(model: ModuleType, settings: Settings) -> dict[str, Any]:
     """The row of the models table of a model that is about to be trained."""
     capabilities = model.CAPABILITIES
@@ -159,6 +138,8 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
             estimate.check(f"train {model.NAME}", model_need(model.NAME, counts, data.settings), data.settings, release.folder)
             row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
             row["size_mib"] = round(item_side.size_mib(release.model(model.NAME)), 3)
+        except CannotBe as reason:
+            row |= {"status": "skipped", "message": str(reason)}
         except Exception as error:
             # Whatever breaks one model must not take the release with it; the row and the log say so.
             if was_interrupted(error):

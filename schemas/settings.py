@@ -28,6 +28,7 @@ BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
 READ = ("run", "ingest", "accuracy")
 TRAIN = ("run", "train", "accuracy")
+CHOICE = ("run", "ingest", "train")  # checked before anything is read
 WATCH = ("alert", "audit")
 EVALUATE = ("run", "evaluate")
 RELEVANCES = LIKED, ALL = "liked", "all"
@@ -35,7 +36,7 @@ RELEVANCES = LIKED, ALL = "liked", "all"
 
 def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds: Any) -> Any:
     """One setting. `bounds`: minimum, maximum, choices; `is_machine` marks what says where and how fast, not what is computed;
-    `is_secret` what is never shown, and has no flag."""
+    `is_secret` what is never shown, and has no flag; `is_list` and `is_mapping` what a file may also give as TOML's array or table."""
     return field(default=default, repr=not bounds.get("is_secret"), metadata={"commands": commands, "description": description, **bounds})
 
 
@@ -84,10 +85,12 @@ class Settings:
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True
     )
     columns: str = _setting(
-        "", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`"
+        "", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True
     )
     items: str = _setting("", READ, "`table`: file of the item catalogue", is_machine=True)
-    item_columns: str = _setting("", READ, "`table`: our names to those of the item catalogue, such as `title=Name`")
+    item_columns: str = _setting(
+        "", READ, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True
+    )
     blocked: str = _setting(
         "", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True
     )
@@ -111,20 +114,23 @@ class Settings:
     )
 
     models: str = _setting(
-        "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid", TRAIN, "models to train, by name"
+        "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid",
+        (*CHOICE, "accuracy"),
+        "models to train, by name",
+        is_list=True,
     )
     serve: str = _setting(
         AUTO,
-        ("run", "train"),
+        CHOICE,
         "model that ranks the lists; `auto` takes the one with the best nDCG@10 on the validation users",
         choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
     )
     diversity: float = _setting(
-        0.0, ("run", "train"), "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1
+        0.0, CHOICE, "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1
     )
     calibration: float = _setting(
         0.0,
-        ("run", "train"),
+        CHOICE,
         "how much of it by the user's own mix of genres, 0 none; with `diversity` 1 at most",
         minimum=0,
         maximum=1,
@@ -346,7 +352,7 @@ def resolve(
     named = flags.get("settings") or environment.get(ENVIRONMENT_PREFIX + "SETTINGS")
     path = Path(named) if named else folder / DEFAULT_FILE
     if named or path.exists():
-        values |= {name: _parse(name, value, f"{path}") for name, value in _read(path).items()}
+        values |= {name: _parse(name, _flat(name, value, f"{path}"), f"{path}") for name, value in _read(path).items()}
     for variable, value in sorted(environment.items()):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable != ENVIRONMENT_PREFIX + "SETTINGS":
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
@@ -364,6 +370,21 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path}: no such settings file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not a TOML file of settings: {error}") from None
+
+
+def _flat(name: str, value: Any, where: str) -> Any:
+    """A setting as text, `a,b` or `a=x,b=y`, where a file gives it as an array or a table."""
+    declared = FIELDS[name].metadata if name in FIELDS else {}
+    if declared.get("is_list") and isinstance(value, list):
+        parts = [value]
+    elif declared.get("is_mapping") and isinstance(value, dict):
+        parts = [list(value), list(value.values())]
+    else:
+        return value
+    for part in (each for side in parts for each in side):
+        if not isinstance(part, str) or "," in part:
+            raise SettingError(f"{name} in {where}: expected names without a comma, got {part!r}")
+    return ",".join("=".join(pair) for pair in zip(*parts))
 
 
 def _parse(name: str, value: Any, where: str) -> Any:

@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from jobs.kernels.histories import Histories
 from jobs.models import popular
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import CannotBe, Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, Judge, judge_of
 
 NAME = "content"
@@ -47,7 +47,7 @@ def fit(data: TrainingData) -> ItemSide:
 
 
 def features(items: pa.Table) -> csr_matrix:
-    """TF-IDF of the items table, (n_items, n_features) float32. Raises ValueError where no two items share a term."""
+    """TF-IDF of the items table, (n_items, n_features) float32. Raises CannotBe where no two items share a term."""
     vectorizer = TfidfVectorizer(
         analyzer=lambda terms: terms,
         min_df=2 if len(items) > 50 else 1,
@@ -58,10 +58,8 @@ def features(items: pa.Table) -> csr_matrix:
     )
     try:
         matrix = vectorizer.fit_transform(_terms(items)).tocsr()
-    except ValueError as error:
-        raise ValueError(
-            f"no two items share a genre, tag or title word ({error}); give an item catalogue with --items"
-        ) from None
+    except ValueError:  # no term is in two items and not in most
+        raise CannotBe("no two items share a genre, a tag, a year or a word of a title; an item catalogue, the setting items, has them") from None
     matrix.sort_indices()
     return matrix
 

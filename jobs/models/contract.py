@@ -22,6 +22,9 @@ from schemas.settings import Settings
 
 
 
+class CannotBe(ValueError):
+    """Raised by `fit` where the data has nothing that the model is made of. That is no failure: the model is skipped."""
+
 
 @dataclass(frozen=True)
 class Capabilities:

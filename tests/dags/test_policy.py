@@ -107,7 +107,7 @@ def test_tasks_are_named_as_the_steps_and_are_their_commands(weekly: dict[str, A
     assert set(tasks) == {*STEPS, "models", "train_model"}
     assert {step: tasks[step]["command"] for step in STEPS} == {step: step for step in STEPS} and tasks["train_model"]["command"] == "train"
     assert {name: task["takes"] for name, task in tasks.items() if task["takes"]} == {
-        "ingest": ["as_of", "source", "path"], "train_model": ["models", "serve"], "train": ["models", "serve"],
+        "ingest": ["as_of", "source", "path", "models", "serve"], "train_model": ["models", "serve"], "train": ["models", "serve"],
     }
     order = ["ingest", "train_model", "train", "evaluate", "recommend", "seal", "promote"]
     for before, after in zip(order, order[1:]):

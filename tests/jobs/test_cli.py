@@ -75,6 +75,17 @@ def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) 
     (["run", "--source", "radio"], 2, "expected one of sample, movielens, table"),
     (["run", "--source", "table"], 2, "expected path, a CSV or Parquet file"),
     (["run", "--source", "table", "--path", "absent.csv"], 3, "absent.csv"),
+    *[
+        ([step, *flags, "--source", "table", "--path", "absent.csv"], 2, message)
+        for step in ("run", "ingest --release x") for flags, message in (
+            (["--models", "popular,foo"], "models: unknown foo; expected some of popular, content"),
+            (["--models", "ials"], "models: popular must be among them"),
+            (["--models", "popular,ials", "--serve", "ease"], "models: ease must be among them"),
+            (["--models", "popular,svd"], "models: one of item_neighbours, transitions"),
+            (["--blocked", "absent.txt"], "blocked: absent.txt cannot be read"),
+            (["--diversity", "0.6", "--calibration", "0.6"], "expected 1 together at most"),
+        )
+    ],
     (["run", "--settings", "absent.toml"], 2, "absent.toml: no such settings file"),
     (["train", "--release", "20260104T020000Z"], 4, "run `cinematch ingest --release 20260104T020000Z` first"),
     (["train", "--release", "../escape"], 2, "release id '../escape'"),
@@ -84,7 +95,7 @@ def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) 
     (["releases", "import", "absent.zip"], 5, "absent.zip: no such file"),
 ])
 def test_an_error_is_one_line_and_an_exit_status(command: Command, arguments: list[str], status: int, message: str) -> None:
-    found, shown, said = command(*arguments)
+    found, shown, said = command(*arguments[0].split(), *arguments[1:])
     assert (found, shown) == (status, "")
     last = [line for line in said.splitlines() if line][-1]
     assert last.startswith("cinematch: ") and message in last and "Traceback" not in said

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from jobs.items import blocked_items
+from jobs.items import blocked_ids
 from schemas.errors import SettingError
 from serving.opened import OpenRelease
 from serving.solve import solve, stored_history
@@ -79,4 +79,4 @@ def test_the_server_solves_the_same_lists_and_lists_nothing_blocked(built: Built
 
 def test_a_file_that_cannot_be_read_is_a_setting_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="blocked: .*absent.txt cannot be read"):
-        blocked_items(str(tmp_path / "absent.txt"), None)
+        blocked_ids(str(tmp_path / "absent.txt"))

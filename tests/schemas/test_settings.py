@@ -72,6 +72,26 @@ def test_a_named_settings_file_must_be_there(tmp_path: Path) -> None:
         resolve({"settings": str(tmp_path / "absent.toml")}, {}, folder=tmp_path)
 
 
+def test_a_file_may_say_lists_and_tables_as_toml_does(tmp_path: Path) -> None:
+    (tmp_path / "cinematch.toml").write_text(
+        'models = ["popular", "ials"]\nitem_columns = {title = "Name"}\n[columns]\nuser_id = "Customer ID"\nitem_id = "SKU"\n'
+    )
+    found = resolve({}, {}, folder=tmp_path)
+    assert found.model_names() == ["popular", "ials"]
+    assert (found.columns, found.item_columns) == ("user_id=Customer ID,item_id=SKU", "title=Name")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ('models = ["popular,ials"]', "without a comma, got 'popular,ials'"), ("models = [1]", "without a comma, got 1"),
+    ('columns = ["user_id"]', "expected text"), ('warehouse = ["here"]', "expected text"), ("models = {a = 1}", "expected text"),
+    ("[columns]\nuser_id = 1", "without a comma, got 1"),
+])
+def test_a_list_or_a_table_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "cinematch.toml").write_text(content)
+    with pytest.raises(SettingError, match=message):
+        resolve({}, {}, folder=tmp_path)
+
+
 def fitting(name: str) -> st.SearchStrategy:
     """Values that a setting's type and bounds allow."""
     declared = FIELDS[name]

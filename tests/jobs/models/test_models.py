@@ -19,6 +19,7 @@ from jobs.runner import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
 from warehouse import item_side
+from warehouse.layout import Release
 
 N_ITEMS = 60
 PERSONAL = (ials, ease, item_neighbours, transitions, user_neighbours, content)
@@ -113,6 +114,16 @@ def test_films_of_near_years_are_more_alike(tmp_path: Path) -> None:
     alike = (features := content.features(pa.table(texts))) @ features.T
     assert alike[0, 1] > alike[0, 2] > 0 == alike[0, 4]
     assert alike[0, 0] == pytest.approx(1) and alike[3, 4] > 0
+
+
+def test_without_a_word_in_common_content_is_skipped_and_not_failed(tmp_path: Path) -> None:
+    from jobs.train import _fit
+
+    data = training(tmp_path, Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2), np.full(2, np.nan), np.zeros(2, int)), 60)
+    texts = {"title": [f"{710_088 + i}" for i in range(60)], **dict.fromkeys(("genres", "tags", "description"), [""] * 60)}
+    data = replace(data, items=pa.table(texts | {"year": pa.nulls(60, pa.int64())}))
+    row = _fit(content, data, Release(tmp_path))
+    assert row["status"] == "skipped" and row["message"].startswith("no two items share a genre, a tag, a year or a word of a title")
 
 
 def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_path: Path) -> None:
