@@ -12,7 +12,7 @@ from serving.service import Service
 _PATH = {
     "user_id": "a user's id, percent-encoded",
     "item_id": "an item's id, percent-encoded",
-    "release": "a release's id",
+    "release": "a release's id, `current` or `latest`",
     "run": "a run's id, percent-encoded",
 }
 _ENVELOPE = {

@@ -6,16 +6,15 @@ import asyncio
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
-from serving.releases import show
+from serving.releases import known
 from serving.service import Service
 from warehouse import release as releases
 
 
 async def promote(service: Service, call: Call) -> Answer:
     """As `cinematch releases promote` does it: every byte is compared with the manifest first, and what was held back needs a
-    reason."""
-    name = call.path["release"]
-    show(service, call)
+    reason. `latest` stands for the newest release."""
+    name = known(service, call.path["release"]).release
     previous = await asyncio.to_thread(
         releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}"
     )

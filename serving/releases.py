@@ -3,53 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
-from schemas.errors import NotFound, ReleaseError, UsageError
+from schemas.errors import CineMatchError, NotFound, ReleaseError, UsageError
 from schemas.manifest import Manifest
 from serving.answers import Answer
 from serving.call import Call
 from serving.service import Service
-from warehouse import release as releases
+from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
 
 
-def listing(service: Service, call: Call) -> Answer:
-    """Every sealed release, newest first, and which one answers."""
-    rows = []
+async def listing(service: Service, call: Call) -> Answer:
+    """Every sealed release, newest first, and what became of it: served by this server, current, promoted before, rolled back
+    from, held back, only sealed, or damaged."""
+    return Answer(rows=await asyncio.to_thread(_listed, service), key="release", extra={"source": "manifests"})
+
+
+def _listed(service: Service) -> list[dict[str, Any]]:
+    rows, standing = [], Standing.of(service)
     for name in reversed(releases.sealed_ids(service.warehouse)):
         try:
-            rows.append(_row(releases.read_manifest(service.warehouse.sealed(name)), service))
+            rows.append(_row(releases.read_manifest(service.warehouse.sealed(name)), standing))
         except ReleaseError as error:
             rows.append({"release": name, "status": "damaged", "message": str(error)})
-    return Answer(rows=rows, key="release", extra={"source": "manifests"})
+    return rows
 
 
-def _row(manifest: Manifest, service: Service) -> dict[str, Any]:
+class Standing(NamedTuple):
+    """What became of the releases, as the pointer and the journal of promotions say."""
+
+    served: str
+    current: str | None
+    promoted: dict[str, dict[str, Any]]
+    rolled_back: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, service: Service) -> Standing:
+        try:
+            promoted = {entry["release"]: entry for entry in history.promotions(service.warehouse)}
+            undone = history.rolled_back(service.warehouse)
+        except (CineMatchError, OSError, ValueError, LookupError, TypeError):  # a journal that cannot be read hides no release
+            promoted, undone = {}, {}
+        return cls(service.current.id, service.pointer, promoted, undone)
+
+    def status(self, manifest: Manifest) -> str:
+        name = manifest.release
+        if name in (self.served, self.current):
+            return "served" if name == self.served else "current"
+        if name in self.rolled_back:
+            return "rolled back"
+        if name in self.promoted:
+            return "promoted"
+        return "held back" if manifest.verdict.get("decision") == "hold back" else "sealed"
+
+
+def _row(manifest: Manifest, standing: Standing) -> dict[str, Any]:
+    name = manifest.release
+    promoted, undone = standing.promoted.get(name, {}), standing.rolled_back.get(name, {})
     return {
-        "release": manifest.release,
-        "status": "served" if manifest.release == service.current.id else "sealed",
+        "release": name,
+        "status": standing.status(manifest),
         "created_at": manifest.created_at,
         "as_of": manifest.as_of,
         "input": manifest.source,
         "served_model": manifest.served_model,
-        **{f"n_{name}": manifest.counts[name] for name in ("users", "items", "ratings", "recommendations")},
+        **{f"n_{table}": manifest.counts[table] for table in ("users", "items", "ratings", "recommendations")},
         "bytes": sum(file["bytes"] for file in manifest.files.values()),
         "verdict": manifest.verdict,
+        "promoted_at": promoted.get("at"),
+        "promoted_reason": promoted.get("reason"),
+        "rolled_back_at": undone.get("at"),
+        "rolled_back_reason": undone.get("reason"),
     }
 
 
-def show(service: Service, call: Call) -> Answer:
-    """One manifest, whole."""
-    name = call.path["release"]
+def known(service: Service, name: str) -> Manifest:
+    """The manifest of a release, or of the one that `current` or `latest` stands for. Raises NotFound."""
     try:
-        manifest = releases.read_manifest(service.warehouse.sealed(name))
+        return releases.read_manifest(service.warehouse.sealed(releases.named(service.warehouse, name)))
     except (NotFound, UsageError):
         raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from None
+
+
+def show(service: Service, call: Call) -> Answer:
+    """One manifest, whole. `current` stands for the promoted release and `latest` for the newest."""
+    manifest, standing = known(service, call.path["release"]), Standing.of(service)
+    row = _row(manifest, standing)
     return Answer(
         rows=[
             {
-                **_row(manifest, service),
+                **row,
                 "rating_scale": manifest.rating_scale,
                 "rows": manifest.rows,
                 "counts": manifest.counts,
@@ -67,15 +111,13 @@ def show(service: Service, call: Call) -> Answer:
         ],
         key="release",
         extra={"source": "manifest"},
-        tag=f"{name}.{service.current.id}",
+        tag=f"{manifest.release}.{row['status']}.{row['promoted_at']}.{row['rolled_back_at']}".replace(" ", "-"),
     )
 
 
 async def compare(service: Service, call: Call) -> Answer:
-    """Two releases side by side; computed once for each pair, because neither can change."""
-    a, b = call.values["a"], call.values["b"]
-    for name in (a, b):
-        show(service, Call(call.opened, {"release": name}))
+    """Two releases side by side, each by its id, `current` or `latest`; computed once for each pair, as neither can change."""
+    a, b = (known(service, call.values[place]).release for place in ("a", "b"))
     key = (a, b)
     if key not in service.compared:
         service.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)

@@ -61,9 +61,9 @@ SOURCE = Parameter(
 )
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
-A = Parameter("a", "text", "id of a release", is_required=True)
+A = Parameter("a", "text", "id of a release, current or latest", is_required=True)
 REASON = Parameter("reason", "text", "why; kept with the promotion, and needed for a release that was held back")
-B = Parameter("b", "text", "id of another", is_required=True)
+B = Parameter("b", "text", "id of another, current or latest", is_required=True)
 
 READS = (
     Route("GET", "/", home, "What there is", page="home"),
