@@ -250,6 +250,14 @@ class Settings:
     private: bool = _setting(
         False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True
     )
+    allowed_hosts: str = _setting(
+        "", ("serve",), "names that requests may ask for, besides `localhost`, addresses and `host`, separated by commas; `*` is any",
+        is_machine=True,
+    )
+    cors_origins: str = _setting(
+        "", ("serve",), "origins whose pages may read answers, such as `https://shop.example`, separated by commas; `*` is any",
+        is_machine=True,
+    )
     allow_download: bool = _setting(
         False, ("serve",), "give the whole database to whoever asks for `/cinematch.db`; it holds every user", is_machine=True
     )

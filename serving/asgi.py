@@ -1,20 +1,22 @@
-"""The short path: an ASGI wrapper that answers the product's routes and hands everything else to Datasette."""
+"""The ASGI application: it answers the product's routes, and hands everything else to Datasette's process."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from urllib.parse import quote
 
-from schemas.errors import CineMatchError
-from serving import access, pages
+from schemas.errors import CineMatchError, NotFound
+from serving import access, pages, static_files
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
+from serving.apart import Datasettes
+from serving.browsers import as_page, Browsers, Headers, NOSNIFF, PAGE_HEADERS
 from serving.call import Call
-from serving.drain import Drain
-from serving.metrics import METHODS
+from serving.forward import Forwarder
 from serving.opened import OpenRelease
 from serving.routes import Route, Router
 from serving.service import Service
@@ -23,36 +25,33 @@ log = logging.getLogger("cinematch.serving")
 
 _VARY = (b"vary", b"accept")
 
-App = Callable[[dict, Callable, Callable], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+_OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings)(\.json)?)")
+_PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
+_FOR_EVER = b"max-age=31536000, immutable"
 
 
 class Application:
-    """ASGI application around Datasette's own."""
+    """One server's application."""
 
-    def __init__(self, service: Service, inner: App, drain: Drain) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._drain = drain
-        self._inner = inner
         self._router = Router(service.routes)
+        self._browsers = Browsers(service.settings)
+        self._forwarder = Forwarder()
+        self.datasettes = Datasettes(service.settings, service.current)
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif scope["type"] != "http":
-            await self._inner(scope, receive, send)
-        else:
+        if scope["type"] == "http":
             await self._http(scope, receive, send)
-
-    async def _lifespan(self, scope: dict, receive: Callable, send: Callable) -> None:
-        async def started(message: dict) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                await self._service.start()
-            elif message["type"] == "lifespan.shutdown.complete":
-                await self._service.stop()
-            await send(message)
-
-        await self._inner(scope, receive, started)
+        elif scope["type"] == "lifespan":
+            await receive()
+            await self._service.start()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._service.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "websocket.close"})
 
     async def _http(self, scope: dict, receive: Callable, send: Callable) -> None:
         started = time.perf_counter()
@@ -60,20 +59,25 @@ class Application:
         request = dict(scope["headers"])
         request_id = service.log.request_id(request.get(b"x-request-id"))
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?", 1)[0]
+        added = [(b"x-request-id", request_id), NOSNIFF, *self._browsers.shared(request)]
         opened = service.current.hold()
         try:
-            if self._router.owns(raw):
+            refused = None if raw.startswith(b"/health/") else self._browsers.refused(request.get(b"host"))
+            if refused is not None:
+                pattern, (status, body, headers) = "none", self._refusal(refused, False, opened)
+            elif (preflight := self._browsers.preflight(method, request)) is not None:
+                pattern, status, body, headers = "preflight", 204, b"", preflight
+            elif self._router.owns(raw):
                 pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
-                headers.append((b"x-request-id", request_id))
-                await respond(send, status, body, headers, is_head=method == "HEAD")
-            elif (refused := access.refused(service, request) or _unreadable(method, raw)) is not None:
-                pattern = "datasette"
-                status, body, headers = await self._refusal(
-                    refused, b"text/html" in request.get(b"accept", b""), opened
-                )
-                await respond(send, status, body, [*headers, (b"x-request-id", request_id)], is_head=method == "HEAD")
             else:
-                pattern, status = "datasette", await self._datasettes(scope, receive, send, request_id)
+                pattern = "static" if raw in static_files.FILES else "datasette"
+                found = await self._others(scope, receive, send, request, raw, opened, added)
+                if isinstance(found, int):
+                    status, headers = found, None
+                else:
+                    status, body, headers = found
+            if headers is not None:
+                await respond(send, status, body, headers + added, is_head=method == "HEAD")
         finally:
             opened.let_go()
         seconds = time.perf_counter() - started
@@ -101,30 +105,41 @@ class Application:
                 return pattern, *await self._page(route, call, answer, request, started, raw, query)
             return pattern, *self._represent(call, answer, request, started, raw, query)
         except Exception as error:
-            return pattern, *await self._refusal(error, wants_page, opened)
+            return pattern, *self._refusal(error, wants_page, opened)
 
-    async def _datasettes(self, scope: dict, receive: Callable, send: Callable, request_id: bytes) -> int:
-        """Let Datasette answer; returns the status that it gave."""
-        status, has_begun = 500, False
-
-        async def noted(message: dict) -> None:
-            nonlocal status, has_begun
-            if message["type"] == "http.response.start":
-                status, has_begun = message["status"], True
-                message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id)]}
-            await send(message)
-
-        under_way = self._drain.begin()
+    async def _others(
+        self, scope: dict, receive: Callable, send: Callable, request: dict, raw: bytes, opened: OpenRelease, added: Headers
+    ) -> int | tuple[int, bytes, Headers]:
+        """Answer what no route of ours has: our static files here, all else by Datasette's process. Returns the status where the
+        answer was sent, or status, body and headers of one that is still to be sent."""
+        service, method = self._service, scope["method"]
+        wants_page = b"text/html" in request.get(b"accept", b"")
+        shown = self.datasettes.shown.hold()
         try:
-            await self._inner(scope, receive, noted)
-        except Exception as error:
-            if has_begun:
-                raise
-            status, body, headers = await self._refusal(error, False, self._service.current)
-            await respond(send, status, body, headers, is_head=False)
+            refused = access.refused(service, request) or _not_datasettes(method, raw, request)
+            if refused is not None:
+                raise refused
+            if raw in static_files.FILES:
+                body, kind = static_files.FILES[raw]
+                return 200, body, [(b"content-type", kind), (b"cache-control", _FOR_EVER)]
+
+            async def noted(message: dict) -> None:
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": as_page(self._as_private(message["headers"])) + added}
+                await send(message)
+
+            apart = self.datasettes.of(shown)
+            return await self._forwarder.answer(apart, scope, receive, noted, raw, service.settings.query_ms)
+        except CineMatchError as error:
+            return self._refusal(error, wants_page, opened)
         finally:
-            self._drain.end(under_way)
-        return status
+            shown.let_go()
+
+    def _as_private(self, headers: Headers) -> Headers:
+        """What a private server gives stays with who asked."""
+        if not self._service.settings.private:
+            return headers
+        return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 
     def _represent(
         self, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str
@@ -157,7 +172,7 @@ class Application:
         opened, next_url = answer.opened or call.opened, _next_url(raw, query, answer.next)
         took_ms = (time.perf_counter() - started) * 1e3
         body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
-        return answer.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
+        return answer.status, body, [*headers, *_PAGE]
 
     def _headers(self, answer: Answer, request: dict, kind: str) -> tuple[Headers, bool]:
         """Headers that say for whom and how long an answer is, and whether the client has it already."""
@@ -171,7 +186,7 @@ class Application:
         headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
         return headers, _matches(request.get(b"if-none-match"), tag)
 
-    async def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
+    def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
         if isinstance(error, (sqlite3.DatabaseError, zlib.error)):
             log.error("release %s cannot be read: %s", opened.id, error)
@@ -182,18 +197,22 @@ class Application:
         headers: Headers = [(b"cache-control", b"no-store")]
         headers += [(name.encode(), value.encode()) for name, value in getattr(error, "headers", {}).items()]
         if wants_page:
-            body = await pages.error_page(self._service, error)
-            return error.status, body, [*headers, (b"content-type", b"text/html; charset=utf-8")]
+            body = pages.error_page(self._service, error)
+            return error.status, body, [*headers, *_PAGE]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE)]
 
 
-def _unreadable(method: str, raw: bytes) -> RequestError | None:
-    """What Datasette would fail on: a method that nobody knows, and bytes in a path that are not percent-encoded."""
-    if method not in METHODS:
-        return RequestError(
-            f"{ascii(method)[:40]} is not a method that is known here", 405, {"allow": "GET, HEAD, POST"}
-        )
-    return None if raw.isascii() else RequestError("the path: expected percent-encoded UTF-8")
+def _not_datasettes(method: str, raw: bytes, request: dict) -> RequestError | NotFound | None:
+    """Why a request is not handed on: Datasette only reads here, and of its own pages those that say nothing of this machine."""
+    if method not in ("GET", "HEAD"):
+        return RequestError(f"{ascii(method)[:40]} is not a method of this path; it has GET, HEAD", 405, {"allow": "GET, HEAD"})
+    if not raw.isascii():
+        return RequestError("the path: expected percent-encoded UTF-8")
+    if request.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in request:
+        return RequestError("the body: expected none", 413, {"connection": "close"})
+    if raw.startswith(b"/-/") and raw not in static_files.FILES and not _OF_DATASETTE.fullmatch(raw):
+        return NotFound("no such path; under /-/ there are /-/metadata, /-/settings and static files")
+    return None
 
 
 def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
@@ -218,7 +237,7 @@ def _matches(given: bytes | None, tag: bytes) -> bool:
 
 
 async def respond(send: Callable, status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:
-    if status != 304:
+    if status not in (204, 304):
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if is_head else body})

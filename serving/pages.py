@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
 from serving.answers import Answer
 from serving.call import Call
 from serving.opened import OpenRelease
+from serving.static_files import address
 
 if TYPE_CHECKING:
     from serving.routes import Route
@@ -25,10 +29,15 @@ async def page(
     next_url: str | None,
     took_ms: float,
 ) -> bytes:
-    """The route's page."""
+    """The route's page, made by a thread: a thousand rows take long enough to be waited for."""
+    return await service.aside(opened, _page, route, call, answer, opened, next_url, took_ms)
+
+
+def _page(
+    route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float
+) -> bytes:
     rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
-    return await _rendered(
-        service,
+    return _rendered(
         route.page,
         route=route,
         path=call.path,
@@ -42,15 +51,12 @@ async def page(
     )
 
 
-async def error_page(service: Service, error: CineMatchError) -> bytes:
-    return await _rendered(service, "error", message=str(error), status=error.status, release=service.current.id)
+def error_page(service: Service, error: CineMatchError) -> bytes:
+    return _rendered("error", message=str(error), status=error.status, release=service.current.id)
 
 
-async def _rendered(service: Service, name: str, **context: Any) -> bytes:
-    template = service.jinja.get_template(f"cinematch_{name}.html")
-    return (
-        await template.render_async(**context, id_path=id_path, largest_share=largest_share, shown_shares=shown_shares)
-    ).encode()
+def _rendered(name: str, **context: Any) -> bytes:
+    return _TEMPLATES.get_template(f"cinematch_{name}.html").render(**context).encode()
 
 
 def id_path(value: Any) -> str:
@@ -71,3 +77,7 @@ def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
         largest = max(rounded, key=lambda position: abs(rounded[position]))
         rounded[largest] += round(score, 4) - sum(rounded.values())
     return {position: f"{share:+.4f}" for position, share in rounded.items()}
+
+
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
+_TEMPLATES.globals.update(id_path=id_path, largest_share=largest_share, shown_shares=shown_shares, static=address)

@@ -1,4 +1,4 @@
-"""The Datasette plugin: a table of contents. On a Datasette that no server of ours began, every hook is silent."""
+"""The Datasette plugin: a table of contents. On a Datasette that `serving.datasette_process` did not begin, every hook is silent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warehouse import shards
 
 @hookimpl
 def asgi_wrapper(datasette):
-    """Answers the product's routes before Datasette's router: `serving.asgi`."""
+    """Says what a page may load, and answers what fails before Datasette looks: `serving.site`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.wrapper
 
@@ -27,6 +27,13 @@ def prepare_connection(conn, database, datasette):
 
 @hookimpl
 def get_metadata(datasette):
-    """Describes the tables and columns of the open release, and its canned queries: `serving.site`."""
+    """Describes the tables and columns of the release, and its canned queries: `serving.site`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.metadata
+
+
+@hookimpl
+def handle_exception(datasette, request, exception):
+    """Answers errors without a traceback, and those that Datasette did not foresee as the request's: `serving.site`."""
+    site = getattr(datasette, "cinematch", None)
+    return site and site.refusal(request, exception)

@@ -16,16 +16,18 @@ select i.item_id, i.title, i.year, i.genres, i.n_ratings, i.mean_rating
 from found f cross join items i on i.item_id = f.item_id order by f.distance, i.n_ratings desc, i.item_id limit ?"""
 _WORD = re.compile(r"\w+")
 _STEPS = 1000
+WORDS = 8
 
 
-def search(service: Service, call: Call) -> Answer:
-    """Every word must begin a word of the title; case and accents do not matter."""
+async def search(service: Service, call: Call) -> Answer:
+    """Every word must begin a word of the title; case and accents do not matter. The first eight different words count."""
     opened = call.opened
-    words = _WORD.findall(call.values["q"][:200])
+    words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(call.values["q"][:200])))[:WORDS]
     if not words:
         raise RequestError("q: expected at least one word of a title")
     match = " ".join(f'"{word}"*' for word in words)
-    rows = within(opened, service.settings.query_ms, "q", _SEARCH, [match, call.values["n"]])
+    values = [match, call.values["n"]]
+    rows = await service.aside(opened, within, opened, service.settings.query_ms, "q", _SEARCH, values)
     names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
     return Answer(
         rows=[dict(zip(names, row)) for row in rows],
@@ -42,14 +44,14 @@ def search(service: Service, call: Call) -> Answer:
 
 
 def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list) -> list[tuple]:
-    """Rows of a query that may be slow. Raises RequestError (400) once it takes longer than the limit."""
-    deadline = time.monotonic() + limit_ms / 1000
-    opened.connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    """Rows of a query that may be slow. Raises RequestError (400) once it takes longer than the limit. From any thread."""
+    deadline, connection = time.monotonic() + limit_ms / 1000, opened.reader()
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     try:
-        return opened.connection.execute(sql, values).fetchall()
+        return connection.execute(sql, values).fetchall()
     except sqlite3.OperationalError as error:
         if "interrupted" not in str(error):
             raise
         raise RequestError(f"{parameter}: the query took longer than {limit_ms} ms; ask for something rarer") from None
     finally:
-        opened.connection.set_progress_handler(None, 0)
+        connection.set_progress_handler(None, 0)

@@ -1,4 +1,4 @@
-"""The process: one socket, one event loop, one Datasette."""
+"""The process: one socket, one event loop, and Datasette in a process beside it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import uvicorn
 
 from schemas.errors import UsageError
 from schemas.settings import Settings
+from serving.asgi import Application
+from serving.routes import table
 from serving.service import Service
-from serving.site import Site
+from serving.swap import Follower
 from warehouse.layout import Warehouse
 
 SWITCH_S = 0.0005
@@ -25,7 +27,7 @@ def serve(settings: Settings) -> None:
         SWITCH_S
     )  # the thread that solves hands the interpreter back ten times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
-    app = Site(service).datasette.app()
+    app = application(service)
     listening = _listen(settings.host, settings.port)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
@@ -43,6 +45,17 @@ def serve(settings: Settings) -> None:
     gc.set_threshold(50_000, 20, 50)
     print(_banner(service, settings, listening.getsockname()[1]), flush=True)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def application(service: Service) -> Application:
+    """The service's application, which follows the pointer while it runs."""
+    service.routes = table(is_read_only=service.settings.read_only)
+    made = Application(service)
+    follower = Follower(service, made.datasettes.show)
+    service.follow = follower.follow
+    service.at_start.append(follower.start)
+    service.at_stop += [follower.stop, made.datasettes.close]
+    return made
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -54,12 +54,13 @@ class Service:
         self.at_stop: list[Callable[[], None]] = []
         self.previous: OpenRelease | None = None
         self.pointer: str | None = self.current.id
-        self.jinja: Any = None
         self.routes: tuple = ()
         self.cache_control = b"private, no-cache" if settings.private else b"public, no-cache"
         self.problem: str | None = None
         self.compared: dict[tuple[str, str], dict] = {}
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="beside")
+        self._n_beside = 0
         self._solved: OrderedDict[tuple, Solved] = OrderedDict()
         self._solving: dict[tuple, asyncio.Future] = {}
         self._n_waiting = 0
@@ -107,6 +108,7 @@ class Service:
         if self.writer is not None:
             self.writer.close()
         self._solver.shutdown(wait=False, cancel_futures=True)
+        self._beside.shutdown(wait=False, cancel_futures=True)
         for opened in (self.previous, self.current):
             if opened is not None:
                 opened.retire()
@@ -141,6 +143,20 @@ class Service:
             return await self.run(function, *arguments)
         finally:
             self._n_waiting -= 1
+            opened.let_go()
+
+    async def aside(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call what takes long but solves nothing, such as a search or a page, in threads of their own. Raises as `run_on` does."""
+        if self._n_beside >= WAITING:
+            raise RequestError(
+                f"{WAITING} searches and pages wait already; ask again in a second", 429, {"retry-after": "1"}
+            )
+        opened.hold()
+        self._n_beside += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._beside, function, *arguments)
+        finally:
+            self._n_beside -= 1
             opened.let_go()
 
     def now(self) -> float:

@@ -1,50 +1,74 @@
-"""Datasette around a release: the database under its route, its descriptions, and the wrapper in front."""
+"""Datasette around a release: the database under its route, its descriptions, and answers in place of its tracebacks."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from pathlib import Path
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
+from datasette import Response
 from datasette.app import Datasette
-from datasette.database import Database
-from datasette import handle_exception  # after app: it registers itself as a plugin while app is imported
+from datasette.database import Database, QueryInterrupted
+from datasette.handle_exception import handle_exception as usual
+from datasette.utils.asgi import BadRequest, Base400
+from datasette.views.base import DatasetteError
 
-from serving.asgi import App, Application
-from serving.drain import Drain
-from serving.opened import OpenRelease
-from serving.routes import table
-from serving.service import Service
-from serving.swap import Follower
+from serving.content_policy import policy, WithNonces
+from warehouse.layout import Release
 from warehouse.queries import canned_queries
+from warehouse.release import read_manifest
+
+log = logging.getLogger("cinematch.serving")
 
 ROUTE = "cinematch"
-TEMPLATES = Path(__file__).with_name("templates")
+_UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
+_NONCE: ContextVar[str] = ContextVar("nonce", default="")
 
 # Where something else has brought `rich` along, Datasette prints the locals of every frame of every error, refused queries
 # included: users' data in the log, and half a minute of the server's time.
-handle_exception.rich = None
+usual.__globals__["rich"] = None
 
 
 class ReleaseDatabase(Database):
-    """A release as Datasette reads it; a query that fails is answered, and not printed with its parameters, which are users' ids."""
+    """A release as Datasette reads it. A query that fails is answered, and not printed with its parameters, which are users' ids."""
+
+    running: dict[int, float]
 
     async def execute(self, *arguments: Any, **named: Any) -> Any:
         return await super().execute(*arguments, **{**named, "log_sql_errors": False})
 
+    async def execute_fn(self, fn: Callable[[sqlite3.Connection], Any]) -> Any:
+        def timed(connection: sqlite3.Connection) -> Any:
+            thread = threading.get_ident()
+            self.running[thread] = time.monotonic()
+            try:
+                return fn(connection)
+            except MemoryError:
+                raise BadRequest("the query needs more memory than one may take; ask for less at once") from None
+            finally:
+                del self.running[thread]
+
+        return await super().execute_fn(timed)
+
 
 class Site:
-    """A Datasette that serves the service's release under /cinematch, and what the plugin's hooks give it."""
+    """A Datasette that serves a release under /cinematch, and what the plugin's hooks give it. `running` has when each query began."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, release: Release, *, query_ms: int, allow_download: bool) -> None:
+        self.release = release
+        self.running: dict[int, float] = {}
         self.datasette = Datasette(
             [],
-            template_dir=str(TEMPLATES),
             settings={
-                "sql_time_limit_ms": service.settings.query_ms,
-                "allow_download": service.settings.allow_download,
+                "sql_time_limit_ms": query_ms,
+                "allow_download": allow_download,
                 "suggest_facets": False,
                 "default_page_size": 50,
                 "num_sql_threads": 3,
@@ -52,73 +76,76 @@ class Site:
         )
         self.datasette.remove_database("_memory")
         self.datasette.cinematch = self
-        self.metadata: dict[str, Any] = {}
-        self.drain = Drain()
-        self._n_shown = 0
-        service.jinja = self.datasette.jinja_env
-        service.routes = table(is_read_only=service.settings.read_only)
-        self.show(service.current)
-        follower = Follower(service, self.show)
-        service.follow = follower.follow
-        service.at_start.append(follower.start)
-        service.at_stop.append(follower.stop)
+        environment = self.datasette.jinja_env
+        environment.loader = WithNonces(environment.loader)
+        environment.globals["csp_nonce"] = _NONCE.get
+        database = ReleaseDatabase(self.datasette, str(release.database), is_mutable=False)
+        database.name, database.route, database.running = release.id, ROUTE, self.running
+        # counting millions of rows again would delay the first page
+        database._cached_table_counts = dict(read_manifest(release).counts)
+        self.datasette.databases = {database.name: database, **self.datasette.databases}
+        self.metadata = _described(release)
 
-    def wrapper(self, inner: App) -> Application:
-        return Application(self.service, inner, self.drain)
+    def wrapper(self, inner: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """An ASGI application around Datasette's: pages say what they may load, and what fails before Datasette looks is answered."""
 
-    def show(self, opened: OpenRelease) -> None:
-        """Make a release the one under /cinematch, by one assignment.
+        async def guarded(scope: dict, receive: Callable, send: Callable) -> None:
+            if scope["type"] != "http":
+                return await inner(scope, receive, send)
+            nonce = secrets.token_urlsafe(12)
+            _NONCE.set(nonce)
+            has_begun = False
 
-        Connections are cached by name, so a name is never used twice; the release before stays under its own name until
-        the requests that began with it have ended.
-        """
-        self._n_shown += 1
-        database = ReleaseDatabase(self.datasette, str(opened.files.database), is_mutable=False)
-        database.name = opened.id if self._n_shown == 1 else f"{opened.id}-{self._n_shown}"
-        database.route = ROUTE
-        database._cached_table_counts = dict(
-            opened.manifest.counts
-        )  # counting millions of rows again would delay the first page
-        described = _described(opened, database.name)
-        self.metadata = {**described, "databases": {**self.metadata.get("databases", {}), **described["databases"]}}
-        before = self.datasette.databases
-        kept = {name: other for name, other in before.items() if other.route != ROUTE}
-        old = {name: other for name, other in before.items() if other.route == ROUTE}
-        self.datasette.databases = {**kept, database.name: database, **old}
-        opened.on_close.append(lambda: self._forget(database))
+            async def noted(message: dict) -> None:
+                nonlocal has_begun
+                if message["type"] == "http.response.start":
+                    has_begun = True
+                    # Datasette declares a download both chunked and of a length, which no client may believe
+                    headers = [pair for pair in message.get("headers", []) if pair[0].lower() != b"transfer-encoding"]
+                    message = {**message, "headers": [*headers, (b"content-security-policy", policy(nonce))]}
+                await send(message)
 
-    def _forget(self, database: Database) -> None:
-        """Take a retired release's name away, and close it once no request can have seen the name."""
-        self.datasette.databases = {
-            name: other for name, other in self.datasette.databases.items() if other is not database
-        }
-        databases = {name: described for name, described in self.metadata["databases"].items() if name != database.name}
-        self.metadata = {**self.metadata, "databases": databases}
-        self.drain.after(lambda: self._close(database))
+            try:
+                await inner(scope, receive, noted)
+            except Exception as error:
+                if has_begun:
+                    raise
+                status, message = self.foreseen(error)
+                await Response.json({"ok": False, "error": message, "status": status}, status=status).asgi_send(noted)
 
-    def _close(self, database: Database) -> None:
-        database.close()
-        database._all_file_connections.clear()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # the server has ended, and its notes with it
-            return
-        if self.datasette.internal_db_created:
-            self._forgetting = loop.create_task(self._forget_schema(database.name))
+        return guarded
 
-    async def _forget_schema(self, name: str) -> None:
-        """What Datasette noted of a database when it first saw it."""
-        internal = self.datasette.databases["_internal"]
-        for noted in ("foreign_keys", "indexes", "columns", "tables", "databases"):
-            await internal.execute_write(f"delete from {noted} where database_name = ?", [name])
+    async def refusal(self, request: Any, error: Exception) -> Response:
+        """Datasette's own page or JSON of an error; one that it did not foresee is the request's fault, and logged in a line."""
+        if not (isinstance(error, Base400) or isinstance(error, DatasetteError) and error.status < 500):
+            status, message = self.foreseen(error)
+            error = DatasetteError(message, status=status)
+        return await usual(self.datasette, request, error)()
+
+    def foreseen(self, error: Exception) -> tuple[int, str]:
+        """Status and message of an error that Datasette has none for."""
+        if isinstance(error, QueryInterrupted):
+            return 400, f"the query took longer than {self.datasette.sql_time_limit_ms} ms; ask for less"
+        if isinstance(error, MemoryError):
+            return 400, "this needs more memory than one request may take; ask for less at once"
+        if isinstance(error, sqlite3.Error):
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNREADABLE:
+                log.error("release %s cannot be read: %s", self.release.id, error)
+                return 503, f"release {self.release.id} cannot be read just now; the log says why"
+            return 400, str(error)
+        if isinstance(error, DatasetteError):
+            return 400, str(error.message)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.warning("Datasette could not answer: %s in %s, line %s", type(error).__name__, where.name, where.lineno)
+        return 400, "Datasette cannot answer this; look at the parameters that begin with _"
 
 
-def _described(opened: OpenRelease, name: str) -> dict[str, Any]:
+def _described(release: Release) -> dict[str, Any]:
     """The descriptions sealed with the release, and every query of today."""
-    sealed = json.loads((opened.files.folder / "metadata.json").read_text(encoding="utf-8"))
+    sealed = json.loads((release.folder / "metadata.json").read_text(encoding="utf-8"))
     described = sealed["databases"][ROUTE]
     return {
         "title": sealed["title"],
         "description": sealed["description"],
-        "databases": {name: {**described, "queries": {**described.get("queries", {}), **canned_queries()}}},
+        "databases": {release.id: {**described, "queries": {**described.get("queries", {}), **canned_queries()}}},
     }

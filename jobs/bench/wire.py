@@ -9,7 +9,7 @@ LATE_S = 10.0
 
 def request(method: str, target: str, body: bytes = b"", key: str = "") -> bytes:
     """A whole HTTP/1.1 request."""
-    head = f"{method} {target} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n"
     head += f"authorization: Bearer {key}\r\n" if key else ""
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body or method != "GET" else ""
     return head.encode() + b"\r\n" + body

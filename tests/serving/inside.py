@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.settings import resolve
+from serving.server import application
 from serving.service import Service
-from serving.site import Site
 from warehouse.layout import Warehouse
 
 
@@ -31,7 +31,7 @@ class Inside:
         self._loop = asyncio.new_event_loop()
         settings = resolve({"warehouse": str(folder), "write_rate": 10**9}, {}, folder=folder)
         self.service = self._loop.run_until_complete(self._made(Warehouse(folder), settings))
-        self._app = Site(self.service).datasette.app()
+        self._app = application(self.service)
         self._key = key.encode()
 
     @staticmethod
@@ -40,7 +40,7 @@ class Inside:
 
     def ask(self, method: str, target: bytes, body: bytes = b"", headers: dict[bytes, bytes] | None = None) -> Reply:
         raw, _, query = target.partition(b"?")
-        given = {b"host": b"x", b"authorization": b"Bearer " + self._key} | (headers or {})
+        given = {b"host": b"localhost", b"authorization": b"Bearer " + self._key} | (headers or {})
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": raw.decode("latin-1"),
             "raw_path": raw, "query_string": query, "headers": list(given.items()), "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),

@@ -93,7 +93,7 @@ def test_read_only_has_no_route_that_writes(own_movies: Callable[..., tuple[Path
 def test_a_private_server_asks_a_key_for_everything_but_its_health(own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, key = own_movies()
     with serving(folder, "--private", key=key) as server:
-        paths = ["/", "/recommend/1", "/popular", "/releases", "/metrics", "/openapi.json", "/cinematch", "/cinematch/users.json", "/-/metadata.json", "/-/databases",
+        paths = ["/", "/recommend/1", "/popular", "/releases", "/metrics", "/openapi.json", "/cinematch", "/cinematch/users.json", "/-/metadata.json", "/-/settings",
                  "/cinematch.json?sql=select+1", "/nowhere"]
         for path in paths:
             refused = server.get(path)

@@ -1,0 +1,160 @@
+"""Datasette in a process of its own, one a release: what its pages cost holds up no lookup, and what kills it kills nothing else.
+
+It starts with the first request that it is to answer, starts again where it died, and ends with its release. It listens on a
+Unix socket in a folder that nobody else may enter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from schemas.settings import Settings
+from serving.answers import RequestError
+from serving.opened import OpenRelease
+from warehouse.layout import Release
+
+log = logging.getLogger("cinematch.serving")
+
+BUFFER = 1 << 16
+AGAIN_S = 1.0  # a process that dies at once is not started more often than that
+END_S = 5.0
+
+
+class Apart:
+    """The process that answers for one release."""
+
+    def __init__(self, release: Release, settings: Settings) -> None:
+        self._release, self._settings = release, settings
+        self._process: subprocess.Popen | None = None
+        self._folder = ""
+        self._starting = asyncio.Lock()
+        self._started_at = -AGAIN_S
+        self._is_closed = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    async def start(self) -> None:
+        """Start the process where none is alive. Raises RequestError (503) where it died a moment ago."""
+        async with self._starting:
+            if self._process is not None and self._process.poll() is None or self._is_closed:
+                return
+            if time.monotonic() - self._started_at < AGAIN_S:
+                raise RequestError("the pages of Datasette are starting again; ask again in a second", 503, {"retry-after": "1"})
+            if self._process is not None:
+                log.error("Datasette of release %s ended with %s; it starts again", self._release.id, self._process.returncode)
+            self._started_at = time.monotonic()
+            await asyncio.to_thread(self._start)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the process, which may still be starting. Raises OSError where it is dying this moment."""
+        await self.start()
+        return await asyncio.open_unix_connection(str(Path(self._folder) / "datasette"), limit=BUFFER)
+
+    async def ready(self) -> None:
+        """Return when the process answers."""
+        reader, writer = await self.connect()
+        try:
+            writer.write(b"HEAD /-/settings.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            await reader.read()
+        finally:
+            writer.close()
+
+    def _start(self) -> None:
+        self._end()
+        self._folder = tempfile.mkdtemp(prefix="cinematch-")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+            listening.bind(str(Path(self._folder) / "datasette"))
+            listening.listen(256)
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "serving.datasette_process", str(self._release.folder), str(listening.fileno()),
+                    str(self._settings.query_ms), str(int(self._settings.allow_download)),
+                ],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()], process_group=0,
+            )  # fmt: skip
+
+    def _end(self) -> None:
+        """End what was started; closing its standard input is enough."""
+        if self._process is not None:
+            self._process.stdin.close()
+            try:
+                self._process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the process; it is waited for by a thread, because lookups go on meanwhile."""
+        self._is_closed = True
+        if self._process is not None:
+            threading.Thread(target=self._end, name="end").start()
+
+
+class Datasettes:
+    """The processes of the releases that answer at present. Pages go over to a new release when its process is ready, a moment
+    after the lookups; each of them is of one release all the same."""
+
+    def __init__(self, settings: Settings, opened: OpenRelease) -> None:
+        self._settings = settings
+        self._by_release: dict[OpenRelease, Apart] = {}
+        self._wanted = self._shown = opened.hold()
+        self._preparing: asyncio.Task | None = None
+
+    @property
+    def shown(self) -> OpenRelease:
+        """The release whose pages are shown."""
+        return self._shown
+
+    def of(self, opened: OpenRelease) -> Apart:
+        found = self._by_release.get(opened)
+        if found is None:
+            found = self._by_release[opened] = Apart(opened.files, self._settings)
+            opened.on_close.append(lambda: self._by_release.pop(opened).close())
+        return found
+
+    def show(self, opened: OpenRelease) -> None:
+        """A release begins to answer: where pages of the one before were asked for, its own get ready first."""
+        self._wanted = opened
+        if not self.of(self._shown).is_running:
+            self._move()
+        elif self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        """Start one process after the other, so that they do not keep each other from starting, and none that nobody wants by then."""
+        await self._ready(self._shown)
+        while self._shown is not self._wanted:
+            wanted = self._wanted
+            await self._ready(wanted)
+            if wanted is self._wanted:
+                self._move()
+
+    async def _ready(self, opened: OpenRelease) -> None:
+        opened.hold()
+        try:
+            await self.of(opened).ready()
+        except (RequestError, OSError) as error:
+            log.error("Datasette of release %s is late: %s", opened.id, error)
+        finally:
+            opened.let_go()
+
+    def _move(self) -> None:
+        before, self._shown = self._shown, self._wanted.hold()
+        before.let_go()
+
+    def close(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self._shown.let_go()

@@ -1,0 +1,101 @@
+"""What a browser must be told, and what it may be asked by others: the names of this server, other sites' scripts, and headers of safety."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from schemas.errors import SettingError
+from schemas.settings import Settings
+from serving.answers import RequestError
+from serving.content_policy import policy
+
+Headers = list[tuple[bytes, bytes]]
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+PAGE_HEADERS: Headers = [
+    (b"content-security-policy", policy()),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_HOST = re.compile(rb"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_KEPT = 256
+_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+_SENT = b"authorization, content-type, if-none-match, x-api-key, x-request-id"
+_SHOWN = b"etag, location, retry-after, x-request-id"
+
+
+def as_page(headers: Headers) -> Headers:
+    """The headers with those of a page, where it is one; what is there already stays."""
+    if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
+        return headers
+    there = {name for name, _ in headers}
+    return [*headers, *(pair for pair in PAGE_HEADERS if pair[0] not in there)]
+
+
+class Browsers:
+    """The settings `allowed_hosts` and `cors_origins`, as they are asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = {"localhost", settings.host.lower(), *_listed(settings.allowed_hosts)}
+        self._seen: set[bytes] = set()
+        self._origins = {origin.encode() for origin in _listed(settings.cors_origins)}
+        for origin in self._origins - {b"*"}:
+            parts = urlsplit(origin.decode())
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+                raise SettingError(f"cors_origins: {origin.decode()!r}: expected origins such as https://shop.example, or *")
+
+    def refused(self, host: bytes | None) -> RequestError | None:
+        """Why a request to this name is none of ours. An address cannot be pointed elsewhere, so that every address is."""
+        if host is None or host in self._seen:
+            return None
+        if self._is_ours(host):
+            if len(self._seen) < _KEPT:
+                self._seen.add(host)
+            return None
+        return RequestError(
+            f"this server does not go by the name {ascii(host.decode('latin-1'))[:100]}; its names are in the setting allowed_hosts"
+        )
+
+    def _is_ours(self, host: bytes) -> bool:
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return not host and "*" in self._names
+        name = (found[1] or found[2]).decode().lower().rstrip(".")
+        try:
+            ipaddress.ip_address(name)
+            return True
+        except ValueError:
+            return found[1] is None and ("*" in self._names or name in self._names or name.endswith(".localhost"))
+
+    def shared(self, request: Mapping[bytes, bytes]) -> Headers:
+        """Headers that let the page of an allowed origin read the answer."""
+        if not self._origins:
+            return []
+        allowed = self._allowed(request)
+        vary = [(b"vary", b"origin")] if b"*" not in self._origins else []
+        if allowed is None:
+            return vary
+        return [*vary, (b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _SHOWN)]
+
+    def preflight(self, method: str, request: Mapping[bytes, bytes]) -> Headers | None:
+        """The answer to a browser that asks before it sends; None where this is no such question, or not of an allowed origin."""
+        if method != "OPTIONS" or b"access-control-request-method" not in request or self._allowed(request) is None:
+            return None
+        return [
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", _SENT),
+            (b"access-control-max-age", b"600"),
+        ]
+
+    def _allowed(self, request: Mapping[bytes, bytes]) -> bytes | None:
+        origin = request.get(b"origin")
+        if origin is None:
+            return None
+        return b"*" if b"*" in self._origins else origin if origin.lower() in self._origins else None
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip().lower().rstrip("/") for part in text.split(",") if part.strip()]
