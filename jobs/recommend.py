@@ -149,12 +149,13 @@ class _Names:
 
 
 def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.Array:
-    """{"rating": 4.5} for a rated item, {"match": 0.83} for a genre, {"n": 57} for the items that a residual sums,
+    """{"rating": 4.5} for a rated item, {"match": 0.83} for a genre, {"over_mean": 0.4} for a bias (nothing for popularity),
+    {"n": 57} for the items that a residual sums,
     {"n": 12, "mean_rating": 4.1} for the similar users who have the item."""
     texts = pa.array(np.round(values, 6)).cast(pa.string())
     whole = pa.array(np.nan_to_num(values).astype(np.int64)).cast(pa.string())
     shown = pc.if_else(pa.array(kinds == reasons.RESIDUAL), whole, texts)
-    names = pa.array(['{"rating": ', '{"match": ', "", '{"n": ', '"mean_rating": ']).take(pa.array(kinds))
+    names = pa.array(['{"rating": ', '{"match": ', '{"over_mean": ', '{"n": ', '"mean_rating": ']).take(pa.array(kinds))
     joined = pc.binary_join_element_wise(names, shown, "}", "")
     found = pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
     counted = pc.binary_join_element_wise('{"n": ', pa.array(evidence).cast(pa.string()), "")

@@ -59,10 +59,10 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
         elif kind == reason_kinds.SIMILAR_USERS:
             mean = {} if value is None or value != value else {"mean_rating": round(value, 6)}
             found.append(Reason(item, name, None, contribution, {"n": evidence, **mean}))
+        elif kind == reason_kinds.BIAS:
+            found.append(Reason(item, name, None, contribution, {} if value != value else {"over_mean": round(value, 6)}))
         else:
-            found.append(
-                Reason(item, name, None, contribution, {"n": int(value)} if kind == reason_kinds.RESIDUAL else {})
-            )
+            found.append(Reason(item, name, None, contribution, {"n": int(value)}))
     return found
 
 

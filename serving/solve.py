@@ -78,7 +78,8 @@ def solve(
 def solve_pairs(
     opened: OpenRelease, rows: Sequence[HistoryRow], items: Iterable[Any], *, reasons_n: int | None = None
 ) -> Solved:
-    """The same for given items, in their order; every one must be known to the release."""
+    """The same for given items, in their order; every one must be known to the release. A reasons_n that holds the whole history
+    splits the score over every row of it."""
     settings = opened.manifest.settings
     targets = np.array([opened.number(item) for item in items], np.int32)
     lists = score_items(
@@ -87,6 +88,7 @@ def solve_pairs(
         targets,
         reasons_n=settings["reasons_n"] if reasons_n is None else reasons_n,
         min_history=settings["min_history"],
+        is_whole=reasons_n is not None,
     )
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(row.item_id for row in rows))
 

@@ -6,8 +6,9 @@ implicit (Hu, Koren, Volinsky 2008, lambda scaled by n as in Spark MLlib), each 
     A = G + sum_S t_j alpha s_j y_j y_j' + reg n I,   b = sum_S t_j (1 + alpha s_j) y_j,   x = A^-1 b,   score_i = y_i' x
     so score_i = sum_S (y_i' A^-1 y_j) t_j (1 + alpha s_j)                          [contributions]
 explicit (Zhou et al. 2008, ALS-WR) on ratings less mu + b_u + b_j, with b_u = sum_S (r_j - mu - b_j) / (damping + n):
-    A = Y_S' Y_S + reg n I,   b = Y_S' e,   e_j = r_j - mu - b_u - b_j,   score_i = mu + b_u + b_i + y_i' x
-    so score_i = (mu + b_u + b_i) + sum_S (y_i' A^-1 y_j) e_j                       [bias + contributions]
+    A = sum_S t_j y_j y_j' + reg (sum_S t_j) I,   b = sum_S t_j e_j y_j,   e_j = r_j - mu - b_u - b_j
+    so the predicted rating is mu + b_u + score_i, and score_i = b_i + sum_S (y_i' A^-1 y_j) t_j e_j     [bias + contributions]
+    where e_j is negative for a rating below what was to be expected: it lowers what is like item j
 
 confidence, of the implicit model, is the share of the variance of item i's score that the history removes:
     P = G + reg I,   D = sum_S alpha s_j y_j y_j',   confidence_i = 1 - (y_i' (P + D)^-1 y_i) / (y_i' P^-1 y_i)
@@ -22,7 +23,7 @@ is 1 - (1/2) / 1 = 1/2, and in item 1 it is 0.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -110,9 +111,7 @@ class ImplicitFactors:
 
     @cached_property
     def _noise(self) -> float:
-        """By how much a float32 score may be off, for user factors of length 1."""
-        longest = np.sqrt(np.einsum("if,if->i", self.item_factors, self.item_factors).max(initial=0.0))
-        return float((self.item_factors.shape[1] + 2) * np.finfo(np.float32).epsneg * longest)
+        return _noise(self.item_factors)
 
     def candidates(self, histories: Histories, users: list[Folded], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """From a float32 product over all items; MARGIN more than n, and all that tie at the cut."""
@@ -133,14 +132,13 @@ class ImplicitFactors:
         return np.flatnonzero(scores >= least).astype(np.int32)
 
     def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
-        queries = factor * np.array([user.posterior.x for user in users])
-        # total' += Y queries', in place: as columns, which is how BLAS sees rows
-        sgemm(1.0, self.item_factors.T, queries.astype(np.float32).T, beta=1.0, c=total.T, trans_a=1, overwrite_c=1)
-        return self._noise * np.linalg.norm(queries, axis=1)
+        return self._noise * _add_products(self.item_factors, users, factor, total)
+
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        return np.zeros(len(targets))
 
     def scores(self, user: Folded, targets: np.ndarray) -> np.ndarray:
-        # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
-        return np.einsum("cf,f->c", self.item_factors[targets].astype(np.float64), user.posterior.x)
+        return _products(self.item_factors, user, targets)
 
     def contributions(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         return contributions(self.item_factors, user.posterior, user.items, targets)
@@ -167,8 +165,9 @@ class ImplicitFactors:
 
 @dataclass(frozen=True)
 class ExplicitFactors:
-    """Item side of explicit ALS: item_factors (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu, reg,
-    damping of the user's bias, and the scale's bounds."""
+    """Item side of explicit ALS, which predicts ratings and is a part of a blend: item_factors (n_items, f) float32, item_biases
+    (n_items,) float64, the mean rating mu, reg, damping of the user's bias, the scale's bounds, and the half-life of a history as a
+    part, in moments."""
 
     item_factors: np.ndarray
     item_biases: np.ndarray
@@ -177,19 +176,60 @@ class ExplicitFactors:
     damping: float
     low: float
     high: float
+    half_life: float = math.inf
 
-    def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
-        """Solve one user. items (n,) item_num, ratings (n,) on the scale. With n = 0 the user is the mean user."""
+    @property
+    def n_items(self) -> int:
+        return len(self.item_factors)
+
+    @cached_property
+    def untrained(self) -> np.ndarray:
+        """Items that nobody rated in training: they score 0."""
+        return np.flatnonzero(~self.item_factors.any(axis=1) & (self.item_biases == 0))
+
+    @cached_property
+    def _noise(self) -> float:
+        return _noise(self.item_factors)
+
+    @cached_property
+    def _biases(self) -> np.ndarray:
+        return self.item_biases.astype(np.float32)
+
+    def fold(self, history: History) -> Folded:
+        """Rows without a rating stand in the history, and weigh nothing."""
+        is_rated, weights = ~np.isnan(history.ratings), np.zeros(history.n)
+        posterior = self.fold_in(*history.rated, history.recency(self.half_life)[is_rated])
+        weights[is_rated] = posterior.weights
+        return Folded(history.items, replace(posterior, weights=weights))
+
+    def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
+        total += np.float32(factor) * self._biases
+        rounded = abs(factor) * np.abs(self._biases).max(initial=0.0) * np.finfo(np.float32).eps
+        return self._noise * _add_products(self.item_factors, users, factor, total) + rounded
+
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        return self.item_biases[targets]
+
+    def scores(self, user: Folded, targets: np.ndarray) -> np.ndarray:
+        return self.item_biases[targets] + _products(self.item_factors, user, targets)
+
+    def contributions(self, user: Folded, targets: np.ndarray) -> np.ndarray:
+        return contributions(self.item_factors, user.posterior, user.items, targets)
+
+    def fold_in(self, items: np.ndarray, ratings: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
+        """Solve one user. items (n,) item_num, ratings (n,) on the scale, recency (n,) in (0, 1]. With n = 0 the user is the mean
+        user."""
         if len(items) == 0:
             f = self.item_factors.shape[1]
             return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
         Y = self.item_factors[items].astype(np.float64)
         over_items = ratings - self.mu - self.item_biases[items]
         user_bias = over_items.sum() / (self.damping + len(items))
-        errors = over_items - user_bias
-        A = Y.T @ Y
-        A.flat[:: len(A) + 1] += self.reg * len(items)
-        return _posterior(A, errors @ Y, errors, self.mu + user_bias)
+        left = np.broadcast_to(recency, len(items))
+        weights = left * (over_items - user_bias)
+        A = (Y * left[:, None]).T @ Y
+        A.flat[:: len(A) + 1] += self.reg * left.sum()
+        return _posterior(A, weights @ Y, weights, self.mu + user_bias)
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
@@ -197,6 +237,25 @@ class ExplicitFactors:
             posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
         )
         return np.clip(raw, self.low, self.high)
+
+
+def _noise(item_factors: np.ndarray) -> float:
+    """By how much a float32 score may be off, for user factors of length 1."""
+    longest = np.sqrt(np.einsum("if,if->i", item_factors, item_factors).max(initial=0.0))
+    return float((item_factors.shape[1] + 2) * np.finfo(np.float32).epsneg * longest)
+
+
+def _add_products(item_factors: np.ndarray, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
+    """Add factor y_i' x to total (u, n_items), in float32; returns the lengths of factor x, (u,)."""
+    queries = factor * np.array([user.posterior.x for user in users])
+    # total' += Y queries', in place: as columns, which is how BLAS sees rows
+    sgemm(1.0, item_factors.T, queries.astype(np.float32).T, beta=1.0, c=total.T, trans_a=1, overwrite_c=1)
+    return np.linalg.norm(queries, axis=1)
+
+
+def _products(item_factors: np.ndarray, user: Folded, targets: np.ndarray) -> np.ndarray:
+    # einsum adds each row by itself; a matrix product rounds equal items differently, by where they stand in the block
+    return np.einsum("cf,f->c", item_factors[targets].astype(np.float64), user.posterior.x)
 
 
 def contributions(item_factors: np.ndarray, posterior: Posterior, items: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -12,7 +13,9 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.finishing import Finish
+from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Blend, Ranker, WeightRanker
+from jobs.kernels.relevance import damped_means, is_liked
 from jobs.kernels.user_neighbours import Others
 from jobs.kernels.weights import ItemWeights
 
@@ -26,7 +29,8 @@ class ItemSide:
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
     orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
     n_neighbours of similar taste among, for reasons alone;
-    blocked (b,) item_nums are in no list, and finish (or None) has the last word on a list's order.
+    blocked (b,) item_nums are in no list, and finish (or None) has the last word on a list's order. mu is the overall mean rating,
+    NaN without ratings, and damping how many of it a user's own mean is damped with.
     """
 
     ranker: Ranker
@@ -38,11 +42,19 @@ class ItemSide:
     n_neighbours: int = 0
     blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     finish: Finish | None = None
+    mu: float = math.nan
+    damping: float = 0.0
     _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_items(self) -> int:
         return len(self.popularity)
+
+    def is_liked(self, histories: Histories) -> np.ndarray:
+        """Which rows (m,) their user rated at or above their own mean; those without a rating too."""
+        if math.isnan(self.mu):
+            return np.ones(len(histories.items), bool)
+        return is_liked(histories, damped_means(histories, self.mu, self.damping))
 
     @cached_property
     def by_popularity(self) -> np.ndarray:
@@ -65,7 +77,7 @@ Side = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
 def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     """The item side of a release from the (arrays, parameters) of its models, by name: items, popular, the served model and,
     where they were trained, als and ials."""
-    items, names = sides["items"]
+    (items, names), (popular, means) = sides["items"], sides["popular"]
     n_items, genres = len(items["item_ids"]), names["genres"]
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
@@ -74,11 +86,13 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         ranker,
         factors,
         _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
-        sides["popular"][0]["scores"],
+        popular["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
         *_others(sides.get("user_neighbours"), n_items),
         items.get("blocked", np.zeros(0, np.int32)),
         _finish(names, sides.get("content")),
+        means.get("mu", math.nan),
+        means.get("damping", 0.0),
     )
 
 

@@ -35,8 +35,9 @@ class Lists(NamedTuple):
     there was none). Reason j belongs to list row reason_rows[j] and
     stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
     (item_num, genre number, how many similar users, or -1), contributions float64 (NaN where it is not part of the sum), and
-    values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), the number of history
-    items that it sums (RESIDUAL), the mean rating of the similar users (SIMILAR_USERS).
+    values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), how much better than the mean
+    everybody rates the item (BIAS of a RANKED row), the number of history items that it sums (RESIDUAL), the mean rating of the
+    similar users (SIMILAR_USERS).
     """
 
     indptr: np.ndarray
@@ -103,15 +104,26 @@ def fold(side: ItemSide, history: History, min_history: int) -> Any:
 
 
 def gathered(
-    side: ItemSide, histories: Histories, users: list[Any], rankings: list[Ranking], *, explain_n: int, reasons_n: int
+    side: ItemSide,
+    histories: Histories,
+    users: list[Any],
+    rankings: list[Ranking],
+    *,
+    explain_n: int,
+    reasons_n: int,
+    is_whole: bool = False,
 ) -> Lists:
-    """Rankings of a block of users with all that Lists says of them."""
+    """Rankings of a block of users with all that Lists says of them; with is_whole every row of a history among the reasons, where
+    reasons_n holds so many."""
     lengths = np.array([len(ranking.items) for ranking in rankings], np.int64)
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     rows = [(histories.user(k), user, ranking) for k, (user, ranking) in enumerate(zip(users, rankings))]
-    parts = []
-    for (history, user, ranking), first in zip(rows, indptr.tolist()):
-        explained = reasons.explain(side.ranker, user, history, ranking.head(explain_n), reasons_n)
+    parts, is_liked = [], np.split(side.is_liked(histories), histories.indptr[1:-1])
+    for (history, user, ranking), liked, first in zip(rows, is_liked, indptr.tolist()):
+        explained = reasons.explain(
+            side.ranker, user, history, ranking.head(explain_n), reasons_n,
+            is_liked=liked, over_mean=None if side.rater is None else side.rater.item_biases, is_whole=is_whole,
+        )  # fmt: skip
         parts += [(part[0] + first, *part[1:]) for part in explained]
     items = _joined([r.items for r in rankings], np.int32)
     user_of = np.repeat(np.arange(len(users)), lengths)

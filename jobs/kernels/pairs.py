@@ -10,8 +10,11 @@ from jobs.kernels.lists import fold, gathered, Lists, POPULAR
 from jobs.kernels.reasons import RANKED, Ranking
 
 
-def score_items(side: ItemSide, history: Histories, targets: np.ndarray, *, reasons_n: int, min_history: int) -> Lists:
-    """Rows for the targets (k,) item_num, in their order, for the one user of history.
+def score_items(
+    side: ItemSide, history: Histories, targets: np.ndarray, *, reasons_n: int, min_history: int, is_whole: bool = False
+) -> Lists:
+    """Rows for the targets (k,) item_num, in their order, for the one user of history; with is_whole and a large enough reasons_n
+    their scores are split over every row of it.
 
     The rows of a list's items are those of the list. A target that the ranker knows nothing about, and every target of a
     history shorter than min_history, is scored by its popularity, as in a fallback.
@@ -23,4 +26,4 @@ def score_items(side: ItemSide, history: Histories, targets: np.ndarray, *, reas
         ranked = np.flatnonzero(~np.isin(targets, side.ranker.untrained))
         scores[ranked], tiers[ranked] = side.ranker.scores(user, targets[ranked]), RANKED
     ranking = Ranking(targets, scores, tiers, np.zeros(len(targets), np.int32))
-    return gathered(side, history, [user], [ranking], explain_n=len(targets), reasons_n=reasons_n)
+    return gathered(side, history, [user], [ranking], explain_n=len(targets), reasons_n=reasons_n, is_whole=is_whole)

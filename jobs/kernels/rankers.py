@@ -17,8 +17,8 @@ from jobs.kernels.weights import ItemWeights, Terms
 FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
 
 
-class Ranker(Protocol):
-    """An item side that ranks. score_i = sum over the history of contribution_ji, exactly, for every item i.
+class Part(Protocol):
+    """An item side that scores. score_i = bias_i + sum over the history of contribution_ji, exactly, for every item i.
 
     What `fold` returns is the user, whole: no later call needs the history again.
     """
@@ -33,18 +33,25 @@ class Ranker(Protocol):
     def fold(self, history: History) -> Any:
         """The user that this history is; it is not empty."""
 
-    def candidates(self, histories: Histories, users: list[Any], n: int, barred: np.ndarray) -> list[np.ndarray]:
-        """item_nums that can be among the n best of each user, neither in the history nor in barred (m,)."""
-
     def add_scores(self, users: list[Any], factor: float, total: np.ndarray) -> np.ndarray:
         """Add factor times the score of every item to total (u, n_items) float32, good for choosing candidates, not for showing;
         returns by how much each user's may be off, (u,)."""
+
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        """What targets (k,) score whatever the history, (k,) float64."""
 
     def scores(self, user: Any, targets: np.ndarray) -> np.ndarray:
         """Exact scores of targets (k,), float64, each computed by itself: equal items get equal scores."""
 
     def contributions(self, user: Any, targets: np.ndarray) -> np.ndarray:
         """Share of each history row in the score of each target, (n, k) float64."""
+
+
+class Ranker(Part, Protocol):
+    """A part that can order a list alone."""
+
+    def candidates(self, histories: Histories, users: list[Any], n: int, barred: np.ndarray) -> list[np.ndarray]:
+        """item_nums that can be among the n best of each user, neither in the history nor in barred (m,)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,9 @@ class WeightRanker:
             row += factor * user.all_scores()
         return np.zeros(len(users))
 
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        return np.zeros(len(targets))
+
     def scores(self, user: Terms, targets: np.ndarray) -> np.ndarray:
         return user.scores(targets)
 
@@ -90,9 +100,9 @@ class WeightRanker:
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of rankers; linear in the history as they are."""
+    """A weighted sum of parts; linear in the history as they are."""
 
-    parts: tuple[tuple[float, Ranker], ...]
+    parts: tuple[tuple[float, Part], ...]
 
     @property
     def n_items(self) -> int:
@@ -102,8 +112,8 @@ class Blend:
     def untrained(self) -> np.ndarray:
         """Items that no part knows about."""
         found = self.parts[0][1].untrained
-        for _, ranker in self.parts[1:]:
-            found = np.intersect1d(found, ranker.untrained)
+        for _, part in self.parts[1:]:
+            found = np.intersect1d(found, part.untrained)
         return found
 
     def fold(self, history: History) -> tuple[Any, ...]:
@@ -125,6 +135,9 @@ class Blend:
             for place, (share, ranker) in enumerate(self.parts)
         )
         return noise + FLOAT32_NOISE * np.maximum(total.max(axis=1, initial=0.0), -total.min(axis=1, initial=0.0))
+
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        return sum(factor * ranker.biases(targets) for factor, ranker in self.parts)
 
     def scores(self, user: tuple, targets: np.ndarray) -> np.ndarray:
         return sum(factor * ranker.scores(part, targets) for (factor, ranker), part in zip(self.parts, user))

@@ -1,5 +1,9 @@
-"""Reasons of lists: the strongest contributions of the history, the sum of the rest, the genre they share, and users of
-similar taste who have the item."""
+"""Reasons of lists: the strongest contributions of what the user liked, what the item scores with everybody, the sum of the rest, the
+genre they share, and users of similar taste who have the item.
+
+Nothing is recommended because of what somebody disliked: a row of the history that is rated below the user's own mean is in the
+sum, as every row is, but is not named as a reason, and no row is that lowers the score.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories, History
-from jobs.kernels.rankers import Ranker
+from jobs.kernels.rankers import Part
 from jobs.kernels.user_neighbours import Others, who_have
 
 RANKED = 0
@@ -32,26 +36,40 @@ class Ranking(NamedTuple):
         return Ranking(*(column[:n] for column in self))
 
 
-def explain(ranker: Ranker, user: Any, history: History, ranking: Ranking, reasons_n: int) -> list[tuple]:
+def explain(
+    ranker: Part, user: Any, history: History, ranking: Ranking, reasons_n: int, *, is_liked: np.ndarray,
+    over_mean: np.ndarray | None = None, is_whole: bool = False,
+) -> list[tuple]:  # fmt: skip
     """Reasons of the rows of one user's ranking, without genres, as parts to be `joined`: rows counted from the list's first.
 
-    A ranked item gets the history's strongest contributions, the best first, then the residual (the sum of all others);
-    a popular one has its popularity for a bias.
+    A ranked item gets the strongest contributions of those history rows that the user liked, is_liked (n,), and that raise its
+    score, the best first; then its bias, where it has one, and the residual, the sum of all others. With is_whole the others follow
+    one by one, if reasons_n holds the whole history. A popular item has its popularity for a bias. over_mean (n_items,) tells how
+    much better than the mean everybody rates an item.
     """
     ranked, popular = np.flatnonzero(ranking.tiers == RANKED), np.flatnonzero(ranking.tiers != RANKED)
     parts = []
     if len(ranked):
-        left = ranker.contributions(user, ranking.items[ranked]).T.copy()
-        row = np.arange(len(ranked))
-        m = min(reasons_n, history.n)
-        for position in range(1, m + 1):
-            top = left.argmax(axis=1)  # the first of equals
-            best = left[row, top]
-            parts.append((ranked, position, HISTORY, history.items[top], best, history.ratings[top]))
-            left[row, top] = -np.inf
-        if history.n > m:
-            left[left == -np.inf] = 0.0
-            parts.append((ranked, m + 1, RESIDUAL, -1, left.sum(axis=1), history.n - m))
+        targets = ranking.items[ranked]
+        shares = ranker.contributions(user, targets).T
+        is_named = is_liked & (shares > 0)
+        # named rows come first; the others only where they are asked for
+        after = shares - shares.max(initial=0.0) - 1.0 if is_whole and reasons_n >= history.n else -np.inf
+        order = np.where(is_named, shares, after)
+        is_left = np.ones(shares.shape, bool)
+        for position in range(1, min(reasons_n, history.n) + 1):
+            top = order.argmax(axis=1)  # the first of equals
+            rows = np.flatnonzero(order[np.arange(len(ranked)), top] > -np.inf)
+            at = rows, top[rows]
+            parts.append((ranked[rows], position, HISTORY, history.items[at[1]], shares[at], history.ratings[at[1]]))
+            order[at], is_left[at] = -np.inf, False
+        biases, last = ranker.biases(targets), history.n + 1
+        rows = np.flatnonzero(biases)
+        better = np.nan if over_mean is None else over_mean[targets[rows]]
+        parts.append((ranked[rows], last, BIAS, -1, biases[rows], better))
+        n_left = is_left.sum(axis=1)
+        rows = np.flatnonzero(n_left)
+        parts.append((ranked[rows], last + 1, RESIDUAL, -1, np.where(is_left, shares, 0.0).sum(axis=1)[rows], n_left[rows]))
     if len(popular):
         parts.append((popular, 1, BIAS, -1, ranking.scores[popular], np.nan))
     return parts

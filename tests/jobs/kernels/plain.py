@@ -26,14 +26,16 @@ def recency(steps: list[int], half_life: float) -> list[float]:
 
 
 def explicit_user(
-    Y: np.ndarray, biases: np.ndarray, items: list[int], ratings: list[float], mu: float, reg: float, damping: float
+    Y: np.ndarray, biases: np.ndarray, items: list[int], ratings: list[float], mu: float, reg: float, damping: float,
+    recency: list[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float, list[float]]:
     """A, x, the user's bias and what is left of each rating, by a dense solve over the rated items."""
+    left = recency or [1.0] * len(items)
     Y = Y.astype(np.float64)
     user_bias = sum(r - mu - biases[j] for j, r in zip(items, ratings)) / (damping + len(items))
     errors = [r - mu - user_bias - biases[j] for j, r in zip(items, ratings)]
-    A = sum(np.outer(Y[j], Y[j]) for j in items) + reg * len(items) * np.eye(Y.shape[1])
-    b = sum(error * Y[j] for j, error in zip(items, errors))
+    A = sum(t * np.outer(Y[j], Y[j]) for j, t in zip(items, left)) + reg * sum(left) * np.eye(Y.shape[1])
+    b = sum(t * error * Y[j] for j, t, error in zip(items, left, errors))
     return A, np.linalg.solve(A, b), user_bias, errors
 
 

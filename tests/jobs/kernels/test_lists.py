@@ -14,6 +14,7 @@ from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import Lists, POPULAR, POPULAR_GENRE, recommend
+from jobs.kernels.pairs import score_items
 from jobs.kernels.reasons import BIAS, GENRE, HISTORY, RANKED, RESIDUAL
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, item_side, LOW, one_user, World, worlds
@@ -81,7 +82,7 @@ def test_the_ranked_part_is_a_full_sort_of_the_scores(world: World) -> None:
         assert_allclose(lists.scores[rows][is_ranked], scores[expected], rtol=1e-7, atol=1e-9)
 
 
-@given(worlds())
+@given(worlds(blends=True))
 def test_a_block_of_users_is_each_user_alone(world: World) -> None:
     together = listed(world)
     for k in range(len(world.histories)):
@@ -107,7 +108,7 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
         assert_allclose(getattr(straight, name), getattr(shuffled, name), rtol=1e-9, atol=1e-9)
 
 
-@given(worlds())
+@given(worlds(blends=True))
 def test_the_contributions_of_a_row_sum_to_its_score(world: World) -> None:
     lists = listed(world)
     for k in range(len(world.histories)):
@@ -126,16 +127,22 @@ def test_each_of_the_first_rows_has_reasons_and_no_other_row(world: World) -> No
         assert explained & set(range(rows.start, rows.stop)) == set(range(rows.start, min(rows.start + EXPLAIN_N, rows.stop)))
 
 
-@given(worlds())
-def test_reasons_are_the_strongest_of_the_history_then_the_rest_then_the_genre(world: World) -> None:
-    lists, users = listed(world), np.repeat(np.arange(len(world.histories)), np.diff(listed(world).indptr))
+@given(worlds(blends=True))
+def test_reasons_are_what_was_liked_and_raises_the_score_then_the_bias_the_rest_and_the_genre(world: World) -> None:
+    lists, side = listed(world), world.side
     for row in sorted(set(lists.reason_rows.tolist())):
-        history, reasons = world.history(int(users[row])), reasons_of(lists, row)
+        history, reasons = world.history(int(lists.owners[row])), reasons_of(lists, row)
         kinds = [kind for _, kind, *_ in reasons]
         assert [position for position, *_ in reasons] == list(range(1, len(reasons) + 1))
         if lists.tiers[row] == RANKED:
-            n_history = min(REASONS_N, len(history.items))
-            expected = [HISTORY] * n_history + [RESIDUAL] * (len(history.items) > REASONS_N)
+            target = lists.items[row : row + 1]
+            mean = (history.ratings.sum() + 5 * 3.4) / (len(history.items) + 5)
+            shares = side.ranker.contributions(side.ranker.fold(history.user(0)), target)[:, 0]
+            may = [share for share, rating in zip(shares, history.ratings) if share > 0 and not rating < mean]
+            n_history = min(REASONS_N, len(may))
+            assert [share for _, kind, _, share, _ in reasons if kind == HISTORY] == pytest.approx(sorted(may, reverse=True)[:REASONS_N])
+            bias = float(side.ranker.biases(target)[0])
+            expected = [HISTORY] * n_history + [BIAS] * (bias != 0) + [RESIDUAL] * (len(history.items) > n_history)
         else:
             expected = [BIAS]
         assert kinds in (expected, [*expected, GENRE])
@@ -145,11 +152,28 @@ def test_reasons_are_the_strongest_of_the_history_then_the_rest_then_the_genre(w
             if kind == HISTORY:
                 place = history.items.tolist().index(evidence)
                 np.testing.assert_equal(value, history.ratings[place])
+            elif kind == BIAS and lists.tiers[row] == RANKED:
+                assert (share, value) == (pytest.approx(bias), side.rater.item_biases[target[0]])
             elif kind == GENRE:
                 assert np.isnan(share) and 0 < value <= 1 + 1e-6
                 assert world.side.genres[lists.items[row], evidence] and world.side.genres[history.items][:, [evidence]].nnz
             elif kind == RESIDUAL:
-                assert value == len(history.items) - REASONS_N
+                assert value == len(history.items) - n_history
+
+
+@given(worlds(min_length=MIN_HISTORY, blends=True))
+def test_a_score_that_is_split_over_the_whole_history_names_what_was_liked_first(world: World) -> None:
+    history, target = world.history(0), np.array([0], np.int32)
+    found = score_items(world.side, history, target, reasons_n=1000, min_history=1, is_whole=True)
+    if found.tiers[0] != RANKED:
+        return
+    named = [(evidence, share) for _, kind, evidence, share, _ in reasons_of(found, 0) if kind == HISTORY]
+    assert sorted(evidence for evidence, _ in named) == history.items.tolist() and RESIDUAL not in found.kinds
+    total = sum(share for *_, share, _ in reasons_of(found, 0) if not np.isnan(share))
+    assert total == pytest.approx(found.scores[0], rel=1e-9, abs=1e-9)
+    liked = dict(zip(history.items.tolist(), world.side.is_liked(history).tolist()))
+    is_first = [share > 0 and liked[evidence] for evidence, share in named]
+    assert is_first == sorted(is_first, reverse=True)
 
 
 @given(worlds())

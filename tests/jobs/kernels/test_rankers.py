@@ -8,17 +8,18 @@ from hypothesis import given, strategies as st
 from scipy.sparse import csr_matrix
 
 from jobs.kernels import lists
-from jobs.kernels.factors import gramian, ImplicitFactors
+from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
+from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import Lists, recommend
 from jobs.kernels.pairs import score_items
-from jobs.kernels.rankers import Blend, Ranker, WeightRanker
+from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.reasons import RANKED
 from jobs.kernels.weights import ItemWeights
 from tests.jobs.kernels import plain
-from tests.jobs.kernels.worlds import histories as drawn_histories
+from tests.jobs.kernels.worlds import histories as drawn_histories, one_user
 
-KINDS = ("factors", "weights", "blend")
+KINDS = ("factors", "weights", "blend", "rated blend")
 
 
 def weights(draw: np.random.Generator, n_items: int) -> ItemWeights:
@@ -28,26 +29,78 @@ def weights(draw: np.random.Generator, n_items: int) -> ItemWeights:
     return ItemWeights(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
 
 
-def ranker(kind: str, draw: np.random.Generator, n_items: int) -> Ranker:
+def ranker(kind: str, draw: np.random.Generator, n_items: int) -> Ranker | Part:
     factors = draw.normal(0, 0.7, (n_items, 4)).astype(np.float32)
     factors[draw.choice(n_items, n_items // 5, replace=False)] = 0
     by_factors = ImplicitFactors(factors, gramian(factors), 4.0, 0.1, half_life=5.0)
-    by_weights = WeightRanker(weights(draw, n_items), 5.0)
-    return {"factors": by_factors, "weights": by_weights, "blend": Blend(((1.0, by_weights), (2.5, by_factors)))}[kind]
+    by_weights, long = WeightRanker(weights(draw, n_items), 5.0), WeightRanker(weights(draw, n_items))
+    by_ratings = explicit(draw, n_items)
+    rated = Blend(((1.0, by_weights), (0.5, long), (2.5, by_factors), (1.5, by_ratings)))
+    blend = Blend(((1.0, by_weights), (2.5, by_factors)))
+    return {"factors": by_factors, "weights": by_weights, "blend": blend, "rated blend": rated, "explicit": by_ratings}[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def explicit(draw: np.random.Generator, n_items: int, half_life: float = 5.0) -> ExplicitFactors:
+    """A fifth of the items have no ratings in training, so neither factors nor a bias."""
+    factors, biases = draw.normal(0, 0.7, (n_items, 4)).astype(np.float32), draw.normal(0, 0.4, n_items)
+    nothing = draw.choice(n_items, n_items // 5, replace=False)
+    factors[nothing], biases[nothing] = 0, 0
+    return ExplicitFactors(factors, biases, 3.4, 0.1, 5.0, 0.5, 5.0, half_life)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "explicit"])
 @given(st.integers(0, 2**32 - 1), st.integers(6, 40), st.integers(1, 12))
-def test_contributions_sum_to_the_scores(kind: str, seed: int, n_items: int, length: int) -> None:
+def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items: int, length: int) -> None:
     draw = np.random.default_rng(seed)
-    one, block = ranker(kind, draw, n_items), drawn_histories(draw, n_items, [length])
+    one, block = ranker(kind, draw, n_items), some_rated(draw, drawn_histories(draw, n_items, [length]))
     user, targets = one.fold(block.user(0)), np.arange(n_items)
     scores = one.scores(user, targets)
-    np.testing.assert_allclose(one.contributions(user, targets).sum(axis=0), scores, rtol=1e-9, atol=1e-9)
+    shares = one.contributions(user, targets)
+    np.testing.assert_allclose(shares.sum(axis=0) + one.biases(targets), scores, rtol=1e-9, atol=1e-9)
+    if kind == "explicit":
+        assert not shares[np.isnan(block.ratings)].any()
     total = np.full((2, n_items), 0.5, np.float32)
     noise = one.add_scores([user, user], -2.0, total)
     assert (np.abs(total - (0.5 - 2.0 * scores)) <= noise[:, None] + 1e-6 * np.abs(total).max()).all()
     assert np.abs(scores[one.untrained]).max(initial=0) == 0
+
+
+def some_rated(draw: np.random.Generator, block: Histories) -> Histories:
+    """Rows with a rating and, more or fewer, events without one."""
+    is_event = draw.random(len(block.items)) < draw.choice([0.0, 0.3, 1.0])
+    return Histories(block.indptr, block.items, block.strengths, np.where(is_event, np.nan, block.ratings), block.steps)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(6, 40), st.integers(1, 12), st.sampled_from([np.inf, 5.0]))
+def test_ratings_score_as_the_definition_says_and_as_they_are_predicted(seed: int, n_items: int, length: int, half_life: float) -> None:
+    draw = np.random.default_rng(seed)
+    part, history = explicit(draw, n_items, half_life), some_rated(draw, drawn_histories(draw, n_items, [length])).user(0)
+    is_rated = ~np.isnan(history.ratings)
+    left = np.array(plain.recency(history.steps.tolist(), half_life))[is_rated].tolist()
+    items, ratings = history.items[is_rated].tolist(), history.ratings[is_rated].tolist()
+    user, targets = part.fold(history), np.arange(n_items)
+    x, user_bias = np.zeros(4), 0.0
+    if items:
+        _, x, user_bias, _ = plain.explicit_user(part.item_factors, part.item_biases, items, ratings, part.mu, part.reg, part.damping, left)
+    scores = part.item_biases + part.item_factors.astype(float) @ x
+    np.testing.assert_allclose(part.scores(user, targets), scores, rtol=1e-7, atol=1e-9)
+    assert not part.scores(user, part.untrained).any()
+    if half_life == np.inf:
+        predicted = part.predict(part.fold_in(*history.rated), targets)
+        np.testing.assert_allclose(predicted, np.clip(part.mu + user_bias + scores, part.low, part.high), rtol=1e-7, atol=1e-9)
+
+
+def test_a_low_rating_lowers_what_is_like_it_and_a_high_one_raises_it() -> None:
+    """Items 0 and 1 are alike, item 2 is like neither. A blend in which ratings have a part follows them; weights alone cannot."""
+    pair = csr_matrix(np.array([[0, 0.2, 0], [0.2, 0, 0], [0, 0, 0]], np.float32))
+    beside = WeightRanker(ItemWeights(pair.indptr.astype(np.int64), pair.indices, pair.data))
+    part = ExplicitFactors(np.array([[1, 0], [1, 0], [0, 1]], np.float32), np.zeros(3), 3.0, 0.1, 1.0, 1.0, 5.0)
+    blend, scores = Blend(((1.0, beside), (1.0, part))), {}
+    for rating in (1.0, 5.0):
+        history = one_user([0], [0.25 + 0.75 * (rating - 1) / 4], [rating]).user(0)
+        scores[rating] = blend.scores(blend.fold(history), np.array([1, 2]))
+        assert (beside.scores(beside.fold(history), np.array([1])) > 0).all()
+    assert scores[1.0][0] < scores[1.0][1] == 0 < scores[5.0][0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
 from jobs.kernels.histories import Histories, strength
 from jobs.kernels.item_side import ItemSide
+from jobs.kernels.rankers import Blend
 
 LOW, HIGH = 0.5, 5.0
 
@@ -31,7 +32,7 @@ def one_user(items, strengths, ratings) -> Histories:
 
 def item_side(
     draw: np.random.Generator, n_items: int, n_factors: int = 4, *, n_genres: int = 5, is_rated: bool = True, n_untrained: int = 0, reg: float = 0.1,
-    half_life: float = np.inf,
+    half_life: float = np.inf, is_blend: bool = False,
 ) -> ItemSide:
     factors = draw.normal(0, 0.7, (n_items, n_factors)).astype(np.float32)
     factors[draw.choice(n_items, n_untrained, replace=False)] = 0
@@ -42,8 +43,9 @@ def item_side(
         rater = ExplicitFactors(rated_factors, biases, 3.4, reg, 5.0, LOW, HIGH)
     popularity = draw.integers(0, 6, n_items).astype(float)  # few values, so that there are ties
     genres = csr_matrix((draw.random((n_items, n_genres)) < 0.3).astype(np.float32))
-    ranker = ImplicitFactors(factors, gramian(factors), 4.0, reg, half_life=half_life)
-    return ItemSide(ranker, ranker, rater, popularity, genres)
+    by_events = ImplicitFactors(factors, gramian(factors), 4.0, reg, half_life=half_life)
+    ranker = by_events if rater is None or not is_blend else Blend(((1.0, by_events), (0.5, rater)))
+    return ItemSide(ranker, by_events, rater, popularity, genres, mu=3.4 if is_rated else np.nan, damping=5.0)
 
 
 def histories(draw: np.random.Generator, n_items: int, lengths: list[int], *, is_rated: bool = True) -> Histories:
@@ -59,13 +61,14 @@ def histories(draw: np.random.Generator, n_items: int, lengths: list[int], *, is
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, min_length: int = 0) -> World:
+def worlds(draw: st.DrawFn, *, min_length: int = 0, blends: bool = False) -> World:
     """Up to 40 items and 5 users, some items without factors, ratings or none."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     n_items = draw(st.integers(4, 40), label="items")
     is_rated = draw(st.booleans(), label="rated")
     n_untrained = draw(st.integers(0, n_items // 3), label="untrained")
     half_life = draw(st.sampled_from([np.inf, 5.0]), label="half-life")
-    side = item_side(random, n_items, is_rated=is_rated, n_untrained=n_untrained, half_life=half_life)
+    is_blend = blends and draw(st.booleans(), label="blend")
+    side = item_side(random, n_items, is_rated=is_rated, n_untrained=n_untrained, half_life=half_life, is_blend=is_blend)
     lengths = draw(st.lists(st.integers(min_length, 12), min_size=1, max_size=5), label="lengths")
     return World(side, histories(random, n_items, lengths, is_rated=is_rated))
