@@ -19,10 +19,13 @@ from jobs import champion as champions, item_side
 from jobs.best import RANKERS
 from jobs.champion import Champion
 from jobs.item_tables import load_items
-from jobs.kernels import list_metrics, lists as kernel, metrics
+from jobs.kernels import list_metrics, lists as kernel, metrics, relevance
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
-from jobs.measured import CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, TOP, UNFINISHED
+from jobs.kernels.reasons import HISTORY
+from jobs.measured import (
+    BY_STAR, CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, SUFFIXES, TOP, UNFINISHED,
+)
 from jobs.models.known import RATER
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part, TEST
@@ -30,7 +33,7 @@ from jobs.session import spark_session
 from jobs.step import facts, Facts, record, served_model, Step
 from jobs.verdict import judge
 from schemas.derive import arrow_schema
-from schemas.settings import Settings
+from schemas.settings import ALL, LIKED, Settings
 from schemas.tables import METRICS
 from warehouse import parquet
 from warehouse.layout import Release, Warehouse
@@ -48,7 +51,8 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
         frame = each_part(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
         collect(spark, frame, label="evaluate", n_tasks=found.n_parts)
     scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
-    rows = rows_of(scored, served=served, rater=RATER, seed=settings.seed)
+    stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
+    rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)
     rows += record(release, "train")["facts"]["validation"]
     rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
     schema = arrow_schema(METRICS, found.ids)
@@ -71,6 +75,7 @@ class _Scorer:
     ) -> None:
         self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
         self._rankers = [name for name in RANKERS if release.model(name).exists()]
+        self._mu = record(release, "train")["facts"]["mean_rating"]
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -78,8 +83,8 @@ class _Scorer:
         side = item_side.load(self._release, self._served)
         blocks = [self._scores("popular", _popular(side, kept), kept, held)]
         for name in self._rankers:
-            lists = self._ranked(item_side.load(self._release, name), kept)
-            of_lists = _of_lists(side, lists, kept) if name == self._served else {}
+            lists = self._ranked(item_side.load(self._release, name), kept, reasons_n=self._settings.reasons_n * (name == self._served))
+            of_lists = _of_lists(side, lists, kept) | self._of_reasons(lists, kept) if name == self._served else {}
             blocks.append(self._scores(name, lists, kept, held) | of_lists)
         if side.finish is not None:
             lists = self._ranked(replace(side, finish=None), kept)
@@ -92,10 +97,20 @@ class _Scorer:
         parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
         return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
 
-    def _ranked(self, side: ItemSide, histories: Histories) -> kernel.Lists:
+    def _ranked(self, side: ItemSide, histories: Histories, *, reasons_n: int = 0) -> kernel.Lists:
+        explain_n = TOP if reasons_n else 0
         return kernel.recommend(
-            side, histories, n=DEPTH, explain_n=0, reasons_n=0, min_history=self._settings.min_history
+            side, histories, n=DEPTH, explain_n=explain_n, reasons_n=reasons_n, min_history=self._settings.min_history
         )
+
+    def _means(self, kept: Histories) -> np.ndarray:
+        """The users' damped means (u,), at or above which a row is liked. Without ratings there are none, and nothing asks."""
+        return relevance.damped_means(kept, np.nan if self._mu is None else self._mu, self._settings.bias_damping)
+
+    def _of_reasons(self, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+        """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
+        ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
+        return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], self._means(kept))}
 
     def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
         """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
@@ -118,17 +133,34 @@ class _Scorer:
 
     def _scores(self, model: str, lists: kernel.Lists, kept: Histories, held: Histories) -> dict[str, Any]:
         """One row a user, as arrays by column of SCORES."""
-        side = item_side.load(self._release, self._served)
+        side, means = item_side.load(self._release, self._served), self._means(kept)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
-        hit, n_held = metrics.hit_table(top, held.indptr, held.items, side.n_items), np.diff(held.indptr)
+        found: dict[str, Any] = {}
+        for counted, rows in ((ALL, held), (LIKED, held.select(relevance.is_liked(held, means)))):
+            hit, n_held = metrics.hit_table(top, rows.indptr, rows.items, side.n_items), np.diff(rows.indptr)
+            found |= {f"{name}{SUFFIXES[counted]}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS}
+        owners = lists.owners
+        is_first = np.arange(len(owners)) - lists.indptr[owners] < TOP
         seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
         possible = np.minimum(DEPTH, side.n_items - len(side.blocked) - np.diff(kept.indptr))
-        return _blank(model, len(kept)) | {
-            **{f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS},
+        return _blank(model, len(kept)) | found | self._by_star(top[:, :TOP], held, side.n_items) | {
+            "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
             "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
             "n_seen": seen.sum(axis=1),
             "is_short": np.diff(lists.indptr) < possible,
         }
+
+    def _by_star(self, top: np.ndarray, held: Histories, n_items: int) -> dict[str, Any]:
+        """How many rows of each star were kept out, and how many of them the first ten have; nothing without ratings."""
+        if self._facts.rating_scale is None:
+            return {}
+        stars, owners = relevance.stars(*self._facts.rating_scale), np.repeat(np.arange(len(held)), np.diff(held.indptr))
+        users, places = np.nonzero(top >= 0)
+        is_hit = np.isin(owners * n_items + held.items, users * n_items + top[users, places])
+        counts = (
+            relevance.counts_by_star(held.ratings[rows], owners[rows], len(held), stars) for rows in (is_hit, np.ones_like(is_hit))
+        )
+        return {name: pa.array(list(of), pa.list_(pa.int64())) for name, of in zip(BY_STAR, counts)}
 
 
 def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
@@ -150,7 +182,7 @@ def _blank(model: str, n_users: int) -> dict[str, Any]:
 
 def _popular(side: ItemSide, kept: Histories) -> kernel.Lists:
     """Everybody's list by popularity alone, for comparison."""
-    no_genres = replace(side, rater=None, genres=side.genres[:, :0])
+    no_genres = replace(side, genres=side.genres[:, :0])
     return kernel.recommend(no_genres, kept, n=DEPTH, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 

@@ -7,10 +7,11 @@ import json
 
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
-from schemas.settings import Settings
+from schemas.settings import FIELDS, Settings
 from warehouse import release as releases
 from warehouse.history import rolled_back
 from warehouse.layout import Warehouse
+from warehouse.measures import choice, Line, lines_of, models_of
 
 
 def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -79,29 +80,60 @@ def shown(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
     print(
         f"rows         {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined"
     )
-    print(f"scale        {manifest.rating_scale or 'none: implicit feedback'}")
-    print(f"served       {manifest.served_model}")
-    for model in manifest.models:
-        print(
-            f"  model      {model['model']:<10} {model['status']:<8} {model['train_s']:>8.1f} s {model['size_mib']:>8.2f} MiB  {model['message']}"
-        )
-    for metric in manifest.metrics:
-        print(
-            f"  metric     {metric['model']:<10} {metric['metric']}@{metric['k']} = {metric['value']:.4f}{_interval(metric)} ({metric['n_users']:,} users, {metric['protocol']})"
-        )
-    for step in manifest.steps:
-        print(f"  step       {step['step']:<10} {step['seconds_s']:>8.1f} s {step['peak_mib']:>8.0f} MiB peak")
+    print(f"scale        {' to '.join(f'{end:g}' for end in manifest.rating_scale or ()) or 'none: implicit feedback'}")
+    print(f"served       {choice(manifest)}")
+    print(f"seed         {manifest.settings.get('seed')}")
+    print(f"settings     {_changed_settings(manifest)}")
     print(f"verdict      {manifest.verdict.get('decision', 'none')}: {manifest.verdict.get('reason', 'it was not judged')}")
-    print(f"parity       {manifest.parity}")
+    print(f"parity       {_parity(manifest)}")
     print(f"checks       {manifest.checks['n_checks']} run, {manifest.checks['n_failed']} failed")
-    for name, table in manifest.tables.items():
-        print(
-            f"  table      {name:<16} {table['rows']:>12,} rows {table['bytes'] / 2**20:>9.2f} MiB  {table['content_sha256'][:16]}"
-        )
+    print("\n" + _table(["model", "status", "seconds", "MiB", ""], [
+        [model["model"], model["status"], f"{model['train_s']:.1f}", f"{model['size_mib']:.2f}", model["message"]] for model in manifest.models
+    ], n_text=2))
+    print("\n" + _metrics(manifest))
+    print("\n" + _table(["step", "seconds", "MiB peak"], [
+        [step["step"], f"{step['seconds_s']:.1f}", f"{step['peak_mib']:.0f}"] for step in manifest.steps
+    ]))
+    print("\n" + _table(["table", "rows", "MiB", "content digest"], [
+        [name, f"{table['rows']:,}", f"{table['bytes'] / 2**20:.2f}", table["content_sha256"][:16]] for name, table in manifest.tables.items()
+    ]))
 
 
-def _interval(metric: dict) -> str:
-    return "" if metric["low"] is None else f", {metric['low']:.4f} to {metric['high']:.4f}"
+def _metrics(manifest: Manifest) -> str:
+    """Metrics by models, the best of a line marked; intervals and users are in the JSON."""
+    models = models_of(manifest.metrics, manifest.served_model)
+    rows = [[line.protocol, line.metric, *(_cell(line, model) for model in models)] for line in lines_of(manifest.metrics)]
+    return _table(["protocol", "metric (* best)", *models], rows, n_text=2)
+
+
+def _cell(line: Line, model: str) -> str:
+    if model not in line.cells:
+        return ""
+    return f"{_number(line.cells[model]['value'])}{'*' if model in line.best else ' '}"
+
+
+def _changed_settings(manifest: Manifest) -> str:
+    """The settings that are not at their default."""
+    changed = {name: value for name, value in manifest.settings.items() if name not in FIELDS or value != FIELDS[name].default}
+    return ", ".join(f"{name} = {value}" for name, value in changed.items() if name != "seed") or "all at their defaults"
+
+
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
+    return (
+        f"{parity['n_same_lists']} of {parity['n_users']} lists of one user at a time are the stored ones, scores differ by "
+        f"{parity['largest_relative_difference']:.1e} at most"
+    )
+
+
+def _table(heads: list[str], rows: list[list[str]], *, n_text: int = 1) -> str:
+    """Columns as wide as their cells; the first n_text, and a last one of text, to the left."""
+    widths = [max(len(line[c]) for line in (heads, *rows)) for c in range(len(heads))]
+
+    def shown(line: list[str]) -> str:
+        return "  ".join(cell.ljust(width) if c < n_text else cell.rjust(width) for c, (cell, width) in enumerate(zip(line, widths))).rstrip()
+
+    return "\n".join(map(shown, (heads, *rows)))
 
 
 def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -115,12 +147,11 @@ def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
     if parsed.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{'':<44} {parsed.a:>28} {parsed.b:>28}")
-    for row in found["rows"]:
-        print(f"{row['figure']:<44} {_figure(row, 'a'):>28} {_figure(row, 'b'):>28}")
-    print(
-        f"{'items shared by the two top tens':<44} {found['mean_overlap_at_10']:>28.3f} of 1, over {found['n_users']:,} users"
-    )
+    rows = [[row["figure"], _figure(row, "a"), _figure(row, "b"), _figure(row, "difference")] for row in found["rows"]]
+    print(_table(["", parsed.a, parsed.b, "difference"], rows))
+    if found["note"]:
+        print(f"\n{found['note']}")
+    print(f"\nThe two top tens share {found['mean_overlap_at_10']:.3f} of their items, over {found['n_users']:,} users")
     for change in found.get("changes", []):
         came, rank = change["rank_before"] is None, change["rank_before"] or change["rank_now"]
         print(f"  {'came' if came else 'went'}  rank {rank:>2}  {change['item_id']}  {change['title']}: {change['cause']}")
@@ -130,14 +161,15 @@ def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
 
 def _figure(row: dict, place: str) -> str:
     bounds = f" ({_number(row[f'{place}_low'])} to {_number(row[f'{place}_high'])})" if f"{place}_low" in row else ""
-    return _number(row[place]) + bounds
+    sign = "+" if place == "difference" and (row[place] or 0) > 0 else ""
+    return sign + _number(row[place]) + bounds
 
 
 def _number(value) -> str:
     return (
         ""
         if value is None
-        else f"{value:,.4f}".rstrip("0").rstrip(".")
-        if isinstance(value, (int, float))
+        else f"{value:,.4f}" if isinstance(value, float) and not value.is_integer()
+        else f"{value:,.0f}" if isinstance(value, (int, float))
         else str(value)
     )

@@ -7,6 +7,7 @@ import sqlite3
 
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
+from warehouse.measures import choice, deciding, HELD_OUT, named
 from warehouse.release import current_id, read_manifest
 from warehouse.sqlite import open_immutable
 
@@ -31,7 +32,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str) -> l
         f"  rows       {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined",
         f"  tables     {counts['users']:,} users, {counts['items']:,} items, {counts['recommendations']:,} recommendations, {counts['explanations']:,} reasons",
         "  models     " + ", ".join(_model(model) for model in manifest.models),
-        f"  served     {manifest.served_model}",
+        f"  served     {choice(manifest)}",
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
         f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
@@ -48,12 +49,16 @@ def _model(model: dict) -> str:
 
 
 def _held_out(manifest: Manifest) -> list[dict]:
-    return [row for row in manifest.metrics if row["metric"] in ("ndcg", "rmse") and row["protocol"] != "validation"]
+    shown = (deciding(manifest), "below_mean", "reasons_below_mean", "rmse")
+    return [
+        row
+        for row in manifest.metrics
+        if row["metric"] in shown and row["protocol"] == HELD_OUT and (row["metric"] != "below_mean" or row["model"] == manifest.served_model)
+    ]
 
 
 def _metric(metric: dict) -> str:
-    at = f"@{metric['k']}" if metric["k"] else ""
-    return f"{metric['model']} {metric['metric']}{at} {metric['value']:.3f}"
+    return f"{metric['model']} {named(metric['metric'], metric['k'])} {metric['value']:.3f}"
 
 
 def _one_user(connection: sqlite3.Connection) -> list[str]:

@@ -61,7 +61,7 @@ def train(running: Step) -> None:
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
     running.figures |= {f"{row['model']}_validation_{row['metric']}_at_{row['k']}": round(row["value"], 5) for row in scores}
     running.figures |= {"n_models": sum(row["status"] == "trained" for row in rows), "served_model": served}
-    running.facts |= {"served": served, "validation": scores}
+    running.facts |= {"served": served, "validation": scores, "mean_rating": data.mean_rating if found.rating_scale else None}
 
 
 def train_model(running: Step, name: str) -> None:

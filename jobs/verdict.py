@@ -1,6 +1,6 @@
 """The verdict: whether a release may take the place of the promoted one, from what both do for the same held-out users.
 
-A challenger that is worse for them is held back, unless it is shown that it loses less than a margin: it is promoted when its
+nDCG counts the held-out rows that the setting `relevance` says. A challenger that is worse for them is held back, unless it is shown that it loses less than a margin: it is promoted when its
 difference to the champion is not below 0, or when the 95 % interval of it, by paired bootstrap over users, lies above -margin.
 Below `gate_users` users an estimate says little; then only what is shown to be worse, the whole interval below 0, is held
 back, so that small data can have releases at all; fewer than six users show nothing. Where there is no champion, the
@@ -16,6 +16,7 @@ import numpy as np
 
 from jobs.kernels.bootstrap import Interval, mean_interval
 from jobs.measured import CHAMPION, none_if_nan, Scored
+from schemas.metrics import deciding
 from schemas.settings import Settings
 
 PROMOTE, HOLD_BACK = "promote", "hold back"
@@ -63,7 +64,8 @@ def judge(scored: Scored, settings: Settings, *, served: str, rater: str, champi
 
 
 def _ndcg(scored: Scored, settings: Settings, served: str, rival: str, left_out: np.ndarray | None) -> Measure:
-    ours, theirs = (scored.of(model, "ndcg_at_10") for model in (served, rival))
+    metric = deciding(settings.relevance, is_rated=True)  # without ratings both metrics have the same values
+    ours, theirs = (scored.of(model, f"{metric}_at_10") for model in (served, rival))
     if left_out is not None:
         ours, theirs = (np.where(left_out, np.nan, values) for values in (ours, theirs))
     found = mean_interval(ours - theirs, seed=settings.seed)

@@ -14,6 +14,7 @@ from serving.answers import Answer
 from serving.call import Call
 from serving.opened import OpenRelease
 from serving.static_files import address
+from warehouse.measures import lines_of, models_of
 
 if TYPE_CHECKING:
     from serving.routes import Route
@@ -64,6 +65,13 @@ def id_path(value: Any) -> str:
     return quote(str(value), safe="").replace(".", "%2E")
 
 
+def number(value: Any) -> str:
+    """A figure as it is read: whole numbers with commas, others with four digits behind the point; text as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
+
+
 def largest_share(rows: list[dict[str, Any]]) -> float:
     """The largest contribution by size of one item, which gets the longest bar; never 0."""
     shares = (abs(row["contribution"]) for row in rows if row["contribution"] is not None and row["kind"] != "residual")
@@ -80,4 +88,4 @@ def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
 
 
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
-_TEMPLATES.globals.update(id_path=id_path, largest_share=largest_share, shown_shares=shown_shares, static=address)
+_TEMPLATES.globals.update({f.__name__: f for f in (id_path, largest_share, lines_of, models_of, number, shown_shares)}, static=address)

@@ -12,6 +12,7 @@ from serving.call import Call
 from serving.service import Service
 from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
+from warehouse.measures import choice
 
 
 async def listing(service: Service, call: Call) -> Answer:
@@ -97,6 +98,7 @@ def show(service: Service, call: Call) -> Answer:
                 "rating_scale": manifest.rating_scale,
                 "rows": manifest.rows,
                 "counts": manifest.counts,
+                "choice": choice(manifest),
                 "models": manifest.models,
                 "metrics": manifest.metrics,
                 "steps": manifest.steps,
@@ -131,6 +133,7 @@ async def compare(service: Service, call: Call) -> Answer:
             "b": b,
             "n_users": found["n_users"],
             "mean_overlap_at_10": found["mean_overlap_at_10"],
+            "note": found["note"],
             "source": "manifests",
         },
     )

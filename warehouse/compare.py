@@ -11,9 +11,12 @@ from typing import Any
 
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
+from warehouse.measures import HELD_OUT, named
 from warehouse.release import read_manifest
 
 DEPTH = 10
+HOLDING_OUT = ("seed", "holdout_users", "holdout_fraction")
+OTHER_ROWS = "The two releases have other held-out rows: their metrics are no measure of which is better, and have no difference"
 
 _OVERLAP = """
 with shared as (
@@ -28,15 +31,50 @@ select both_users.n as n_users, coalesce((select sum(n) from shared), 0) as n_sh
 
 
 def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
-    """Every figure of both, a row each with the bounds of its interval where it has one, and the mean share of a user's top
-    ten that both have. Raises NotFound, ReleaseError."""
+    """Every figure of both, a row each with the bounds of its interval where it has one, what b has more than a where that says
+    something, and the mean share of a user's top ten that both have. Raises NotFound, ReleaseError."""
+    manifests = {place: read_manifest(warehouse.sealed(name)) for place, name in (("a", a), ("b", b))}
+    is_alike = _held_out(manifests["a"]) == _held_out(manifests["b"])
     rows: dict[str, dict[str, Any]] = {}
-    for place, name in (("a", a), ("b", b)):
-        for figure, found in _figures(read_manifest(warehouse.sealed(name))).items():
-            row = rows.setdefault(figure, {"figure": figure, "a": None, "b": None})
+    for place, manifest in manifests.items():
+        measured = _measured(manifest)
+        for figure, found in (_figures(manifest) | measured).items():
+            row = rows.setdefault(figure, {"figure": figure, "a": None, "b": None, "difference": None})
             row |= {f"{place}{end}": value for end, value in found.items()}
+            if place == "b" and (is_alike or figure not in measured) and all(isinstance(row[p], (int, float)) for p in "ab"):
+                row["difference"] = row["b"] - row["a"]
+    judged = _judged(manifests["a"], manifests["b"])
     n_users, overlap = _shared(warehouse, a, b)
-    return {"a": a, "b": b, "n_users": n_users, "mean_overlap_at_10": round(overlap, 4), "rows": list(rows.values())}
+    return {
+        "a": a,
+        "b": b,
+        "n_users": n_users,
+        "mean_overlap_at_10": round(overlap, 4),
+        "note": "" if is_alike else f"{OTHER_ROWS}{'; the verdict is of both on the same users' if judged else ''}.",
+        "rows": [*judged, *rows.values()],
+    }
+
+
+def _held_out(manifest: Manifest) -> tuple:
+    """What decides which rows are held out."""
+    return manifest.input["sha256"], manifest.rows, [manifest.settings.get(name) for name in HOLDING_OUT]
+
+
+def _judged(a: Manifest, b: Manifest) -> list[dict[str, Any]]:
+    """The measures of the verdict on one of two releases against the other, on the same users; none where there is no such verdict."""
+    for challenger, champion, (ours, theirs), sign in ((b, a, "ba", 1), (a, b, "ab", -1)):
+        if challenger.verdict.get("champion") == champion.release:
+            return [
+                {
+                    "figure": f"verdict {measure['metric']}, {measure['n_users']:,} users of both",
+                    ours: measure["challenger"],
+                    theirs: measure["champion"],
+                    "difference": sign * (measure["challenger"] - measure["champion"]),
+                }
+                for measure in challenger.verdict.get("measures", [])
+                if measure["challenger"] is not None and measure["champion"] is not None
+            ]
+    return []
 
 
 def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -44,12 +82,16 @@ def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
     found |= {f"rows {name}": n for name, n in manifest.rows.items()}
     found |= {f"table {name}": n for name, n in manifest.counts.items()}
     found |= {f"step {s['step']} seconds": s["seconds_s"] for s in manifest.steps}
-    rows = {name: {"": value} for name, value in found.items()}
+    return {name: {"": value} for name, value in found.items()}
+
+
+def _measured(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """The metrics, which say something beside others of the same held-out rows alone."""
+    rows = {}
     for metric in manifest.metrics:
-        protocol = "" if metric["protocol"] == "held_out_last" else f" ({metric['protocol']})"
-        name = f"{metric['model']} {metric['metric']}{'@' + str(metric['k']) if metric['k'] else ''}{protocol}"
+        protocol = "" if metric["protocol"] == HELD_OUT else f" ({metric['protocol']})"
         bounds = {f"_{end}": metric[end] for end in ("low", "high") if metric[end] is not None}
-        rows[name] = {"": metric["value"], **bounds}
+        rows[f"{metric['model']} {named(metric['metric'], metric['k'])}{protocol}"] = {"": metric["value"], **bounds}
     return rows
 
 

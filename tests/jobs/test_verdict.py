@@ -21,7 +21,8 @@ LISTS = DRAW.permuted(np.tile(np.arange(100), (N, 1)), axis=1)[:, :TOP]
 def rows(model: str, ndcg: np.ndarray, **changed: Any) -> pa.Table:
     n = len(ndcg)
     columns = {field.name: pa.nulls(n, field.type) for field in SCORES} | {
-        "model": [model] * n, "ndcg_at_10": ndcg, "hit_rate_at_10": ndcg > 0, "recall_at_20": ndcg, "top": LISTS[:n].tolist(),
+        "model": [model] * n, "ndcg_at_10": ndcg, "hit_rate_at_10": ndcg > 0, "recall_at_20": ndcg,
+        "ndcg_liked_at_10": ndcg, "hit_rate_liked_at_10": ndcg > 0, "recall_liked_at_20": ndcg, "top": LISTS[:n].tolist(),
         "n_seen": np.zeros(n, int), "is_short": np.zeros(n, bool),
     }
     if model == CHAMPION:
@@ -157,12 +158,48 @@ def test_the_same_figures_give_the_same_verdict() -> None:
     assert verdict(*given) == verdict(*given)
 
 
+def test_the_held_out_rows_that_count_decide() -> None:
+    """A challenger that finds more of all rows and less of what was liked."""
+    champion, challenger = rows(CHAMPION, NDCG), rows("ials", NDCG * 1.2, ndcg_liked_at_10=NDCG * 0.8)
+    assert verdict(challenger, champion)["decision"] == HOLD_BACK
+    assert verdict(challenger, champion, relevance="all")["decision"] == PROMOTE
+
+
+def metrics_of(*tables: pa.Table, stars: list[float] = [], **given: Any) -> dict[tuple, dict]:
+    found = rows_of(scored(*tables), settings(**given), served="ials", rater="als", stars=np.array(stars))
+    return {(row["model"], row["metric"], row["k"]): row for row in found}
+
+
 def test_metrics_have_their_means_and_intervals() -> None:
-    champion = rows(CHAMPION, NDCG, overlap=np.full(N, 0.5))
-    found = {(row["model"], row["metric"], row["k"]): row for row in rows_of(scored(rows("ials", NDCG), rows("popular", NDCG / 2), champion), served="ials", rater="als", seed=1)}
+    found = metrics_of(rows("ials", NDCG), rows("popular", NDCG / 2), rows(CHAMPION, NDCG, overlap=np.full(N, 0.5)))
     assert {model for model, *_ in found} == {"ials", "popular"}
     ndcg = found["ials", "ndcg", 10]
     assert ndcg["value"] == pytest.approx(NDCG.mean()) and ndcg["low"] < ndcg["value"] < ndcg["high"] and ndcg["n_users"] == N
     assert found["ials", "overlap_with_champion", 10]["value"] == 0.5
     assert found["ials", "coverage", 10]["value"] == 1.0 and found["ials", "coverage", 10]["low"] is None
     assert found["ials", "items_already_seen", 20]["value"] == found["ials", "short_lists", 20]["value"] == 0.0
+
+
+def test_without_ratings_nothing_is_said_of_what_is_liked() -> None:
+    found = metrics_of(rows("ials", NDCG), rows("popular", NDCG / 2))
+    assert not [key for key in found if "liked" in key[1] or "rated" in key[1] or "below" in key[1]]
+    assert found["popular", "ndcg_over_served", 10]["value"] == pytest.approx(-NDCG.mean() / 2)
+
+
+def test_metrics_of_what_is_liked_and_of_each_star() -> None:
+    """Of 3 rows of two stars and 1 of four that each user had, the first ten hold 1 of two stars for every second user, all of four."""
+    held, hits = [[0, 3, 0, 1]] * N, [[0, user % 2, 0, 1] for user in range(N)]
+    given = {"held_out_by_star": held, "hits_by_star": hits, "below_mean": np.full(N, 0.25), "reasons_below_mean": np.full(N, 0.1)}
+    found = metrics_of(
+        rows("ials", NDCG, ndcg_liked_at_10=NDCG / 4, **given),
+        rows("popular", NDCG / 2, ndcg_liked_at_10=np.where(np.arange(N) < 5, np.nan, NDCG / 5), **given), stars=[1, 2, 3, 4],
+    )
+    assert found["ials", "ndcg", 10]["value"] == pytest.approx(NDCG.mean())
+    assert found["ials", "ndcg_liked", 10]["value"] == pytest.approx(NDCG.mean() / 4)
+    assert found["ials", "below_mean", 10]["value"] == 0.25 and found["ials", "reasons_below_mean", 10]["value"] == 0.1
+    assert found["ials", "recall_rated_2", 10]["value"] == pytest.approx(1 / 6) and found["ials", "recall_rated_4", 10]["value"] == 1.0
+    assert found["ials", "held_out_rated_2", 0]["value"] == 0.75 and ("ials", "recall_rated_3", 10) not in found
+    assert ("popular", "held_out_rated_2", 0) not in found and ("popular", "reasons_below_mean", 10) not in found
+    over = found["popular", "ndcg_liked_over_served", 10]
+    assert over["value"] == pytest.approx(-NDCG[5:].mean() / 20) and over["n_users"] == N - 5 and over["high"] < 0
+    assert ("ials", "ndcg_liked_over_served", 10) not in found

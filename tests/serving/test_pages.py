@@ -12,6 +12,7 @@ import pytest
 from datasette.app import Datasette
 
 from schemas.tables import TABLES
+from serving.pages import number
 from tests.conftest import Built
 from tests.serving.conftest import Server
 
@@ -33,10 +34,30 @@ def test_every_page_shows_what_its_json_says(movies: Server) -> None:
     for path, shows in {
         "/": "/recommend/1", "/recommend/1": first["title"], f"/why/1/{first['item_id']}": first["title"], "/popular": "Popular",
         f"/similar/{first['item_id']}": first["title"], f"/search?q={quote(word)}": "Titles with", "/releases": release,
-        f"/releases/{release}": "Held-out rows", f"/releases/compare?a={release}&b={release}": "Side by side",
+        f"/releases/{release}": "The best of each line", f"/releases/compare?a={release}&b={release}": "Side by side",
         f"/predict/1/{first['item_id']}": "predicted_rating", "/ratings/1": "items, the newest first",
     }.items():
         assert html.escape(shows, quote=False).replace("'", "&#39;") in page(movies, path) or shows in page(movies, path), path
+
+
+def test_the_page_of_a_release_has_its_metrics_as_a_table_with_the_best_in_bold_and_says_why_its_model_is_served(
+    movies: Server, movie_release: Built
+) -> None:
+    manifest = movie_release.manifest
+    shown = page(movies, f"/releases/{movie_release.release_id}")
+    for protocol, metric in {(row["protocol"], row["metric"]) for row in manifest.metrics if row["metric"] in ("ndcg", "ndcg_liked")}:
+        values = [row["value"] for row in manifest.metrics if (row["protocol"], row["metric"]) == (protocol, metric)]
+        line = next(line for line in shown.splitlines() if f"<td>{protocol}</td>" in line and f">{metric}@10<" in line)
+        assert re.findall(r"<b>([\d.]+)</b>", line) == [f"{max(values):.4f}"] and all(f"{value:.4f}" in line for value in values)
+    chosen = next(row for row in manifest.metrics if row["protocol"] == "validation" and row["model"] == manifest.served_model)
+    assert f"{manifest.served_model} was chosen on {chosen['n_users']} validation users: ndcg_liked@10 " in shown
+    assert movies.rows(f"/releases/{movie_release.release_id}")[0]["choice"] in html.unescape(shown)
+
+
+def test_numbers_are_written_to_be_read() -> None:
+    assert [number(value) for value in (1_000_210, 1_000_210.0, 0.05, -2.5, None, "promote", True)] == [
+        "1,000,210", "1,000,210", "0.0500", "-2.5000", "", "promote", "True"
+    ]
 
 
 def test_the_shares_on_a_why_page_add_up_as_they_are_shown(movies: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -110,10 +111,32 @@ def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> No
     assert (found["n_users"], found["mean_overlap_at_10"]) == (copied.manifest.counts["users"], 1.0)
     rows = {row["figure"]: row for row in found["rows"]}
     assert all(row["a"] == row["b"] and row.get("a_low") == row.get("b_low") for row in rows.values())
+    assert found["note"] == "" and all(row["difference"] == 0 for row in rows.values() if isinstance(row["a"], (int, float)))
     assert rows["rows accepted"]["a"] == copied.manifest.rows["accepted"]
     served = copied.manifest.served_model
     assert rows["served model"]["b"] == served and rows[f"{served} ndcg@10"]["a_low"] <= rows[f"{served} ndcg@10"]["a"]
     json.dumps(found)
+
+
+def test_metrics_of_other_held_out_rows_have_no_difference_and_the_verdict_of_both_has_one(copied: Built) -> None:
+    measure = {"metric": "nDCG@10", "challenger": 0.5, "champion": 0.25, "n_users": 7}
+    second = add_release(copied, "20990101T000000Z")
+    rewritten(copied, second, rows=copied.manifest.rows | {"read": 1_000_210}, verdict={"champion": copied.release_id, "measures": [measure]})
+    served = copied.manifest.served_model
+    for a, b, sign in ((copied.release_id, second, 1), (second, copied.release_id, -1)):
+        found = compare(copied.warehouse, a, b)
+        rows = {row["figure"]: row for row in found["rows"]}
+        assert "other held-out rows" in found["note"] and found["note"].endswith("; the verdict is of both on the same users.")
+        assert found["rows"][0]["figure"] == "verdict nDCG@10, 7 users of both" and found["rows"][0]["difference"] == sign * 0.25
+        assert rows[f"{served} ndcg@10"]["difference"] is None and rows[f"{served} ndcg@10"]["a"] > 0
+        assert rows["rows read"]["difference"] == sign * (1_000_210 - copied.manifest.rows["read"]) and rows["table users"]["difference"] == 0
+
+
+def rewritten(built: Built, name: str, **changed: object) -> None:
+    """A sealed release with another manifest."""
+    path = built.warehouse.sealed(name).manifest
+    path.chmod(0o644)
+    path.write_text(replace(read_manifest(built.warehouse.sealed(name)), **changed).to_json(), encoding="utf-8")
 
 
 def test_releases_of_different_sources_share_nobody(copied: Built, movie_release: Built) -> None:

@@ -35,7 +35,7 @@ from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
 
-SHOWN = ("ndcg", "hit_rate", "recall", "map", "coverage")
+SHOWN = ("ndcg", "ndcg_liked", "below_mean", "hit_rate", "recall", "map", "coverage")
 
 
 def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         ndcg = f"ndcg_at_{k}"
         interval = f"{_shown(row[f'{ndcg}_low'])} .. {_shown(row[f'{ndcg}_high'])}"
-        cells = [_shown(row[f"{name}_at_{k}"]) for name in SHOWN]
+        cells = [_shown(row.get(f"{name}_at_{k}")) for name in SHOWN]
         cells[1:1] = [interval]
         lines.append([row["model"], *cells, _shown(row["rmse"]), f"{row['fit_s']:.1f}", f"{row['peak_mib']:,.0f}"])
     widths = [max(len(line[c]) for line in lines if len(line) == len(heads)) for c in range(len(heads))]
@@ -90,14 +90,15 @@ def _names(models: str) -> list[str]:
 
 
 def _needed(names: list[str], data: Dataset) -> dict[str, str]:
-    """The models to fit, parts before what is made of them, each with the reason why it cannot be, or ''."""
+    """The models to fit, parts before what is made of them, and what predicts the ratings of lists before all; each with the reason
+    why it cannot be, or ''."""
     parts = {part for name in names for part in known.PARTS.get(name, ())}
     found = {}
     for name, model in known.MODELS.items():
         if name in names or name in parts:
             rates_nothing = model.CAPABILITIES.needs_ratings and data.rating_scale is None
             found[name] = "the source has no ratings" if rates_nothing else ""
-    return found
+    return {name: found[name] for name in sorted(found, key=lambda name: name != known.RATER)}
 
 
 def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, k: int, tune: bool) -> dict[str, int]:

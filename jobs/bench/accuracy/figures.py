@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels import list_metrics, metrics
+from jobs.kernels import list_metrics, metrics, relevance
 from jobs.kernels.bootstrap import mean_interval, paired_difference
 from jobs.kernels.histories import Histories
 
@@ -23,6 +23,7 @@ AT_K = {
     "mrr": metrics.reciprocal_rank,
 }
 DEEPER = {"recall": metrics.recall_by_relevant, "recall_by_reachable": metrics.recall_by_reachable}
+LIKED = {"ndcg_liked": metrics.ndcg, "hit_rate_liked": metrics.hit_rate}
 
 
 class Items(NamedTuple):
@@ -65,6 +66,17 @@ def of_lists(
         f"genre_miscalibration_at_{k}": list_metrics.miscalibration(heads, kept.matrix(n_items_of(items)), items.genres),
     }
     return found
+
+
+def of_liked(
+    lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int
+) -> dict[str, np.ndarray]:
+    """What lists (u, >= k) find of the rows at or above the users' means (u,), and which share of them is predicted below, (u,) each.
+    predicted (u, k) is NaN where nothing is."""
+    liked = held.select(relevance.is_liked(held, means))
+    hit, n_liked = metrics.hit_table(lists[:, :k], liked.indptr, liked.items, n_items_of(items)), np.diff(liked.indptr)
+    below = relevance.share_below(predicted.ravel(), np.repeat(np.arange(len(lists)), k), means)
+    return {f"{name}_at_{k}": measure(hit, n_liked) for name, measure in LIKED.items()} | {f"below_mean_at_{k}": below}
 
 
 def n_items_of(items: Items) -> int:

@@ -19,10 +19,11 @@ from scipy.sparse import csr_matrix, load_npz
 
 from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
-from jobs.bench.accuracy.figures import Items, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
+from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
 from jobs.kernels.histories import Histories
 from jobs.kernels.protocols import Split
 from jobs.kernels.ranked import best, best_among
+from jobs.kernels.relevance import damped_means
 from jobs.models import known
 from jobs.models.contract import ItemSide, Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
@@ -102,15 +103,20 @@ def _values(bench: Bench, name: str, side: ItemSide, data: TrainingData, split: 
     place = np.empty(len(popularity), np.int64)
     place[np.lexsort((np.arange(len(place)), -popularity))] = np.arange(len(place))
     score, blocks, times = model.scorer(side, data), [], np.zeros(len(place), np.int64)
+    of_lists_rater = _rater_of_lists(data)
     at_once = max(1, CELLS // bench.data.n_items)
     for start in range(0, len(kept), at_once):
         mine, kept_out = (rows.block(start, min(start + at_once, len(kept))) for rows in (kept, held))
         candidates = None if split.candidates is None else split.candidates[start : start + at_once]
         lists = _lists(score, mine, kept_out, candidates, fallback, place, max(k, RECALL_DEPTH))
         expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, place, k)
-        blocks.append(of_lists(lists, mine, kept_out, expected, items, k))
+        found = of_lists(lists, mine, kept_out, expected, items, k)
+        if data.rating_scale is not None:
+            means = damped_means(mine, data.mean_rating, bench.settings.bias_damping)
+            found |= of_liked(lists, kept_out, means, _predicted(of_lists_rater, mine, lists[:, :k]), items, k)
+        blocks.append(found)
         times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=len(place))
-    rater = _rater(bench, name, side, data)
+    rater = _rater(name, side, data)
     ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held)
     return Values(
         split.users,
@@ -131,14 +137,28 @@ def _lists(
     return best_among(scores, candidates, held.indptr, held.items, k)
 
 
-def _rater(bench: Bench, name: str, side: ItemSide, data: TrainingData) -> Rater | None:
+def _rater_of_lists(data: TrainingData) -> Rater | None:
+    """What predicts the ratings of everybody's lists, where it was fitted."""
+    if not item_side.exists(data.sides / known.RATER):
+        return None
+    return known.MODELS[known.RATER].rater(ItemSide(*item_side.load(data.sides / known.RATER)))
+
+
+def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:
+    """Predicted ratings of lists (u, k); NaN in an empty place, and everywhere without a rater."""
+    found = np.full(lists.shape, np.nan)
+    for k in range(len(kept) if rater is not None else 0):
+        is_filled = lists[k] >= 0
+        found[k, is_filled] = rater.predict(rater.fold_in(*kept.user(k).rated), lists[k, is_filled])
+    return found
+
+
+def _rater(name: str, side: ItemSide, data: TrainingData) -> Rater | None:
     """What predicts ratings: the model itself, or for what is served the rater that would stand beside it."""
     model = known.MODELS[name]
     if model.CAPABILITIES.predicts_rating:
         return model.rater(side)
-    if name == "hybrid" and item_side.exists(data.sides / known.RATER):
-        return known.MODELS[known.RATER].rater(ItemSide(*item_side.load(data.sides / known.RATER)))
-    return None
+    return _rater_of_lists(data) if name == "hybrid" else None
 
 
 def main(folder: str, name: str) -> int:

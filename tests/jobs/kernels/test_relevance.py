@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.relevance import damped_means, is_liked
+from jobs.kernels.relevance import counts_by_star, damped_means, is_liked, share_below, stars
 
 
 def of(*ratings: list[float]) -> Histories:
@@ -36,3 +37,21 @@ def test_a_user_without_ratings_has_the_overall_mean_even_undamped() -> None:
 
 def test_a_row_without_a_rating_is_an_event_and_relevant() -> None:
     assert is_liked(of([np.nan, 1]), np.array([3.0])).tolist() == [True, False]
+
+
+def test_the_share_below_is_of_each_users_own_values_that_are_known() -> None:
+    found = share_below(np.array([2.0, 3.0, 4.0, np.nan, 2.0, np.nan]), np.array([0, 0, 0, 0, 1, 2]), np.array([3.0, 1.0, 3.0]))
+    np.testing.assert_array_equal(found, [1 / 3, 0, np.nan])
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [
+    (0.5, 5, [0, 1, 2, 3, 4, 5]), (1, 5, [1, 2, 3, 4, 5]), (0, 10, range(11)), (0, 100, range(0, 101, 10)), (-10, 10, range(-10, 11, 2)), (0, 1, [0, 1]),
+    (3, 3, [3]),
+])
+def test_stars_are_whole_and_not_many(low: float, high: float, expected) -> None:
+    assert stars(low, high).tolist() == list(expected)
+
+
+def test_half_a_star_belongs_to_the_whole_one_below() -> None:
+    counts = counts_by_star(np.array([0.5, 5.0, 4.5, 4.0, np.nan, 3.5]), np.array([0, 0, 0, 1, 1, 2]), 4, stars(0.5, 5))
+    assert counts.tolist() == [[1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]]

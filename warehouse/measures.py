@@ -1,0 +1,108 @@
+"""What a manifest says of how good its release is: a table of metrics by models, and why the served model is the served one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from schemas import metrics as declared
+from schemas.manifest import Manifest
+from schemas.metrics import LESS, METRICS, metric_of, MORE
+from schemas.settings import ALL, AUTO
+
+HELD_OUT, VALIDATION = "held_out_last", "validation"
+
+
+class Line(NamedTuple):
+    """One metric of every model: cells are rows of `metrics` by model, `best` those models that have the best value, where several
+    models have one and more or less is better."""
+
+    protocol: str
+    metric: str
+    meaning: str
+    cells: dict[str, dict[str, Any]]
+    best: frozenset[str]
+
+    @property
+    def n_users(self) -> int:
+        """The most users that a model has its value of."""
+        return max(row["n_users"] for row in self.cells.values())
+
+
+def models_of(metrics: list[dict[str, Any]], served: str) -> list[str]:
+    """The models that have metrics, the served one first."""
+    return sorted({row["model"] for row in metrics}, key=lambda model: (model != served, model))
+
+
+def lines_of(metrics: list[dict[str, Any]]) -> list[Line]:
+    """The rows of `metrics`, a line for each metric: those of held-out rows first, the most telling first."""
+    grouped: dict[tuple, dict[str, dict[str, Any]]] = {}
+    for row in sorted(metrics, key=_place):
+        grouped.setdefault((row["protocol"], row["metric"], row["k"]), {})[row["model"]] = row
+    return [_line(*key, cells) for key, cells in grouped.items()]
+
+
+def named(metric: str, k: int) -> str:
+    """A metric with the length of its lists, where it is of lists."""
+    return f"{metric}@{k}" if k else metric
+
+
+def _place(row: dict[str, Any]) -> tuple:
+    order = list(METRICS)
+    place = order.index(row["metric"]) if row["metric"] in METRICS else len(order)
+    return row["protocol"] != HELD_OUT, row["protocol"], place, row["metric"], row["k"]
+
+
+def _line(protocol: str, metric: str, k: int, cells: dict[str, dict[str, Any]]) -> Line:
+    try:
+        meaning, better = metric_of(metric)
+    except KeyError:  # of a release of another version
+        meaning, better = "", ""
+    values = [row["value"] for row in cells.values()]
+    best = {MORE: max(values), LESS: min(values)}.get(better) if len(values) > 1 else None
+    return Line(protocol, named(metric, k), meaning, cells, frozenset(m for m, row in cells.items() if row["value"] == best))
+
+
+def choice(manifest: Manifest) -> str:
+    """Say by what the served model was chosen, and how it does on the users that nothing was chosen by."""
+    served, metric = manifest.served_model, deciding(manifest)
+    tested, validated = (_values(manifest, protocol, metric) for protocol in (HELD_OUT, VALIDATION))
+    if manifest.settings.get("serve", AUTO) != AUTO:
+        said = f"{served} is served because the setting `serve` names it."
+    elif served not in validated:
+        said = f"{served} is served because nobody's rows were kept out to choose a model by."
+    else:
+        said = f"{served} was chosen on {validated[served]['n_users']:,} validation users: {_against(served, validated, metric)}."
+    if served not in tested or len(tested) < 2:
+        return said
+    return f"{said} On the {tested[served]['n_users']:,} test users it has {_against(served, tested, metric)}{_difference(manifest, tested, metric)}."
+
+
+def deciding(manifest: Manifest) -> str:
+    """The metric that the release was chosen and judged by."""
+    return declared.deciding(manifest.settings.get("relevance", ALL), is_rated=manifest.rating_scale is not None)
+
+
+def _values(manifest: Manifest, protocol: str, metric: str) -> dict[str, dict[str, Any]]:
+    return {row["model"]: row for row in manifest.metrics if (row["protocol"], row["metric"]) == (protocol, metric)}
+
+
+def _rival(served: str, rows: dict[str, dict[str, Any]]) -> str | None:
+    """The best of the other models."""
+    return max((model for model in rows if model != served), key=lambda model: rows[model]["value"], default=None)
+
+
+def _against(served: str, rows: dict[str, dict[str, Any]], metric: str) -> str:
+    own, rival = rows[served], _rival(served, rows)
+    said = f"{named(metric, own['k'])} {own['value']:.3f}"
+    return said if rival is None else f"{said} against {rows[rival]['value']:.3f} of {rival}"
+
+
+def _difference(manifest: Manifest, tested: dict[str, dict[str, Any]], metric: str) -> str:
+    """The difference to the best other model on the test users, and what follows."""
+    served = manifest.served_model
+    over = _values(manifest, HELD_OUT, f"{metric}_over_served").get(_rival(served, tested))
+    if over is None or over["low"] is None:
+        return ""
+    low, high = -over["high"], -over["low"]
+    follows = "it is better there too" if low > 0 else "it is worse there" if high < 0 else "these users do not tell the two apart"
+    return f", a difference of {-over['value']:+.3f} (95 % interval {low:+.3f} to {high:+.3f}): {follows}"
