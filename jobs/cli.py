@@ -125,9 +125,23 @@ def _forget(parsed: argparse.Namespace) -> int:
     settings = settings_of(parsed)
     found = forget(Warehouse(Path(settings.warehouse)), parsed.user)
     print(f"user {parsed.user} is forgotten: gone from lookups and online ratings, and left out of every later release")
-    for place, n, remedy in found:
+    looked_into = [one for one in found if one.n is not None]
+    for place, n, remedy in looked_into:
         print(f"  still in {place}: {n:,} rows; {remedy}")
-    report({"command": "forget", "n_places": len(found), "n_rows": sum(one.n for one in found)}, None)
+    for place, n, remedy in found:
+        if n is None:
+            print(f"  perhaps in {place}: {remedy}")
+    if any(one.place.startswith("releases/") for one in looked_into):
+        print("until those releases are pruned, SQL pages, CSV and downloads of a server show the rows of the one it serves")
+    report(
+        {
+            "command": "forget",
+            "n_places": len(looked_into),
+            "n_rows": sum(one.n for one in looked_into),
+            "n_not_looked_into": len(found) - len(looked_into),
+        },
+        None,
+    )
     return 0
 
 

@@ -5,54 +5,57 @@ Sealed releases are not changed: they are kept out of sight by the server, and g
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.sources import Batch, QUARANTINE_SCHEMA
-from schemas.errors import UsageError
-from schemas.tables import TABLES
+from jobs.traces import FIELD, Found, traces
+from schemas.errors import ReleaseError, UsageError
+from schemas.tables import IdTypes
 from warehouse import forgotten, overlay, parquet
 from warehouse.forgotten import Forgotten
-from warehouse.layout import Release, Warehouse
-from warehouse.release import current_id, read_manifest, sealed_ids
-from warehouse.shards import shard_of
-from warehouse.sqlite import open_immutable
+from warehouse.layout import Warehouse
+from warehouse.release import read_manifest, sealed_ids
 
 REASON = "the user is forgotten"
 FILED_UNDER = "forgotten"
-_FIELD = re.compile(r"::|[,;|\t\r\n]")
-
-
-class Found(NamedTuple):
-    """Where the id still stands, how often, and what removes it."""
-
-    place: str
-    n: int
-    remedy: str
 
 
 def forget(warehouse: Warehouse, user: str) -> list[Found]:
-    """Forget a user, then report what of the warehouse still names them. Twice does no harm."""
+    """Forget a user, then report what of the warehouse still names them. Twice does no harm. Raises UsageError where the text
+    can be no id of the releases that are here."""
     if not warehouse.folder.exists():
         raise UsageError(f"{warehouse.folder}: no such warehouse")
+    known = _ids(warehouse, user)
     forgotten.add(warehouse, user)
     if warehouse.overlay.exists():
         with closing(overlay.create(warehouse.overlay)) as connection:
-            for user_id in {user, *([int(user)] if re.fullmatch(r"-?\d{1,18}", user) else [])}:
+            for user_id in known:
                 overlay.forget(connection, user_id)
     for path in parquet.parts(warehouse.online):
         rows = parquet.read(path)
         kept = rows.filter(pc.not_equal(rows["user_id"], user))
         if len(kept) < len(rows):
             parquet.write(path, [kept], rows.schema)
-    return list(report(warehouse, user))
+    return list(traces(warehouse, user))
+
+
+def _ids(warehouse: Warehouse, user: str) -> set[int | str]:
+    """The user's id as each kind of release has it: where ids are whole numbers, `0777` is none, and not that of 777."""
+    kinds = set()
+    for name in sealed_ids(warehouse):
+        try:
+            kinds.add(read_manifest(warehouse.sealed(name)).id_types.user_id)
+        except ReleaseError:
+            continue
+    found = {IdTypes(user_id=kind).parse("user_id", user) for kind in kinds or {"int64", "string"}} - {None}
+    if not found:
+        raise UsageError(
+            f"user {user!r}: not an id of {warehouse.folder}, whose ids are whole numbers in their shortest form; nobody was forgotten"
+        )
+    return found
 
 
 def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
@@ -73,60 +76,4 @@ def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
 
 def _names(known: Forgotten, text: str) -> bool:
     """Whether a field of a refused line is a forgotten user's id."""
-    return any(field.strip(" '\"") in known for field in _FIELD.split(text))
-
-
-def report(warehouse: Warehouse, user: str) -> Iterator[Found]:
-    """Every table, Parquet file, quarantine and text file of the warehouse that still names the user."""
-    now = current_id(warehouse)
-    for name in sealed_ids(warehouse):
-        remedy = "build and promote a new release, then prune" if name == now else "cinematch releases prune --keep 1"
-        yield from _in_release(warehouse.sealed(name), user, remedy)
-    for path in sorted(warehouse.folder.rglob("*")):
-        if path.is_file() and not path.is_relative_to(warehouse.releases) and path != warehouse.forgotten:
-            n = _in_file(path, user)
-            if n:
-                inside = path.relative_to(warehouse.folder).as_posix()
-                yield Found(
-                    inside,
-                    n,
-                    "an input as it was received: remove or replace it"
-                    if inside.startswith("raw/")
-                    else "remove the lines",
-                )
-
-
-def _in_release(release: Release, user: str, remedy: str) -> Iterator[Found]:
-    user_id = read_manifest(release).id_types.parse("user_id", user)
-    for table in TABLES.values():
-        if "user_id" in table.names and user_id is not None:
-            with closing(open_immutable(release.database)) as connection:
-                n = connection.execute(f"select count(*) from {table.name} where user_id = ?", [user_id]).fetchone()[0]
-            databases = release.user_databases
-            database = databases[shard_of(user_id, len(databases))]
-            yield from _if_any(f"releases/{release.id}/{database.name} {table.name}", n, remedy)
-            n = parquet.count(release.table(table.name), "user_id", user_id)
-            yield from _if_any(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy)
-    texts = parquet.read(release.table("quarantine"), ["text"])["text"].to_pylist()
-    n = sum(_is_named(text, user) for text in texts)
-    yield from _if_any(f"releases/{release.id}/tables/quarantine.parquet", n, remedy)
-
-
-def _if_any(place: str, n: int, remedy: str) -> Iterator[Found]:
-    if n:
-        yield Found(place, n, remedy)
-
-
-def _is_named(text: str, user: str) -> bool:
-    return any(field.strip(" '\"") == user for field in _FIELD.split(text))
-
-
-def _in_file(path: Path, user: str) -> int:
-    """Rows or lines of a file outside the releases that name the user; a database and an archive are looked into by their own means."""
-    if path.suffix == ".parquet":
-        names = pq.read_schema(path).names
-        return parquet.count(path, "user_id", user) if "user_id" in names else 0
-    if path.suffix in (".db", ".zip", ".gz", ".part") or path.name.endswith(("-wal", "-shm")):
-        return 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return sum(_is_named(line, user) for line in file)
+    return any(field.strip(" '\"") in known for field in FIELD.split(text))

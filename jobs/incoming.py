@@ -15,6 +15,7 @@ from jobs.kernels.drift import population_stability_index
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from warehouse import overlay
+from warehouse.identity import contained, identity
 from warehouse.layout import Warehouse
 from warehouse.overlay import Entry
 
@@ -59,8 +60,8 @@ def _entries(warehouse: Warehouse, manifest: Manifest) -> tuple[list[Entry], int
     """The first MOST_ENTRIES entries after those that the release contains, and how many there are."""
     if not warehouse.overlay.exists():
         return [], 0
-    after = manifest.input.get("overlay_seq", 0)
     with closing(overlay.open_read_only(warehouse.overlay)) as connection:
+        after = contained(manifest.input, identity(connection))
         size = connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[0]
         return list(islice(overlay.entries(connection, after=after), MOST_ENTRIES)), size
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from jobs import estimate, online
+from jobs import estimate
 from jobs.estimate import Counts
 from jobs.items import blocked_ids, blocked_items, numbered_items, write_item_tables
 from jobs.parts import collect
@@ -27,7 +27,7 @@ from jobs.sources.open import open_source
 from jobs.step import Step
 from schemas.errors import SettingError, SourceError, StepError
 from schemas.settings import Settings
-from warehouse import forgotten, parquet
+from warehouse import forgotten, online, parquet
 from warehouse.layout import Warehouse
 
 ROWS_PER_PART = 500_000
@@ -41,7 +41,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
     expected = Counts(int(estimate.guessed_rows(source.inputs)), 0, 0)
     estimate.check("ingest", estimate.step_need("ingest", expected, settings), settings, warehouse.folder)
-    online.archive(warehouse)
+    overlay_id = online.archive(warehouse)
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
     read = Reading(release, forgotten.read(warehouse.forgotten))
@@ -97,7 +97,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "rating_scale": source.rating_scale,
         "n_parts": n_parts,
         "rows": rows,
-        "input": _input(source.inputs) | {"overlay_seq": pc.max(arrived["seq"]).as_py() or 0, "n_online": len(arrived)},
+        "input": _input(source.inputs)
+        | {"overlay_id": overlay_id, "overlay_seq": pc.max(arrived["seq"]).as_py() or 0, "n_online": len(arrived)},
     }
 
 

@@ -1,8 +1,8 @@
-"""Online ratings on their way into a release: kept for good in raw/online, and folded over the source like the server does.
+"""Online ratings on their way into a release: folded over the source like the server does.
 
 The overlay is a log that is emptied once releases contain it, so every ingest first copies what is new in it to Parquet
-files, and reads all of them. A user's rows then are the source's and, in order of arrival, what came in online, by the one
-`fold` that the server uses too.
+files (`warehouse.online`), and reads all of them. A user's rows then are the source's and, in order of arrival, what came in
+online, by the one `fold` that the server uses too.
 """
 
 from __future__ import annotations
@@ -14,46 +14,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.errors import ReleaseError
 from warehouse import overlay, parquet
+from warehouse.identity import contained, identity
 from warehouse.layout import Warehouse
 from warehouse.overlay import Entry, fold, Held
 from warehouse.release import read_manifest, sealed_ids
-
-SCHEMA = pa.schema(
-    [
-        ("seq", pa.int64()),
-        ("user_id", pa.string()),
-        ("item_id", pa.string()),
-        ("rating", pa.float64()),
-        ("weight", pa.float64()),
-        ("rated_at", pa.int64()),
-        ("received_at", pa.int64()),
-        ("is_deleted", pa.bool_()),
-        ("is_overwrite", pa.bool_()),
-    ]
-)
-
-
-def archive(warehouse: Warehouse) -> None:
-    """Copy what is new in the overlay to a file of its own in raw/online, named by its last sequence number."""
-    if not warehouse.overlay.exists():
-        return
-    kept = parquet.parts(warehouse.online)
-    last = int(kept[-1].stem.removeprefix("part-")) if kept else 0
-    with closing(overlay.open_read_only(warehouse.overlay)) as connection:
-        rows = [_row(entry) for entry in overlay.entries(connection, after=last)]
-    if rows:
-        path = warehouse.online / f"part-{rows[-1]['seq']:015d}.parquet"
-        parquet.write(path, [pa.Table.from_pylist(rows, schema=SCHEMA)], SCHEMA)
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return entry._asdict() | {
-        "user_id": str(entry.user_id),
-        "item_id": str(entry.item_id),
-        "is_deleted": bool(entry.is_deleted),
-        "is_overwrite": bool(entry.is_overwrite),
-    }
 
 
 def compact(warehouse: Warehouse) -> int:
@@ -61,16 +27,16 @@ def compact(warehouse: Warehouse) -> int:
     many entries went. They stay in raw/online."""
     if not warehouse.overlay.exists():
         return 0
-    contained = [read_manifest(warehouse.sealed(name)).input.get("overlay_seq", 0) for name in sealed_ids(warehouse)]
+    inputs = []
+    for name in sealed_ids(warehouse):
+        try:
+            inputs.append(read_manifest(warehouse.sealed(name)).input)
+        except ReleaseError:
+            continue  # damaged: no server opens it, so none will ask what came after it
     with closing(overlay.create(warehouse.overlay)) as connection:
-        return overlay.compact(connection, upto=min(contained)) if contained and min(contained) else 0
-
-
-def archived(warehouse: Warehouse, *, received_until: int) -> pa.Table:
-    """All online ratings that had come in by a time (Unix seconds), in order of arrival."""
-    tables = [parquet.read(path) for path in parquet.parts(warehouse.online)]
-    whole = pa.concat_tables([*tables, SCHEMA.empty_table()])
-    return whole.filter(pc.less_equal(whole["received_at"], received_until))
+        overlay_id = identity(connection)
+        upto = min((contained(given, overlay_id) for given in inputs), default=0)
+        return overlay.compact(connection, upto=upto) if upto else 0
 
 
 class _Kind(NamedTuple):

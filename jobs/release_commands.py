@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from jobs.arguments import add_command, settings_of
 from jobs.release_reports import compared, listing, shown
 from schemas.errors import ReleaseError
 from schemas.settings import resolve, Settings
-from warehouse import archive, release as releases
+from warehouse import archive, forgotten, release as releases
 from warehouse.layout import Release, Warehouse
 
 COMMANDS = {
@@ -159,13 +160,16 @@ def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
         print(f"{parsed.release} is current already; nothing was changed")
     else:
         print(f"{parsed.release} is current" + (f"; before it {previous}" if previous else ""))
+    _warn_of_forgotten(warehouse, parsed.release)
 
 
 def _rollback(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    print(f"{releases.rollback(warehouse, reason=parsed.reason)} is current")
+    name = releases.rollback(warehouse, reason=parsed.reason)
     catalog.rebuild(warehouse)
+    print(f"{name} is current")
+    _warn_of_forgotten(warehouse, name)
 
 
 def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -194,3 +198,19 @@ def _import(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
     release = archive.import_(warehouse, parsed.file)
     catalog.rebuild(warehouse)
     print(f"{release.id} is sealed in {warehouse.folder}; `cinematch releases promote {release.id}` serves it")
+    _warn_of_forgotten(warehouse, release.id)
+
+
+def _warn_of_forgotten(warehouse: Warehouse, name: str) -> None:
+    """Say so where a release is older than the wish of some of its users."""
+    try:
+        n = forgotten.n_named_in(warehouse, warehouse.sealed(name))
+    except ReleaseError as error:  # what was asked is done
+        print(f"warning: {error}", file=sys.stderr)
+        return
+    if n:
+        print(
+            f"warning: {name} has {n:,} users who were forgotten since. Lookups leave them out; SQL pages, CSV and downloads show "
+            f"them while it is served, until a newer release is promoted and it is pruned",
+            file=sys.stderr,
+        )

@@ -23,10 +23,10 @@ from jobs.seal_shards import build_shards
 from jobs.step import code_digest, facts, Facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
-from schemas.errors import CheckError
+from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
 from schemas.tables import IdTypes, Table, TABLES
-from warehouse import parquet, release as releases
+from warehouse import forgotten, parquet, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.sqlite import failed_checks_of, open_immutable
@@ -41,6 +41,7 @@ IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists"
 def seal(running: Step, warehouse: Warehouse) -> Release:
     release, settings = running.release, running.settings
     found = facts(release)
+    _check_forgotten(warehouse, release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
     with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
@@ -70,9 +71,22 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     running.figures["n_bytes"] = sum(file["bytes"] for file in manifest.files.values())
     databases = {release.database, *release.user_databases}
     running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
+    _check_forgotten(warehouse, release)
     sealed = releases.seal(warehouse, release, manifest)
     shutil.rmtree(release.work)
     return sealed
+
+
+def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
+    """Raises StepError where a user was forgotten after the ingest that let them in."""
+    known = forgotten.read(warehouse.forgotten)
+    for part in parquet.parts(release.work / "users") if known else ():
+        n = sum(user in known for user in parquet.read(part, ["user_id"])["user_id"].to_pylist())
+        if n:
+            raise StepError(
+                f"seal: release {release.id} has users who were forgotten while it was built ({n:,} in {part.name}); it was not "
+                f"sealed. Run `cinematch ingest --release {release.id}` and the steps after it again, or a new `cinematch run`"
+            )
 
 
 def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:

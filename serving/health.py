@@ -13,13 +13,13 @@ def live(service: Service, call: Call) -> Answer:
 
 
 def ready(service: Service, call: Call) -> Answer:
-    """200 while a release answers; `problem` says why the promoted one does not, where that is so."""
-    opened = service.current
+    """200 while a release answers; `problem` says why the promoted one does not, or which file beside it is damaged."""
+    opened, problems = service.current, service.problems()
     row = {
-        "status": "ready" if service.problem is None else "degraded",
+        "status": "degraded" if problems else "ready",
         "release": opened.id,
         "current": service.pointer,
-        "problem": service.problem,
+        "problem": "; ".join(problems) or None,
         "computed_at": opened.computed_at,
         "stale": service.is_stale(opened),
         **service.write_state(),

@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, dict[str, str]]:
         return kept
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SettingError(
             f"{path}: not a file of API keys ({error}); make keys with `python -m serving.keys create`"
         ) from None
@@ -78,10 +78,12 @@ class Keys:
                 )
         self._signature: tuple | None = None
         self._digests: dict[str, str] = dict(self._set)
+        self.problem: str | None = None
         self.look()
 
     def look(self) -> None:
-        """Read the file again where it changed. A file that cannot be read lets nobody in that it did not before."""
+        """Read the file again where it changed. One that cannot be read lets nobody in that it did not before, and `problem`
+        says so."""
         try:
             found = os.stat(self._path)
             signature = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -89,7 +91,11 @@ class Keys:
             signature = None
         if signature != self._signature:
             self._signature = signature
-            self._digests = self._set | {name: entry["sha256"] for name, entry in read(self._path).items()}
+            try:
+                self._digests = self._set | {name: entry["sha256"] for name, entry in read(self._path).items()}
+                self.problem = None
+            except SettingError as error:
+                self.problem = str(error)
 
     def __bool__(self) -> bool:
         return bool(self._digests)

@@ -75,6 +75,7 @@ class Metrics:
             ),
             ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": pending}),
             ("overlay_sequence", "gauge", "Sequence number of the last online rating.", {"": last}),
+            ("problems", "gauge", "What /health/ready complains of.", {"": len(service.problems())}),
             ("ready", "gauge", "1 where the promoted release answers.", {"": int(service.problem is None)}),
         ]
         lines = []

@@ -43,7 +43,6 @@ class OpenRelease:
         self.connection = _plain(release)
         self.computed_at = self.manifest.created_at
         self.created = datetime.fromisoformat(self.manifest.created_at).timestamp()
-        self.overlay_seq = int(self.manifest.input.get("overlay_seq") or 0)
         arrays, parameters = item_side.load(release.model("items"))
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -15,11 +16,13 @@ from schemas.errors import CineMatchError, ResourceError
 from serving.answers import RequestError
 from serving.sql_limits import bound
 from warehouse import overlay as store
+from warehouse.identity import identity
 from warehouse.overlay import Entry
 
 log = logging.getLogger("cinematch.serving")
 
 GROUP = 512
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -29,6 +32,13 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = bound(store.open_read_only(path))
+        self._opened = [self._connection]
+        try:
+            store.check_whole(self._connection, path)
+            self.identity = identity(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
         self._threads = threading.local()
         self._version: int | None = None
         self._n_removals = -1
@@ -56,19 +66,21 @@ class Reader:
     def lag(self, *, after: int) -> tuple[int, int]:
         """How many entries came after a number, and the last number there is."""
         self._refresh()
-        return self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[
-            0
-        ], self.last_seq
+        n = self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[0]
+        return n, self.last_seq
 
     def of_user(self, user_id: Any, *, after: int, upto: int | None = None) -> list[Entry]:
         """A user's entries; callable from any thread."""
         connection = getattr(self._threads, "connection", None)
         if connection is None:
             connection = self._threads.connection = bound(store.open_read_only(self._path))
+            self._opened.append(connection)
         return store.of_user(connection, user_id, after=after, upto=upto)
 
     def close(self) -> None:
-        self._connection.close()
+        """Close every thread's connection; none may be asked any more."""
+        for connection in self._opened:
+            connection.close()
 
 
 class Written(NamedTuple):
@@ -87,11 +99,14 @@ class _Batch(NamedTuple):
 class Writer:
     """The one thread that writes: takes what waits, commits it as one transaction, then answers each request.
 
-    A request's entries are all written or none. Those that were answered are on disk.
+    A request's entries are all written or none. Those that were answered are on disk, in the file that is in its place: a
+    commit to one that was replaced or removed meanwhile is not answered as one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._connection = bound(store.create(path))
+    def __init__(self, path: Path, *, after: int, failed: Callable[[sqlite3.Error], None]) -> None:
+        self._path, self._failed = path, failed
+        self._connection = bound(store.create(path, after=after))
+        self._file = file_of(path)
         self._waiting: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="write", daemon=True)
         self._thread.start()
@@ -115,9 +130,13 @@ class Writer:
         return result
 
     def close(self) -> None:
-        """Write what waits, then stop."""
+        """Write what waits, fold SQLite's log into the file, then stop."""
         self._waiting.put(None)
         self._thread.join(10)
+        try:
+            self._connection.execute("pragma wal_checkpoint(truncate)")
+        except sqlite3.Error as error:  # all of it is durable in the log, too
+            log.error("overlay.db-wal could not be folded into overlay.db: %s", error)
         self._connection.close()
 
     def _run(self) -> None:
@@ -136,18 +155,26 @@ class Writer:
 
     def _commit(self, batches: list[_Batch]) -> None:
         try:
+            self._check_place()
             self._connection.execute("begin immediate")
             results = [self._append(batch) for batch in batches]
             self._connection.execute("commit")
+            self._check_place()
         except Exception as error:
             if self._connection.in_transaction:
                 try:
                     self._connection.execute("rollback")
                 except sqlite3.Error:
                     log.exception("a failed transaction could not be rolled back")
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                self._failed(error)
             results = [_refusal(error)] * len(batches)
         for batch, result in zip(batches, results):
             batch.done(result)
+
+    def _check_place(self) -> None:
+        if file_of(self._path) != self._file:
+            raise RequestError(f"{self._path} was replaced or removed; nothing of this request counts. Send it again", 503)
 
     def _append(self, batch: _Batch) -> list[Written] | Exception:
         """One request within the group: a contradiction undoes this request and no other."""
@@ -176,8 +203,19 @@ def _resolve(future: asyncio.Future, result: Any) -> None:
         future.set_result(result)
 
 
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _refusal(error: Exception) -> CineMatchError:
     log.error("ratings could not be written: %s", error)
+    if isinstance(error, CineMatchError):
+        return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _FULL:
         return ResourceError(

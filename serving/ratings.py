@@ -100,8 +100,10 @@ async def _written(
     service: Service, call: Call, entries: Sequence[Entry], has_times: Sequence[bool]
 ) -> list[Written]:
     service.limit(call.key, len(entries))
+    if service.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
+        raise RequestError(f"ratings cannot be written: {service.forgotten.problem}", 503)
     try:
-        written = await service.writer.write(entries, has_times)
+        written = await service.online.write(entries, has_times)
     except Exception:
         service.metrics.ratings["refused"] += len(entries)
         raise

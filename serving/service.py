@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from schemas.errors import SettingError
+from schemas.errors import ReleaseError
 from schemas.settings import Settings
 from serving.answers import RequestError
+from serving.forgotten import ForgottenUsers
 from serving.keys import Keys
 from serving.metrics import AccessLog, Metrics
+from serving.online import Online
 from serving.opened import OpenRelease
-from serving.overlay import Reader, Writer
 from serving.solve import HistoryRow, Solved, solve, stored_history
 from serving.verify import open_verified
-from warehouse import forgotten
 from warehouse.layout import Warehouse
 from warehouse.overlay import fold, Held
-from warehouse.release import current
+from warehouse.release import current, current_id, last_promoted
 
 log = logging.getLogger("cinematch.serving")
 
@@ -35,38 +34,44 @@ NEVER = 2**31
 NO_KEY = "off: no API key is configured; `python -m serving.keys create` makes one"
 
 
+def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
+    """The release to begin with, and what is wrong with the pointer: where that is damaged or gone, the one promoted last is
+    served. Raises NotFound where none was, ReleaseError where it is not known."""
+    try:
+        found, problem = current_id(warehouse), f"{warehouse.current} is gone"
+    except ReleaseError as error:
+        found, problem = None, str(error)
+        if last_promoted(warehouse) is None:
+            raise
+    return (found, None) if found else (last_promoted(warehouse) or current(warehouse)[0].id, problem)
+
+
 class Service:
     """One server's state. The event loop owns it; only `run` leaves that thread."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
         self.warehouse = warehouse
         self.settings = settings
-        release, _ = current(warehouse)
-        self.current = open_verified(release)
+        self.pointer, self.problem = _pointed(warehouse)
+        self.current = open_verified(warehouse.sealed(self.pointer))
+        self._solved: OrderedDict[tuple, Solved] = OrderedDict()
+        self._said: list[str] = []
         self.metrics = Metrics()
         self.log = AccessLog()
         self.keys = Keys(warehouse.keys, settings.api_key_hashes)
-        self._keys_problem = ""
-        self.writer = None if settings.read_only else Writer(warehouse.overlay)
-        self.overlay: Reader | None = None
-        self.look()
+        self.forgotten = ForgottenUsers(warehouse.forgotten, self._forget_lists)
+        self.online = Online(warehouse, is_read_only=settings.read_only, changed=self._forget_lists)
         self.at_start: list[Callable[[], None]] = []
         self.at_stop: list[Callable[[], None]] = []
         self.previous: OpenRelease | None = None
-        self.pointer: str | None = self.current.id
         self.routes: tuple = ()
         self.cache_control = b"private, no-cache" if settings.private else b"public, no-cache"
-        self.problem: str | None = None
         self.compared: dict[tuple[str, str], dict] = {}
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="beside")
         self._n_beside = 0
-        self._solved: OrderedDict[tuple, Solved] = OrderedDict()
         self._solving: dict[tuple, asyncio.Future] = {}
         self._n_waiting = 0
-        self._forgotten = forgotten.Forgotten("", frozenset())
-        self._forgotten_path = str(warehouse.forgotten)
-        self._forgotten_seen: tuple | None = None
         self._allowances: dict[str | None, tuple[float, float]] = {}
         self.follow: Callable[[], Awaitable[None]]
 
@@ -83,32 +88,40 @@ class Service:
 
     def overlay_lag(self) -> tuple[int, int]:
         """Online ratings that the current release does not contain, and the last sequence number."""
-        if self.overlay is None:
-            return 0, 0
-        return self.overlay.lag(after=self.current.overlay_seq)
+        return self.online.lag(self.current)
 
     def write_state(self) -> dict[str, Any]:
         """Whether ratings can be written, for /health/ready."""
         if self.settings.read_only:
             return {"writes": "off: this server is read-only"}
-        return {"writes": "on" if self.keys else NO_KEY}
+        unsafe = self.online.problem or self.forgotten.problem
+        return {"writes": f"off: {unsafe}" if unsafe else "on" if self.keys else NO_KEY}
 
-    def look(self) -> None:
-        """See what others changed: keys made or taken away, an overlay that a writer created."""
-        try:
-            self.keys.look()
-        except SettingError as error:
-            if str(error) != self._keys_problem:
-                log.error("%s", error)
-                self._keys_problem = str(error)
-        if self.overlay is None and self.warehouse.overlay.exists():
-            self.overlay = Reader(self.warehouse.overlay)
+    def problems(self) -> list[str]:
+        """What is not as it should be: the promoted release, or a file beside it."""
+        found = (self.problem, self.online.problem, self.forgotten.problem, self.keys.problem)
+        return [problem for problem in found if problem is not None]
+
+    async def look(self) -> None:
+        """See what others changed: keys made or taken away, users forgotten, an overlay put in the place of ours."""
+        self.keys.look()
+        self.forgotten.look()
+        if self.online.is_due():
+            await asyncio.to_thread(self.online.open)  # which reads all of it
+        found = self.problems()
+        for problem in found:
+            if problem not in self._said and problem != self.problem:
+                log.error("%s", problem)
+        self._said = found
+
+    def _forget_lists(self) -> None:
+        """Solve every list again: something else decides over them now."""
+        self._solved.clear()
 
     def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        self._solver.shutdown(wait=False, cancel_futures=True)
+        self._solver.shutdown(wait=True, cancel_futures=True)
         self._beside.shutdown(wait=False, cancel_futures=True)
+        self.online.close()
         for opened in (self.previous, self.current):
             if opened is not None:
                 opened.retire()
@@ -168,26 +181,16 @@ class Service:
 
     def is_forgotten(self, user_id: Any) -> bool:
         """Whether the user is on the list of the forgotten, as it is this moment."""
-        try:
-            found = os.stat(self._forgotten_path)
-        except OSError:
-            return False
-        signature = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if signature != self._forgotten_seen:
-            self._forgotten, self._forgotten_seen = forgotten.read(self.warehouse.forgotten), signature
-            self._solved.clear()
-        return user_id in self._forgotten
+        return user_id in self.forgotten
 
     def user_seq(self, opened: OpenRelease, user_id: Any) -> int:
         """Sequence number of the user's last rating that the release does not contain; 0 where it has all."""
-        return self.overlay.user_seq(user_id, after=opened.overlay_seq) if self.overlay is not None else 0
+        return self.online.user_seq(opened, user_id)
 
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:
         """What a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
         base = {row.item_id: Held(row.rating, row.weight, row.rated_at) for row in stored_history(opened, user_id)}
-        if not seq or self.overlay is None:
-            return base
-        arrived = self.overlay.of_user(user_id, after=opened.overlay_seq, upto=seq)
+        arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
         return fold(base, arrived, is_implicit=not opened.has_ratings)
 
     def history(self, opened: OpenRelease, user_id: Any, seq: int) -> list[HistoryRow]:
@@ -201,9 +204,9 @@ class Service:
 
     def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset:
         """Items that the user got after seq."""
-        if self.overlay is None or user_id is None or self.user_seq(opened, user_id) <= seq:
+        if user_id is None or self.user_seq(opened, user_id) <= seq:
             return frozenset()
-        return frozenset(entry.item_id for entry in self.overlay.of_user(user_id, after=seq) if not entry.is_deleted)
+        return frozenset(entry.item_id for entry in self.online.of_user_after(user_id, seq) if not entry.is_deleted)
 
     def limit(self, key: str | None, n: int) -> None:
         """Count n ratings against the key. Raises RequestError (429) where it sent more than it may."""

@@ -43,7 +43,7 @@ class Follower:
         while True:
             try:
                 await self.look()
-                self._service.look()
+                await self._service.look()
             except Exception:
                 log.exception("the pointer could not be followed; release %s goes on", self._service.current.id)
             await asyncio.sleep(LOOK_S)
@@ -75,12 +75,14 @@ class Follower:
                     opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(service.pointer))
                     self._swap(opened)
                 service.problem = None
-            except (CineMatchError, OSError, UnicodeDecodeError) as error:
+            except Exception as error:
+                if not isinstance(error, (CineMatchError, OSError)):
+                    log.exception("unexpected error while a release was opened")
                 self._retry_at = time.monotonic() + RETRY_S
                 if service.problem != str(error):
                     log.error("refused: %s. Release %s goes on", error, service.current.id)
                     service.metrics.swaps["refused"] += 1
-                service.problem = str(error)
+                service.problem = str(error) or type(error).__name__
 
     def _swap(self, opened: OpenRelease) -> None:
         service = self._service

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from warehouse.layout import Warehouse
-from warehouse.release import lock
+from schemas.errors import ReleaseError
+from warehouse.layout import Release, Warehouse
+from warehouse.locks import lock
+from warehouse.sqlite import open_immutable
+
+_HEX = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 
 
 class Forgotten:
@@ -30,26 +36,65 @@ class Forgotten:
 
 
 def read(path: Path) -> Forgotten:
-    """The list as it is now; empty where nobody was forgotten yet."""
+    """The list as it is now; empty where nobody was forgotten yet. Raises ReleaseError where it is damaged."""
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return Forgotten("", frozenset())
-    return Forgotten(lines[0]["salt"], frozenset(line["digest"] for line in lines[1:]))
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from None
+    salt = _value(lines[0], "salt") if lines else None
+    digests = [_value(line, "digest") for line in lines[1:]]
+    if salt is None or None in digests:
+        raise _damaged(path, "a line is not as it was written" if lines else "it is empty")
+    return Forgotten(salt, frozenset(digests))
+
+
+def salvaged(path: Path) -> Forgotten:
+    """Whoever can still be read from a damaged list."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        lines = []
+    salt = _value(lines[0], "salt") if lines else None
+    found = {_value(line, "digest") for line in lines[1:]} - {None}
+    return Forgotten(salt, frozenset(found)) if salt is not None else Forgotten("", frozenset())
+
+
+def _value(line: bytes, name: str) -> str | None:
+    """What a line says; None where it is damaged."""
+    try:
+        found = json.loads(line)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and _HEX.fullmatch(found) else None
+
+
+def _damaged(path: Path, what: str) -> ReleaseError:
+    return ReleaseError(f"{path}: the list of forgotten users cannot be read ({what}); put a good copy in its place")
+
+
+def n_named_in(warehouse: Warehouse, release: Release) -> int:
+    """How many users of a sealed release are on the list."""
+    known = read(warehouse.forgotten)
+    if not known:
+        return 0
+    with closing(open_immutable(release.database)) as connection:
+        return sum(user_id in known for (user_id,) in connection.execute("select user_id from users"))
 
 
 def add(warehouse: Warehouse, user_id: int | str) -> None:
     """Put a user on the list, whole or not at all; twice is as good as once."""
     with lock(warehouse):
         path = warehouse.forgotten
+        if user_id in read(path):
+            return
         lines = (
             path.read_text(encoding="utf-8").splitlines()
             if path.exists()
             else [json.dumps({"salt": secrets.token_hex(16)})]
         )
         digest = _digest(json.loads(lines[0])["salt"], user_id)
-        if any(json.loads(line).get("digest") == digest for line in lines):
-            return
         lines.append(json.dumps({"digest": digest, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
         temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("w", encoding="utf-8") as file:

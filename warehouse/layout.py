@@ -143,9 +143,14 @@ class Warehouse:
         return Release(self.staging / checked_id(release_id))
 
 
+def is_id(name: str) -> bool:
+    """Whether a name can be a release's; whatever else lies in its folder is not one."""
+    return _RELEASE_ID.fullmatch(name) is not None
+
+
 def checked_id(release_id: str) -> str:
     """The id itself. Raises UsageError where it cannot name a folder of releases."""
-    if not _RELEASE_ID.fullmatch(release_id):
+    if not is_id(release_id):
         raise UsageError(
             f"release id {release_id!r}: expected 1 to 64 letters, digits, - or _, the first a letter or digit, such as 20260104T020000Z"
         )

@@ -1,8 +1,9 @@
 """overlay.db: ratings that came in online, in the order of their arrival; the only database that changes.
 
 It is a log: nothing in it is changed, later entries decide over earlier ones, and its sequence numbers never come back.
-A release says which sequence number it was built up to (`input.overlay_seq` in its manifest); what a user has now is the
-release's rows and, folded over them, the entries after that number. The next ingest folds the same entries over its source.
+A release says which sequence number of which overlay it was built up to (`overlay_seq` and `overlay_id` in the `input` of its
+manifest); what a user has now is the release's rows and, folded over them, the entries after that number. The next ingest
+folds the same entries over its source.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import ReleaseError
+from warehouse import identity
 
-VERSION = 1
 _DDL = (
     """create table if not exists ratings (
   seq integer primary key autoincrement,
@@ -30,7 +31,7 @@ _DDL = (
     "create index if not exists ratings_pair on ratings (user_id, item_id, rated_at)",
     "create table if not exists removals (n integer not null) strict",
     "insert into removals select 0 where not exists (select 1 from removals)",
-    f"pragma user_version = {VERSION}",
+    f"pragma user_version = {identity.VERSION}",
 )
 BUSY_MS = 5_000
 
@@ -60,40 +61,71 @@ class Held(NamedTuple):
     seq: int = 0
 
 
-def create(path: Path) -> sqlite3.Connection:
-    """Open for writing, and create where there is none. A commit is on disk when it returns (WAL, synchronous = full)."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+def create(path: Path, *, after: int = 0) -> sqlite3.Connection:
+    """Open for writing, and create where there is none; sequence numbers go on after `after`. A commit is on disk when it
+    returns (WAL, synchronous = full). Raises ReleaseError where the file is damaged or none of ours."""
+    connection = _opened(path, "rwc")
     try:
+        if not identity.is_new(connection):
+            identity.check(connection, path)
         for pragma in ("journal_mode = wal", "synchronous = full", f"busy_timeout = {BUSY_MS}"):
             connection.execute(f"pragma {pragma}")
-        if connection.execute("pragma user_version").fetchone()[0] == 0:
+        if not identity.is_marked(connection) or last_seq(connection) < after:
             connection.execute("begin immediate")
-            for statement in _DDL:
+            for statement in _DDL if identity.is_new(connection) else ():
                 connection.execute(statement)
+            identity.mark(connection)
+            _go_on_after(connection, after)
             connection.execute("commit")
-        _check_version(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(path, error) from None
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _go_on_after(connection: sqlite3.Connection, number: int) -> None:
+    if last_seq(connection) < number:
+        connection.execute("delete from sqlite_sequence where name = 'ratings'")
+        connection.execute("insert into sqlite_sequence (name, seq) values ('ratings', ?)", (number,))
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open for reading what others write. Raises ReleaseError where the file is of another version."""
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    """Open for reading what others write. Raises ReleaseError where the file is damaged, none of ours or of another version."""
+    connection = _opened(path, "ro")
     try:
-        _check_version(connection, path)
+        identity.check(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(path, error) from None
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("pragma user_version").fetchone()[0]
-    if found != VERSION:
-        raise ReleaseError(f"{path}: of version {found}, expected {VERSION}; it is not an overlay of this program")
+def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ReleaseError where SQLite finds damage in the file; it reads all of it."""
+    try:
+        found = connection.execute("pragma quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from None
+    if found != "ok":
+        raise _unusable(path, found)
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    try:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: object) -> ReleaseError:
+    return ReleaseError(f"{path}: cannot be read as the database of online ratings ({error}); put a good copy in its place")
 
 
 def append(connection: sqlite3.Connection, entry: Entry) -> int:
@@ -182,6 +214,17 @@ def removal(entry: Entry, held: Held) -> Entry:
     set back; written before a PUT that is behind, it makes room for it also once what was there is the row of a release."""
     at = max(entry.received_at, held.rated_at or 0)
     return Entry(0, entry.user_id, entry.item_id, None, 0.0, at, entry.received_at, True)
+
+
+def put_back(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
+    """Add entries that were removed, under the numbers that they had; returns how many."""
+    connection.execute("begin immediate")
+    n = connection.executemany(
+        "insert or ignore into ratings values (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries
+    ).rowcount
+    connection.execute("update removals set n = n + 1")  # readers that keep anything read all again
+    connection.execute("commit")
+    return n
 
 
 def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:

@@ -7,25 +7,26 @@ rename, so at any instant `current` names a complete release or there is none.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
+import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import HeldBack, NotFound, ReleaseError, StepError, UsageError
 from schemas.manifest import Manifest
-from warehouse import journal
+from warehouse import forgotten, journal
 from warehouse.history import promotions, prunable, standing
-from warehouse.layout import checked_id, Release, RESERVED, Warehouse
+from warehouse.layout import is_id, Release, RESERVED, Warehouse
+from warehouse.locks import lock
 
 
 _REMOVED = ".removed"
+_REPOINT = "promote a release, and it is written anew"
 
 
 def new_id(warehouse: Warehouse, now: datetime) -> str:
@@ -58,20 +59,24 @@ def read_manifest(release: Release) -> Manifest:
 
 
 def sealed_ids(warehouse: Warehouse) -> list[str]:
-    """Ids of all sealed releases, oldest first. A folder without a manifest is not a release."""
+    """Ids of all sealed releases, oldest first. A folder without a manifest is not a release, nor is one whose name is no id."""
     if not warehouse.releases.exists():
         return []
-    return sorted(
-        p.name for p in warehouse.releases.iterdir() if not p.name.startswith(".") and (p / "manifest.json").exists()
-    )
+    return sorted(p.name for p in warehouse.releases.iterdir() if is_id(p.name) and (p / "manifest.json").is_file())
 
 
 def current_id(warehouse: Warehouse) -> str | None:
-    """Id of the promoted release, or None before the first promotion."""
+    """Id of the promoted release, or None before the first promotion. Raises ReleaseError where the pointer is damaged."""
     try:
-        return checked_id(warehouse.current.read_text(encoding="utf-8").strip())
+        found = warehouse.current.read_bytes().strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ReleaseError(f"{warehouse.current}: cannot be read ({error.strerror}); {_REPOINT}") from None
+    name = found.decode("ascii", "replace")
+    if not is_id(name):
+        raise ReleaseError(f"{warehouse.current}: expected the id of a release, got {found[:40]!r}; {_REPOINT}")
+    return name
 
 
 def named(warehouse: Warehouse, name: str) -> str:
@@ -165,10 +170,11 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
         )
     with lock(warehouse):
         read_manifest(release)  # still there, now that nobody can prune it
-        previous = current_id(warehouse)
+        previous = _readable_current(warehouse)
         if previous == release_id:
             return previous
         _admit(warehouse, manifest, previous, reason=reason, by=by)
+        _refill(warehouse, manifest)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         entry = {"at": now, "release": release_id, "previous": previous, "by": by, "reason": reason or f"promoted by {by}"}
         entry |= {"undoes": undoes, "verdict": manifest.verdict.get("decision"), "served_model": manifest.served_model}
@@ -181,6 +187,25 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
     return previous
 
 
+def _readable_current(warehouse: Warehouse) -> str | None:
+    """As `current_id`, and None for a damaged pointer, which is about to be written anew."""
+    try:
+        return current_id(warehouse)
+    except ReleaseError:
+        return None
+
+
+def _refill(warehouse: Warehouse, manifest: Manifest) -> None:
+    """Give a release that comes back the online ratings that it does not contain. An overlay that cannot be read is no reason
+    to keep a release from being promoted."""
+    from warehouse import online  # imports Parquet: only where a pointer moves
+
+    try:
+        online.refill(warehouse, manifest)
+    except (ReleaseError, sqlite3.DatabaseError):
+        return
+
+
 def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, reason: str, by: str) -> None:
     """Raises HeldBack where a release may not be promoted so."""
     name, verdict = manifest.release, manifest.verdict
@@ -188,6 +213,12 @@ def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, rea
     by_hand = f"`cinematch releases promote {name} --reason ...` promotes it all the same"
     if verdict.get("decision") == "hold back" and (by == "verdict" or not reason):
         raise HeldBack(f"release {name} is held back: {verdict['reason']}{goes_on}. {by_hand}")
+    n_forgotten = forgotten.n_named_in(warehouse, warehouse.sealed(name)) if by == "verdict" else 0
+    if n_forgotten:
+        raise HeldBack(
+            f"release {name} has {n_forgotten:,} users who were forgotten while it was built{goes_on}. Build a new one, which "
+            f"leaves them out, or {by_hand}"
+        )
     if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
         raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
     if by == "verdict" and verdict.get("champion", current) != current:
@@ -204,6 +235,13 @@ def _is_newer(current: Release, manifest: Manifest) -> bool:
     except (NotFound, ReleaseError):
         return False
     return datetime.fromisoformat(now) > datetime.fromisoformat(manifest.as_of)
+
+
+def last_promoted(warehouse: Warehouse) -> str | None:
+    """The release that was promoted last, by the list of promotions, where it is still here: for when the pointer is not."""
+    here, promoted = set(sealed_ids(warehouse)), promotions(warehouse)
+    last = promoted[-1].get("release") if promoted else None
+    return last if last in here else None
 
 
 def rollback(warehouse: Warehouse, *, reason: str = "") -> str:
@@ -270,12 +308,3 @@ def remove(folder: Path) -> None:
     for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         path.chmod(stat.S_IRWXU)
     shutil.rmtree(folder)
-
-
-@contextmanager
-def lock(warehouse: Warehouse) -> Iterator[None]:
-    """One at a time among the processes that move the pointer or remove releases."""
-    warehouse.folder.mkdir(parents=True, exist_ok=True)
-    with warehouse.lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,16 +12,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from jobs.cli import main
 from jobs.forget import FILED_UNDER, forget, leave_out, REASON
-from jobs.online import archive, archived
 from jobs.run import run
 from jobs.sources import Batch, QUARANTINE_SCHEMA
-from schemas.errors import UsageError
+from schemas.errors import HeldBack, StepError, UsageError
 from tests.conftest import Built, small_settings, write_tiny_ratings
+from tests.jobs.conftest import run_steps
 from warehouse import forgotten, overlay, parquet
 from warehouse.layout import Warehouse
+from warehouse.online import archive, archived
 from warehouse.overlay import Entry
-from warehouse.release import read_manifest
+from warehouse.release import current_id, promote, read_manifest, sealed_ids
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
@@ -83,6 +88,66 @@ def test_the_report_counts_every_trace(movie_release: Built, copy_warehouse: Cal
 def test_nobody_is_forgotten_in_a_warehouse_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such warehouse"):
         forget(Warehouse(tmp_path / "elsewhere"), "anna")
+
+
+@pytest.mark.parametrize("text", ["0777", "+777", " 777", "777.0", "anna", "7_77"])
+def test_what_is_no_id_of_the_releases_forgets_and_deletes_nothing(text: str, movie_release: Built, copy_warehouse: Callable) -> None:
+    warehouse = copy_warehouse(movie_release).warehouse
+    with closing(overlay.create(warehouse.overlay)) as connection:
+        overlay.append(connection, Entry(0, 777, 1, 4.0, 1.0, NOW, NOW))
+    with pytest.raises(UsageError, match="nobody was forgotten"):
+        forget(warehouse, text)
+    assert not warehouse.forgotten.exists()
+    with closing(overlay.create(warehouse.overlay)) as connection:
+        assert [entry.user_id for entry in overlay.entries(connection)] == [777]
+        forget(warehouse, "777")
+        assert not list(overlay.entries(connection)) and 777 in forgotten.read(warehouse.forgotten)
+
+
+def test_archives_and_copies_are_looked_into_or_named(movie_release: Built, copy_warehouse: Callable) -> None:
+    built: Built = copy_warehouse(movie_release)
+    raw = built.warehouse.raw / "movielens"
+    raw.mkdir(parents=True)
+    rows = "user_id,item_id,rating\n777,1,4\n1777,1,4\n777,2,5\n"
+    (raw / "kept.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    (raw / "broken.csv.gz").write_bytes(gzip.compress(rows.encode())[:-9])
+    (raw / "half.zip.part").write_bytes(b"PK\x03\x04 half of one")
+    (raw / "half.csv.part").write_text(rows)
+    with zipfile.ZipFile(raw / "small.zip", "w") as archive:
+        archive.writestr("small/ratings.csv", rows)
+        archive.writestr("small/more.zip", b"PK\x03\x04\0\0\0\0")
+    copy = built.warehouse.releases / f"{built.release_id}.bak"
+    shutil.copytree(built.release.folder, copy)
+    with open_immutable(built.release.database) as database:
+        user, n = database.execute("select user_id, n_ratings from users where user_id = 77").fetchone()
+    found = {one.place: one.n for one in forget(built.warehouse, "777")}
+    inside = "raw/movielens"
+    assert found[f"{inside}/kept.csv.gz"] == found[f"{inside}/small.zip small/ratings.csv"] == 2
+    for name in ("broken.csv.gz", "half.zip.part", "half.csv.part", "small.zip small/more.zip"):
+        assert found[f"{inside}/{name}"] is None, name
+    found = {one.place: one.n for one in forget(built.warehouse, str(user))}
+    assert found[f"releases/{copy.name}/cinematch.db ratings"] == found[f"releases/{copy.name}/tables/ratings.parquet"] == n
+
+
+def test_a_release_that_a_forgotten_user_is_in_is_not_sealed(ready: Warehouse) -> None:
+    found = forget(ready, "3")
+    assert any(one.place.startswith("releases/.staging/") and one.n for one in found), found
+    with pytest.raises(StepError, match="forgotten while it was built"):
+        run_steps(ready, "seal")
+    assert sealed_ids(ready) == []
+
+
+def test_a_release_that_was_sealed_before_a_user_was_forgotten_is_promoted_by_hand_alone(
+    movie_release: Built, copy_warehouse: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built: Built = copy_warehouse(movie_release)
+    built.warehouse.current.unlink()
+    forget(built.warehouse, "3")
+    with pytest.raises(HeldBack, match="1 users who were forgotten"):
+        promote(built.warehouse, built.release_id, reason="", by="verdict")
+    assert current_id(built.warehouse) is None
+    assert main(["releases", "promote", built.release_id, "--warehouse", str(built.warehouse.folder)]) == 0
+    assert current_id(built.warehouse) == built.release_id and "has 1 users who were forgotten since" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from jobs.online import archive, archived, Online, SCHEMA
+from jobs.online import Online
 from jobs.run import promote, run_step
 from serving.opened import OpenRelease
 from serving.solve import HistoryRow, solve, stored_history
 from tests.conftest import Built, small_settings
 from warehouse import overlay, parquet
 from warehouse.layout import Warehouse
+from warehouse.online import archive, archived, SCHEMA
 from warehouse.overlay import Entry, fold, Held
 from warehouse.sqlite import open_immutable
 

@@ -59,6 +59,15 @@ class Inside:
         await self._app(scope, receive, send)
         return Reply(sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]))
 
+    def look(self) -> None:
+        """See what changed in the warehouse, as a server does a few times a second."""
+        self._loop.run_until_complete(self.service.look())
+
+    def retry(self) -> None:
+        """The same once the time has come to try again what was refused."""
+        self.service.online._retry_at = 0.0
+        self.look()
+
     def send(self, method: str, target: bytes, body: object = None) -> Reply:
         return self.ask(method, target, b"" if body is None else json.dumps(body).encode())
 

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import main
+from jobs.online import compact
 from schemas.errors import NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release
+from warehouse import catalog
 from warehouse.history import rolled_back
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import (
@@ -232,6 +235,29 @@ def test_removing_a_release_by_name_spares_the_current_one(copied: Built) -> Non
     with pytest.raises(NotFound, match="nothing was removed"):
         drop(copied.warehouse, [second, "20000101T000000Z"])
     assert sealed_ids(copied.warehouse) == [copied.release_id, second]
+
+
+@pytest.mark.parametrize("name", ["{}.bak", "{} (copy)", "{}-copy", "é", "new\nline"])
+def test_a_folder_of_any_name_stops_nothing(copied: Built, name: str) -> None:
+    stray = copied.warehouse.releases / name.format(copied.release_id)
+    shutil.copytree(copied.release.folder, stray)
+    second = add_release(copied, "20990101T000000Z")
+    folder = str(copied.warehouse.folder)
+    catalog.rebuild(copied.warehouse)
+    for command in (["releases", "list"], ["releases", "prune", "--keep", "5"], ["releases", "promote", second], ["forget", "nobody"]):
+        assert main([*command, "--warehouse", folder]) == 0, command
+    compact(copied.warehouse)
+    assert current_id(copied.warehouse) == second and stray.is_dir()
+    assert second in sealed_ids(copied.warehouse) and (stray.name in sealed_ids(copied.warehouse)) == stray.name.endswith("-copy")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../../etc\n", b"\0"])
+def test_a_damaged_pointer_is_said_and_written_anew_by_a_promotion(copied: Built, content: bytes) -> None:
+    copied.warehouse.current.write_bytes(content)
+    with pytest.raises(ReleaseError, match="expected the id of a release"):
+        current_id(copied.warehouse)
+    assert promote(copied.warehouse, copied.release_id, reason="mended") is None
+    assert current_id(copied.warehouse) == copied.release_id
 
 
 def test_before_the_first_promotion_there_is_no_current(tmp_path: Path) -> None:
