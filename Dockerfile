@@ -13,10 +13,10 @@ RUN useradd --uid 10001 --create-home cinematch \
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
-COPY requirements.lock requirements-airflow.lock /tmp/
+COPY requirements-airflow.lock /tmp/
 RUN python3 -m venv /opt/cinematch \
- && /opt/cinematch/bin/pip install --quiet --no-cache-dir --disable-pip-version-check \
-      -r /tmp/requirements.lock -r /tmp/requirements-airflow.lock
+ && /opt/cinematch/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes \
+      -r /tmp/requirements-airflow.lock
 ENV PATH=/opt/cinematch/bin:$PATH PYTHONUNBUFFERED=1
 
 COPY pyproject.toml README.md LICENSE /src/
@@ -24,7 +24,7 @@ COPY schemas /src/schemas
 COPY warehouse /src/warehouse
 COPY jobs /src/jobs
 COPY serving /src/serving
-RUN pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps /src && rm -rf /src/build
+RUN pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /src && rm -rf /src/build
 COPY dags /opt/cinematch/dags
 
 USER cinematch

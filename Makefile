@@ -4,6 +4,8 @@ VENV := .venv
 WAREHOUSE ?= warehouse/data
 READY := $(VENV)/.ready
 READY_AIRFLOW := $(VENV)/.ready-airflow
+READY_TEST := $(VENV)/.ready-test
+INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
@@ -36,10 +38,10 @@ airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how 
 	echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT)/dags/weekly_release  user admin  password $$(sed 's/.*: "\(.*\)".*/\1/' $$passwords)"; \
 	exec airflow standalone
 
-test: $(READY_AIRFLOW) ## run every test
+test: $(READY_TEST) ## run every test
 	$(VENV)/bin/pytest
 
-test-fast: $(READY_AIRFLOW) ## run the tests that take less than ten seconds each
+test-fast: $(READY_TEST) ## run the tests that take less than ten seconds each
 	$(VENV)/bin/pytest -m 'not slow'
 
 accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=... RETAIL=... name the data sets
@@ -48,12 +50,17 @@ accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=.
 docs: $(READY) ## write the generated parts of README.md again
 	$(VENV)/bin/python -m jobs.readme
 
-lock: ## resolve pyproject.toml again and pin what it gives
-	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -e '.[test]'
-	$(VENV)/bin/pip freeze --exclude-editable > requirements.lock
-	$(VENV)/bin/pip install --quiet -c requirements.lock -e '.[airflow]'
-	$(VENV)/bin/pip freeze --exclude-editable | grep -vxFf requirements.lock > requirements-airflow.lock
+LOCKED := requirements.lock requirements-airflow.lock requirements-test.lock
+COMPILE = $(VENV)-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --all-build-deps --no-header --no-annotate \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+
+lock: ## resolve pyproject.toml again and pin what it gives, with the digests of every file
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet pip-tools==7.6.2
+	rm -f $(LOCKED)
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra airflow --output-file requirements-airflow.lock pyproject.toml
+	$(COMPILE) --constraint requirements-airflow.lock --extra test --output-file requirements-test.lock pyproject.toml
+	rm -rf $(VENV)-lock
 
 compose-check: ## run docker-compose.yml for real: needs a Docker engine, and some ten minutes
 	$(PYTHON) .ci/compose_check.py
@@ -68,10 +75,14 @@ $(READY): requirements.lock pyproject.toml
 	@version=$$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); [ "$${version:-0}" -ge 17 ] || { \
 	  echo "CineMatch needs Java 17 or newer, found: $${version:-none}. Get it with: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(INSTALL) -r requirements.lock
+	PYTHONWARNINGS=ignore $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 $(READY_AIRFLOW): $(READY) requirements-airflow.lock
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-airflow.lock
+	$(INSTALL) -r requirements-airflow.lock
 	@touch $(READY_AIRFLOW)
+
+$(READY_TEST): $(READY_AIRFLOW) requirements-test.lock
+	$(INSTALL) -r requirements-test.lock
+	@touch $(READY_TEST)
