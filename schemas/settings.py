@@ -273,6 +273,10 @@ class Settings:
     query_ms: int = _setting(
         1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True
     )
+    address_connections: int = _setting(
+        256, ("serve",), "connections that one address may have at once; behind a proxy all come from one; 0: any number",
+        minimum=0, maximum=20_000, is_machine=True,
+    )
     body_kib: int = _setting(
         1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True
     )

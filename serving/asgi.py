@@ -14,10 +14,12 @@ from schemas.errors import CineMatchError, NotFound
 from serving import access, pages, static_files
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.apart import Datasettes
-from serving.browsers import as_page, Browsers, Headers, NOSNIFF, PAGE_HEADERS
+from serving.browsers import as_page, Browsers, Headers, PAGE_HEADERS
 from serving.call import Call
+from serving.connections import HEAD_BYTES, HEADERS
 from serving.forward import Forwarder
 from serving.opened import OpenRelease
+from serving.parameters import MANY_ROWS
 from serving.routes import Route, Router
 from serving.service import Service
 
@@ -27,6 +29,7 @@ _VARY = (b"vary", b"accept")
 
 _OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings)(\.json)?)")
 _PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
+QUERY_BYTES, LARGE = 16 << 10, 64 << 10
 _FOR_EVER = b"max-age=31536000, immutable"
 
 
@@ -59,10 +62,12 @@ class Application:
         request = dict(scope["headers"])
         request_id = service.log.request_id(request.get(b"x-request-id"))
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?", 1)[0]
-        added = [(b"x-request-id", request_id), NOSNIFF, *self._browsers.shared(request)]
+        added = [(b"x-request-id", request_id), *self._browsers.shared(request)]
         opened = service.current.hold()
         try:
-            refused = None if raw.startswith(b"/health/") else self._browsers.refused(request.get(b"host"))
+            refused = _too_large(scope, request)
+            if refused is None and not raw.startswith(b"/health/"):
+                refused = self._browsers.refused(request.get(b"host"))
             if refused is not None:
                 pattern, (status, body, headers) = "none", self._refusal(refused, False, opened)
             elif (preflight := self._browsers.preflight(method, request)) is not None:
@@ -95,15 +100,20 @@ class Application:
             pattern = route.path
             key = access.admitted(self._service, route, request)
             query = scope["query_string"].decode("latin-1")
+            if len(query) > QUERY_BYTES:
+                raise RequestError(f"the query string: {len(query)} bytes, expected at most {QUERY_BYTES}", 414)
             values = route.query(query)
-            body = b"" if route.body is None else await access.body_of(self._service, request, receive)
+            body = b"" if route.body is None else await access.body_of(self._service, route, request, receive)
             call = Call(opened, path, values, body, key)
             answer = route.handler(self._service, call)
             if not isinstance(answer, Answer):
                 answer = await answer
             if wants_page and route.page is not None and answer.text is None:
                 return pattern, *await self._page(route, call, answer, request, started, raw, query)
-            return pattern, *self._represent(call, answer, request, started, raw, query)
+            represent = (call, answer, request, started, raw, query)
+            if len(answer.rows) > MANY_ROWS or len(answer.encoded or b"") > LARGE:
+                return pattern, *await self._service.aside(opened, self._represent, *represent)
+            return pattern, *self._represent(*represent)
         except Exception as error:
             return pattern, *self._refusal(error, wants_page, opened)
 
@@ -200,6 +210,16 @@ class Application:
             body = pages.error_page(self._service, error)
             return error.status, body, [*headers, *_PAGE]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE)]
+
+
+def _too_large(scope: dict, request: dict) -> RequestError | None:
+    """Why a head is not looked at."""
+    n = sum(map(len, request)) + sum(map(len, request.values())) + len(scope["query_string"])
+    if n <= HEAD_BYTES and len(scope["headers"]) <= HEADERS:
+        return None
+    return RequestError(
+        f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"}
+    )
 
 
 def _not_datasettes(method: str, raw: bytes, request: dict) -> RequestError | NotFound | None:

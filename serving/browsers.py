@@ -14,7 +14,6 @@ from serving.content_policy import policy
 
 Headers = list[tuple[bytes, bytes]]
 
-NOSNIFF = (b"x-content-type-options", b"nosniff")
 PAGE_HEADERS: Headers = [
     (b"content-security-policy", policy()),
     (b"x-frame-options", b"DENY"),

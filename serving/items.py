@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from serving.answers import Answer, RequestError
 from serving.call import Call, Token
 from serving.ids import known_item
 from serving.opened import OpenRelease
+from serving.parameters import MANY_ROWS
 from serving.service import Service
 
 _SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
@@ -22,15 +24,19 @@ def known_genre(opened: OpenRelease, genre: str) -> str:
     return genre
 
 
-def similar(service: Service, call: Call) -> Answer:
+def similar(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
+    return _similar(service, call) if call.values["n"] <= MANY_ROWS else service.aside(call.opened, _similar, service, call)
+
+
+def _similar(service: Service, call: Call) -> Answer:
     token = Token.parse(call.values["next"], "s") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
     item = known_item(opened, call)
     after, n = token.rank if token else 0, call.values["n"]
     rows, source = [], call.values["source"]
     for source in [source] if source else ["collaborative", "content"]:
-        rows = opened.connection.execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
+        rows = opened.reader().execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
         if rows or after:
             break
     shown = [
@@ -48,13 +54,17 @@ def similar(service: Service, call: Call) -> Answer:
     )
 
 
-def popular(service: Service, call: Call) -> Answer:
+def popular(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     """The most popular items, of all or of one genre."""
+    return _popular(service, call) if call.values["n"] <= MANY_ROWS else service.aside(call.opened, _popular, service, call)
+
+
+def _popular(service: Service, call: Call) -> Answer:
     token = Token.parse(call.values["next"], "p") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
     genre = known_genre(opened, call.values["genre"]) if call.values["genre"] else ""
     n = call.values["n"]
-    rows = opened.connection.execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
+    rows = opened.reader().execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
     shown = [
         {
             "rank": rank,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.errors import NotFound
-from serving.answers import Answer
+from serving.answers import Answer, rows_json
 from serving.call import Call, Token
 from serving.ids import listed_items, path_id
 from serving.items import known_genre
 from serving.opened import iso, OpenRelease
-from serving.parameters import MAX_N
+from serving.parameters import MANY_ROWS, MAX_N
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
 from serving.solve import outside_genre, solve, Solved, solve_pairs
@@ -29,8 +29,8 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     since = service.user_seq(opened, user)
     seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, call.values["n"]
-    excluded = excluded_items(opened, call.values)
-    if user is not None and not seq and not since and excluded is None and after + n <= opened.n:
+    is_filtered = call.values["genre"] is not None or bool(call.values["exclude"])
+    if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
         page = _stored(opened, user, after, n)
         if page.encoded is not None:
             return list_answer(service, page)
@@ -45,7 +45,7 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
         raise NotFound(
             f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
         )
-    return _solved(service, call, opened, asked, user if is_known else None, seq, after, excluded)
+    return _solved(service, call, opened, asked, user if is_known else None, seq, after, is_filtered)
 
 
 class Page(NamedTuple):
@@ -102,7 +102,7 @@ async def _with_all_reasons(service: Service, page: Page) -> Answer:
     """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
     missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
     found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
-    return list_answer(service, page._replace(reasons=page.reasons | found.reasons))
+    return await whole_answer(service, page._replace(reasons=page.reasons | found.reasons))
 
 
 def _pairs_of(service: Service, page: Page, items: list) -> Solved:
@@ -117,29 +117,46 @@ async def _solved(
     user: Any,
     seq: int,
     after: int,
-    excluded: np.ndarray | None,
+    is_filtered: bool,
 ) -> Answer:
     n = call.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
-    if excluded is None:
-        found = await service.solved(opened, user, seq, wanted)
-    else:
+    if is_filtered:
         found = await service.run_on(
-            opened, lambda: solve(opened, service.history(opened, user, seq), n=wanted, excluded=excluded)
+            opened,
+            lambda: solve(
+                opened,
+                service.history(opened, user, seq),
+                n=wanted,
+                excluded=excluded_items(opened, call.values),
+            ),
         )
+    else:
+        found = await service.solved(opened, user, seq, wanted)
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
     if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
         now_has = service.items_since(opened, user, seq)
         rows = [entry for entry in rows if entry.item_id not in now_has]
-    computed_at = iso(service.now()) if seq or excluded is not None else None
+    computed_at = iso(service.now()) if seq or is_filtered else None
     since = service.user_seq(opened, user) if call.values["next"] else None
     page = Page(
         opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since
     )
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
+    return await whole_answer(service, page)
+
+
+async def whole_answer(service: Service, page: Page) -> Answer:
+    """The answer of a page that may be long: the rows of a long one are made by a thread."""
+    if len(page.rows) > MANY_ROWS and page.encoded is None:
+        page = page._replace(encoded=await service.aside(page.opened, _encoded, page))
     return list_answer(service, page)
+
+
+def _encoded(page: Page) -> bytes:
+    return rows_json(row(page.opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows)
 
 
 def list_answer(service: Service, page: Page) -> Answer:

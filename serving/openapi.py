@@ -68,9 +68,10 @@ _BODIES = {
 }
 
 
-def describe(service: Service, call: Call) -> Answer:
+async def describe(service: Service, call: Call) -> Answer:
     """OpenAPI 3.1, as a document of its own and not in the envelope."""
-    return Answer(text=compact(document(service.routes)), kind="application/json; charset=utf-8")
+    text = await service.aside(call.opened, lambda: compact(document(service.routes)))
+    return Answer(text=text, kind="application/json; charset=utf-8")
 
 
 def document(routes) -> dict[str, Any]:

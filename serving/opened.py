@@ -96,7 +96,7 @@ class OpenRelease:
         try:
             return self._titles[item_id]
         except KeyError:
-            row = self.connection.execute("select title from items where item_id = ?", (item_id,)).fetchone()
+            row = self.reader().execute("select title from items where item_id = ?", (item_id,)).fetchone()
             if row is None:
                 return None
             if len(self._titles) >= TITLES_KEPT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,11 @@ from schemas.tables import READY_N
 from serving.answers import RequestError, SHAPES
 
 MAX_N = 1000
+MAX_LISTED = 1000
+MANY_ROWS = 100  # what is done for more rows is done by a thread, so that others do not wait for it
 KEPT_QUERIES, KEPT_LENGTH = 1_000, 60
+_LISTED = re.compile(r"(?:[^,\\]|\\.)+", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ def parsed(declared: Sequence[Parameter], query: str) -> Mapping[str, Any]:
                 parameter = by_name[name]
                 if parameter.kind == "list":
                     values[name] += parameter.parse(text)
+                    if len(values[name]) > MAX_LISTED:
+                        raise RequestError(f"{name}: more than {MAX_LISTED} ids, expected at most so many")
                 elif name in given:
                     raise RequestError(f"{name}: is given more than once, expected one value{parameter.once}")
                 else:
@@ -135,16 +142,5 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 def listed_ids(text: str | None) -> list[str]:
     """The ids of a comma-separated list; a backslash takes the next character as it is."""
-    if not text:
-        return []
-    found, current, is_escaped = [], [], False
-    for character in text:
-        if is_escaped or character not in ",\\":
-            current.append(character)
-            is_escaped = False
-        elif character == "\\":
-            is_escaped = True
-        else:
-            found.append("".join(current))
-            current = []
-    return [part for part in [*found, "".join(current)] if part]
+    parts = _LISTED.findall(text or "")
+    return [_ESCAPED.sub(r"\1", part) if "\\" in part else part for part in parts]

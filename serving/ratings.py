@@ -155,9 +155,24 @@ async def of_user(service: Service, call: Call) -> Answer:
         raise NotFound(
             f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online"
         )
-    held: dict[Any, Held] = await service.run_on(opened, service.held, opened, user, seq)
-    ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))
     after, n = token.rank if token else 0, call.values["n"]
+    rows, n_ratings = await service.run_on(opened, _newest, service, opened, user, seq, after, n)
+    return Answer(
+        rows=rows,
+        next=Token("h", opened.id, seq, after + n).text() if after + n < n_ratings else None,
+        is_personal=True,
+        opened=opened,
+        extra={"user_id": user, "n_ratings": n_ratings, "source": "history", "stale": service.is_stale(opened)},
+        tag=service.personal_tag(opened, user, seq),
+    )
+
+
+def _newest(
+    service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a page, and how many there are in all."""
+    held: dict[Any, Held] = service.held(opened, user, seq)
+    ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))
     rows = [
         {
             "item_id": item,
@@ -170,12 +185,4 @@ async def of_user(service: Service, call: Call) -> Answer:
         }
         for item, one in ordered[after : after + n]
     ]
-    has_more = after + n < len(ordered)
-    return Answer(
-        rows=rows,
-        next=Token("h", opened.id, seq, after + n).text() if has_more else None,
-        is_personal=True,
-        opened=opened,
-        extra={"user_id": user, "n_ratings": len(ordered), "source": "history", "stale": service.is_stale(opened)},
-        tag=service.personal_tag(opened, user, seq),
-    )
+    return rows, len(ordered)

@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,7 @@ import uvicorn
 from schemas.errors import UsageError
 from schemas.settings import Settings
 from serving.asgi import Application
+from serving.connections import Connection, Connections, most_connections
 from serving.routes import table
 from serving.service import Service
 from serving.swap import Follower
@@ -30,8 +32,11 @@ def serve(settings: Settings) -> None:
     app = application(service)
     listening = _listen(settings.host, settings.port)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    connections = Connections(most=most_connections(), each=settings.address_connections)
     config = uvicorn.Config(
         app,
+        http=partial(Connection, connections=connections),
+        headers=[("x-content-type-options", "nosniff")],
         log_config=None,
         access_log=False,
         lifespan="on",

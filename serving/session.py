@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
-from serving.lookup import excluded_items, list_answer, Page, source_of
+from serving.lookup import excluded_items, Page, source_of, whole_answer
 from serving.opened import iso, OpenRelease
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
@@ -26,10 +25,9 @@ async def recommend(service: Service, call: Call) -> Answer:
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
     says so."""
     opened, n = call.opened, call.values["n"]
-    excluded = excluded_items(opened, call.values)
-    rows, solved = await service.run_on(opened, _solved, opened, call.body, service.settings.batch_n, n, excluded)
+    rows, solved = await service.run_on(opened, _solved, opened, call.body, service.settings.batch_n, n, call.values)
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
-    answer = list_answer(service, page)
+    answer = await whole_answer(service, page)
     answer.tag = None
     unusable = [row.item_id for row in rows if opened.number(row.item_id) is None]
     answer.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
@@ -37,11 +35,11 @@ async def recommend(service: Service, call: Call) -> Answer:
 
 
 def _solved(
-    opened: OpenRelease, body: bytes, limit: int, n: int, excluded: np.ndarray | None
+    opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]
 ) -> tuple[list[HistoryRow], Solved]:
     """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
     rows = history_of(opened, json_of(body), limit)
-    return rows, solve(opened, rows, n=n, excluded=excluded, explain_n=n)
+    return rows, solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
 
 
 def history_of(opened: OpenRelease, found: Any, limit: int) -> list[HistoryRow]:

@@ -1,0 +1,116 @@
+"""Connections that take up room and ask nothing: bounded in number, in time and in size, so that whoever asks finds one free.
+
+A connection waits while it has no request that is being answered: silent, with half a head, or with a body that nobody wants. Where
+all room is taken the one that waited longest makes room for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+WAIT_S = 10.0
+HEAD_BYTES, HEADERS = 32 << 10, 100
+UNWANTED_BYTES = 32 << 20
+_KEPT_DESCRIPTORS, _MOST = 128, 20_000
+_SWEEP_S = 1.0
+
+
+class Connections:
+    """All connections of a server. `each` is how many one address may have; 0 is any number."""
+
+    def __init__(self, *, most: int, each: int) -> None:
+        self._most, self._each = most, each or most
+        self._all: set[Connection] = set()
+        self._by_address: dict[str, set[Connection]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, new: Connection) -> None:
+        """Take a connection in, in the place of another where there is no room, or not at all where every other is being answered."""
+        of_address = self._by_address.setdefault(new.address, set())
+        for crowd, most in ((of_address, self._each), (self._all, self._most)):
+            if len(crowd) >= most:
+                waiting = [other for other in crowd if other.waits_since is not None]
+                if not waiting:
+                    new.transport.abort()
+                    break
+                min(waiting, key=lambda other: other.waits_since).transport.abort()
+        self._all.add(new)
+        of_address.add(new)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def remove(self, gone: Connection) -> None:
+        self._all.discard(gone)
+        of_address = self._by_address.get(gone.address)
+        if of_address is not None:
+            of_address.discard(gone)
+            if not of_address:
+                del self._by_address[gone.address]
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self._all):
+            if connection.waits_since is not None and now - connection.waits_since > WAIT_S:
+                connection.transport.close()
+        self._timer = loop.call_later(_SWEEP_S, self._sweep) if self._all else None
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, which knows since when it waits; None while a request is being answered."""
+
+    def __init__(self, *arguments: Any, connections: Connections, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._crowd = connections
+        self._n_asked = self._n_bytes = 0
+        self.waits_since: float | None = 0.0
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.waits_since = self.loop.time()
+        self.address = self.client[0] if self.client else ""
+        self._crowd.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.waits_since is not None and not self.transport.is_closing():
+            self._n_bytes += len(data)
+            is_head = self.cycle is None or not self.cycle.more_body
+            if self._n_bytes > (HEAD_BYTES if is_head else UNWANTED_BYTES):
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._n_bytes = 0
+        if not self._n_asked:
+            self.waits_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._n_asked += 1
+        self.waits_since = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._n_asked -= 1
+        if not self._n_asked:
+            self._n_bytes, self.waits_since = 0, self.loop.time()
+
+
+def most_connections() -> int:
+    """As many as the descriptors of this process allow, once it has asked for all that it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST + _KEPT_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST + _KEPT_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return min(_MOST, max(soft - _KEPT_DESCRIPTORS, soft // 2) if soft != resource.RLIM_INFINITY else _MOST)

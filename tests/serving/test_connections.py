@@ -1,0 +1,101 @@
+"""Connections, heads and bodies: bounded in number, size and time, and whoever asks is answered all the same."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from serving.connections import WAIT_S
+from tests.serving.conftest import Server, serving
+
+HALF_HEAD = b"GET /recommend/1 HTTP/1.1\r\nhost: localhost\r\nx-half: "
+WHOLE = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+@contextmanager
+def connected(server: Server, data: bytes = b"") -> Iterator[socket.socket]:
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as wire:
+        wire.sendall(data)
+        yield wire
+
+
+def rest(wire: socket.socket) -> bytes:
+    """All that comes until the server closes; a reset is one too."""
+    found = b""
+    try:
+        while data := wire.recv(1 << 16):
+            found += data
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def test_silence_makes_room_for_those_who_ask(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = own_movies()
+    with serving(folder, "--address-connections", "10") as server, ExitStack() as stack:
+        silent = [stack.enter_context(connected(server, HALF_HEAD if i % 2 else b"")) for i in range(9)]
+        answered = stack.enter_context(connected(server, WHOLE))
+        assert b"200 OK" in answered.recv(1 << 12)
+        for _ in range(5):  # each on a connection of its own, beside ten that take all the room
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=10) as client:
+                assert client.get("/recommend/1").status_code == 200
+        assert rest(silent[0]) == b"", "the one that waited longest made room"
+
+
+def test_what_is_silent_or_half_sent_is_closed_in_time(movies: Server) -> None:
+    begun = [b"", b"GET", HALF_HEAD, WHOLE + HALF_HEAD, b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf"]
+    with ExitStack() as stack:
+        started = time.monotonic()
+        wires = [stack.enter_context(connected(movies, data)) for data in begun]
+        for wire in wires:
+            wire.settimeout(3 * WAIT_S)
+            rest(wire)
+        assert time.monotonic() - started < 3 * WAIT_S
+
+
+@pytest.mark.parametrize("head", [
+    b"x-big: " + b"a" * 40_000 + b"\r\n", b"x-many: a\r\n" * 150, b"x-never-ends: " + b"a" * 3_000_000,
+])  # fmt: skip
+def test_a_head_is_bounded(head: bytes, movies: Server) -> None:
+    ends = b"" if b"never" in head else b"\r\n"
+    with connected(movies) as wire:
+        try:
+            wire.sendall(b"GET /recommend/1 HTTP/1.1\r\nhost: localhost\r\n" + head + ends)
+            answer = rest(wire)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+    assert answer == b"" or b" 431 " in answer.split(b"\r\n")[0], answer[:200]
+    if ends:
+        assert answer, "a whole head is told why"
+
+
+def test_a_body_that_is_too_large_is_told_so_and_not_cut_off(movies: Server) -> None:
+    large = b" " * (10 << 20)
+    for method, path, status in (("POST", "/ratings", 413), ("POST", "/recommend/session", 413), ("GET", "/cinematch", 413), ("POST", "/cinematch", 405)):
+        answer = movies.client.request(method, path, content=large, headers=movies.auth)
+        assert answer.status_code == status and answer.json()["status"] == status
+    assert movies.client.post("/ratings", content=large).status_code == 401
+
+
+def test_what_strangers_send_is_small_before_it_is_read(movies: Server) -> None:
+    rows = ",".join('{"item_id": 1, "rating": 3}' for _ in range(20_000))
+    answer = movies.client.post("/recommend/session", content='{"ratings": [' + rows + "]}")
+    assert answer.status_code == 413 and "KiB" in answer.json()["error"]
+    assert movies.get("/recommend/1?exclude=" + ",".join(map(str, range(1001)))).status_code == 400
+    assert movies.get("/recommend/1?exclude=" + ",".join(map(str, range(1000)))).status_code == 200
+    assert movies.get("/recommend/1?exclude=" + "1" * 20_000).status_code == 414
+
+
+def test_repeated_words_are_searched_for_once(movies: Server) -> None:
+    title = movies.rows("/recommend/1?n=1")[0]["title"]
+    word = title.split()[-2] if len(title.split()) > 1 else title
+    once, often = movies.rows(f"/search?q={word}&n=1000"), movies.rows("/search?q=" + "+".join([word] * 30) + "&n=1000")
+    assert once == often and once
