@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from jobs import item_side
+from jobs.doubt import doubt
 from jobs.kernels import lists as kernel, metrics
 from jobs.kernels.bootstrap import mean_interval
 from jobs.kernels.histories import Histories
+from jobs.kernels.item_side import ItemSide
 from jobs.kernels.relevance import is_liked
+from jobs.models import popular
 from jobs.models.contract import TrainingData
 from jobs.models.tuning import means_of
 from schemas.errors import StepError
@@ -38,37 +41,44 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
     return found
 
 
-def validated(release: Release, names: list[str], data: TrainingData) -> list[dict[str, Any]]:
-    """Mean nDCG@10 of each model on what is relevant to the validation users, with its interval, as rows of `metrics`; none without
-    such users."""
+def validated(release: Release, names: list[str], data: TrainingData) -> tuple[list[dict[str, Any]], str]:
+    """Mean nDCG@10 of each model and of `popular` on what is relevant to the validation users, with its interval, as rows of `metrics`;
+    none without such users. And a sentence where these figures contradict sense."""
     validation = data.validation() if data.validation is not None else None
     if validation is None:
-        return []
+        return [], ""
     folder, settings, means = data.scratch / PROTOCOL, data.settings, means_of(data, validation.kept)
     n_items = data.n_items  # a task cannot have `data`, which has the session
-    relevant = {NDCG: validation.held}
+    relevant, measured = {NDCG: validation.held}, [*names, popular.NAME]
     if means is not None:
         relevant[NDCG_LIKED] = validation.held.select(is_liked(validation.held, means))
 
     def measure(number: int) -> None:
-        lists = kernel.recommend(
-            item_side.load(release, names[number]), validation.kept, n=K, explain_n=0, reasons_n=0, min_history=settings.min_history
-        )
-        save_array(folder / f"{names[number]}.npy", np.array([_ndcg(lists, held, n_items) for held in relevant.values()]))
+        side = item_side.load(release, names[min(number, len(names) - 1)])
+        lists = _lists(side, measured[number], validation.kept, settings.min_history)
+        save_array(folder / f"{measured[number]}.npy", np.array([_ndcg(lists, held, n_items) for held in relevant.values()]))
 
-    data.run.each(len(names), measure, label=PROTOCOL)
-    rows = []
-    for name in names:
-        for metric, values in zip(relevant, np.load(folder / f"{name}.npy")):
+    data.run.each(len(measured), measure, label=PROTOCOL)
+    rows, ndcgs = [], {name: np.load(folder / f"{name}.npy") for name in measured}
+    for name in measured:
+        for metric, values in zip(relevant, ndcgs[name]):
             mean, low, high, n = mean_interval(values, seed=settings.seed)
             rows.append(
                 {"model": name, "protocol": PROTOCOL, "metric": metric, "k": K, "value": mean, "low": low, "high": high, "n_users": n}
             )
-    return rows
+    n_held, n_open = np.diff(validation.held.indptr), n_items - np.diff(validation.kept.indptr)
+    return rows, doubt({name: values[0] for name, values in ndcgs.items()}, metrics.chance_ndcg(n_open, n_held, K), settings)
+
+
+def _lists(side: ItemSide, name: str, kept: Histories, min_history: int) -> kernel.Lists:
+    """Lists as they are served, or by popularity alone."""
+    if name == popular.NAME:
+        return kernel.popular_lists(side, kept, n=K)
+    return kernel.recommend(side, kept, n=K, explain_n=0, reasons_n=0, min_history=min_history)
 
 
 def _ndcg(lists: kernel.Lists, held: Histories, n_items: int) -> np.ndarray:
-    """Of the lists as they are served, (u,)."""
+    """Of lists, (u,)."""
     return metrics.ndcg(metrics.hits(lists.indptr, lists.items, held.indptr, held.items, K, n_items), np.diff(held.indptr))
 
 

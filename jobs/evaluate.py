@@ -53,11 +53,14 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
     scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
     stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
     rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)
-    rows += record(release, "train")["facts"]["validation"]
+    trained = record(release, "train")
+    rows += trained["facts"]["validation"]
     rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
     schema = arrow_schema(METRICS, found.ids)
     parquet.write(release.table("metrics"), [pa.Table.from_pylist(rows, schema=schema)], schema)
-    verdict = judge(scored, settings, served=served, rater=RATER, champion=champion and champion.release.id)
+    verdict = judge(
+        scored, settings, served=served, rater=RATER, champion=champion and champion.release.id, doubt=trained["figures"]["doubt"]
+    )
     running.facts["verdict"] = verdict | ({"note": why_not} if why_not else {})
     measured = [row for row in rows if row["protocol"] == PROTOCOL]
     running.figures["n_held_out_users"] = max((row["n_users"] for row in measured), default=0)
@@ -81,7 +84,7 @@ class _Scorer:
         part = read_part(self._release, number, self._facts)
         kept, held = part.held_out(TEST)
         side = item_side.load(self._release, self._served)
-        blocks = [self._scores("popular", _popular(side, kept), kept, held)]
+        blocks = [self._scores("popular", kernel.popular_lists(side, kept, n=DEPTH), kept, held)]
         for name in self._rankers:
             lists = self._ranked(item_side.load(self._release, name), kept, reasons_n=self._settings.reasons_n * (name == self._served))
             of_lists = _of_lists(side, lists, kept) | self._of_reasons(lists, kept) if name == self._served else {}
@@ -178,12 +181,6 @@ def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str,
 def _blank(model: str, n_users: int) -> dict[str, Any]:
     nothing = {field.name: pa.nulls(n_users, field.type) for field in SCORES if field.nullable}
     return nothing | {"model": [model] * n_users, "n_seen": np.zeros(n_users, int), "is_short": np.zeros(n_users, bool)}
-
-
-def _popular(side: ItemSide, kept: Histories) -> kernel.Lists:
-    """Everybody's list by popularity alone, for comparison."""
-    no_genres = replace(side, genres=side.genres[:, :0])
-    return kernel.recommend(no_genres, kept, n=DEPTH, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 
 def _errors(

@@ -7,6 +7,7 @@ sent and nothing is collected, and the processes of one machine share the pages.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,11 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def has_order(self) -> bool:
+        """Whether any interaction came after another of its user."""
+        return bool(self.steps.any())
 
     def histories(self, start: int, stop: int) -> Histories:
         """Users start..stop, as the kernels take them."""

@@ -85,7 +85,6 @@ class Online:
                 "rating": found.rating,
                 "weight": found.weight,
                 "rated_at": found.rated_at,
-                "line": entries[-1].seq,
                 "seq": entries[-1].seq,
             }
         ]

@@ -42,7 +42,7 @@ class Reading:
         self._quarantine.write_table(refused.cast(QUARANTINE_SCHEMA))
         if len(accepted) == 0:
             return
-        self._write(accepted, np.zeros(len(accepted), np.int64))
+        self._write(accepted.drop(["line"]), np.zeros(len(accepted), np.int64))
         self._item_ids.append(pc.unique(accepted["item_id"]))
         for role in self._canonical:
             self._kinds[role] = accepted[role].type
@@ -57,7 +57,7 @@ class Reading:
             self._canonical[role] &= is_canonical(rows[role])
             if pa.types.is_integer(kind):
                 columns[role] = rows[role].cast(kind)
-        self._write(pa.table(columns | {"line": rows["seq"]}), rows["seq"])
+        self._write(pa.table(columns), rows["seq"])
         self._item_ids.append(pc.unique(columns["item_id"]))
 
     def _write(self, rows: pa.Table, sequence: np.ndarray | pa.ChunkedArray) -> None:

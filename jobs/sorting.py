@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame, functions as F
 
+from jobs import draws
 from jobs.kernels.histories import moments
 from jobs.online import Online
 from jobs.ratings import TEST, TRAIN, VALIDATION
@@ -23,21 +23,22 @@ from warehouse.layout import Release
 MIN_HELD_OUT_HISTORY = 5
 VALIDATION_SHARE = 0.4  # of the users who are held out: to choose hyper-parameters by; the others are measured on
 SAMPLE_A_PART = 1_000  # rows
+ORDER = ("user_id", "item_id", "seq", "rated_at", "rating", "weight")
 
 
 def by_user(frame: DataFrame, n_parts: int, *, n_rows: int) -> DataFrame:
-    """The rows in parts of whole users, about as many in each, sorted by user, item, sequence number, time and line.
+    """The rows in parts of whole users, about as many in each, sorted by user, item, sequence number, time, rating and weight.
 
-    Users are cut by a sample that depends on the rows alone. Spark's repartitionByRange draws one that depends on what
+    Nothing here depends on where a row stood in its file. Users are cut by a sample that depends on the rows alone. Spark's repartitionByRange draws one that depends on what
     else the session did, and sums over parts would then differ from run to run in their last bits.
     """
     one_in = max(1, n_rows // (n_parts * SAMPLE_A_PART))
-    sample = frame.where(F.pmod(F.xxhash64("user_id", "item_id", "line"), F.lit(one_in)) == 0).select("user_id")
+    sample = frame.where(F.pmod(F.xxhash64("user_id", "item_id", "rated_at"), F.lit(one_in)) == 0).select("user_id")
     ids = sample.toArrow()["user_id"].combine_chunks()
     ids = ids.take(pc.sort_indices(ids))
     bounds = [ids[len(ids) * number // n_parts].as_py() for number in range(1, n_parts)]
     parts = frame.withColumn("part", _part_of(bounds, 0, n_parts - 1)).repartitionById(n_parts, F.col("part"))
-    return parts.drop("part").sortWithinPartitions("user_id", "item_id", "seq", "rated_at", "line")
+    return parts.drop("part").sortWithinPartitions(*ORDER)
 
 
 def _part_of(bounds: list, first: int, last: int) -> Column:
@@ -81,13 +82,12 @@ class PartWriter:
                 "rating": pa.float64(),
                 "weight": pa.float64(),
                 "rated_at": pa.int64(),
-                "line": pa.int64(),
                 "seq": pa.int64(),
             }
         )
 
     def _latest(self, rows: pa.Table) -> pa.Table:
-        """One row a pair: the last in time; for implicit feedback its weight is the sum over the pair's events."""
+        """One row a pair: the last in time, of one moment the highest rating; for implicit feedback its weight is the sum over the pair's events."""
         if len(rows) == 0:
             return rows
         is_last = np.ones(len(rows), bool)
@@ -104,11 +104,13 @@ class PartWriter:
         lengths = np.diff(np.append(starts, len(rows)))
         user_ids = rows["user_id"].take(pa.array(starts))
         user_of = np.repeat(np.arange(len(starts)), lengths)
-        draw, share = _uniform(user_ids, self._settings.seed), self._settings.holdout_users
+        of_users = draws.of_ids(user_ids, self._settings.seed)
+        draw, share = of_users / 2.0**64, self._settings.holdout_users
         is_sampled = (lengths >= MIN_HELD_OUT_HISTORY) & (draw < share)
         n_held = np.where(is_sampled, np.floor(lengths * self._settings.holdout_fraction), 0).astype(np.int64)
         times = rows["rated_at"].fill_null(0).to_numpy()
-        order = np.lexsort((rows["line"].to_numpy(), times, user_of))
+        drawn = draws.of_pairs(of_users[user_of], draws.of_ids(rows["item_id"], self._settings.seed))
+        order = np.lexsort((drawn, times, user_of))
         place = np.empty(len(rows), np.int64)
         place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
         is_held = place >= np.repeat(lengths - n_held, lengths)
@@ -150,12 +152,6 @@ def _starts(column: pa.ChunkedArray) -> np.ndarray:
     flat = column.combine_chunks()
     changed = pc.not_equal(flat.slice(1), flat.slice(0, len(flat) - 1)).to_numpy(zero_copy_only=False)
     return np.concatenate([[True], changed])
-
-
-def _uniform(ids: pa.ChunkedArray, seed: int) -> np.ndarray:
-    """A number in [0, 1) for each id that depends on nothing but the id and the seed."""
-    texts = ids.cast(pa.string()).to_numpy(zero_copy_only=False).astype(object)
-    return pd.util.hash_array(texts, hash_key=f"{seed:016d}", categorize=False) / 2.0**64
 
 
 def _seconds(values: np.ndarray) -> pa.Array:

@@ -34,6 +34,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str) -> l
         "  models     " + ", ".join(_model(model) for model in manifest.models),
         f"  served     {choice(manifest)}",
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
+        *(f"  doubt      {doubt}" for doubt in _doubts(manifest)),
         f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
     ]
@@ -46,6 +47,10 @@ def _model(model: dict) -> str:
         if model["status"] == "trained"
         else f"{model['model']} {model['status']}: {model['message']}"
     )
+
+
+def _doubts(manifest: Manifest) -> list[str]:
+    return [step["doubt"] for step in manifest.steps if step.get("doubt")]
 
 
 def _held_out(manifest: Manifest) -> list[dict]:

@@ -51,7 +51,7 @@ def train(running: Step) -> None:
         items_side(release, data.items, data.genres, settings)
         rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
         rankers = best.rankers(release, rows, settings)
-        scores = best.validated(release, rankers, data)
+        scores, doubt = best.validated(release, rankers, data)
         served = best.served(rankers, scores, settings)
         _write_models(release, [row | {"is_served": row["model"] == served} for row in rows])
         popular_table(release, found, settings)
@@ -61,6 +61,9 @@ def train(running: Step) -> None:
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
     running.figures |= {f"{row['model']}_validation_{row['metric']}_at_{row['k']}": round(row["value"], 5) for row in scores}
     running.figures |= {"n_models": sum(row["status"] == "trained" for row in rows), "served_model": served}
+    if doubt:
+        log.warning("train: %s", doubt)
+    running.figures["doubt"] = doubt
     running.facts |= {"served": served, "validation": scores, "mean_rating": data.mean_rating if found.rating_scale else None}
 
 
@@ -131,6 +134,8 @@ def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, A
     row = _row(model, data.settings)
     if model.CAPABILITIES.needs_ratings and data.rating_scale is None:
         return row | {"status": "skipped", "message": "the source has no ratings"}
+    if model.CAPABILITIES.needs_order and not data.interactions.has_order:
+        return row | {"status": "skipped", "message": "no user has interactions of two different times"}
     started = time.monotonic()
     with PeakMemory() as peak:
         try:

@@ -39,8 +39,11 @@ class Measure:
     is_met: bool
 
 
-def judge(scored: Scored, settings: Settings, *, served: str, rater: str, champion: str | None) -> dict[str, Any]:
-    """The verdict as the manifest keeps it: decision, reason, against whom, on how many users, and every measure."""
+def judge(
+    scored: Scored, settings: Settings, *, served: str, rater: str, champion: str | None, doubt: str = ""
+) -> dict[str, Any]:
+    """The verdict as the manifest keeps it: decision, reason, against whom, on how many users, and every measure. A doubt, which
+    says that these figures mean nothing, holds back whatever they are."""
     rival = CHAMPION if champion else "popular"
     left_out = np.nan_to_num(scored.of(CHAMPION, "is_left_out")).astype(bool) if champion else None
     measures = [_ndcg(scored, settings, served, rival, left_out)]
@@ -53,8 +56,8 @@ def judge(scored: Scored, settings: Settings, *, served: str, rater: str, champi
     ]
     missed = [measure for measure in measures if not measure.is_met]
     return {
-        "decision": HOLD_BACK if missed else PROMOTE,
-        "reason": _reason(measures, champion or "popular", enough, settings),
+        "decision": HOLD_BACK if missed or doubt else PROMOTE,
+        "reason": doubt or _reason(measures, champion or "popular", enough, settings),
         "champion": champion,
         "against": champion or "popular",
         "n_users": measures[0].n_users,

@@ -9,6 +9,7 @@ float64, so that a list does not depend on which users happened to share a block
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +91,12 @@ def recommend(
         ]
         blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
     return _stacked(blocks)
+
+
+def popular_lists(side: ItemSide, histories: Histories, *, n: int) -> Lists:
+    """Everybody's list by popularity alone, whatever their genres: to compare models with."""
+    plain = replace(side, finish=None, genres=side.genres[:, :0])
+    return recommend(plain, histories, n=n, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 
 def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:

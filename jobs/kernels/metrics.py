@@ -74,6 +74,12 @@ def ndcg(hit: np.ndarray, n_held: np.ndarray) -> np.ndarray:
     return hit @ gains / ideal
 
 
+def chance_ndcg(n_open: np.ndarray, n_held: np.ndarray, k: int) -> np.ndarray:
+    """Expected nDCG@k, (u,), of k items drawn from the n_open (u,) that a list may hold, of which n_held (u,) were kept out: each
+    place is a hit with n_held / n_open."""
+    return n_held / _or_nan(n_open) * ndcg(np.ones((len(n_held), k), bool), n_held)
+
+
 def average_precision(hit: np.ndarray, n_held: np.ndarray) -> np.ndarray:
     """Average precision@k, (u,). Where a publication divides by m and not by min(m, k), its figure is lower."""
     precisions = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)

@@ -1,7 +1,7 @@
 """How rows are held out and what is ranked: each protocol, defined here and nowhere else.
 
 A protocol is a function from rows to a Split. What is drawn is drawn from the seed alone. Times are compared within a user,
-and rows of the same time keep the order of the input. Every protocol expects a pair of user and item once.
+and rows of one moment are in the order of their draws, so where a row stands in its file cuts no moment. Every protocol expects a pair of user and item once.
 
     last_fraction          each user's last rows in time                        temporal user split, Meng et al. 2020
     global_time            what came after one moment                           temporal global split, Meng et al. 2020
@@ -28,12 +28,13 @@ import numpy as np
 
 class Rows(NamedTuple):
     """Interactions in the order of the source: users (m,) and items (m,) numbers from 0, ratings (m,) NaN where there is
-    none, times (m,)."""
+    none, times (m,), and draws (m,), which order rows of one moment."""
 
     users: np.ndarray
     items: np.ndarray
     ratings: np.ndarray
     times: np.ndarray
+    draws: np.ndarray
 
     def select(self, keep: np.ndarray) -> Rows:
         return Rows(*(column[keep] for column in self))
@@ -61,7 +62,7 @@ Protocol = Callable[[Rows], Split]
 
 def last_fraction(rows: Rows, *, fraction: float = 0.2, min_history: int = 5) -> Split:
     """Test the last floor(fraction n) of the n rows of each user who has min_history or more; train on all others."""
-    place, n = _places(rows.users, rows.times)
+    place, n = _places(rows.users, rows.times, rows.draws)
     n_tested = np.where(n >= min_history, np.floor(n * fraction), 0)
     return _split(rows, test=place >= n - n_tested)
 
@@ -85,7 +86,7 @@ def leave_one_out(rows: Rows, *, seed: int, n_negatives: int | None = 99) -> Spl
     The negatives are distinct and drawn uniformly from the items of the rows; a user with fewer left gets them all. With
     None the item is ranked against every item but those of the user's history.
     """
-    place, n = _places(rows.users, rows.times)
+    place, n = _places(rows.users, rows.times, rows.draws)
     split = _split(rows, test=(place == n - 1) & (n >= 2))
     if n_negatives is None:
         return split
@@ -186,9 +187,9 @@ def _split(
     return Split(train, train if history is None else history, test, np.unique(rows.users[test]))
 
 
-def _places(groups: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's place (m,) from 0 in its group by ascending key, ties in input order, and the size (m,) of its group."""
-    order = np.lexsort((keys, groups))
+def _places(groups: np.ndarray, *keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's place (m,) from 0 in its group by ascending keys, ties in input order, and the size (m,) of its group."""
+    order = np.lexsort((*reversed(keys), groups))
     sizes = np.bincount(groups) if len(groups) else np.zeros(0, np.int64)
     starts = np.cumsum(sizes) - sizes
     place = np.empty(len(groups), np.int64)

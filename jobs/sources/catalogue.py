@@ -56,8 +56,8 @@ def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None) -
 
 
 def from_interactions(blocks: Iterable[Block], item_id_type: str | None) -> Catalogue:
-    """The catalogue that rows of interactions carry: of each item the first value that is not empty. Refuses
-    nothing, as the rows themselves are judged as interactions."""
+    """The catalogue that rows of interactions carry: of each item the commonest value that is not empty, of
+    equally common ones the first in the alphabet, so that the order of rows decides nothing. Refuses nothing, as the rows themselves are judged as interactions."""
     merged: dict[str, pa.Table] = {}
     known = pa.table({"item_id": pa.array([], pa.int64() if item_id_type == "int64" else pa.string())})
     for block in blocks:
@@ -73,11 +73,14 @@ def from_interactions(blocks: Iterable[Block], item_id_type: str | None) -> Cata
             if name in block.columns:
                 rows = pa.table({"item_id": ids, name: _joined(sieve, name, is_lenient=True)}).filter(is_good)
                 rows = rows.filter(pc.not_equal(rows[name], ""))
+                rows = rows.append_column("n", pa.array(np.ones(len(rows), np.int64)))
                 rows = pa.concat_tables([merged[name], rows]) if name in merged else rows
-                first = rows.group_by("item_id", use_threads=False).aggregate([(name, "first")])
-                merged[name] = first.rename_columns({f"{name}_first": name})
-    for rows in merged.values():
-        known = known.join(rows, "item_id", use_threads=False)
+                counted = rows.group_by(["item_id", name], use_threads=False).aggregate([("n", "sum")])
+                merged[name] = counted.rename_columns({"n_sum": "n"})
+    for name, rows in merged.items():
+        rows = rows.sort_by([("n", "descending"), (name, "ascending")]).select(["item_id", name])
+        commonest = rows.group_by("item_id", use_threads=False).aggregate([(name, "first")])
+        known = known.join(commonest.rename_columns({f"{name}_first": name}), "item_id", use_threads=False)
     known = known.sort_by("item_id").combine_chunks()
     texts = {name: known[name].combine_chunks().fill_null("") for name in merged}
     items = described(known["item_id"].combine_chunks(), texts)

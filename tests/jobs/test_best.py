@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from jobs import best
+from jobs.interactions import Interactions, TYPES
+from jobs.kernels.histories import Histories
 from jobs.models import ease, ials, item_neighbours, known, popular, transitions
-from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData
+from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData, Validation
 from jobs.runner import OnSpark, reason_of
 from jobs.train import _fit
 from schemas.errors import StepError
@@ -52,9 +54,9 @@ def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(rel
     data, rows = fitted(release, popular, item_neighbours, transitions, ease, ials)
     names = best.rankers(release, rows, data.settings)
     assert names == ["item_neighbours", "transitions", "ease", "ials"]
-    scores = best.validated(release, names, data)
+    scores, doubt = best.validated(release, names, data)
     by_model = {row["model"]: row["value"] for row in scores if row["metric"] == "ndcg_liked"}
-    assert by_model.keys() == set(names) and len(set(by_model.values())) > 1
+    assert doubt == "" and by_model.keys() == {*names, "popular"} and len(set(by_model.values())) > 1
     assert all(row["n_users"] == 80 for row in scores if row["metric"] == "ndcg")
     assert all(40 < row["n_users"] <= 80 and row["low"] <= row["value"] <= row["high"] for row in scores)
     assert by_model[best.served(names, scores, data.settings)] == max(by_model.values())
@@ -63,12 +65,12 @@ def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(rel
 
 def test_what_is_liked_chooses_the_model_where_there_are_ratings_and_everything_where_that_is_asked_for(release: Release) -> None:
     data, _ = fitted(release, popular, item_neighbours, ease)
-    scores = best.validated(release, ["item_neighbours", "ease"], data)
+    scores, _ = best.validated(release, ["item_neighbours", "ease"], data)
     assert [(row["model"], row["metric"]) for row in scores] == [
-        (model, metric) for model in ("item_neighbours", "ease") for metric in ("ndcg", "ndcg_liked")
+        (model, metric) for model in ("item_neighbours", "ease", "popular") for metric in ("ndcg", "ndcg_liked")
     ]
     all_rows = replace(data, settings=replace(data.settings, relevance="all"))
-    assert best.validated(release, ["item_neighbours", "ease"], all_rows) == [row for row in scores if row["metric"] == "ndcg"]
+    assert best.validated(release, ["item_neighbours", "ease"], all_rows)[0] == [row for row in scores if row["metric"] == "ndcg"]
     opposed = [{"model": "ease", "metric": m, "value": v} for m, v in (("ndcg", 0.3), ("ndcg_liked", 0.1))]
     opposed += [{"model": "hybrid", "metric": m, "value": v} for m, v in (("ndcg", 0.2), ("ndcg_liked", 0.2))]
     assert best.served(["ease", "hybrid"], opposed, data.settings) == "hybrid"
@@ -79,11 +81,11 @@ def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> 
     """The one that is best is fitted again to items that were shuffled."""
     data, rows = fitted(release, popular, item_neighbours, ease)
     names = best.rankers(release, rows, data.settings)
-    first = best.served(names, best.validated(release, names, data), data.settings)
+    first = best.served(names, best.validated(release, names, data)[0], data.settings)
     arrays, parameters = item_side.load(release.model(first))
     order = np.random.default_rng(0).permutation(len(arrays["data"]))
     item_side.save(release.model(first), {**{k: np.array(v) for k, v in arrays.items()}, "data": np.array(arrays["data"])[order]}, parameters)
-    assert best.served(names, best.validated(release, names, data), data.settings) != first
+    assert best.served(names, best.validated(release, names, data)[0], data.settings) != first
 
 
 def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> None:
@@ -94,7 +96,26 @@ def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> N
 
 def test_without_validation_users_nothing_is_validated(release: Release) -> None:
     data, rows = fitted(release, popular, ease)
-    assert best.validated(release, ["ease"], replace(data, validation=lambda: None)) == []
+    assert best.validated(release, ["ease"], replace(data, validation=lambda: None)) == ([], "")
+
+
+def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) -> None:
+    """As where the end of a history is the end of a file that is sorted by item: what was kept out is nowhere else."""
+    data, rows = fitted(release, popular, item_neighbours)
+    kept, held, _ = data.validation()
+    counts = np.bincount(data.interactions.items, minlength=N_ITEMS)
+    rare = np.argsort(counts, kind="stable")[:5]
+    odd = Validation(kept, Histories(held.indptr, rare[np.arange(len(held.items)) % 5].astype(np.int32), *held[2:]))
+    scores, doubt = best.validated(release, ["item_neighbours"], replace(data, validation=lambda: odd))
+    assert doubt.startswith("validation contradicts sense: the best model, item_neighbours, has nDCG@10 0.") and len(scores) == 4
+
+
+def test_without_times_there_is_nothing_to_turn_to(release: Release) -> None:
+    data = data_for(release)
+    interactions = Interactions({name: getattr(data.interactions, name) for name in TYPES} | {"steps": np.zeros_like(data.interactions.steps)}, N_ITEMS)
+    row = _fit(transitions, replace(data, interactions=interactions), release)
+    assert (row["status"], row["message"]) == ("skipped", "no user has interactions of two different times")
+    assert not release.model("transitions").exists()
 
 
 @pytest.mark.parametrize(("serve", "failed", "message"), [

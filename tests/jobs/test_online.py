@@ -25,7 +25,7 @@ from warehouse.sqlite import open_immutable
 NOW = 1_700_000_000
 BASE = pa.schema([
     ("user_id", pa.int64()), ("item_id", pa.int64()), ("rating", pa.float64()), ("weight", pa.float64()), ("rated_at", pa.int64()),
-    ("line", pa.int64()), ("seq", pa.int64()),
+    ("seq", pa.int64()),
 ])
 
 
@@ -81,10 +81,10 @@ def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, 
     columns = [[entry.seq, str(entry.user_id), str(entry.item_id), *entry[3:]] for entry in entries]
     parquet.write(path, [pa.table([list(c) for c in zip(*columns)], schema=SCHEMA)] if columns else [], SCHEMA)
     rows = pa.Table.from_pylist(
-        [{"user_id": u, "item_id": i, "line": 1, "seq": 0, **one._asdict()} for (u, i), one in sorted(held.items())], schema=BASE
+        [{"user_id": u, "item_id": i, "seq": 0, **one._asdict()} for (u, i), one in sorted(held.items())], schema=BASE
     )
     came = pa.Table.from_pylist(
-        [{"line": e.seq, **{name: getattr(e, name) for name in BASE.names if name != "line"}} for e in sorted(entries, key=lambda e: (e.user_id, e.item_id, e.seq))],
+        [{name: getattr(e, name) for name in BASE.names} for e in sorted(entries, key=lambda e: (e.user_id, e.item_id, e.seq))],
         schema=BASE,
     )
     found = Online(path, is_implicit=is_implicit).folded(rows, came).to_pylist()

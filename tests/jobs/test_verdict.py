@@ -55,6 +55,11 @@ def test_the_same_figures_pass_whatever_the_margin() -> None:
         assert "above" in found["reason"] and "before" in found["reason"]
 
 
+def test_figures_that_are_in_doubt_hold_back_whatever_they_are() -> None:
+    found = judge(scored(rows("ials", NDCG * 1.2), rows("popular", NDCG)), settings(), served="ials", rater="als", champion=None, doubt="it contradicts sense")
+    assert found["decision"] == HOLD_BACK and found["reason"] == "it contradicts sense" and found["measures"][0]["is_met"]
+
+
 def test_a_challenger_that_is_worse_is_held_back_and_the_reason_has_the_figures() -> None:
     found = verdict(rows("ials", NDCG * 0.8), rows(CHAMPION, NDCG))
     first = found["measures"][0]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs import draws
 from jobs.interactions import Interactions
 from jobs.items import numbered_items
 from jobs.kernels.histories import Histories, moments, strength
@@ -133,10 +134,13 @@ def read(source: Source, settings: Settings) -> Dataset:
     ).to_numpy().astype(np.int64)
     ratings = whole["rating"].fill_null(np.nan).to_numpy()
     times = whole["rated_at"].fill_null(0).to_numpy()
-    kept, weights = _latest(user_of * len(items) + item_of, times, whole["weight"].to_numpy(), source.rating_scale is None)
+    kept, weights = _latest(
+        user_of * len(items) + item_of, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None
+    )
+    drawn = draws.of_pairs(draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]])
     low, high = source.rating_scale or (None, None)
     return Dataset(
-        Rows(user_of[kept], item_of[kept], ratings[kept], times[kept]),
+        Rows(user_of[kept], item_of[kept], ratings[kept], times[kept], drawn),
         strength(ratings[kept], weights, low=low, high=high),
         items,
         source.rating_scale,
@@ -146,9 +150,11 @@ def read(source: Source, settings: Settings) -> Dataset:
     )
 
 
-def _latest(pairs: np.ndarray, times: np.ndarray, weights: np.ndarray, is_implicit: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The last row in time of each pair, (p,) ascending, and its weight (p,): its own, or the sum of the pair's."""
-    order = np.lexsort((times, pairs))
+def _latest(
+    pairs: np.ndarray, times: np.ndarray, ratings: np.ndarray, weights: np.ndarray, *, is_implicit: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The last row in time of each pair, of one moment the highest rating, (p,) ascending, and its weight (p,): its own, or the sum of the pair's."""
+    order = np.lexsort((weights, ratings, times, pairs))
     is_last = np.append(pairs[order][1:] != pairs[order][:-1], True)
     last = order[is_last]
     of_pair = weights[last]

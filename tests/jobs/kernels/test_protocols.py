@@ -23,16 +23,18 @@ def rows_of_users(draw: st.DrawFn) -> Rows:
     share = draw(st.sampled_from([0.1, 0.4, 0.7, 0.9]))
     users, items = np.nonzero(random.random((draw(st.integers(0, 8)), 12)) < share * random.random(12) ** 0.3)
     order = random.permutation(len(users))
-    return Rows(users[order], items[order], random.integers(1, 11, len(users)) / 2, random.integers(0, 6, len(users)))
+    times, draws = random.integers(0, 6, len(users)), random.permutation(len(users)).astype(np.uint64)
+    return Rows(users[order], items[order], random.integers(1, 11, len(users)) / 2, times, draws)
 
 
 def table(*rows: tuple) -> Rows:
-    return Rows(*(np.array(column) for column in zip(*rows)))
+    """Rows of one moment are drawn in the order given."""
+    return Rows(*(np.array(column) for column in zip(*rows)), np.arange(len(rows)))
 
 
 def in_time(rows: Rows, user: int) -> list[int]:
-    """A user's rows by time; sorted keeps the order of the input where times are equal."""
-    return sorted((n for n in range(len(rows.users)) if rows.users[n] == user), key=lambda n: rows.times[n])
+    """A user's rows by time, those of one moment by their draws."""
+    return sorted((n for n in range(len(rows.users)) if rows.users[n] == user), key=lambda n: (rows.times[n], rows.draws[n]))
 
 
 def chosen(mask: np.ndarray) -> list[int]:
@@ -178,7 +180,7 @@ def test_negatives_are_drawn_uniformly() -> None:
     """400 users who all have items 0, 5 and 9 of 20 draw 5 of the other 17: each item about 118 times, give or take 9."""
     users = np.repeat(np.arange(400), 3)
     items = np.append(np.tile([0, 5, 9], 400), np.arange(20))
-    rows = Rows(np.append(users, np.full(20, 400)), items, np.ones(1220), np.arange(1220))
+    rows = Rows(np.append(users, np.full(20, 400)), items, np.ones(1220), np.arange(1220), np.arange(1220))
     split = protocols.leave_one_out(rows, seed=7, n_negatives=5)
     drawn = np.bincount(split.candidates[:400].ravel(), minlength=20)
     assert drawn[[0, 5]].tolist() == [0, 0] and drawn[9] == 400 and drawn.sum() == 400 * 6
@@ -306,5 +308,5 @@ def test_more_users_than_there_are_cannot_be_held_out() -> None:
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "strong_generalization"])
 def test_no_rows_make_an_empty_split(name: str) -> None:
     nothing = np.zeros(0, int)
-    split = PROTOCOLS[name](Rows(nothing, nothing, nothing.astype(float), nothing), 1)
+    split = PROTOCOLS[name](Rows(nothing, nothing, nothing.astype(float), nothing, nothing), 1)
     assert len(split.train) == len(split.test) == len(split.users) == 0
