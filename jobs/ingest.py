@@ -8,6 +8,7 @@ all parts, so that every later step finds whole users in a part and the tables c
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobs.estimate import Counts
 from jobs.items import blocked_ids, blocked_items, numbered_items, write_item_tables
 from jobs.parts import collect
 from jobs.progress import Progress
+from jobs.read_as import read_as
 from jobs.reading import Reading
 from jobs.session import spark_session
 from jobs.sorting import by_user, PartWriter
@@ -29,6 +31,8 @@ from schemas.errors import SettingError, SourceError, StepError
 from schemas.settings import Settings
 from warehouse import forgotten, online, parquet
 from warehouse.layout import Warehouse
+
+log = logging.getLogger("cinematch")
 
 ROWS_PER_PART = 500_000
 TOLERANCE = timedelta(days=1)  # of the clocks and time zones of those who wrote "now"
@@ -52,6 +56,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     catalogue = source.catalogue()
     read.close(catalogue.refused)
     _enough(read.n_accepted, read, settings)
+    understood = read_as(source, read, catalogue)
+    for name, words in understood.items():
+        log.info("ingest: read as: %s %s", name.replace("_", " "), words)
     if len(arrived):
         read.take_online(arrived)
     ids = read.id_types(source, catalogue)
@@ -82,7 +89,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     }
     if rows["read"] != rows["accepted"] + rows["duplicates"] + rows["quarantined"]:
         raise StepError(f"ingest: rows do not add up: {rows}; read must be accepted + duplicates + quarantined")
-    running.figures |= {f"n_{name}": n for name, n in rows.items()}
+    running.figures |= {f"n_{name}": n for name, n in rows.items()} | {f"read_{name}": words for name, words in understood.items()}
     running.figures |= {
         "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))),
         "n_items": len(items),

@@ -32,6 +32,8 @@ class Reading:
         self._item_ids: list[pa.Array] = []
         self._canonical = {"user_id": True, "item_id": True}
         self._kinds: dict[str, pa.DataType] = {}
+        self.first_at: int | None = None
+        self.last_at: int | None = None
         self.n_read = self.n_accepted = self.n_refused = self._n_parts = 0
 
     def take(self, batch: Batch) -> None:
@@ -44,6 +46,10 @@ class Reading:
             return
         self._write(accepted.drop(["line"]), np.zeros(len(accepted), np.int64))
         self._item_ids.append(pc.unique(accepted["item_id"]))
+        first, last = pc.min_max(accepted["rated_at"]).as_py().values()
+        if first is not None:
+            self.first_at = first if self.first_at is None else min(first, self.first_at)
+            self.last_at = last if self.last_at is None else max(last, self.last_at)
         for role in self._canonical:
             self._kinds[role] = accepted[role].type
             self._canonical[role] &= is_canonical(accepted[role])

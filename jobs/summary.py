@@ -1,10 +1,12 @@
-"""The short printed summary of a run: rows, models, one user's list with its reasons, and how to serve it."""
+"""The short printed summary of a run: rows, how they were read, models, the release before, one user's list with its reasons, and how to serve it."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 
+from jobs.read_as import READ_AS
+from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
 from warehouse.measures import choice, deciding, HELD_OUT, named
@@ -18,27 +20,63 @@ def print_summary(warehouse: Warehouse, release_id: str) -> None:
     connection = open_immutable(release.database)
     try:
         is_promoted = current_id(warehouse) == release_id
-        print("\n".join(_lines(manifest, connection, "promoted" if is_promoted else "held back")))
+        before = _before(warehouse, manifest)
+        print("\n".join(_lines(manifest, connection, "promoted" if is_promoted else "held back", before)))
         if is_promoted:
             print(f"\nServe it:  cinematch serve --warehouse {warehouse.folder}")
     finally:
         connection.close()
 
 
-def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str) -> list[str]:
+def _before(warehouse: Warehouse, manifest: Manifest) -> Manifest | None:
+    """The release that was promoted when this one was judged, if it can still be read."""
+    name = manifest.verdict.get("champion")
+    try:
+        return read_manifest(warehouse.sealed(name)) if name else None
+    except CineMatchError:
+        return None
+
+
+def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str, before: Manifest | None) -> list[str]:
     rows, counts = manifest.rows, manifest.counts
     lines = [
         f"\nRelease {manifest.release}, {status}",
         f"  rows       {rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined",
+        *(f"  {label:<10} {words}" for label, words in _read_as(manifest)),
         f"  tables     {counts['users']:,} users, {counts['items']:,} items, {counts['recommendations']:,} recommendations, {counts['explanations']:,} reasons",
         "  models     " + ", ".join(_model(model) for model in manifest.models),
-        f"  served     {choice(manifest)}",
+        f"  served     {choice(manifest)}{_half_life(manifest)}",
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
         *(f"  doubt      {doubt}" for doubt in _doubts(manifest)),
         f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
+        *([f"  before     {_compared(manifest, before)}"] if before else []),
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
     ]
     return lines + _one_user(connection)
+
+
+def _read_as(manifest: Manifest) -> list[tuple[str, str]]:
+    """How the source was understood, a line each, the first with the label."""
+    figures = next((step for step in manifest.steps if step["step"] == "ingest"), {})
+    said = [f"{name.replace('_', ' ')}: {figures[f'read_{name}']}" for name in READ_AS if f"read_{name}" in figures]
+    return [("" if i else "read as", words) for i, words in enumerate(said)]
+
+
+def _half_life(manifest: Manifest) -> str:
+    row = next(row for row in manifest.models if row["is_served"])
+    found = json.loads(row["parameters"]).get("half_life")
+    return f" An interaction counts half after {found:,.4g} moments." if found else ""
+
+
+def _compared(manifest: Manifest, before: Manifest) -> str:
+    """How much there is of everything against the release before, and how good both are for the same users."""
+    sizes = [("rows", manifest.rows["accepted"], before.rows["accepted"])]
+    sizes += [(name, manifest.counts[name], before.counts[name]) for name in ("users", "items")]
+    said = ", ".join(f"{name} {now - then:+,} ({now / then - 1:+.1%})" if then else f"{name} {now:+,}" for name, now, then in sizes)
+    measure = next((m for m in manifest.verdict.get("measures", []) if None not in (m["challenger"], m["champion"])), None)
+    if measure is not None:
+        said += f"; {measure['metric']} {measure['challenger']:.4f}, before {measure['champion']:.4f}, of the same {measure['n_users']:,} users"
+    return f"{said}, since {before.release}"
 
 
 def _model(model: dict) -> str:

@@ -97,6 +97,13 @@ class Settings:
     rating_scale: str = _setting(
         "", READ, "lowest and highest rating, such as `1:5`; read from the source when empty"
     )
+    date_format: str = _setting(
+        AUTO,
+        READ,
+        "`table`: order of day and month in dates such as 03/04/2021; `auto` tells it from a date that has only one, and refuses a file "
+        "without",
+        choices=(AUTO, "dmy", "mdy"),
+    )
     as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601), from what had happened until then; now when empty")
     scale: float = _setting(
         1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000

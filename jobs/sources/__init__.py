@@ -6,7 +6,7 @@ Nothing is held in memory beyond a block, and no row becomes a Python object unl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -43,7 +43,7 @@ class Catalogue(NamedTuple):
 
 class Source(Protocol):
     """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for
-    implicit feedback; an id type is None where only the data can tell (text that may turn out to be whole
+    implicit feedback; `read_as` says how a file was understood where it does not say so itself, by name; an id type is None where only the data can tell (text that may turn out to be whole
     numbers throughout)."""
 
     name: str
@@ -51,6 +51,7 @@ class Source(Protocol):
     rating_scale: tuple[float, float] | None
     user_id_type: str | None
     item_id_type: str | None
+    read_as: Mapping[str, str]
 
     def interactions(self) -> Iterator[Batch]: ...
 

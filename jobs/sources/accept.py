@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sources import Batch, QUARANTINE_SCHEMA
+from jobs.sources import Batch, ids, QUARANTINE_SCHEMA
 from jobs.sources.blocks import Block, Refusal
 from jobs.sources.times import numbers_or_null, seconds
 from schemas.errors import SourceError
@@ -21,7 +21,8 @@ from schemas.errors import SourceError
 @dataclass(frozen=True)
 class Rules:
     """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
-    id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`."""
+    id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`; `floats` are
+    the ids that are written as 196.0."""
 
     source: str
     latest: datetime
@@ -29,13 +30,14 @@ class Rules:
     item_id_type: str | None = None
     rating_scale: tuple[float, float] | None = None
     time_form: str = ""
+    floats: frozenset[str] = frozenset()
 
 
 class Sieve:
     """The rows of one block that are still good, and the reasons of those that are not."""
 
-    def __init__(self, block: Block) -> None:
-        self.block = block
+    def __init__(self, block: Block, floats: frozenset[str] = frozenset()) -> None:
+        self.block, self.floats = block, floats
         self.is_good = np.ones(len(block.lines), dtype=bool)
         self.reasons: dict[int, str] = {}
 
@@ -80,6 +82,8 @@ class Sieve:
                 self.refuse(numbers.is_null(), lambda i: f"{name} '{text[i]}' is not a whole number")
             return numbers
         text = pc.utf8_trim_whitespace(self.text(name))
+        if name in self.floats:
+            text = pc.replace_substring_regex(text, ids.FLOAT, r"\1")
         self.refuse(pc.equal(text, ""), lambda i: f"{name} is empty")
         self.refuse(pc.match_substring(text, "\0"), lambda i: f"{name} holds a zero byte")
         return text
@@ -165,7 +169,7 @@ class Sieve:
 
 def accept(block: Block, rules: Rules) -> Batch:
     """One block as interactions. Every row of it is either accepted or refused."""
-    sieve, has = Sieve(block), block.columns
+    sieve, has = Sieve(block, rules.floats), block.columns
     n = len(block.lines)
     user_ids = sieve.id("user_id", rules.user_id_type)
     item_ids = sieve.id("item_id", rules.item_id_type)

@@ -32,13 +32,15 @@ def empty(item_id_type: str | None) -> Catalogue:
     return Catalogue(schema(item_id_type).empty_table(), quarantine("", []), 0)
 
 
-def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None) -> Catalogue:
+def from_items(
+    blocks: Iterable[Block], source: str, item_id_type: str | None, floats: frozenset[str] = frozenset()
+) -> Catalogue:
     """The catalogue of a file of items. Of several rows with one id the first is taken and the others are
     refused."""
     first_lines: dict[int | str, int] = {}
     accepted, refused = [], []
     for block in blocks:
-        sieve = Sieve(block)
+        sieve = Sieve(block, floats)
         ids = sieve.id("item_id", item_id_type)
         if item_id_type != "int64":
             ids = ids.cast(pa.string())
@@ -55,13 +57,13 @@ def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None) -
     return Catalogue(items, quarantine(source, sorted(refused)), items.num_rows + len(refused))
 
 
-def from_interactions(blocks: Iterable[Block], item_id_type: str | None) -> Catalogue:
+def from_interactions(blocks: Iterable[Block], item_id_type: str | None, floats: frozenset[str] = frozenset()) -> Catalogue:
     """The catalogue that rows of interactions carry: of each item the commonest value that is not empty, of
     equally common ones the first in the alphabet, so that the order of rows decides nothing. Refuses nothing, as the rows themselves are judged as interactions."""
     merged: dict[str, pa.Table] = {}
     known = pa.table({"item_id": pa.array([], pa.int64() if item_id_type == "int64" else pa.string())})
     for block in blocks:
-        sieve = Sieve(block)
+        sieve = Sieve(block, floats)
         ids = sieve.id("item_id", item_id_type)
         is_good = pa.array(sieve.is_good)
         known = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 from jobs.sources.catalogue import ATTRIBUTES
@@ -16,7 +17,7 @@ WELL_KNOWN: dict[str, tuple[str, ...]] = {
     "item_id": ("item_id", "itemid", "item", "movie_id", "movieid", "product_id", "productid"),
     "rating": ("rating", "stars"),
     "weight": ("weight",),
-    "rated_at": ("rated_at", "timestamp", "time", "datetime", "date", "created_at"),
+    "rated_at": ("rated_at", "timestamp", "ts", "time", "datetime", "date", "created_at", "event_time"),
     "title": ("title", "name"),
     "year": ("year",),
     "genres": ("genres", "genre", "categories", "category"),
@@ -69,5 +70,9 @@ def chosen(
         )
     absent = [f"{theirs!r} (for {ours})" for ours, theirs in columns.items() if theirs not in fields]
     if absent:
-        raise SourceError(f"{label}: no column {' and '.join(absent)}; the file has: {', '.join(fields)}")
+        wrong = next(theirs for theirs in columns.values() if theirs not in fields)
+        by_name = {field.lower(): field for field in fields}
+        near = difflib.get_close_matches(wrong.lower(), by_name, 1)
+        meant = f"; did you mean {by_name[near[0]]!r}?" if near else ""
+        raise SourceError(f"{label}: no column {' and '.join(absent)}; the file has: {', '.join(fields)}{meant}")
     return columns

@@ -29,6 +29,10 @@ class Delimited:
     fields: tuple[str, ...]
     first_line: int = 1
 
+    @property
+    def label(self) -> str:
+        return self.input.label
+
     def position(self, field: str, role: str) -> int:
         """Where a column stands. Raises SourceError where there is none of that name, or several."""
         found = [i for i, name in enumerate(self.fields) if name == field]

@@ -12,7 +12,7 @@ from jobs.sources.sample import open_sample
 from jobs.sources.scales import parsed
 from jobs.sources.table import open_table
 from schemas.errors import UsageError
-from schemas.settings import Settings
+from schemas.settings import AUTO, Settings
 
 
 def open_source(settings: Settings, *, raw: Path, latest: datetime) -> Source:
@@ -40,4 +40,5 @@ def open_source(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         items=Path(settings.items) if settings.items else None,
         item_columns=settings.item_columns,
         rating_scale=scale,
+        date_format="" if settings.date_format == AUTO else settings.date_format,
     )

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ class Sample:
     name: str = field(default="sample", init=False)
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
+    read_as: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @property
     def inputs(self) -> tuple[Path, ...]:

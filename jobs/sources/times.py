@@ -4,6 +4,7 @@ values."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timezone
 
 import numpy as np
@@ -34,13 +35,47 @@ _SHAPES = {
     "%S": r"\d\d",
     "%p": "[AaPp][Mm]",
 }
+_PATTERNS = [date + clock for date in _DATES for clock in _CLOCKS]
+DAY_FIRST, MONTH_FIRST = "dmy", "mdy"
 _N_TOLD = 10_000
 _BISECT_TO = 32
 
 
-def told(values: pa.Array) -> str:
+def order_of(form: str) -> str:
+    """Whether a pattern has the day before the month, or after it with the year last; empty for any other form."""
+    places = [form.find(part) for part in ("%d", "%m")]
+    if min(places) < 0 or form.startswith("%Y"):
+        return ""
+    return DAY_FIRST if places[0] < places[1] else MONTH_FIRST
+
+
+def other_order(form: str) -> str | None:
+    """The pattern with day and month the other way round, where dates are written so too; with dots they are not."""
+    twin = _swapped(form)
+    return twin if twin != form and twin in _PATTERNS else None
+
+
+def _swapped(form: str) -> str:
+    return re.sub("%[dm]", lambda part: {"%d": "%m", "%m": "%d"}[part[0]], form)
+
+
+def decided(form: str, columns: Iterable[pa.Array]) -> tuple[str, str | None]:
+    """The pattern or its twin of the other order, by the first column of text that one of them reads more of; where none is, a
+    date that the two read differently."""
+    twin, doubtful = other_order(form), None
+    for texts in columns if twin else ():
+        read, other = _by_pattern(texts, form), _by_pattern(texts, twin)
+        if read.null_count != other.null_count:
+            return (form if read.null_count < other.null_count else twin), None
+        differing = texts.filter(pc.fill_null(pc.not_equal(read, other), False))
+        if doubtful is None and len(differing):
+            doubtful = differing[0].as_py()
+    return form, doubtful
+
+
+def told(values: pa.Array, order: str = "") -> str:
     """How a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO,
-    or a strptime pattern."""
+    or a strptime pattern; of day and month in the given order, where one is given."""
     values = values.slice(0, _N_TOLD)
     is_text = _is_text(values)
     numbers = numbers_or_null(values, pa.float64()) if is_text else values.cast(pa.float64())
@@ -48,7 +83,7 @@ def told(values: pa.Array) -> str:
     if is_text and n_numbers * 2 < len(values):
         n_read = {"": n_numbers, ISO: len(values) - _iso(values).null_count}
         if n_read[ISO] * 2 < len(values):
-            patterns = [date + clock for date in _DATES for clock in _CLOCKS]
+            patterns = [p if not order or order_of(p) in ("", order) else _swapped(p) for p in _PATTERNS]
             n_read |= {pattern: len(values) - _by_pattern(values, pattern).null_count for pattern in patterns}
         form = max(n_read, key=lambda form: n_read[form])
         if form:
@@ -125,7 +160,9 @@ def _one(value: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _iso(text: pa.Array) -> pa.Array:
-    """ISO 8601; what has no zone is UTC."""
+    """ISO 8601; what has no zone is UTC, as is what ends in the word."""
+    if pc.any(pc.ends_with(text, "UTC")).as_py():
+        text = pc.replace_substring_regex(text, r"([0-9])\s?UTC$", r"\1Z")
     is_zoned = pc.match_substring_regex(text, _ZONE)
     naive = _cast_where(pc.invert(is_zoned), text, pa.timestamp("us"))
     if naive.null_count == text.null_count:

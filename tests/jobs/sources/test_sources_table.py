@@ -181,6 +181,7 @@ def test_well_known_names_need_no_setting(tmp_path, header):
             SourceError,
             r"no column 'StockCode' \(for item_id\); the file has: u, i, r, t",
         ),
+        ("user_id=U,item_id=i", SourceError, r"no column 'U' \(for user_id\); the file has: u, i, r, t; did you mean 'u'\?"),
         (
             "user=u,item_id=i",
             SettingError,
@@ -234,6 +235,8 @@ def test_files_that_cannot_be(tmp_path):
         ("2010-12-01 08:26", 1291191960),
         ("2010-12-01 08:26:00", 1291191960),
         ("2010-12-01T08:26:00Z", 1291191960),
+        ("2010-12-01 08:26:00 UTC", 1291191960),
+        ("2010-12-01 08:26:00.5 UTC", 1291191960),
         ("2010-12-01T08:26:00.123456", 1291191960),
         ("2010-12-01T08:26:00.123456789Z", 1291191960),
         ("2010-12-01T09:26:00+01:00", 1291191960),
@@ -246,10 +249,36 @@ def test_files_that_cannot_be(tmp_path):
 )
 def test_times_in_many_forms(tmp_path, text, seconds):
     accepted, refused = all_of(
-        opened(tmp_path, f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n")
+        opened(tmp_path, f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n", date_format="mdy" if text.startswith("12/") else "")
     )
     assert accepted["rated_at"].to_pylist() == [seconds] * 3
     assert [row["reason"] for row in refused] == ["rated_at 'never' is not a time"]
+
+
+def dated(folder: Path, *texts: str, **more) -> list[str | None]:
+    """The days that the dates of a file are read as."""
+    rows = "".join(f"a,{i},{text}\n" for i, text in enumerate(texts))
+    accepted, _ = all_of(opened(folder, "user_id,item_id,when\n" + rows, "user_id=user_id,item_id=item_id,rated_at=when", **more))
+    return [f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}" for at in accepted["rated_at"].to_pylist()]
+
+
+@pytest.mark.parametrize("clock", ["", " 10:00", " 9:05 PM"])
+def test_dates_that_can_all_be_read_in_two_ways_are_refused_with_both(tmp_path, clock):
+    texts = [f"{day}/04/2021{clock}" for day in ("04", "03", "05")]
+    message = r"column 'when' can be read in two ways, '03/04/2021.*' as 2021-04-03 \(day first\) or 2021-03-04 \(month first\); set date_format to dmy or mdy"
+    with pytest.raises(SettingError, match=message):
+        dated(tmp_path, *texts)
+    assert dated(tmp_path, *texts, date_format="dmy") == ["2021-04-04", "2021-04-03", "2021-04-05"]
+    assert dated(tmp_path, *texts, date_format="mdy") == ["2021-04-04", "2021-03-04", "2021-05-04"]
+
+
+def test_one_date_that_has_only_one_reading_tells_the_order(tmp_path):
+    assert dated(tmp_path, "03/04/2021", "25/04/2021") == ["2021-04-03", "2021-04-25"]
+    assert dated(tmp_path, "03/04/2021", "04/25/2021") == ["2021-03-04", "2021-04-25"]
+    assert dated(tmp_path, "03.04.2021") == ["2021-04-03"] and dated(tmp_path, "03.04.2021", date_format="mdy") == ["2021-03-04"]
+    assert dated(tmp_path, "04/04/2021") == ["2021-04-04"]
+    first = ["03/04/2021"] * 70_000
+    assert dated(tmp_path, *first, "25/04/2021")[::70_000] == ["2021-04-03", "2021-04-25"]
 
 
 def test_a_column_of_times_without_any(tmp_path):
@@ -264,7 +293,7 @@ def test_a_column_of_times_without_any(tmp_path):
 @pytest.mark.parametrize("text", ["2/30/2020 10:00", "2020-02-30", "1/2/20201 10:00", "24:00", "2020-13-01"])
 def test_days_that_do_not_exist(tmp_path, text):
     good = "1/2/2020 10:00" if "/" in text else "2020-01-02"
-    _, refused = all_of(opened(tmp_path, f"user_id,item_id,rated_at\na,b,{good}\na,c,{good}\na,d,{text}\n"))
+    _, refused = all_of(opened(tmp_path, f"user_id,item_id,rated_at\na,b,{good}\na,c,{good}\na,d,{text}\n", date_format="mdy"))
     assert [(row["line"], row["reason"]) for row in refused] == [(4, f"rated_at '{text}' is not a time")]
 
 
@@ -289,6 +318,55 @@ def test_days_that_do_not_exist(tmp_path, text):
 def test_scales_are_told_from_the_ratings(tmp_path, ratings, scale):
     rows = "".join(f"a,{i},{rating}\n" for i, rating in enumerate(ratings))
     assert opened(tmp_path, "user_id,item_id,rating\n" + rows).rating_scale == scale
+
+
+@pytest.mark.parametrize(
+    "mark, share, narrow, wide",
+    [("99", 0.006, "1:5", "1:100"), ("-1", 0.006, "1:5", "-1:5"), ("0", 0.006, "1:5", "0:5"), ("99", 0.3, "1:5", "1:100"), ("-1", 0.4, "1:5", "-1:5")],
+)
+def test_a_mark_among_ratings_does_not_stretch_the_scale(tmp_path, mark, share, narrow, wide):
+    ratings = [mark if i < 1000 * share else 1 + i % 5 for i in range(1000)]
+    rows = "user_id,item_id,rating\n" + "".join(f"a,{i},{rating}\n" for i, rating in enumerate(ratings))
+    message = f"{share:.1%} of the first 1,000 ratings are {mark}, all others lie on 1 to 5; set {narrow} to refuse those rows, or {wide}"
+    with pytest.raises(SettingError, match=message):
+        opened(tmp_path, rows)
+    source = opened(tmp_path, rows, rating_scale=(1.0, 5.0))
+    assert len(all_of(source)[1]) == 1000 * share and source.read_as["rating_scale"] == "1 to 5, as set"
+
+
+def test_a_scale_with_many_zeros_says_that_they_count(tmp_path):
+    rows = "".join(f"a,{i},{i % 6}\n" for i in range(600))
+    source = opened(tmp_path, "user_id,item_id,rating\n" + rows)
+    assert source.rating_scale == (0, 5)
+    assert source.read_as["rating_scale"] == "0 to 5, told from the first 600; 0 counts as a rating, set rating_scale if it is none"
+
+
+def test_it_says_which_columns_were_taken_and_which_left_out(tmp_path):
+    content = "user;item;rating;ts;note\n1;2;3;1000000000;x\n"
+    source = opened(tmp_path, content)
+    assert source.read_as == {
+        "columns": "user_id=user, item_id=item, rating=rating, rated_at=ts", "left_out": "note", "file": "utf-8, fields delimited by ';'",
+        "rating_scale": "1 to 5, told from the first 1", "times": "unix s",
+    }
+    source = opened(tmp_path, content, "rating=rating")
+    assert source.read_as["left_out"] == "ts, note" and all_of(source)[0]["rated_at"].null_count == 1
+
+
+def test_ids_that_are_whole_numbers_with_a_point_are_whole_numbers(tmp_path):
+    (tmp_path / "i.csv").write_text("item_id,title\n242,Kolya\n7,Other\n")
+    content = "user_id,item_id\n196.0,242.0\n7.0,7.00\n,1.0\n"
+    source = opened(tmp_path, content, items=tmp_path / "i.csv")
+    assert all_of(source)[0].select(["user_id", "item_id"]).to_pylist() == [
+        {"user_id": "196", "item_id": "242"}, {"user_id": "7", "item_id": "7"}
+    ]
+    assert source.read_as["ids"] == "item_id 196.0 as 196; user_id 196.0 as 196"
+    assert [row["item_id"] for row in items_of(source.catalogue())] == ["242", "7"]
+    (tmp_path / "j.csv").write_text("item_id,title\n242.0,Kolya\n")
+    source = opened(tmp_path, "user_id,item_id\n007,242\n7.0,7.0\n", items=tmp_path / "j.csv")
+    assert all_of(source)[0]["user_id"].to_pylist() == ["007", "7.0"] and "ids" not in source.read_as
+    assert [row["item_id"] for row in items_of(source.catalogue())] == ["242"]
+    source = opened(tmp_path, "user_id,item_id\n1.196e+09,1\n")
+    assert "user_id such as 1.196e+09 as text: digits are lost" in source.read_as["ids"]
 
 
 def test_no_rating_column_is_implicit_feedback(tmp_path):

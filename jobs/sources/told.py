@@ -1,0 +1,170 @@
+"""What a file does not say of itself, told from its first rows: the rating scale, and how times and ids are written.
+
+Where the rows leave it open, and a wrong guess would change every rating or date, the setting that says it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.sources import ids, scales, times
+from jobs.sources.blocks import Block
+from jobs.sources.catalogue import readable
+from jobs.sources.delimited import Delimited, first_rows
+from jobs.sources.parquet import Parquet
+from schemas.errors import SettingError, SourceError
+
+_N_FIRST = 2**16
+_ORDERS = {times.DAY_FIRST: "day first", times.MONTH_FIRST: "month first"}
+
+
+class Told(NamedTuple):
+    """The scale, None without ratings; one of the forms of `times`; the ids that are written as 196.0; and all that in words."""
+
+    rating_scale: tuple[float, float] | None
+    time_form: str
+    floats: frozenset[str]
+    read_as: dict[str, str]
+
+
+def told(
+    file: Delimited | Parquet, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = ""
+) -> Told:
+    """What the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
+    SettingError where they leave the scale or the order of dates open."""
+    wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "rated_at")}
+    first = _first_rows(file, wanted)
+    if first.refused and not len(first.lines):
+        line, _, reason = first.refused[0]
+        raise SourceError(f"{file.label}: no row can be read; the first, line {line}: {reason}")
+    if not len(first.lines):
+        raise SourceError(f"{file.label}: no row below the names of the columns; expected one interaction a row")
+    left_out = [name for name in file.fields if name not in columns.values()]
+    read_as = {
+        "columns": ", ".join(f"{ours}={theirs}" for ours, theirs in columns.items()),
+        "left_out": ", ".join(left_out) or "no column",
+    }
+    if isinstance(file, Delimited):
+        read_as["file"] = f"{file.dialect.encoding}, fields delimited by {file.dialect.delimiter!r}"
+    if "rating" in columns:
+        rating_scale, read_as["rating_scale"] = _scale(file, columns["rating"], first.columns["rating"], rating_scale)
+    form = ""
+    if "rated_at" in columns:
+        form = _time_form(file, columns["rated_at"], first.columns["rated_at"], date_format)
+        read_as["times"] = _form_in_words(form)
+    floats, notes = floats_of(first, ("user_id", "item_id"))
+    return Told(rating_scale, form, floats, read_as | notes)
+
+
+def floats_of(first: Block, roles: tuple[str, ...]) -> tuple[frozenset[str], dict[str, str]]:
+    """The ids that are written as 196.0, and what is to be said of how ids are written."""
+    texts = {role: pc.utf8_trim_whitespace(readable(first.columns[role])) for role in roles if _is_text(first.columns[role])}
+    floats = frozenset(role for role, values in texts.items() if ids.are_floats(values))
+    said = [f"{role} 196.0 as 196" for role in sorted(floats)]
+    for role, values in texts.items():
+        if (cut := ids.shortened(values)) is not None:
+            said.append(f"{role} such as {cut} as text: digits are lost, and different ones may have become one")
+    return floats, {"ids": "; ".join(said)} if said else {}
+
+
+def floats_of_items(file: Delimited | Parquet, columns: Mapping[str, str]) -> frozenset[str]:
+    """The same of a file of items."""
+    first = _first_rows(file, {"item_id": columns["item_id"]})
+    return floats_of(first, ("item_id",))[0] if len(first.lines) else frozenset()
+
+
+def _first_rows(file: Delimited | Parquet, columns: Mapping[str, str]) -> Block:
+    if isinstance(file, Delimited):
+        return first_rows(file, columns)
+    none = Block({}, np.array([], np.int64), str, [])
+    return next((block for block in file.blocks(columns, block_rows=_N_FIRST) if len(block.lines)), none)
+
+
+def _scale(
+    file: Delimited | Parquet, column: str, values: pa.Array, given: tuple[float, float] | None
+) -> tuple[tuple[float, float], str]:
+    """The scale, and where it is from."""
+    if given is not None:
+        return given, f"{_span(given)}, as set"
+    numbers = _numbers(values)
+    found = scales.told(numbers)
+    if found is None:
+        raise SourceError(f"{file.label}: no rating is a number in column {column!r}; first: {_shown(values)}")
+    doubt = scales.doubt(numbers, found)
+    if doubt is not None:
+        marks = " or ".join(f"{mark:g}" for mark in doubt.marks)
+        raise SettingError(
+            f"rating_scale: {file.label}: {doubt.share:.1%} of the first {len(numbers):,} ratings are {marks}, all others lie on "
+            f"{_span(doubt.narrow)}; set {_setting(doubt.narrow)} to refuse those rows, or {_setting(found)} if they are ratings"
+        )
+    zero = "; 0 counts as a rating, set rating_scale if it is none" if found[0] == 0 and found[1] > 1 else ""
+    return found, f"{_span(found)}, told from the first {len(numbers):,}{zero}"
+
+
+def _span(scale: tuple[float, float]) -> str:
+    return f"{scale[0]:g} to {scale[1]:g}"
+
+
+def _setting(scale: tuple[float, float]) -> str:
+    return f"{scale[0]:g}:{scale[1]:g}"
+
+
+def _time_form(file: Delimited | Parquet, column: str, values: pa.Array, order: str) -> str:
+    if not _is_text(values):
+        return "" if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type) else times.told(values)
+    first = _filled(values)
+    form = times.told(first, order)
+    if order or times.order_of(form) == "":
+        return form
+
+    def rest() -> Iterator[pa.Array]:
+        for block in file.blocks({"rated_at": column}):
+            yield _filled(block.columns["rated_at"])
+
+    form, doubtful = times.decided(form, chain([first], rest()))
+    if doubtful is not None:
+        read = {times.order_of(pattern): pattern for pattern in (form, times.other_order(form))}
+        said = " or ".join(f"{_day(doubtful, pattern)} ({_ORDERS[order]})" for order, pattern in sorted(read.items()))
+        raise SettingError(
+            f"date_format: {file.label}: every date of column {column!r} can be read in two ways, {doubtful!r} as {said}; set "
+            f"date_format to {times.DAY_FIRST} or {times.MONTH_FIRST}"
+        )
+    return form
+
+
+def _day(text: str, form: str) -> str:
+    at = times.seconds(pa.array([text]), form)[0].as_py()
+    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}"
+
+
+def _form_in_words(form: str) -> str:
+    if not form:
+        return "as typed"
+    order = _ORDERS.get(times.order_of(form))
+    return f"dates, {order}" if order else "ISO 8601" if form == times.ISO else form
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    if _is_text(values):
+        values = times.numbers_or_null(readable(values), pa.float64())
+    return values.drop_null().cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _filled(values: pa.Array) -> pa.Array:
+    values = readable(values)
+    return values.filter(pc.not_equal(values, ""))
+
+
+def _is_text(values: pa.Array) -> bool:
+    return pa.types.is_binary(values.type) or pa.types.is_string(values.type)
+
+
+def _shown(values: pa.Array) -> str:
+    return ", ".join(repr(value) for value in readable(values.slice(0, 3)).to_pylist())

@@ -1,0 +1,70 @@
+"""A run says how it understood its source, and how the release compares with the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from jobs.read_as import read_as
+from jobs.reading import Reading
+from jobs.sources.table import open_table
+from jobs.summary import _lines, print_summary
+from tests.conftest import Built
+from tests.warehouse.conftest import add_release
+from warehouse import forgotten
+from warehouse.layout import Release, Warehouse
+from warehouse.sqlite import open_immutable
+
+LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+
+
+def understood(folder: Path, rows: str, **more: object) -> dict[str, str]:
+    (folder / "f.csv").write_text("user,item,rating,when\n" + rows)
+    source = open_table(folder / "f.csv", latest=LATEST, columns="user_id=user,item_id=item,rating=rating,rated_at=when", **more)
+    read = Reading(Release(folder / "r"), forgotten.read(Warehouse(folder).forgotten))
+    for batch in source.interactions():
+        read.take(batch)
+    catalogue = source.catalogue()
+    read.close(catalogue.refused)
+    return read_as(source, read, catalogue)
+
+
+def test_times_that_count_from_0_are_called_an_order(tmp_path: Path) -> None:
+    found = understood(tmp_path, "a,x,1,50\na,y,5,0\nb,x,3,7\n")
+    assert found["times"] == "0 to 50, taken as an order: as times all would lie in January 1970; unix s"
+
+
+def test_the_range_of_times_and_the_order_of_dates_are_said(tmp_path: Path) -> None:
+    found = understood(tmp_path, "a,x,1,03/04/2021\na,y,5,25/04/2021\nb,x,3,01/02/2020\n")
+    assert found["times"] == "2020-02-01 to 2021-04-25; dates, day first" and found["left_out"] == "no column"
+
+
+def test_a_catalogue_of_other_ids_is_said(tmp_path: Path) -> None:
+    (tmp_path / "i.csv").write_text("item_id,title\n#x,Ex\n#y,Why\n")
+    found = understood(tmp_path, "a,x,1,50\na,y,5,0\n", items=tmp_path / "i.csv")
+    assert found["catalogue"] == "0 of 2 items that have interactions are in it: ids differ, such as '#x' there and 'x' here"
+
+
+def test_the_summary_has_it_all(copy_warehouse: Callable, purchase_release: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    copied: Built = copy_warehouse(purchase_release)
+    print_summary(copied.warehouse, copied.release_id)
+    shown = capsys.readouterr().out
+    assert "read as    columns: user_id=customer, item_id=article, weight=quantity, rated_at=bought_at\n" in shown
+    assert "rating scale: none: implicit feedback\n" in shown and "times: 2025-" in shown and " items that have interactions are in it" in shown
+    assert "\n  before " not in shown
+    second = add_release(copied, "20990101T000000Z")
+    print_summary(copied.warehouse, second)
+    assert "  before     rows +0 (+0.0%), users +0 (+0.0%), items +0 (+0.0%); " in capsys.readouterr().out
+
+
+def test_the_release_before_is_compared_with(purchase_release: Built) -> None:
+    manifest = purchase_release.manifest
+    before = replace(manifest, release="last-week", rows=manifest.rows | {"accepted": manifest.rows["accepted"] * 2})
+    with closing(open_immutable(purchase_release.release.database)) as connection:
+        line = next(line for line in _lines(manifest, connection, "promoted", before) if line.startswith("  before "))
+    assert f"rows -{manifest.rows['accepted']:,} (-50.0%), users +0 (+0.0%)" in line and line.endswith(", since last-week")
