@@ -14,8 +14,8 @@ AIRFLOW_PORT ?= 8080
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
 
-run: $(READY) ## build and promote a release from the built-in sample
-	$(VENV)/bin/cinematch run --source sample --warehouse $(WAREHOUSE)
+run: $(READY) ## build and promote a release: of the built-in sample, or ARGS='--source movielens --path ml-latest-small.zip'
+	$(VENV)/bin/cinematch run --warehouse $(WAREHOUSE) $(ARGS)
 
 serve: $(READY) ## serve the promoted release on http://127.0.0.1:8001
 	$(VENV)/bin/cinematch serve --warehouse $(WAREHOUSE)

@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "forget":
             command.add_argument("user", help="id of the user")
+            command.add_argument("--dry-run", action="store_true", help="say where the user stands, and forget nothing")
         command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget}.get(name, _step))
     release_commands.add_to(commands)
     monitor_commands.add_to(commands)
@@ -121,18 +122,23 @@ def _report(figures: dict, json_path: Path | None) -> None:
 
 def _forget(parsed: argparse.Namespace) -> int:
     from jobs.forget import forget
+    from jobs.traces import until
 
     settings = settings_of(parsed)
-    found = forget(Warehouse(Path(settings.warehouse)), parsed.user)
-    print(f"user {parsed.user} is forgotten: gone from lookups and online ratings, and left out of every later release")
+    warehouse = Warehouse(Path(settings.warehouse))
+    found = forget(warehouse, parsed.user, is_dry_run=parsed.dry_run)
+    if parsed.dry_run:
+        print(f"user {parsed.user} would be forgotten; nothing was changed")
+    else:
+        print(f"user {parsed.user} is forgotten: gone from lookups and online ratings, and left out of every later release")
     looked_into = [one for one in found if one.n is not None]
     for place, n, remedy in looked_into:
-        print(f"  still in {place}: {n:,} rows; {remedy}")
+        print(f"  in {place}: {n:,} rows" + ("" if place.startswith("releases/") else f"; {remedy}"))
     for place, n, remedy in found:
         if n is None:
             print(f"  perhaps in {place}: {remedy}")
-    if any(one.place.startswith("releases/") for one in looked_into):
-        print("until those releases are pruned, SQL pages, CSV and downloads of a server show the rows of the one it serves")
+    if sentence := until(warehouse, found):
+        print(sentence)
     report(
         {
             "command": "forget",

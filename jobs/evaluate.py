@@ -49,7 +49,7 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
         old.unlink()
     with spark_session(settings, scratch=running.scratch) as spark:
         frame = each_part(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
-        collect(spark, frame, label="evaluate", n_tasks=found.n_parts)
+        collect(spark, frame, label="ranking for held-out users", n_tasks=found.n_parts)
     scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
     stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
     rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)

@@ -23,12 +23,14 @@ REASON = "the user is forgotten"
 FILED_UNDER = "forgotten"
 
 
-def forget(warehouse: Warehouse, user: str) -> list[Found]:
-    """Forget a user, then report what of the warehouse still names them. Twice does no harm. Raises UsageError where the text
-    can be no id of the releases that are here."""
+def forget(warehouse: Warehouse, user: str, *, is_dry_run: bool = False) -> list[Found]:
+    """Forget a user, then report what of the warehouse still names them; a dry run only reports. Twice does no harm. Raises
+    UsageError where the text can be no id of the releases that are here."""
     if not warehouse.folder.exists():
         raise UsageError(f"{warehouse.folder}: no such warehouse")
     known = _ids(warehouse, user)
+    if is_dry_run:
+        return list(traces(warehouse, user))
     forgotten.add(warehouse, user)
     if warehouse.overlay.exists():
         with closing(overlay.create(warehouse.overlay)) as connection:

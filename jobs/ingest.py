@@ -49,7 +49,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
     read = Reading(release, forgotten.read(warehouse.forgotten))
-    with Progress(f"read {source.name}", unit="rows") as progress:
+    with Progress(f"reading {source.name}", unit="rows") as progress:
         for batch in source.interactions():
             read.take(batch)
             progress.add(batch.n_read)
@@ -74,7 +74,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         write_part = PartWriter(release, ids, settings, source.rating_scale)
         sorted_rows = by_user(frame, n_parts, n_rows=read.n_accepted)
         figures = collect(
-            spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sort by user", n_tasks=n_parts
+            spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sorting by user", n_tasks=n_parts
         )
     n_kept = pc.sum(figures["n_rows"]).as_py()
     _enough(n_kept, read, settings)

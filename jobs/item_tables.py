@@ -120,7 +120,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         parquet.write(parquet.part(folder, number), [rows], schema)
         return pa.table({"n_rows": pa.array([len(rows)], pa.int64())})
 
-    collect(spark, each_part(spark, n_blocks, produce, "n_rows long"), label="similar items", n_tasks=n_blocks)
+    collect(spark, each_part(spark, n_blocks, produce, "n_rows long"), label="finding similar items", n_tasks=n_blocks)
 
 
 def _without(barred: np.ndarray, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):

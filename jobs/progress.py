@@ -54,8 +54,8 @@ class Progress:
         speed = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.1f} a minute"
         if not self._total:
             return f"{self._done:,} {self._unit}, {speed}"
-        if not self._done:
-            return f"0 of {self._total:,} {self._unit}, {elapsed:,.0f} s so far"
+        if self._total == 1 or not self._done:
+            return f"{elapsed:,.0f} s so far" + (f", {self._total:,} {self._unit} at work" if self._total > 1 else "")
         return f"{self._done:,} of {self._total:,} {self._unit}, {speed}, about {(self._total - self._done) / rate:,.0f} s left"
 
 

@@ -46,7 +46,7 @@ def recommend(running: Step) -> None:
         with spark_session(settings, scratch=running.scratch) as spark:
             produce = _Producer(release, found, settings, served, finished)
             frame = each_part(spark, len(missing), lambda place: produce(missing[place]), "n long")
-            collect(spark, frame, label="recommend", n_tasks=len(missing))
+            collect(spark, frame, label="computing lists and reasons", n_tasks=len(missing))
     for name in COUNTS:
         running.figures[name] = sum(finished[number][name] for number in range(found.n_parts))
     running.figures["n_parts_kept"] = found.n_parts - len(missing)

@@ -54,7 +54,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     (release.folder / "metadata.json").write_text(
         json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8"
     )
-    with Progress("check", total=len(all_checks()), unit="checks") as progress:
+    with Progress("checking", total=len(all_checks()), unit="checks") as progress:
         checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)
     if checks:
         shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
@@ -110,7 +110,7 @@ def _build(running: Step, ids: IdTypes) -> int:
     tables = [table for table in TABLES.values() if n_shards == 1 or not table.is_by_user]
     builder = Builder(release.database, ids)
     total = sum(parquet.n_rows(path) for table in tables for path in _files(release, table))
-    with Progress("seal", total=total, unit="rows") as progress:
+    with Progress("writing the database", total=total, unit="rows") as progress:
         for table in tables:
 
             def blocks(table: Table = table) -> Iterator[pa.Table]:

@@ -21,7 +21,7 @@ def build_shards(running: Step, ids: IdTypes) -> int:
     release, n = running.release, running.settings.shards
     with spark_session(running.settings, scratch=running.scratch) as spark:
         frame = each_part(spark, n, lambda number: _shard(release, ids, number, n), "n_rows long")
-        return pc.sum(collect(spark, frame, label="shards", n_tasks=n)["n_rows"]).as_py()
+        return pc.sum(collect(spark, frame, label="writing shards", n_tasks=n)["n_rows"]).as_py()
 
 
 def _shard(release: Release, ids: IdTypes, number: int, n: int) -> pa.Table:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from jobs import workers
+from jobs import greetings, workers
 from schemas.errors import was_interrupted
 from schemas.settings import Settings
 
@@ -74,7 +74,7 @@ def _started(builder: SparkSession.Builder) -> SparkSession:
     """Start a session from another thread than the main one, where PySpark would take Ctrl-C over: its handler cancels on the
     very connection that it interrupted, which fails now and then; the command is then sent again, as after a network error,
     and Ctrl-C is lost."""
-    with ThreadPoolExecutor(1) as pool:
+    with greetings.left_out(), ThreadPoolExecutor(1) as pool:
         starting = pool.submit(builder.getOrCreate)
         try:
             return starting.result()

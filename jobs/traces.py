@@ -46,7 +46,7 @@ def traces(warehouse: Warehouse, user: str) -> Iterator[Found]:
         now = None
     whole = []
     for name in sealed_ids(warehouse):
-        remedy = "build and promote a new release, then prune" if name == now else "cinematch releases prune --keep 1"
+        remedy = f"{'promote a new release, then ' if name == now else ''}`cinematch releases prune {name}`"
         release = warehouse.sealed(name)
         try:
             yield from _in_release(release, user, remedy)
@@ -56,6 +56,17 @@ def traces(warehouse: Warehouse, user: str) -> Iterator[Found]:
     for path in sorted(warehouse.folder.rglob("*")):
         if path.is_file() and path != warehouse.forgotten and not any(path.is_relative_to(folder) for folder in whole):
             yield from _in_file(warehouse, path, user)
+
+
+def until(warehouse: Warehouse, found: list[Found]) -> str:
+    """When none of the releases found can be read any more, in a sentence; empty where none was found."""
+    names = list(dict.fromkeys(one.place.split("/")[1] for one in found if one.place.startswith("releases/") and one.n))
+    names = [name for name in names if name in sealed_ids(warehouse)]
+    if not names:
+        return ""
+    is_served = current_id(warehouse) in names
+    first = f"a new release is promoted in place of {current_id(warehouse)} and " if is_served else ""
+    return f"readable by SQL, CSV and downloads until {first}`cinematch releases prune {' '.join(names)}` is run"
 
 
 def _in_release(release: Release, user: str, remedy: str) -> Iterator[Found]:

@@ -168,7 +168,7 @@ def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
 
     if model.CAPABILITIES.in_one_task:
         alone = data.for_task()
-        data.run.each(1, lambda _: fit(alone), label=f"train {model.NAME}")
+        data.run.each(1, lambda _: fit(alone), label=f"{model.NAME}: {model.CAPABILITIES.doing}")
     else:
         fit(data)
     return item_side.load(folder)[1]

@@ -58,8 +58,8 @@ def _write_interactions(folder: Path, release: Release, found: Facts, run: OnSpa
     def join(number: int) -> None:
         interactions.join_parts(aside, names[number], found.n_parts)
 
-    run.each(found.n_parts, write, label="interactions")
-    run.each(len(names), join, label="join interactions")
+    run.each(found.n_parts, write, label="laying out interactions")
+    run.each(len(names), join, label="joining interactions")
     shutil.rmtree(aside / "parts")
     os.replace(aside, folder)
 

@@ -52,7 +52,7 @@ def _fold_in(data: TrainingData, value_of: Callable[[Histories], np.ndarray], eq
         factors, _ = alternating.item_factors(interactions, value_of, equations, InProcess(), folder / "als")
         save_array(folder / "factors.npy", factors)
 
-    data.run.each(1, whole, label="als")
+    data.run.each(1, whole, label="als: users and items in turn")
     return np.load(folder / "factors.npy")
 
 

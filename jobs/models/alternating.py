@@ -107,7 +107,7 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
         ):
             save_array(by_item.folder / f"{name}.npy", array)
 
-    run.each(1, write, label="sort by item")
+    run.each(1, write, label="sorting by item")
     return by_user, by_item
 
 

@@ -30,7 +30,8 @@ class CannotBe(ValueError):
 class Capabilities:
     """What a model can do; declared, so that no other code has to ask for its name. `needs_order`: it learns from
     which interaction came after which, and so nothing without times. `in_one_task`: its fit is one piece of
-    work on arrays, to be run where there is memory for it; the others divide their own work."""
+    work on arrays, to be run where there is memory for it, and `doing` says what it does meanwhile; the others divide their own
+    work."""
 
     predicts_rating: bool = False
     folds_in: bool = False
@@ -38,6 +39,7 @@ class Capabilities:
     needs_ratings: bool = False
     needs_order: bool = False
     in_one_task: bool = False
+    doing: str = "training"
 
 
 class Validation(NamedTuple):

@@ -12,7 +12,7 @@ from schemas.errors import ResourceError
 
 NAME = "ease"
 __all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
+CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="counting pairs, solving, pruning")
 FIRST_REG = 300.0
 TRIED, TRIED_TUNING = 4, 8
 

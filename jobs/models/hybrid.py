@@ -23,7 +23,7 @@ from jobs.models.weights import weights_side
 from warehouse import item_side
 
 NAME = "hybrid"
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True)
+CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="learning the weights of its parts")
 ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions")
 Part = ItemWeights | ImplicitFactors
 

@@ -50,7 +50,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
         for name, array in arrays.items():
             save_array(folder / f"{name}.npy", array)
 
-    data.run.each(1, lay_out, label="sort by item")
+    data.run.each(1, lay_out, label=f"{NAME}: sorting by item")
     n_pairs = np.load(folder / "n_pairs.npy")
     n_ranges = 1 if len(rows) < ONE_TASK else RANGES_A_WORKER * data.run.n_workers
     bounds = ranges(np.append(0, np.cumsum(n_pairs + keep)), n_ranges)
@@ -65,7 +65,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
         for name, array in zip(PARTS, found):
             save_array(folder / f"{name}-{number}.npy", array)
 
-    data.run.each(len(bounds) - 1, solve, label=NAME)
+    data.run.each(len(bounds) - 1, solve, label=f"{NAME}: counting pairs, pruning")
     found = stacked(tuple(np.load(folder / f"{name}-{number}.npy") for name in PARTS) for number in range(len(bounds) - 1))
     shutil.rmtree(folder)
     return found

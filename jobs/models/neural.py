@@ -20,7 +20,7 @@ from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, judge_of
 from schemas.errors import ResourceError
 
 NAME = "neural"
-CAPABILITIES = Capabilities(in_one_task=True)
+CAPABILITIES = Capabilities(in_one_task=True, doing="training epoch by epoch")
 FACTORS, HIDDEN, NEGATIVES = 32, (32, 16), 4
 LEARNING_RATE, DECAY = 3e-3, 1e-5
 BATCHES, LARGEST = 40, 4096  # interactions are gone through in so many batches, or more where they would be larger

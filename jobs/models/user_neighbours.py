@@ -10,7 +10,7 @@ from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, judge_of
 
 NAME = "user_neighbours"
-CAPABILITIES = Capabilities(in_one_task=True)
+CAPABILITIES = Capabilities(in_one_task=True, doing="comparing users")
 TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
 DEFAULT = 100
 

@@ -19,11 +19,12 @@ from jobs.sources import Batch, QUARANTINE_SCHEMA
 from schemas.errors import HeldBack, StepError, UsageError
 from tests.conftest import Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps
+from tests.warehouse.conftest import add_release
 from warehouse import forgotten, overlay, parquet
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived
 from warehouse.overlay import Entry
-from warehouse.release import current_id, promote, read_manifest, sealed_ids
+from warehouse.release import current_id, drop, promote, read_manifest, sealed_ids
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
@@ -82,7 +83,26 @@ def test_the_report_counts_every_trace(movie_release: Built, copy_warehouse: Cal
     assert found[f"{inside}/cinematch.db ratings"] == found[f"{inside}/tables/ratings.parquet"] == n
     assert found[f"{inside}/cinematch.db recommendations"] == settings["n"] and found[f"{inside}/tables/users.parquet"] == 1
     assert found["serve.log"] == 1
-    assert all("prune" in one.remedy for one in forget(built.warehouse, str(user)) if one.place.startswith("releases/"))
+    remedies = {one.remedy for one in forget(built.warehouse, str(user)) if one.place.startswith("releases/")}
+    assert remedies == {f"promote a new release, then `cinematch releases prune {built.release_id}`"}
+
+
+def test_a_dry_run_forgets_nothing_and_says_until_when_rows_can_be_read(
+    movie_release: Built, copy_warehouse: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built: Built = copy_warehouse(movie_release)
+    second = add_release(built, "20990101T000000Z")
+    with open_immutable(built.release.database) as database:
+        (user,) = database.execute("select user_id from users order by user_id limit 1").fetchone()
+    assert main(["forget", str(user), "--dry-run", "--warehouse", str(built.warehouse.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"user {user} would be forgotten; nothing was changed\n" in shown
+    assert user not in forgotten.read(built.warehouse.forgotten)
+    until = f"until a new release is promoted in place of {built.release_id} and `cinematch releases prune {built.release_id} {second}` is run\n"
+    assert shown.count("until") == 1 and f"readable by SQL, CSV and downloads {until}" in shown
+    promote(built.warehouse, second, reason="newer")
+    drop(built.warehouse, [built.release_id])
+    assert {one.place.split("/")[1] for one in forget(built.warehouse, str(user)) if one.place.startswith("releases/")} == {second}
 
 
 def test_nobody_is_forgotten_in_a_warehouse_that_is_not_there(tmp_path: Path) -> None:
