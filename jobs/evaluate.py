@@ -78,7 +78,6 @@ class _Scorer:
     ) -> None:
         self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
         self._rankers = [name for name in RANKERS if release.model(name).exists()]
-        self._mu = record(release, "train")["facts"]["mean_rating"]
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -87,7 +86,7 @@ class _Scorer:
         blocks = [self._scores("popular", kernel.popular_lists(side, kept, n=DEPTH), kept, held)]
         for name in self._rankers:
             lists = self._ranked(item_side.load(self._release, name), kept, reasons_n=self._settings.reasons_n * (name == self._served))
-            of_lists = _of_lists(side, lists, kept) | self._of_reasons(lists, kept) if name == self._served else {}
+            of_lists = _of_lists(side, lists, kept) | _of_reasons(side, lists, kept) if name == self._served else {}
             blocks.append(self._scores(name, lists, kept, held) | of_lists)
         if side.finish is not None:
             lists = self._ranked(replace(side, finish=None), kept)
@@ -105,15 +104,6 @@ class _Scorer:
         return kernel.recommend(
             side, histories, n=DEPTH, explain_n=explain_n, reasons_n=reasons_n, min_history=self._settings.min_history
         )
-
-    def _means(self, kept: Histories) -> np.ndarray:
-        """The users' damped means (u,), at or above which a row is liked. Without ratings there are none, and nothing asks."""
-        return relevance.damped_means(kept, np.nan if self._mu is None else self._mu, self._settings.bias_damping)
-
-    def _of_reasons(self, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
-        """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
-        ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
-        return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], self._means(kept))}
 
     def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
         """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
@@ -136,7 +126,8 @@ class _Scorer:
 
     def _scores(self, model: str, lists: kernel.Lists, kept: Histories, held: Histories) -> dict[str, Any]:
         """One row a user, as arrays by column of SCORES."""
-        side, means = item_side.load(self._release, self._served), self._means(kept)
+        side = item_side.load(self._release, self._served)
+        means = side.means(kept)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
         found: dict[str, Any] = {}
         for counted, rows in ((ALL, held), (LIKED, held.select(relevance.is_liked(held, means)))):
@@ -176,6 +167,12 @@ def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str,
     if side.finish.features is not None:
         found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.finish.features)
     return found
+
+
+def _of_reasons(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+    """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
+    ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
+    return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], side.means(kept))}
 
 
 def _blank(model: str, n_users: int) -> dict[str, Any]:

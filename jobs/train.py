@@ -64,7 +64,7 @@ def train(running: Step) -> None:
     if doubt:
         log.warning("train: %s", doubt)
     running.figures["doubt"] = doubt
-    running.facts |= {"served": served, "validation": scores, "mean_rating": data.mean_rating if found.rating_scale else None}
+    running.facts |= {"served": served, "validation": scores}
 
 
 def train_model(running: Step, name: str) -> None:

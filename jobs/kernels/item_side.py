@@ -50,11 +50,15 @@ class ItemSide:
     def n_items(self) -> int:
         return len(self.popularity)
 
+    def means(self, histories: Histories) -> np.ndarray:
+        """The users' own damped means, (u,)."""
+        return damped_means(histories, self.mu, self.damping)
+
     def is_liked(self, histories: Histories) -> np.ndarray:
         """Which rows (m,) their user rated at or above their own mean; those without a rating too."""
         if math.isnan(self.mu):
             return np.ones(len(histories.items), bool)
-        return is_liked(histories, damped_means(histories, self.mu, self.damping))
+        return is_liked(histories, self.means(histories))
 
     @cached_property
     def by_popularity(self) -> np.ndarray:

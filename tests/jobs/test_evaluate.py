@@ -20,7 +20,7 @@ from tests.jobs.kernels import plain
 from warehouse import item_side as files
 
 
-def tested(built: Built) -> list[tuple[list, list]]:
+def kept_and_held(built: Built) -> list[tuple[list, list]]:
     """Rows of each user whose end was kept out for metrics: what is left, and what was kept out."""
     settings = built.manifest.settings
     with closing(sqlite3.connect(f"file:{built.release.database}?mode=ro", uri=True)) as connection:
@@ -45,7 +45,7 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
         side = item_side.load(movie_release.release, model)
         found: dict[str, list] = {name: [] for name in ("ndcg", "ndcg_liked", "hit_rate_liked", "below_mean", "reasons_below_mean")}
         hits, there = dict.fromkeys(range(6), 0), dict.fromkeys(range(6), 0)
-        for kept, held in tested(movie_release):
+        for kept, held in kept_and_held(movie_release):
             history = one_history(item_ids, *([row[c] for row in kept] for c in (1, 2, 3, 4)), low=low, high=high)
             lists = kernel.recommend(side, history, n=10, explain_n=10, reasons_n=settings["reasons_n"], min_history=settings["min_history"])
             listed, ratings = item_ids[lists.items].tolist(), [row[2] for row in kept]
