@@ -85,7 +85,7 @@ class _Scorer:
         side = item_side.load(self._release, self._served)
         blocks = [self._scores("popular", kernel.popular_lists(side, kept, n=DEPTH), kept, held)]
         for name in self._rankers:
-            lists = self._ranked(item_side.load(self._release, name), kept, reasons_n=self._settings.reasons_n * (name == self._served))
+            lists = self._ranked(item_side.load(self._release, name), kept, explain_n=TOP if name == self._served else 0)
             of_lists = _of_lists(side, lists, kept) | _of_reasons(side, lists, kept) if name == self._served else {}
             blocks.append(self._scores(name, lists, kept, held) | of_lists)
         if side.finish is not None:
@@ -99,10 +99,10 @@ class _Scorer:
         parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
         return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
 
-    def _ranked(self, side: ItemSide, histories: Histories, *, reasons_n: int = 0) -> kernel.Lists:
-        explain_n = TOP if reasons_n else 0
+    def _ranked(self, side: ItemSide, histories: Histories, *, explain_n: int = 0) -> kernel.Lists:
+        settings = self._settings
         return kernel.recommend(
-            side, histories, n=DEPTH, explain_n=explain_n, reasons_n=reasons_n, min_history=self._settings.min_history
+            side, histories, n=DEPTH, explain_n=explain_n, reasons_n=settings.reasons_n, min_history=settings.min_history
         )
 
     def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
