@@ -1,137 +1,154 @@
-"""/openapi.json: the routes described for programs, from the same declarations that dispatch them."""
+"""/openapi.json: the routes described for programs, by the declarations that dispatch them and the release that answers."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.answers import Answer, compact
 from serving.call import Call
+from serving.opened import OpenRelease
+from serving.parameters import Parameter
+from serving.row_schemas import components, id_schema, reference, shapes
 from serving.service import Service
 
-_PATH = {
-    "user_id": "a user's id, percent-encoded",
-    "item_id": "an item's id, percent-encoded",
+if TYPE_CHECKING:
+    from serving.routes import Route
+
+MOST_GENRES = 200
+_ABOUT = """Recommendations as rows, with the reasons that sum to each score.
+
+An answer is `{ok: true, release, took_ms, next, next_url, rows, ...}`, a refusal `{ok: false, error, status}`. `next_url` is the
+next page of the same list. `_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
+around them, `arrayfirst` only their first values, `object` by their ids; `_nl` with `array` or `arrayfirst` gives them as
+text, a row a line."""
+_TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases"}
+_TAGS |= dict.fromkeys(("", "health", "metrics", "openapi"), "server")
+_PATHS = {
+    "user_id": "a user's id",
+    "item_id": "an item's id",
     "release": "a release's id, `current` or `latest`",
-    "run": "a run's id, percent-encoded",
+    "run": "a run's id",
 }
-_ENVELOPE = {
-    "type": "object",
-    "required": ["ok", "release", "took_ms", "rows", "next"],
-    "properties": {
-        "ok": {"const": True},
-        "release": {"type": ["string", "null"]},
-        "took_ms": {"type": "number"},
-        "rows": {"type": "array", "items": {"type": "object"}},
-        "next": {"type": ["string", "null"]},
-        "next_url": {"type": ["string", "null"]},
-    },
-}
-_ERROR = {
-    "type": "object",
-    "required": ["ok", "error", "status"],
-    "properties": {"ok": {"const": False}, "error": {"type": "string"}, "status": {"type": "integer"}},
-}
-_ID = {"type": ["integer", "string"]}
-_TIME = {
-    "type": ["integer", "string"],
-    "description": "Unix seconds, or ISO 8601 with a zone; the present where it is left out",
-}
-
-
-def _body(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {"type": "object", "required": required, "properties": fields, "additionalProperties": False}
-
-
-_VALUES = {
-    "item_id": _ID,
-    "rating": {"type": ["number", "null"]},
-    "weight": {"type": ["number", "null"]},
-    "rated_at": _TIME,
-}
-_RATING = _body({"user_id": _ID, **_VALUES}, ["user_id", "item_id"])
-_PAIR = _body({"user_id": _ID, "item_id": _ID}, ["user_id", "item_id"])
-_RUN = _body(
-    {
-        "models": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        "serve": {"type": "string"},
-        "promote": {"type": "boolean"},
-        "as_of": {"type": "string", "format": "date-time"},
-    },
-    [],
-)
-_BODIES = {
-    "Run": _RUN,
-    "Ratings": {"oneOf": [_RATING, {"type": "array", "items": _RATING, "minItems": 1}]},
-    "Pairs": {"oneOf": [_PAIR, {"type": "array", "items": _PAIR, "minItems": 1}]},
-    "Session": _body({"ratings": {"type": "array", "items": _body(_VALUES, ["item_id"])}}, ["ratings"]),
+_NAME = {"release": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}
+_REFUSALS = {
+    400: "something sent does not fit; the error says what",
+    401: "a key is needed",
+    403: "not allowed: no key is configured, or the user asked to be forgotten",
+    404: "not there",
+    408: "the body did not come in time",
+    409: "it contradicts what is there",
+    410: "the page's release is no longer served",
+    413: "too much in one request",
+    429: "too many requests; `Retry-After` says when to ask again",
+    502: "Airflow failed",
+    503: "not possible just now",
+    507: "the disk is full",
 }
 
 
 async def describe(service: Service, call: Call) -> Answer:
     """OpenAPI 3.1, as a document of its own and not in the envelope."""
-    text = await service.aside(call.opened, lambda: compact(document(service.routes)))
+    settings = service.settings
+    text = await service.aside(
+        call.opened,
+        lambda: compact(document(service.routes, call.opened, batch_n=settings.batch_n, is_private=settings.private)),
+    )
     return Answer(text=text, kind="application/json; charset=utf-8")
 
 
-def document(routes) -> dict[str, Any]:
-    """The description of a table of routes."""
+def document(routes: tuple[Route, ...], opened: OpenRelease, *, batch_n: int, is_private: bool) -> dict[str, Any]:
+    """The description of a table of routes, with the ids, genres and ratings of a release."""
     paths: dict[str, dict] = {}
     for route in routes:
-        paths.setdefault("/openapi.json" if route.path == "/openapi" else route.path, {})[route.method.lower()] = (
-            _operation(route)
-        )
+        path = "/openapi.json" if route.path == "/openapi" else route.path
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, opened, is_private=is_private)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "CineMatch",
-            "version": version("cinematch"),
-            "description": "Recommendations as rows, with the reasons that sum to each score.",
-        },
+        "info": {"title": "CineMatch", "version": version("cinematch"), "description": _ABOUT},
         "paths": paths,
         "components": {
-            "schemas": {"Envelope": _ENVELOPE, "Error": _ERROR, **_BODIES},
+            "schemas": components(opened.ids, opened.manifest.rating_scale, batch_n),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(route) -> dict[str, Any]:
-    is_document = route.path in ("/metrics", "/openapi")
-    parameters = [
-        {
-            "name": part[1:-1],
-            "in": "path",
-            "required": True,
-            "description": _PATH[part[1:-1]],
-            "schema": {"type": "string", "minLength": 1},
-        }
-        for part in route.segments
-        if part[:1] == "{"
-    ] + [
-        {"name": p.name, "in": "query", "required": p.is_required, "description": p.description, "schema": p.schema()}
-        for p in ([] if is_document else route.declared)
-    ]
-    success = {"application/json": {"schema": {} if is_document else {"$ref": "#/components/schemas/Envelope"}}}
-    if route.path == "/metrics":
-        success = {"text/plain": {"schema": {"type": "string"}}}
+def _operation(route: Route, opened: OpenRelease, *, is_private: bool) -> dict[str, Any]:
+    needs_key = route.needs_key or is_private and not route.is_open
+    refusals = {str(status): _refusal(status) for status in _statuses(route, needs_key=needs_key)}
     operation: dict[str, Any] = {
+        "operationId": route.name,
+        "tags": [_TAGS.get(route.segments[0], "lists")],
         "summary": route.summary,
         "description": " ".join((route.handler.__doc__ or "").split()),
-        "parameters": parameters,
-        "responses": {
-            "200": {"description": "the answer", "content": success},
-            "default": {
-                "description": "a refusal",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-            },
-        },
+        "parameters": [*_in_path(route, opened), *(_in_query(parameter, opened) for parameter in _declared(route))],
+        "responses": {str(route.status): _success(route), **refusals, "default": _refusal(None)},
     }
     if route.body:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
-        }
-    if route.needs_key:
+        content = {"application/json": {"schema": reference(route.body)}}
+        operation["requestBody"] = {"required": route.body != "NewRun", "content": content}
+    if needs_key:
         operation["security"] = [{"key": []}]
     return operation
+
+
+def _declared(route: Route) -> tuple[Parameter, ...]:
+    return route.declared if route.rows else ()
+
+
+def _in_path(route: Route, opened: OpenRelease) -> list[dict[str, Any]]:
+    found = []
+    for name in (part[1:-1] for part in route.segments if part[:1] == "{"):
+        is_id = name in ("user_id", "item_id")
+        plain = {"type": "string", "minLength": 1, "maxLength": 1000} | ({"pattern": _NAME[name]} if name in _NAME else {})
+        schema = id_schema(opened.ids, name) if is_id else plain
+        found.append({"name": name, "in": "path", "required": True, "description": _PATHS[name], "schema": schema})
+    return found
+
+
+def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
+    schema = parameter.schema()
+    if parameter.name == "exclude":
+        schema = {"type": "array", "items": reference("ItemId")}
+    if parameter.name == "genre" and 0 < len(opened.genres) <= MOST_GENRES:
+        schema = schema | {"enum": list(opened.genres)}
+    described = {"name": parameter.name, "in": "query", "required": parameter.is_required, "description": parameter.description}
+    return {**described, "schema": schema}
+
+
+def _success(route: Route) -> dict[str, Any]:
+    if not route.rows:
+        is_text = route.path == "/metrics"
+        kind, schema = ("text/plain", {"type": "string"}) if is_text else ("application/json", {"type": "object"})
+        return {"description": route.summary, "content": {kind: {"schema": schema}}}
+    content = {"application/json": {"schema": shapes(route.rows)}, "text/plain": {"schema": {"type": "string"}}}
+    if route.page:
+        content["text/html"] = {"schema": {"type": "string"}}
+    success: dict[str, Any] = {"description": route.summary, "content": content}
+    if route.status == 202:
+        success["headers"] = {"Location": {"description": "where the run is told of", "schema": {"type": "string"}}}
+    return success
+
+
+def _statuses(route: Route, *, needs_key: bool) -> list[int]:
+    """Which refusals a route may give."""
+    found = {400, 429, 503} if route.rows else set()
+    if needs_key:
+        found |= {401}
+    if "{" in route.path or route.path == "/releases/compare" or route.name == "delete_ratings":
+        found |= {404}
+    if any(parameter.name == "next" for parameter in route.parameters):
+        found |= {410}
+    if route.body:
+        found |= {408, 413}
+    if route.segments[0] == "ratings" and route.needs_key:
+        found |= {403, 409, 507}
+    if route.body == "NewRun" or route.segments[0] == "runs":
+        found |= {403, 502}
+    return sorted(found)
+
+
+def _refusal(status: int | None) -> dict[str, Any]:
+    content = {"application/json": {"schema": reference("Error")}, "text/html": {"schema": {"type": "string"}}}
+    return {"description": _REFUSALS.get(status, "another refusal"), "content": content}

@@ -19,18 +19,22 @@ Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one path, such as /why/{user_id}/{item_id}. `page` is the template of its HTML, `is_open` answers without
-    a key even on a private server, `body` is the schema of what is sent."""
+    """One method of one path, such as /why/{user_id}/{item_id}. `name` is unique, `rows` the kind of its rows (`row_schemas`;
+    none where it answers in a form of its own), `page` the template of its HTML, `is_open` answers without a key even on a
+    private server, `body` is the schema of what is sent, `status` that of success."""
 
+    name: str
     method: str
     path: str
     handler: Handler
     summary: str
+    rows: str | None
     parameters: tuple[Parameter, ...] = ()
     page: str | None = None
     is_open: bool = False
     needs_key: bool = False
     body: str | None = None
+    status: int = 200
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
@@ -66,70 +70,76 @@ REASON = Parameter("reason", "text", "why; kept with the promotion, and needed f
 B = Parameter("b", "text", "id of another, current or latest", is_required=True)
 
 READS = (
-    Route("GET", "/", home, "What there is", page="home"),
+    Route("home", "GET", "/", home, "What there is", "Endpoint", page="home"),
     Route(
-        "GET",
-        "/recommend/{user_id}",
-        lookup.recommend,
-        "A user's list with its reasons",
-        (N, GENRE, EXCLUDE, NEXT, STRICT),
-        page="recommend",
+        "recommend", "GET", "/recommend/{user_id}", lookup.recommend,
+        "A user's list with its reasons", "Recommendation", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend",
     ),
     Route(
-        "GET",
-        "/why/{user_id}/{item_id}",
-        why.why,
-        "The reasons of one score; they sum to it",
-        (REASONS_N, STRICT),
-        page="why",
+        "why", "GET", "/why/{user_id}/{item_id}", why.why,
+        "The reasons of one score; they sum to it", "Contribution", (REASONS_N, STRICT), page="why",
     ),
     Route(
-        "GET", "/predict/{user_id}/{item_id}", why.predict, "The rating that a user would give", (STRICT,), page="rows"
+        "predict", "GET", "/predict/{user_id}/{item_id}", why.predict,
+        "The rating that a user would give", "Prediction", (STRICT,), page="rows",
     ),
-    Route("GET", "/similar/{item_id}", items.similar, "An item's neighbours", (N, SOURCE, NEXT), page="similar"),
     Route(
-        "GET",
-        "/popular",
-        items.popular,
-        "The most popular items, of all or of a genre",
-        (N, GENRE, NEXT),
-        page="popular",
+        "similar", "GET", "/similar/{item_id}", items.similar,
+        "An item's neighbours", "Neighbour", (N, SOURCE, NEXT), page="similar",
     ),
-    Route("GET", "/ratings/{user_id}", ratings.of_user, "What a user has now", (ROWS_N, NEXT), page="history"),
-    Route("GET", "/search", search.search, "Items by words of their title", (Q, N), page="search"),
-    Route("GET", "/releases", releases.listing, "The releases of the warehouse", page="releases"),
-    Route("GET", "/releases/compare", releases.compare, "Two releases side by side", (A, B), page="compare"),
-    Route("GET", "/releases/{release}", releases.show, "A release's manifest", page="release"),
-    Route("GET", "/health/live", health.live, "Whether the process lives", is_open=True),
-    Route("GET", "/health/ready", health.ready, "Whether it answers from the promoted release", is_open=True),
-    Route("GET", "/openapi", openapi.describe, "This description, for programs"),
-    Route("GET", "/metrics", health.metrics, "Counters, as Prometheus reads them"),
+    Route(
+        "popular", "GET", "/popular", items.popular,
+        "The most popular items, of all or of a genre", "PopularItem", (N, GENRE, NEXT), page="popular",
+    ),
+    Route(
+        "ratings_of_user", "GET", "/ratings/{user_id}", ratings.of_user,
+        "What a user has now", "Rating", (ROWS_N, NEXT), page="history",
+    ),
+    Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search"),
+    Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
+    Route(
+        "compare_releases", "GET", "/releases/compare", releases.compare,
+        "Two releases side by side", "Figure", (A, B), page="compare",
+    ),
+    Route("show_release", "GET", "/releases/{release}", releases.show, "A release's manifest", "Manifest", page="release"),
+    Route("live", "GET", "/health/live", health.live, "Whether the process lives", "Life", is_open=True),
+    Route(
+        "ready", "GET", "/health/ready", health.ready,
+        "Whether it answers from the promoted release", "Readiness", is_open=True,
+    ),
+    Route("openapi", "GET", "/openapi", openapi.describe, "This description, for programs", None),
+    Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )
 
 SESSION = Route(
-    "POST",
-    "/recommend/session",
-    session.recommend,
-    "A list for a visitor who is stored nowhere",
-    (N, GENRE, EXCLUDE),
-    body="Session",
+    "recommend_session", "POST", "/recommend/session", session.recommend,
+    "A list for a visitor who is stored nowhere", "Recommendation", (N, GENRE, EXCLUDE), body="Session",
 )
 WRITES = (
-    Route("POST", "/ratings", ratings.post, "Add ratings, one or a list", body="Ratings", needs_key=True),
     Route(
-        "PUT", "/ratings", ratings.put, "Add ratings in place of whatever the user had", body="Ratings", needs_key=True
+        "add_ratings", "POST", "/ratings", ratings.post,
+        "Add ratings, one or a list", "Written", body="NewRatings", needs_key=True,
     ),
-    Route("DELETE", "/ratings", ratings.delete, "Remove ratings, one or a list", body="Pairs", needs_key=True),
-    Route("DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one, "Remove one rating", needs_key=True),
-    Route("POST", "/releases", runs.start, "Start a weekly release in Airflow", body="Run", needs_key=True),
-    Route("GET", "/runs/{run}", runs.show, "How far a run in Airflow is", needs_key=True),
     Route(
-        "POST",
-        "/releases/{release}/promote",
-        promote.promote,
-        "Make a release the one that answers",
-        (REASON,),
-        needs_key=True,
+        "replace_ratings", "PUT", "/ratings", ratings.put,
+        "Add ratings in place of whatever the user had", "Written", body="NewRatings", needs_key=True,
+    ),
+    Route(
+        "delete_ratings", "DELETE", "/ratings", ratings.delete,
+        "Remove ratings, one or a list", "Written", body="Pairs", needs_key=True,
+    ),
+    Route(
+        "delete_rating", "DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one,
+        "Remove one rating", "Written", needs_key=True,
+    ),
+    Route(
+        "start_run", "POST", "/releases", runs.start,
+        "Start a weekly release in Airflow", "Run", body="NewRun", status=202, needs_key=True,
+    ),
+    Route("show_run", "GET", "/runs/{run}", runs.show, "How far a run in Airflow is", "Run", needs_key=True),
+    Route(
+        "promote_release", "POST", "/releases/{release}/promote", promote.promote,
+        "Make a release the one that answers", "Promotion", (REASON,), needs_key=True,
     ),
 )
 

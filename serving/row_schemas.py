@@ -1,0 +1,241 @@
+"""JSON schemas of what is answered and sent: each kind of row once, with what stands beside the rows of its answer.
+
+A field is written as its type: `integer`, `number`, `text`, `flag`, `time` (ISO 8601), `item` and `user` (ids of the release's
+types), `any`, the name of another kind, each with ? where it may be null and [] where it is a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.tables import EXPLANATION_KINDS, IdTypes
+from serving.ids import MAX_ID
+from serving.sent import WEIGHTS
+
+Schema = dict[str, Any]
+
+REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": "number?"}
+_OF_REASONS = {"rating": "number", "genre": "text", "match": "number", "n": "integer", "mean_rating": "number"}
+_LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
+_SCORED = {"score": "number", "predicted_rating": "number?", "confidence": "number?", "source": "text"}
+_PAIR = {"title": "text", **_SCORED, "is_rated": "flag"}
+_RELEASE = {
+    **dict.fromkeys(("release", "status", "as_of", "input", "served_model"), "text"),
+    **dict.fromkeys(("n_users", "n_items", "n_ratings", "n_recommendations", "bytes"), "integer"),
+    **dict.fromkeys(("promoted_at", "promoted_reason", "rolled_back_at", "rolled_back_reason"), "text?"),
+    "created_at": "time",
+    "verdict": "any",
+}
+_MANIFEST = ("rows", "counts", "choice", "parity", "checks", "settings", "versions", "tables", "files")
+
+# Kind of row: its fields, and the further keys of the answer that has such rows.
+ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "Endpoint": (
+        dict.fromkeys(("method", "path", "summary"), "text"),
+        {"computed_at": "time", "stale": "flag", "users": "any[]", "counts": "any", "genres": "text[]", "served_model": "text"},
+    ),
+    "Recommendation": (
+        {"rank": "integer", "item_id": "item", "title": "text", **_SCORED, "reasons": "Reason[]", "residual": "number?"},
+        {"user_id": "user?", "is_known": "flag", **_LISTED},
+    ),
+    "Contribution": (
+        {"position": "integer", **REASON},
+        {
+            "user_id": "user", "is_known": "flag", "item_id": "item", **_PAIR, "rank": "integer?", "residual": "number?",
+            **_LISTED,
+        },
+    ),
+    "Prediction": (
+        {"user_id": "user", "item_id": "item", **_PAIR, "is_blocked": "flag"},
+        {"rating_scale": "number[]?", **_LISTED},
+    ),
+    "Neighbour": (
+        {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"},
+        {"item_id": "item", "title": "text", **_LISTED},
+    ),
+    "PopularItem": (
+        {
+            "rank": "integer", "item_id": "item", "title": "text", "score": "number", "n_ratings": "integer",
+            "damped_mean": "number?",
+        },
+        {"genre": "text", **_LISTED},
+    ),
+    "Rating": (
+        {
+            "item_id": "item", "title": "text?", "rating": "number?", "weight": "number", "rated_at": "integer?", "from": "text",
+            "is_usable": "flag",
+        },
+        {"user_id": "user", "n_ratings": "integer", "source": "text", "stale": "flag"},
+    ),
+    "Found": (
+        {
+            "item_id": "item", "title": "text", "year": "integer?", "genres": "text", "n_ratings": "integer",
+            "mean_rating": "number?",
+        },
+        {"q": "text", **_LISTED},
+    ),
+    "Written": (
+        {
+            "seq": "integer?", "status": "text", "user_id": "user", "item_id": "item", "rating": "number?", "rated_at": "integer",
+            "is_usable": "flag",
+        },
+        {"sequence": "integer", "n_accepted": "integer", "n_duplicates": "integer"},
+    ),
+    "Release": ({"release": "text", "status": "text"}, {"source": "text"}),
+    "Manifest": (
+        {
+            **_RELEASE, **dict.fromkeys(_MANIFEST, "any"), **dict.fromkeys(("models", "metrics", "steps"), "any[]"),
+            "rating_scale": "number[]?", "input_digest": "text",
+        },
+        {"source": "text"},
+    ),
+    "Figure": (
+        {"figure": "text", "a": "any", "b": "any", "difference": "number?"},
+        {"a": "text", "b": "text", "n_users": "integer", "mean_overlap_at_10": "number", "note": "text", "source": "text"},
+    ),
+    "Promotion": ({"release": "text", "previous": "text?", "status": "text"}, {}),
+    "Run": ({"run": "text", "state": "text?", "started_at": "text?", "ended_at": "text?"}, {}),
+    "Life": ({"status": "text"}, {}),
+    "Readiness": (
+        {
+            "status": "text", "release": "text", "current": "text?", "problem": "text?", "computed_at": "time", "stale": "flag",
+            "writes": "text",
+        },
+        {},
+    ),
+}  # fmt: skip
+# Fields that some rows of a kind have, and others not; and keys beside them.
+SOME = {
+    "Contribution": _OF_REASONS,
+    "Release": {**_RELEASE, "message": "text"},
+    "Figure": dict.fromkeys(("a_low", "a_high", "b_low", "b_high"), "number"),
+    "Run": {"release": "text?", "message": "text?", "tasks": "any"},
+}
+SOME_BESIDE = {
+    "Recommendation": {"unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
+}
+
+_ENVELOPE = {"ok": "true", "release": "text", "took_ms": "number", "next": "text?", "next_url": "text?"}
+_PLAIN: dict[str, Schema] = {
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "text": {"type": "string"},
+    "flag": {"type": "boolean"},
+    "time": {"type": "string", "format": "date-time"},
+    "true": {"const": True},
+    "kind": {"type": "string", "enum": list(EXPLANATION_KINDS)},
+    "any": {},
+}
+_NAMES = {"item": "ItemId", "user": "UserId"}
+_ERROR = {"ok": {"const": False}, "error": {"type": "string"}, "status": {"type": "integer"}}
+
+
+def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict[str, Schema]:
+    """Every schema by name, as the release has it: its types of ids, and its ratings or none."""
+    found = {
+        "UserId": id_schema(ids, "user_id"),
+        "ItemId": id_schema(ids, "item_id"),
+        "Error": {"type": "object", "required": list(_ERROR), "properties": _ERROR},
+        "Reason": _object(REASON, _OF_REASONS),
+        **_sent(ids, scale, batch_n),
+    }
+    for name, (row, beside) in ROWS.items():
+        found[f"{name}Row"] = _object(row, SOME.get(name, {}))
+        some = SOME_BESIDE.get(name, {})
+        found[f"{name}Answer"] = _object(_ENVELOPE | beside | {"rows": f"{name}Row[]"}, some)
+        found[f"{name}Columns"] = _object(_ENVELOPE | beside | {"columns": "text[]", "rows": "any[][]"}, some)
+    return found
+
+
+def shapes(name: str) -> Schema:
+    """An answer in each of its shapes: `objects`, `arrays`, `array`, `arrayfirst` and `object`."""
+    row = reference(f"{name}Row")
+    scalar = {"type": ["string", "number", "boolean", "null"]}
+    return {
+        "anyOf": [
+            reference(f"{name}Answer"),
+            reference(f"{name}Columns"),
+            {"type": "array", "items": row},
+            {"type": "array", "items": scalar},
+            {"type": "object", "additionalProperties": row},
+        ]
+    }
+
+
+def id_schema(ids: IdTypes, role: str) -> Schema:
+    """An id, as it stands in a path, in a parameter and in an answer."""
+    if getattr(ids, role) == "int64":
+        return {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    return {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": "^[^\\u0000]*$"}
+
+
+def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict[str, Schema]:
+    """What the routes take: interactions with ratings where the release has ratings, without where it has none."""
+    names = {role: _sent_id(ids, role) for role in ("user_id", "item_id")}
+    null, low_high = {"type": "null"}, {"minimum": WEIGHTS[0], "maximum": WEIGHTS[1]}
+    rating = null if scale is None else {"type": "number", "minimum": scale[0], "maximum": scale[1]}
+    weight = {"type": ["number", "null"], **low_high} if scale is None else null
+    at = {
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}, null],
+        "description": "Unix seconds, or ISO 8601 with a zone, from 1970 to tomorrow; the present where it is left out",
+    }
+    values = {"rating": rating, "weight": weight, "rated_at": at}
+    event = values if scale is None else values | {"rating": {"anyOf": [rating, null]}}
+    needed = ["user_id", "item_id", *(["rating"] if scale is not None else [])]
+    visited = _strict({"item_id": names["item_id"], **event}, ["item_id"])
+    return {
+        "NewRating": _strict(names | values, needed),
+        "NewRatings": _one_or_more("NewRating", batch_n),
+        "Pair": _strict(names | dict.fromkeys(values, {"description": "not looked at"}), ["user_id", "item_id"]),
+        "Pairs": _one_or_more("Pair", batch_n),
+        "Visited": visited,
+        "Session": _strict({"ratings": {"type": "array", "items": reference("Visited"), "maxItems": batch_n}}, ["ratings"]),
+        "NewRun": _strict(
+            {
+                "models": {"type": ["array", "null"], "items": {"type": "string", "pattern": _MODEL}, "minItems": 1},
+                "serve": {"type": ["string", "null"], "pattern": _MODEL},
+                "promote": {"type": ["boolean", "null"]},
+                "as_of": {"type": ["string", "null"], "format": "date-time"},
+            },
+            [],
+        ),
+    }
+
+
+_MODEL = "^[a-z][a-z0-9_]{0,63}$"
+
+
+def _sent_id(ids: IdTypes, role: str) -> Schema:
+    """An id in a body; a whole number may be written as text, too."""
+    plain = reference(_NAMES[role.removesuffix("_id")])
+    as_text = {"type": "string", "pattern": "^(0|-?[1-9][0-9]{0,17})$"}
+    return {"anyOf": [plain, as_text]} if getattr(ids, role) == "int64" else plain
+
+
+def _one_or_more(name: str, most: int) -> Schema:
+    several = {"type": "array", "items": reference(name), "minItems": 1, "maxItems": most}
+    return {"anyOf": [reference(name), several, _strict({"ratings": several}, ["ratings"])]}
+
+
+def _object(fields: dict[str, str], some: dict[str, str] | None = None) -> Schema:
+    """An object that has the fields, and may have others: keys are added over time."""
+    properties = {name: _typed(kind) for name, kind in (fields | (some or {})).items()}
+    return {"type": "object", "required": list(fields), "properties": properties}
+
+
+def _strict(properties: dict[str, Schema], required: Iterable[str]) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _typed(kind: str) -> Schema:
+    if kind.endswith("?"):
+        plain = _typed(kind[:-1])
+        return {**plain, "type": [plain["type"], "null"]} if set(plain) == {"type"} else {"anyOf": [plain, {"type": "null"}]}
+    if kind.endswith("[]"):
+        return {"type": "array", "items": _typed(kind[:-2])}
+    return _PLAIN[kind] if kind in _PLAIN else reference(_NAMES.get(kind, kind))
+
+
+def reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
