@@ -52,7 +52,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
         for joined in joining:
             joined.result()
     (release.folder / "metadata.json").write_text(
-        json.dumps(datasette_metadata(canned_queries()), indent=1) + "\n", encoding="utf-8"
+        json.dumps(datasette_metadata(canned_queries(), found.ids), indent=1) + "\n", encoding="utf-8"
     )
     with Progress("checking", total=len(all_checks()), unit="checks") as progress:
         checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)

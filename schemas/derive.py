@@ -53,13 +53,20 @@ def sqlite_indexes(table: Table) -> list[str]:
     ]
 
 
-def datasette_metadata(queries: dict[str, dict]) -> dict:
-    """Datasette's metadata for a release: described tables and columns, facets, and the canned queries given."""
+def datasette_metadata(queries: dict[str, dict], ids: IdTypes) -> dict:
+    """Datasette's metadata for a release: described tables and columns, facets, full-text search, and the canned queries given."""
+    tables = datasette_tables()
+    tables["items"] |= full_text(ids)
     return {
         "title": "CineMatch",
         "description": "Recommendations computed once a week, in the open, as rows.",
-        "databases": {"cinematch": {"tables": datasette_tables(), "queries": queries}},
+        "databases": {"cinematch": {"tables": tables, "queries": queries}},
     }
+
+
+def full_text(ids: IdTypes) -> dict:
+    """How Datasette searches titles: by the index whose rows are numbered by the items' ids, which only whole numbers can be."""
+    return {"fts_table": "items_fts", "fts_pk": "item_id"} if ids.item_id == "int64" else {}
 
 
 def datasette_tables() -> dict:

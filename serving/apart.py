@@ -20,7 +20,7 @@ from pathlib import Path
 from schemas.settings import Settings
 from serving.answers import RequestError
 from serving.opened import OpenRelease
-from warehouse.layout import Release
+from warehouse.layout import Release, Warehouse
 
 log = logging.getLogger("cinematch.serving")
 
@@ -78,8 +78,8 @@ class Apart:
             listening.listen(256)
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "serving.datasette_process", str(self._release.folder), str(listening.fileno()),
-                    str(self._settings.query_ms), str(int(self._settings.allow_download)),
+                    sys.executable, "-m", "serving.datasette_process", str(self._release.folder),
+                    str(Warehouse(Path(self._settings.warehouse)).catalog), str(listening.fileno()), str(self._settings.query_ms), str(int(self._settings.allow_download)),
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()], process_group=0,
             )  # fmt: skip

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from schemas.errors import CineMatchError, NotFound
 from serving import access, pages, static_files
+from serving.accept import wants_page
 from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.apart import Datasettes
 from serving.browsers import as_page, Browsers, Headers, PAGE_HEADERS
@@ -28,6 +29,7 @@ log = logging.getLogger("cinematch.serving")
 _VARY = (b"vary", b"accept")
 
 _OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings)(\.json)?)")
+_WHERE = "no such path; /openapi.json says what there is to ask, and under /cinematch are the tables"
 _PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
 QUERY_BYTES, LARGE = 16 << 10, 64 << 10
 _FOR_EVER = b"max-age=31536000, immutable"
@@ -94,7 +96,7 @@ class Application:
     ) -> tuple[str, int, bytes, Headers]:
         """The route's pattern, and status, body and headers of its answer or refusal."""
         pattern = "none"
-        wants_page = b"text/html" in request.get(b"accept", b"") and not raw.endswith(b".json")
+        is_page = wants_page(request.get(b"accept"), raw)
         try:
             route, path = self._router.find(scope["method"], raw)
             pattern = route.path
@@ -108,14 +110,14 @@ class Application:
             answer = route.handler(self._service, call)
             if not isinstance(answer, Answer):
                 answer = await answer
-            if wants_page and route.page is not None and answer.text is None:
+            if is_page and route.page is not None and answer.text is None:
                 return pattern, *await self._page(route, call, answer, request, started, raw, query)
             represent = (call, answer, request, started, raw, query)
             if len(answer.rows) > MANY_ROWS or len(answer.encoded or b"") > LARGE:
                 return pattern, *await self._service.aside(opened, self._represent, *represent)
             return pattern, *self._represent(*represent)
         except Exception as error:
-            return pattern, *self._refusal(error, wants_page, opened)
+            return pattern, *self._refusal(error, is_page, opened)
 
     async def _others(
         self, scope: dict, receive: Callable, send: Callable, request: dict, raw: bytes, opened: OpenRelease, added: Headers
@@ -123,7 +125,6 @@ class Application:
         """Answer what no route of ours has: our static files here, all else by Datasette's process. Returns the status where the
         answer was sent, or status, body and headers of one that is still to be sent."""
         service, method = self._service, scope["method"]
-        wants_page = b"text/html" in request.get(b"accept", b"")
         shown = self.datasettes.shown.hold()
         try:
             refused = access.refused(service, request) or _not_datasettes(method, raw, request)
@@ -135,13 +136,15 @@ class Application:
 
             async def noted(message: dict) -> None:
                 if message["type"] == "http.response.start":
+                    if message["status"] == 404 and not _is_json(message["headers"]):
+                        raise NotFound(f"{ascii(raw.decode('latin-1'))[:200]}: {_WHERE}")
                     message = {**message, "headers": as_page(self._as_private(message["headers"])) + added}
                 await send(message)
 
             apart = self.datasettes.of(shown)
             return await self._forwarder.answer(apart, scope, receive, noted, raw, service.settings.query_ms)
         except CineMatchError as error:
-            return self._refusal(error, wants_page, opened)
+            return self._refusal(error, wants_page(request.get(b"accept"), raw), opened)
         finally:
             shown.let_go()
 
@@ -196,7 +199,7 @@ class Application:
         headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
         return headers, _matches(request.get(b"if-none-match"), tag)
 
-    def _refusal(self, error: Exception, wants_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
+    def _refusal(self, error: Exception, is_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
         if isinstance(error, (sqlite3.DatabaseError, zlib.error)):
             log.error("release %s cannot be read: %s", opened.id, error)
@@ -206,7 +209,7 @@ class Application:
             error = CineMatchError("something failed that should not; the log says what")
         headers: Headers = [(b"cache-control", b"no-store")]
         headers += [(name.encode(), value.encode()) for name, value in getattr(error, "headers", {}).items()]
-        if wants_page:
+        if is_page:
             body = pages.error_page(self._service, error)
             return error.status, body, [*headers, *_PAGE]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE)]
@@ -220,6 +223,10 @@ def _too_large(scope: dict, request: dict) -> RequestError | None:
     return RequestError(
         f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"}
     )
+
+
+def _is_json(headers: Headers) -> bool:
+    return any(name == b"content-type" and value.startswith(b"application/json") for name, value in headers)
 
 
 def _not_datasettes(method: str, raw: bytes, request: dict) -> RequestError | NotFound | None:

@@ -27,10 +27,10 @@ LATE_S = 5.0
 OVERDUE = 75
 
 
-def main(folder: str, listening: str, query_ms: str, allow_download: str) -> None:
+def main(folder: str, catalog: str, listening: str, query_ms: str, allow_download: str) -> None:
     _limit_memory()
     pm.unregister(name="datasette.handle_exception")  # it prints tracebacks with what a request holds; the plugin answers instead
-    site = Site(Release(Path(folder)), query_ms=int(query_ms), allow_download=allow_download == "1")
+    site = Site(Release(Path(folder)), Path(catalog), query_ms=int(query_ms), allow_download=allow_download == "1")
     threading.Thread(target=_end_with_input, daemon=True).start()
     threading.Thread(target=_end_overdue, args=(site, int(query_ms) / 1000 + LATE_S), daemon=True).start()
     config = uvicorn.Config(

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from datasette import Response
@@ -20,6 +21,8 @@ from datasette.handle_exception import handle_exception as usual
 from datasette.utils.asgi import BadRequest, Base400
 from datasette.views.base import DatasetteError
 
+from schemas.derive import full_text
+from serving import catalogue
 from serving.content_policy import policy, WithNonces
 from warehouse.layout import Release
 from warehouse.queries import canned_queries
@@ -58,10 +61,15 @@ class ReleaseDatabase(Database):
         return await super().execute_fn(timed)
 
 
-class Site:
-    """A Datasette that serves a release under /cinematch, and what the plugin's hooks give it. `running` has when each query began."""
+class CatalogueDatabase(catalogue.Copied, ReleaseDatabase):
+    """The catalogue, by the same rules."""
 
-    def __init__(self, release: Release, *, query_ms: int, allow_download: bool) -> None:
+
+class Site:
+    """A Datasette that serves a release under /cinematch and the catalogue under /catalog, and what the plugin's hooks give it.
+    `running` has when each query began."""
+
+    def __init__(self, release: Release, catalog: Path, *, query_ms: int, allow_download: bool) -> None:
         self.release = release
         self.running: dict[int, float] = {}
         self.datasette = Datasette(
@@ -84,7 +92,22 @@ class Site:
         # counting millions of rows again would delay the first page
         database._cached_table_counts = dict(read_manifest(release).counts)
         self.datasette.databases = {database.name: database, **self.datasette.databases}
-        self.metadata = _described(release)
+        self.catalogue = catalogue.Catalogue(self.datasette, catalog, self._catalogue_database)
+        self._described = _described(release)
+
+    def _catalogue_database(self, *arguments: Any, **named: Any) -> CatalogueDatabase:
+        database = CatalogueDatabase(*arguments, **named)
+        database.running = self.running
+        return database
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Datasette's metadata of what is shown just now."""
+        shown = self.catalogue.shown
+        if shown is None:
+            return self._described
+        databases = self._described["databases"] | {shown.name: catalogue.described()}
+        return {**self._described, "databases": databases}
 
     def wrapper(self, inner: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """An ASGI application around Datasette's: pages say what they may load, and what fails before Datasette looks is answered."""
@@ -92,6 +115,7 @@ class Site:
         async def guarded(scope: dict, receive: Callable, send: Callable) -> None:
             if scope["type"] != "http":
                 return await inner(scope, receive, send)
+            await self.catalogue.look()
             nonce = secrets.token_urlsafe(12)
             _NONCE.set(nonce)
             has_begun = False
@@ -144,8 +168,10 @@ def _described(release: Release) -> dict[str, Any]:
     """The descriptions sealed with the release, and every query of today."""
     sealed = json.loads((release.folder / "metadata.json").read_text(encoding="utf-8"))
     described = sealed["databases"][ROUTE]
+    tables = described["tables"]
+    tables = {**tables, "items": {**tables.get("items", {}), **full_text(read_manifest(release).id_types)}}
     return {
         "title": sealed["title"],
         "description": sealed["description"],
-        "databases": {release.id: {**described, "queries": {**described.get("queries", {}), **canned_queries()}}},
+        "databases": {release.id: {**described, "tables": tables, "queries": {**described.get("queries", {}), **canned_queries()}}},
     }

@@ -65,7 +65,7 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
         builder.add(table, parquet.blocks(staged.table(name), table.names))
     builder.finish()
     metadata = datasette_metadata(
-        canned_queries() | {SAME_CONTENT: {"sql": QUERY, "title": "A lookup of ten rows, as a query"}}
+        canned_queries() | {SAME_CONTENT: {"sql": QUERY, "title": "A lookup of ten rows, as a query"}}, ids
     )
     (staged.folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
     sealed = releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
