@@ -12,7 +12,8 @@ from pathlib import Path
 from jobs import monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
-from schemas.errors import CineMatchError, HeldBack, was_interrupted
+from jobs.stopping import put_away_when_terminated, said
+from schemas.errors import CineMatchError, HeldBack
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, it also raises
     try:
-        return parsed.do(parsed) or 0
+        with put_away_when_terminated():
+            return parsed.do(parsed) or 0
     except CineMatchError as error:
         print(f"cinematch: {error}", file=sys.stderr)
         return error.exit_code
@@ -58,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        if not was_interrupted(error):
+        found = said(error)
+        if found is None:
             raise
-        print("cinematch: stopped; nothing was promoted", file=sys.stderr)
-        return 130
+        status, sentence = found
+        print(f"cinematch: {sentence}", file=sys.stderr)
+        return status
 
 
 def parser() -> argparse.ArgumentParser:

@@ -43,6 +43,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     as_of, blocked = _as_of(settings), blocked_ids(settings.blocked)
     shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
     source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
+    before = _files(source.inputs)
     expected = Counts(int(estimate.guessed_rows(source.inputs)), 0, 0)
     estimate.check("ingest", estimate.step_need("ingest", expected, settings), settings, warehouse.folder)
     overlay_id = online.archive(warehouse)
@@ -81,6 +82,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     is_rated = source.rating_scale is not None
     write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked)
     read.drop()
+    inputs = _input(source.inputs)
+    _check_unchanged(before, source.inputs)
     rows = {
         "read": read.n_read,
         "accepted": n_kept,
@@ -104,7 +107,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "rating_scale": source.rating_scale,
         "n_parts": n_parts,
         "rows": rows,
-        "input": _input(source.inputs)
+        "input": inputs
         | {"overlay_id": overlay_id, "overlay_seq": pc.max(arrived["seq"]).as_py() or 0, "n_online": len(arrived)},
     }
 
@@ -126,6 +129,18 @@ def _enough(n: int, read: Reading, settings: Settings) -> None:
             f"{n:,} usable interactions of {read.n_read:,} rows read; expected at least {settings.min_interactions:,} (setting "
             f"min_interactions){refused}"
         )
+
+
+def _files(paths: tuple[Path, ...]) -> list[tuple[int, ...]]:
+    """Which file is at each path, and how far it was written."""
+    return [(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for found in (path.stat() for path in paths)]
+
+
+def _check_unchanged(before: list[tuple[int, ...]], paths: tuple[Path, ...]) -> None:
+    """Raises SourceError where an input is not what it was: the digest would be of other rows than were read."""
+    for path, one, other in zip(paths, before, _files(paths)):
+        if one != other:
+            raise SourceError(f"{path}: the source changed while it was read; run this again when nothing writes to it")
 
 
 def _input(paths: tuple[Path, ...]) -> dict:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from jobs.arguments import add_command, settings_of
 from jobs.release_reports import compared, listing, shown
 from schemas.errors import ReleaseError
+from schemas.manifest import is_digested, Manifest
 from schemas.settings import resolve, Settings
-from warehouse import archive, forgotten, release as releases
+from warehouse import archive, forgotten, release as releases, servable
 from warehouse.layout import Release, Warehouse
+from warehouse.sqlite import open_immutable
 
+DERIVED = 5  # users whose lists are derived again before a release is imported; `verify` takes more
 COMMANDS = {
     "list": ("Sealed releases, newest first.", (), "cinematch releases list"),
     "show": ("What the manifest says of a release.", ("release",), "cinematch releases show 20260104T020000Z"),
@@ -100,6 +105,8 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
     manifest = releases.read_manifest(release)
     problems = releases.damage(release, manifest)
     print(f"{'artifact':<44} {'status':<20} {'MiB':>9} {'load ms':>9}")
+    text = release.manifest.read_text(encoding="utf-8")
+    print(f"{'manifest.json':<44} {'ok' if is_digested(text) else 'has no digest':<20} {len(text) / 2**20:>9.2f}")
     for name in sorted(manifest.files.keys() | problems.keys()):
         size, load_ms = _load(release, name)
         print(f"{name:<44} {problems.get(name, 'ok'):<20} {size:>9.2f} {load_ms:>9.1f}")
@@ -107,6 +114,7 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         raise ReleaseError(
             f"release {release.id}: {len(problems)} of {len(manifest.files)} files are not as sealed; roll back or import a good copy"
         )
+    servable.check(release, manifest)
     connection = open_immutable(release.database)
     failed = failed_checks(connection, manifest.rating_scale)
     for name, rows in failed.items():
@@ -124,6 +132,24 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
             f"release {release.id} does not verify: {len(failed)} checks failed, scores differ by {found['largest_relative_difference']:.1e}"
         )
     print(f"release {release.id} verifies")
+
+
+def _derives(release: Release, manifest: Manifest) -> None:
+    """Raises ReleaseError where lists cannot be derived from a release, or are not the stored ones."""
+    from jobs.parity import parity, TOLERANCE
+
+    try:
+        saved = resolve({}, {}, recorded=manifest.settings, folder=release.folder)
+        scale, served = manifest.rating_scale, manifest.served_model
+        with closing(open_immutable(release.database)) as connection:
+            found = parity(release, connection, saved, scale, served=served, n_users=min(DERIVED, saved.parity_users))
+    except (ArithmeticError, LookupError, TypeError, ValueError, sqlite3.Error) as error:
+        raise ReleaseError(f"release {release.id} cannot be opened ({error}); import a good copy") from None
+    if not found["largest_relative_difference"] <= TOLERANCE:
+        raise ReleaseError(
+            f"release {release.id}: scores differ by {found['largest_relative_difference']:.1e} when they are derived again; import a "
+            f"good copy"
+        )
 
 
 def _load(release: Release, name: str) -> tuple[float, float]:
@@ -195,7 +221,7 @@ def _export(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
 def _import(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    release = archive.import_(warehouse, parsed.file)
+    release = archive.import_(warehouse, parsed.file, check=_derives)
     catalog.rebuild(warehouse)
     print(f"{release.id} is sealed in {warehouse.folder}; `cinematch releases promote {release.id}` serves it")
     _warn_of_forgotten(warehouse, release.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import shutil
 import time
@@ -20,6 +19,7 @@ from jobs.summary import print_summary
 from schemas.errors import HeldBack, ResourceError, StepError
 from schemas.settings import Settings
 from warehouse import catalog, release as releases
+from warehouse.claims import claimed, sweep
 from warehouse.layout import Release, Warehouse
 
 log = logging.getLogger("cinematch")
@@ -135,14 +135,14 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     """Every step of one release, from source to promotion or to being held back; a failed run leaves nothing behind but its
     log."""
     warehouse = Warehouse(Path(settings.warehouse).absolute())  # workers of a cluster run in other folders
-    _sweep(warehouse)
+    sweep(warehouse)
     release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
     staged = warehouse.staged(release_id)
     if warehouse.sealed(release_id).folder.exists():
         raise StepError(f"release {release_id} is sealed already; leave --release out to build a new one")
     started = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
-    with _claimed(staged), PeakMemory() as peak:
+    with claimed(staged), PeakMemory() as peak:
         for name in STEPS:
             figures[name] = run_step(name, warehouse, release_id, settings)
     print_summary(warehouse, release_id)
@@ -156,44 +156,3 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
         "seconds_s": round(time.monotonic() - started, 3),
         "peak_mib": round(peak.mib, 1),
     }
-
-
-@contextmanager
-def _claimed(staged: Release) -> Iterator[None]:
-    """Hold a release in staging, and leave nothing of it there. The claim is a locked file, so that another run can tell what
-    a live run builds from the remains of a dead one; it is there before anything else is, and goes last."""
-    staged.owner.parent.mkdir(parents=True, exist_ok=True)
-    with staged.owner.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StepError(
-                f"release {staged.id} is being built by another run; wait for it, or leave --release out"
-            ) from None
-        try:
-            staged.folder.mkdir(exist_ok=True)
-            yield
-        finally:
-            _discard(staged)
-
-
-def _discard(staged: Release) -> None:
-    for leftover in (staged.folder, staged.work):
-        if leftover.exists():
-            releases.remove(leftover)
-    staged.owner.unlink(missing_ok=True)
-
-
-def _sweep(warehouse: Warehouse) -> None:
-    """Remove what a killed run left in staging; what step commands build there is not a run's and stays."""
-    with releases.lock(warehouse):
-        releases.finish_removals(warehouse)
-    for owner in warehouse.staging.glob("*.owner"):
-        try:
-            with owner.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                staged = warehouse.staged(owner.stem)
-                log.info("removing %s, left by a run that ended early", staged.id)
-                _discard(staged)
-        except (BlockingIOError, FileNotFoundError):  # its run is alive, or has just ended
-            continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -11,6 +13,20 @@ from schemas.errors import ReleaseError
 from schemas.tables import IdTypes
 
 FORMAT = 1
+DIGEST = "sha256"  # over all the rest; a release that was sealed before there were any has none
+_NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {  # what lists of releases and servers read
+    "input": {"sha256": str},
+    "rows": {"read": int, "accepted": int, "duplicates": int, "quarantined": int},
+    "counts": {"users": int, "items": int, "ratings": int, "recommendations": int},
+    "settings": {"n": int, "explain_n": int},
+}
+_NEEDED_OF_EACH: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "models": {"model": str, "is_served": (bool, int)},
+    "metrics": {"model": str, "metric": str, "protocol": str},
+    "steps": {"step": str, "seconds_s": (int, float)},
+    "files": {"bytes": int, "sha256": str},
+    "tables": {"rows": int, "bytes": int},
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,8 @@ class Manifest:
         return next((row["model"] for row in self.models if row["is_served"]), "")
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        values = asdict(self)
+        return _text({**values, DIGEST: hashlib.sha256(_text(values).encode()).hexdigest()})
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> Manifest:
@@ -57,8 +74,9 @@ class Manifest:
             values = json.loads(text)
             if not isinstance(values, dict):
                 raise ValueError("not a JSON object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ReleaseError(f"release {name}: manifest.json is not readable: {error}") from None
+        has_digest = values.pop(DIGEST, None) is not None
         declared = {f.name for f in fields(cls)}
         if values.get("format") != FORMAT or set(values) != declared:
             wrong = ", ".join(sorted(set(values) ^ declared)) or f"format {values.get('format')!r}"
@@ -72,7 +90,47 @@ class Manifest:
             )
         if values["rating_scale"] is not None:
             values["rating_scale"] = tuple(values["rating_scale"])
-        return cls(**values)
+        found = cls(**values)
+        if has_digest and found.to_json() != text:
+            raise ReleaseError(f"release {name}: manifest.json is damaged: it is not as it was sealed")
+        return found
+
+    def check(self) -> None:
+        """Raises ReleaseError where something that is read of a release has no sense, whoever wrote it."""
+        wrong = [part for part, needed in _NEEDED.items() if not _has(getattr(self, part), needed)]
+        for part, needed in _NEEDED_OF_EACH.items():
+            found = getattr(self, part)
+            wrong += [part] * (not all(_has(each, needed) for each in (found.values() if isinstance(found, dict) else found)))
+        wrong += [part for part in ("created_at", "as_of") if not _is_time(getattr(self, part))]
+        wrong += ["ids"] * (set(self.ids) != {"user_id", "item_id"} or not set(self.ids.values()) <= {"int64", "string"})
+        wrong += ["settings"] * ("settings" not in wrong and self.settings["n"] < 1)
+        wrong += ["files"] * ("files" not in wrong and any(file["bytes"] < 0 for file in self.files.values()))
+        wrong += ["input"] * (not isinstance(self.input.get("overlay_seq", 0), int))
+        wrong += ["verdict"] * (self.verdict.get("decision") is not None and not isinstance(self.verdict.get("reason"), str))
+        if wrong:
+            raise ReleaseError(
+                f"release {self.release}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there"
+            )
+
+
+def is_digested(text: str) -> bool:
+    """Whether a manifest that was parsed well holds a digest over itself."""
+    return DIGEST in json.loads(text)
+
+
+def _text(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _has(found: dict[str, Any], needed: dict[str, type | tuple[type, ...]]) -> bool:
+    return all(isinstance(found.get(name), kind) for name, kind in needed.items())
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _fits(value: Any, hint: Any) -> bool:

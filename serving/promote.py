@@ -8,6 +8,7 @@ from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.releases import known
 from serving.service import Service
+from serving.verify import open_verified
 from warehouse import release as releases
 
 
@@ -15,6 +16,7 @@ async def promote(service: Service, call: Call) -> Answer:
     """As `cinematch releases promote` does it: every byte is compared with the manifest first, and what was held back needs a
     reason. `latest` stands for the newest release."""
     name = known(service, call.path["release"]).release
+    (await asyncio.to_thread(open_verified, service.warehouse.sealed(name))).retire()  # or nothing moves
     previous = await asyncio.to_thread(
         releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import sqlite3
@@ -21,7 +20,7 @@ from datasette.handle_exception import handle_exception as usual
 from datasette.utils.asgi import BadRequest, Base400
 from datasette.views.base import DatasetteError
 
-from schemas.derive import full_text
+from schemas.derive import datasette_metadata
 from serving import catalogue
 from serving.content_policy import policy, WithNonces
 from warehouse.layout import Release
@@ -165,13 +164,6 @@ class Site:
 
 
 def _described(release: Release) -> dict[str, Any]:
-    """The descriptions sealed with the release, and every query of today."""
-    sealed = json.loads((release.folder / "metadata.json").read_text(encoding="utf-8"))
-    described = sealed["databases"][ROUTE]
-    tables = described["tables"]
-    tables = {**tables, "items": {**tables.get("items", {}), **full_text(read_manifest(release).id_types)}}
-    return {
-        "title": sealed["title"],
-        "description": sealed["description"],
-        "databases": {release.id: {**described, "tables": tables, "queries": {**described.get("queries", {}), **canned_queries()}}},
-    }
+    """Descriptions and queries, from this program alone: what a release brings along in metadata.json may be anybody's HTML."""
+    declared = datasette_metadata(canned_queries(), read_manifest(release).id_types)
+    return {**declared, "databases": {release.id: declared["databases"][ROUTE]}}

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from serving.opened import OpenRelease
+from serving.solve import solve, stored_history
+from warehouse import servable
 from warehouse.layout import Release
 from warehouse.release import digest, read_manifest
 
 DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
-PROBED = ("items", "users", "ratings", "recommendations", "explanations", "ready_lists", "similar_items", "popular")
 
 
 def open_verified(release: Release) -> OpenRelease:
-    """Open a release and warm it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
+    """Open a release, warm it, and solve a list with it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
     manifest = read_manifest(release)
     _check_files(release, manifest)
-    opened = OpenRelease(release)
+    servable.check(release, manifest)
+    opened = None
     try:
-        for table in PROBED:
-            opened.connection.execute(f"select * from {table} limit 1").fetchall()
+        opened = OpenRelease(release)
         opened.warm()
-    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
-        opened.retire()
+        for (user_id,) in opened.reader().execute("select user_id from users limit 1").fetchall():
+            solve(opened, stored_history(opened, user_id), n=opened.n, min_history=0)
+    except Exception as error:
+        if opened is not None:
+            opened.retire()
+        if isinstance(error, ReleaseError):
+            raise
         raise ReleaseError(
             f"release {release.id} cannot be opened ({error}); roll back, or import a good copy"
         ) from None
-    except ReleaseError:
-        opened.retire()
-        raise
     return opened
 
 

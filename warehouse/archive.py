@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
+import re
 import shutil
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-from schemas.errors import ReleaseError, StepError, UsageError
+from schemas.errors import ReleaseError, ResourceError, StepError, UsageError
 from schemas.manifest import Manifest
+from warehouse import servable
+from warehouse.claims import claimed, sweep
 from warehouse.layout import checked_id, Release, Warehouse
-from warehouse.release import damage, read_manifest, remove, seal
+from warehouse.release import damage, read_manifest, seal
 
 SUFFIX = ".cinematch.zip"
+MANIFEST_BYTES = 64 << 20
+_MEMBER = re.compile(r"([\w.-]{1,100}/){0,4}[\w.-]{1,200}")
+# Encrypted, packed in a way unknown to Python, damaged in any way: each decompressor has errors of its own.
+_ODD = (OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
@@ -49,49 +60,78 @@ def _target(path: Path, release_id: str) -> Path:
 
 
 def read(path: Path) -> Manifest:
-    """The manifest of an exported file, without unpacking anything else."""
+    """The manifest of an exported file, without unpacking anything else. Raises ReleaseError where it is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return Manifest.from_json(archive.read("manifest.json").decode("utf-8"), name=path.name)
+        with zipfile.ZipFile(path) as archive, archive.open("manifest.json") as member:
+            text = member.read(MANIFEST_BYTES + 1)
+        if len(text) > MANIFEST_BYTES:
+            raise ValueError(f"its manifest has more than {MANIFEST_BYTES >> 20} MiB")
+        manifest = Manifest.from_json(text.decode("utf-8"), name=path.name)
     except FileNotFoundError:
         raise ReleaseError(f"{path}: no such file") from None
     except OSError as error:
-        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); expected a file made by `cinematch releases export`") from None
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+        raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except _ODD as error:
         raise ReleaseError(
             f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`"
         ) from None
+    manifest.check()
+    return manifest
 
 
-def import_(warehouse: Warehouse, path: Path) -> Release:
-    """Unpack aside, compare every file with the manifest, then show the release; on any difference nothing is kept."""
+def import_(warehouse: Warehouse, path: Path, *, check: Callable[[Release, Manifest], None] = lambda staged, manifest: None) -> Release:
+    """Unpack aside, compare every file with the manifest, open the release, then show it; on any difference nothing is kept.
+    `check` may raise CineMatchError for what else has to be so."""
     manifest = read(path)
+    sweep(warehouse)
     staged = warehouse.staged(checked_id(manifest.release))
     if warehouse.sealed(manifest.release).folder.exists():
         raise StepError(f"release {manifest.release} is in {warehouse.folder} already; nothing was imported")
     if staged.folder.exists():
-        raise StepError(f"release {manifest.release} is being built in {warehouse.folder}; nothing was imported")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in manifest.files:
-                _extract(archive, name, staged.folder, path)
+        raise StepError(
+            f"release {manifest.release} is being built in {warehouse.folder}; nothing was imported. Remove {staged.folder} where "
+            f"nothing works on it any more"
+        )
+    with claimed(staged):
+        _check_room(warehouse, manifest, path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name, file in manifest.files.items():
+                    _extract(archive, name, file["bytes"], staged.folder, path)
+        except _ODD as error:
+            raise ReleaseError(f"{path}: cannot be unpacked ({error}); nothing was imported. Export the release again") from None
         problems = damage(staged, manifest)
         if problems:
             name, what = next(iter(problems.items()))
             raise ReleaseError(f"{path}: {name} is {what}; nothing was imported. Export the release again")
+        servable.check(staged, manifest)
+        check(staged, manifest)
         return seal(warehouse, staged, manifest)
-    finally:
-        if staged.folder.exists():
-            remove(staged.folder)
 
 
-def _extract(archive: zipfile.ZipFile, name: str, folder: Path, path: Path) -> None:
+def _check_room(warehouse: Warehouse, manifest: Manifest, path: Path) -> None:
+    needed, free = sum(file["bytes"] for file in manifest.files.values()), shutil.disk_usage(warehouse.folder).free
+    if needed > free:
+        raise ResourceError(
+            f"{path}: unpacked it has {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free in {warehouse.folder}; nothing "
+            f"was imported"
+        )
+
+
+def _extract(archive: zipfile.ZipFile, name: str, n_bytes: int, folder: Path, path: Path) -> None:
+    """One member, and of it no more than the manifest says."""
+    if not _MEMBER.fullmatch(name) or not set(name.split("/")).isdisjoint(("", ".", "..")):
+        raise ReleaseError(f"{path}: the member {name[:100]!r} would leave the release's folder, or is no file; nothing was imported")
     target = folder / name
-    if not target.resolve().is_relative_to(folder.resolve()):
-        raise ReleaseError(f"{path}: the member {name!r} would leave the release's folder; nothing was imported")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with archive.open(name) as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
-    except (KeyError, zipfile.BadZipFile) as error:
+            while n_bytes >= 0 and (block := source.read(min(n_bytes + 1, 1 << 20))):
+                copy.write(block)
+                n_bytes -= len(block)
+    except _ODD as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise ResourceError(f"{path}: the disk of {folder} is full; nothing was imported") from None
         raise ReleaseError(f"{path}: {name} cannot be unpacked ({error}); nothing was imported") from None
+    if n_bytes < 0:
+        raise ReleaseError(f"{path}: {name} is changed: it has more bytes than its manifest says; nothing was imported")

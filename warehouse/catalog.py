@@ -6,6 +6,7 @@ keeps for good; if it is lost, those rows are lost, and no others.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
 
@@ -14,7 +15,11 @@ from warehouse import journal
 from warehouse.history import promotions, rolled_back
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, read_manifest, sealed_ids
+from warehouse.whole import whole
 
+log = logging.getLogger("cinematch")
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 GRAINS = {
     "releases": "one row per sealed release, those that were pruned since among them",
     "models": "one row per release and model",
@@ -36,8 +41,8 @@ PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdi
 
 
 def rebuild(warehouse: Warehouse) -> None:
-    """Bring the catalogue in line with the manifests, and keep what it says of releases that are gone; it replaces the old one in
-    one transaction."""
+    """Bring the catalogue in line with the manifests, and keep what it says of releases that are gone; it replaces the old one by
+    one rename."""
     from sqlite_utils import Database  # imports pandas: only where the catalogue is written
 
     rows: dict[str, list[dict]] = {name: [] for name in GRAINS}
@@ -73,21 +78,28 @@ def rebuild(warehouse: Warehouse) -> None:
     for position, entry in enumerate(promotions(warehouse), 1):
         rows["promotions"].append({"position": position, **{part: entry.get(part) for part in PROMOTION}})
     rows["findings"] = [{"position": i, **entry} for i, entry in enumerate(journal.read(warehouse.findings), 1)]
-    database = Database(warehouse.catalog)
-    with database.conn:
-        for name, found in rows.items():
-            database[name].drop(ignore=True)
-            if found:
-                database[name].insert_all(found, pk=KEYS[name], alter=True)
-    database.close()
+    with whole(warehouse.catalog) as aside:
+        database = Database(aside)
+        try:
+            for name, found in rows.items():
+                if found:
+                    database[name].insert_all(found, pk=KEYS[name], alter=True)
+        finally:
+            database.close()
 
 
 def _before(warehouse: Warehouse, table: str) -> list[dict]:
-    """The rows of a table of the catalogue as it was; none where there is no such table, or no catalogue."""
+    """The rows of a table of the catalogue as it was; none where there is no such table, and no catalogue that can be read."""
     if not warehouse.catalog.exists():
         return []
     with closing(sqlite3.connect(f"{warehouse.catalog.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
-        if not connection.execute("select 1 from sqlite_master where name = ?", [table]).fetchone():
+        try:
+            if not connection.execute("select 1 from sqlite_master where name = ?", [table]).fetchone():
+                return []
+            return [dict(row) for row in connection.execute(f"select * from {table}")]
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                raise
+            log.warning("%s is damaged (%s) and made anew; what it alone knew of pruned releases is lost", warehouse.catalog, error)
             return []
-        return [dict(row) for row in connection.execute(f"select * from {table}")]

@@ -19,7 +19,7 @@ from typing import Any
 
 from schemas.errors import HeldBack, NotFound, ReleaseError, StepError, UsageError
 from schemas.manifest import Manifest
-from warehouse import forgotten, journal
+from warehouse import forgotten, journal, servable
 from warehouse.history import promotions, prunable, standing
 from warehouse.layout import is_id, Release, RESERVED, Warehouse
 from warehouse.locks import lock
@@ -43,6 +43,8 @@ def read_manifest(release: Release) -> Manifest:
     """Raises NotFound where there is no such release, ReleaseError where it is not complete."""
     try:
         manifest = Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
+    except (UnicodeDecodeError, PermissionError, IsADirectoryError) as error:
+        raise ReleaseError(f"release {release.id}: manifest.json cannot be read ({error})") from None
     except FileNotFoundError:
         if release.folder.exists():
             raise ReleaseError(
@@ -55,6 +57,7 @@ def read_manifest(release: Release) -> Manifest:
         raise ReleaseError(
             f"release {release.id}: its manifest is that of {manifest.release!r}; the folder was renamed or copied, rename it back"
         )
+    manifest.check()
     return manifest
 
 
@@ -168,6 +171,7 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
         raise ReleaseError(
             f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy"
         )
+    servable.check(release, manifest)
     with lock(warehouse):
         read_manifest(release)  # still there, now that nobody can prune it
         previous = _readable_current(warehouse)

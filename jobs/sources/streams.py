@@ -38,7 +38,7 @@ class Input:
         """The bytes, decompressed. What cannot be opened or unpacked is a SourceError."""
         if not self.path.is_file():
             raise SourceError(
-                f"{self.path}: {'a folder' if self.path.is_dir() else 'no such file'}; expected a file to "
+                f"{self.path}: {'a folder' if self.path.is_dir() else 'no regular file' if self.path.exists() else 'no such file'}; expected a file to "
                 "read"
             )
         try:
@@ -71,8 +71,8 @@ class Input:
 def magic(path: Path) -> bytes:
     """GZIP, ZIP or PARQUET for a file that begins so, b"" for any other. Raises SourceError where there is no
     file to read."""
-    if path.is_dir():
-        raise SourceError(f"{path}: a folder; expected a file")
+    if path.exists() and not path.is_file():  # a pipe would be waited for, and read only once
+        raise SourceError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a file")
     try:
         with path.open("rb") as stream:
             head = stream.read(4)

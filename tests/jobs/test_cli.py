@@ -6,20 +6,25 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main, parser
+from schemas.errors import SourceError
 from schemas.settings import FIELDS
 from tests.conftest import Built, write_tiny_ratings
 from tests.warehouse.conftest import add_release
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, sealed_ids
 
+ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -241,3 +246,61 @@ def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> 
     assert (settings["ials_factors"], settings["n"], settings["min_interactions"], settings["parity_users"]) == (3, 7, 50, 5)
     assert [row["model"] for row in built.manifest.models] == ["ials", "popular"]
     assert [step["step"] for step in built.manifest.steps] == ["ingest", "train", "evaluate", "recommend", "seal"]
+
+
+def test_a_read_only_warehouse_is_a_sentence(copy_warehouse, purchase_release: Built) -> None:
+    """As an ordinary user, who may read and not write; root may write everywhere."""
+    built: Built = copy_warehouse(purchase_release)
+    script = """
+import os, sys
+import jobs.cli, jobs.forget, jobs.run, jobs.estimate, jobs.online, sqlite_utils, warehouse.catalog, warehouse.online
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print([jobs.cli.main([*words.split(), "--warehouse", sys.argv[1]]) for words in sys.argv[2:]])
+"""
+    folder = built.warehouse.folder
+    outer = [folder, *folder.parents]
+    for path in outer[: outer.index(Path(tempfile.gettempdir()))]:
+        path.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    folder.chmod(0o555)
+    commands = ["forget somebody", f"releases promote {built.release_id}", "releases prune", "run --source sample"]
+    done = subprocess.run([sys.executable, "-c", script, str(folder), *commands], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout.splitlines()[-1:] == ["[4, 4, 4, 4]"] and "Traceback" not in done.stderr, done.stdout + done.stderr
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest would have the digest of other rows than the release was built from."""
+    from jobs import ingest
+
+    path = tmp_path / "ratings.csv"
+    path.write_text("1\n")
+    before = ingest._files((path,))
+    ingest._check_unchanged(before, (path,))
+    with path.open("a") as file:
+        file.write("2\n")
+    with pytest.raises(SourceError, match="ratings.csv: the source changed while it was read"):
+        ingest._check_unchanged(before, (path,))
+
+
+def test_a_pipe_is_not_waited_for(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    os.mkfifo(path)
+    status, _, said = command("run", "--source", "table", "--path", path, "--warehouse", tmp_path / "w")
+    assert status == 3 and "expected a file" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("sent, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_stopped_leaves_nothing_in_staging(tmp_path: Path, sent: signal.Signals, status: int) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from jobs.command import main; sys.exit(main())", "run", "--source", "sample", "--warehouse", str(tmp_path)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("releases/.staging/*.work")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(sent)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == status and "stopped; nothing was promoted" in said and "Traceback" not in said, said
+    assert not list((tmp_path / "releases" / ".staging").iterdir())

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run import _claimed, _sweep, run_step
+from jobs.run import run_step
 from schemas.errors import StepError
 from tests.conftest import small_settings
 from tests.jobs.conftest import run_steps, STAGED_ID, TINY
 from warehouse.layout import Warehouse
+from warehouse.claims import claimed, sweep
 from warehouse.release import current_id, damage, promote, read_manifest, sealed_ids
 from warehouse.sqlite import failed_checks, open_immutable
 
@@ -115,15 +116,15 @@ def test_the_first_promotion_killed_leaves_no_current_or_a_whole_one(warehouse: 
 def test_one_release_is_built_by_one_run_and_a_live_run_is_left_alone(tmp_path: Path) -> None:
     found = Warehouse(tmp_path)
     staged = found.staged(NEW)
-    with _claimed(staged):
+    with claimed(staged):
         staged.work.mkdir()
-        with pytest.raises(StepError, match=f"{NEW} is being built by another run"), _claimed(staged):
+        with pytest.raises(StepError, match=f"{NEW} is being built by another run"), claimed(staged):
             pass
-        _sweep(found)
+        sweep(found)
         assert staged.folder.exists() and staged.work.exists()
     assert not list(found.staging.iterdir())
 
 
 def test_what_steps_build_one_by_one_is_not_swept_away(warehouse: Warehouse) -> None:
-    _sweep(warehouse)
+    sweep(warehouse)
     assert warehouse.staged(NEW).step("recommend").exists()

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from schemas.manifest import Manifest
 from serving.keys import create
 from tests.conftest import Built
 from warehouse.layout import Warehouse
@@ -118,7 +119,9 @@ def clone(warehouse: Warehouse, old: str, new: str, **changed: object) -> str:
     target.folder.chmod(0o755)
     target.manifest.chmod(0o644)
     manifest = json.loads(target.manifest.read_text(encoding="utf-8"))
-    target.manifest.write_text(json.dumps({**manifest, "release": new, **changed}), encoding="utf-8")
+    del manifest["sha256"]
+    made = Manifest.from_json(json.dumps({**manifest, "release": new, **changed}), name=new)
+    target.manifest.write_text(made.to_json(), encoding="utf-8")
     return new
 
 

@@ -63,6 +63,10 @@ class Inside:
         """See what changed in the warehouse, as a server does a few times a second."""
         self._loop.run_until_complete(self.service.look())
 
+    def follow(self) -> None:
+        """Serve what the pointer names, or say why not."""
+        self._loop.run_until_complete(self.service.follow())
+
     def retry(self) -> None:
         """The same once the time has come to try again what was refused."""
         self.service.online._retry_at = 0.0

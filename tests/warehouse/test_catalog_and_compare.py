@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -142,3 +144,23 @@ def rewritten(built: Built, name: str, **changed: object) -> None:
 def test_releases_of_different_sources_share_nobody(copied: Built, movie_release: Built) -> None:
     with pytest.raises(NotFound):
         compare(copied.warehouse, copied.release_id, movie_release.release_id)
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at" * 200, b"SQLite format 3\0" + bytes(8_000)])
+def test_a_damaged_catalogue_is_made_anew(copied: Built, content: bytes) -> None:
+    catalog.rebuild(copied.warehouse)
+    copied.warehouse.catalog.write_bytes(content)
+    catalog.rebuild(copied.warehouse)
+    with closing(sqlite3.connect(copied.warehouse.catalog)) as connection:
+        assert connection.execute("select release from releases").fetchall() == [(copied.release_id,)]
+
+
+def test_a_full_disk_leaves_the_catalogue_as_it_was_and_says_so(copied: Built) -> None:
+    catalog.rebuild(copied.warehouse)
+    before = copied.warehouse.catalog.read_bytes()
+    script = "import resource, sys; from jobs.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.exit(main(sys.argv[1:]))"
+    add_release(copied, "20990101T000000Z")
+    command = ["releases", "promote", "20990101T000000Z", "--warehouse", str(copied.warehouse.folder)]
+    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4 and "cannot be written" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert copied.warehouse.catalog.read_bytes() == before and not list(copied.warehouse.folder.glob(".catalog*"))
