@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs import monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
-from jobs.stopping import put_away_when_terminated, said
+from jobs.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
 from schemas.errors import CineMatchError, HeldBack
 from warehouse.layout import Warehouse
 
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S"
     )
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, it also raises
+    logging.getLogger().addFilter(is_not_of_an_interrupt)
     try:
         with put_away_when_terminated():
             return parsed.do(parsed) or 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from jobs.findings import Findings
 from jobs.kernels.drift import population_stability_index
+from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from warehouse import overlay
@@ -34,7 +35,11 @@ def incoming(
     now: datetime,
 ) -> None:
     """What came in online, against what the release was built from."""
-    entries, size = _entries(warehouse, manifest)
+    try:
+        entries, size = _entries(warehouse, manifest)
+    except (ReleaseError, sqlite3.DatabaseError) as error:
+        asked.say("overlay_rows", "error", None, None, f"the online ratings cannot be read: {error}")
+        return
     asked.at_most(
         "overlay_rows", size, settings.audit_overlay_rows, "online ratings that no promoted release contains"
     )

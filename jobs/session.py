@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from pyspark.sql import SparkSession
 from jobs import greetings, workers
 from schemas.errors import was_interrupted
 from schemas.settings import Settings
+
+log = logging.getLogger("cinematch")
 
 # BLAS on one thread: the small solves of a fold-in get many times slower on several, and tasks already fill the cores.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -96,5 +99,12 @@ def _own_interrupts() -> Iterator[None]:
 
 def _interrupt(spark: SparkSession, number: int, frame: object) -> None:
     """Cancel what runs, from a thread with a connection of its own, and raise."""
-    threading.Thread(target=spark.sparkContext.cancelAllJobs, daemon=True).start()
+    threading.Thread(target=_cancel, args=(spark,), daemon=True).start()
     raise KeyboardInterrupt
+
+
+def _cancel(spark: SparkSession) -> None:
+    try:
+        spark.sparkContext.cancelAllJobs()
+    except Exception as error:  # the JVM got the Ctrl-C as well, and may be gone before it is asked
+        log.debug("jobs were not cancelled: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import sqlite3
 import threading
@@ -36,6 +37,11 @@ def put_away_when_terminated() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def is_not_of_an_interrupt(record: logging.LogRecord) -> bool:
+    """For the root logger, where Py4J prints the traceback of a Ctrl-C that it also raises."""
+    return not str(record.msg).startswith("KeyboardInterrupt while sending command")
 
 
 def said(error: BaseException) -> tuple[int, str] | None:

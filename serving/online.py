@@ -51,19 +51,21 @@ class Online:
             return
         if found is None and self._is_read_only:
             return
+        reader, writer, self.problem = None, None, None
         try:
             writer = None if self._is_read_only else self._new_writer()
-            try:
-                reader = Reader(self._warehouse.overlay)
-            except BaseException:
-                if writer is not None:
-                    writer.close()
-                raise
         except (ReleaseError, sqlite3.Error, OSError) as error:
             self.problem = str(error)
+        try:
+            reader = Reader(self._warehouse.overlay)
+        except (ReleaseError, sqlite3.Error, OSError) as error:
+            self.problem = self.problem or str(error)
+        if reader is None:
+            if writer is not None:
+                writer.close()
             return
         old = self._writer
-        self._reader, self._writer, self._file, self.problem = reader, writer, file_of(self._warehouse.overlay), None
+        self._reader, self._writer, self._file = reader, writer, file_of(self._warehouse.overlay)
         self._changed()
         if old is not None:
             old.close()

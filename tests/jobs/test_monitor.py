@@ -66,6 +66,11 @@ def test_an_old_release_is_a_finding(copied: Built) -> None:
     assert wrong(asked(copied, days=8.5, stale_after_days=9)) == {}
 
 
+def test_online_ratings_that_cannot_be_read_are_an_error(copied: Built) -> None:
+    copied.warehouse.overlay.write_bytes(b"no database " * 1_000)
+    assert wrong(asked(copied)) == {"overlay_rows": "error"}
+
+
 def test_a_changed_byte_is_an_error_whatever_it_breaks(copied: Built) -> None:
     path = copied.release.table("explanations")
     path.chmod(0o644)
