@@ -100,7 +100,7 @@ def test_promoting_and_pruning_killed_before_every_operation(warehouse: Warehous
         assert_nothing_half_done(left)
         finish(left, "promote", keep=1)
         assert_nothing_half_done(left)
-        assert current_id(left) == NEW and sealed_ids(left) == [NEW] and not list(left.staging.iterdir())
+        assert current_id(left) == NEW and sealed_ids(left) == [OLD, NEW] and not list(left.staging.iterdir())
 
 
 def test_the_first_promotion_killed_leaves_no_current_or_a_whole_one(warehouse: Warehouse, tmp_path: Path) -> None:
