@@ -53,7 +53,7 @@ class Dataset:
         """All users with the rows where keep (m,) is true; moments are counted over those rows alone."""
         order = np.flatnonzero(keep)
         order = order[np.lexsort((self.rows.items[order], self.rows.users[order]))]
-        users, items, ratings, times = (column[order] for column in self.rows)
+        users, items, ratings, times, _ = (column[order] for column in self.rows)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=self.n_users))]).astype(np.int64)
         return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments(times, users))
 
