@@ -76,7 +76,7 @@ def model_need(model: str, counts: Counts, settings: Settings) -> Need:
     elif model == "ease":
         more, setting = 16 * min(settings.ease_items, counts.n_items) ** 2 + 30 * rows, "ease_items"
     elif model == "hybrid":
-        more, setting = 16 * min(2**26, 4_000 * counts.n_items) + 3 * matrix_bytes(counts, settings), "weights_keep"
+        more, setting = 16 * min(2**26, 4_000 * counts.n_items) + 6 * matrix_bytes(counts, settings), "weights_keep"
     else:
         more, setting = 12 * rows, "models"
     return Need(session + more + 100 * MIB, 0, setting)

@@ -14,12 +14,14 @@ from scipy.sparse import csr_matrix
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.finishing import Finish
 from jobs.kernels.histories import Histories
-from jobs.kernels.rankers import Blend, Ranker, WeightRanker
+from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
 from jobs.kernels.user_neighbours import Others
 from jobs.kernels.weights import ItemWeights
 
 GENRE_DEPTH = 2000
+FACTORS = ("ials", "als")
+LONG = "_long"  # what the name of a blend's term ends in where it is the second of its model, with the longer memory
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     n_items, genres = len(items["item_ids"]), names["genres"]
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
-    ranker = factors if served == "ials" else _weighing(sides[served], factors)
+    rater = _fields(ExplicitFactors, sides["als"]) if "als" in sides else None
+    ranker = factors if served == "ials" else _weighing(sides[served], {"ials": factors, "als": rater})
     return ItemSide(
         ranker,
         factors,
-        _fields(ExplicitFactors, sides["als"]) if "als" in sides else None,
+        rater,
         popular["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
         *_others(sides.get("user_neighbours"), n_items),
@@ -123,10 +126,30 @@ def _fields(kind: type, side: Side) -> Any:
     return kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})
 
 
-def _weighing(side: Side, factors: ImplicitFactors | None) -> Ranker:
-    """An item-by-item model, with the factor model beside it where it has a weight for that."""
-    ranker = WeightRanker(_fields(ItemWeights, side), side[1]["half_life"])
-    share = side[1].get("ials_weight", 0.0)
-    if not share or factors is None:
-        return ranker
-    return Blend(((1.0, ranker), (share, replace(factors, half_life=ranker.half_life))))
+def _weighing(side: Side, factors: Mapping[str, ImplicitFactors | ExplicitFactors | None]) -> Ranker:
+    """An item-by-item model, with the factor models beside it that it has a weight for."""
+    parts: list[tuple[float, Part]] = [(1.0, WeightRanker(matrix, half_life)) for matrix, half_life in matrices_of(*side)]
+    parts += [(weight, replace(factors[name], half_life=half_life)) for name, weight, half_life in factors_of(side[1])]
+    return Blend(tuple(parts)) if len(parts) > 1 else parts[0][1]
+
+
+def matrices_of(arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> list[tuple[ItemWeights, float]]:
+    """The matrices of an item-by-item model or a blend, each with the half-life of the history that it scores, the shorter first."""
+    terms = parameters.get("half_lives", {})
+    half_lives = sorted({at for term, at in terms.items() if part_of(term) not in FACTORS}) or [parameters["half_life"]]
+    names = ("indptr", "indices", "data")
+    return [(ItemWeights(*(arrays[f"{name}{k or ''}"] for name in names)), at) for k, at in enumerate(half_lives)]
+
+
+def factors_of(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """The factor models in a blend: model, weight, half-life. Before each part had a half-life of its own, ials had that of all."""
+    if "half_lives" not in parameters:
+        weight = parameters.get("ials_weight", 0.0)
+        return [("ials", weight, parameters["half_life"])] if weight else []
+    terms = [(part_of(term), weight, parameters["half_lives"][term]) for term, weight in parameters["weights"].items()]
+    return [term for term in terms if term[0] in FACTORS]
+
+
+def part_of(term: str) -> str:
+    """The model that a term of a blend is of."""
+    return term.removesuffix(LONG)

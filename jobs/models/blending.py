@@ -1,119 +1,195 @@
-"""The weights of a blend, learned on validation users: parts brought to one spread, and each weight in turn.
+"""The weights and half-lives of a blend, learned on validation users: parts brought to one spread, and each in turn.
 
-Only items that some part ranks high can reach a list, so each part nominates some, and the search looks at those alone.
+A term of a blend is a part with a half-life, and a part may have two: one that follows the last rows, and one with a long memory. Only
+items that some part ranks high can reach a list, so each part nominates some, and the search looks at those alone; a term is scored
+when a search first asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.metrics import counted_mean, ndcg
+from jobs.kernels.item_side import LONG
+from jobs.kernels.metrics import ndcg
 from jobs.models.contract import Scorer
-from jobs.models.tuning import DEPTH, Judge, top, without_own
+from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, next_half_life, over_half_lives, preferred, top, Tried, without_own
 
 NOMINATED = 100
+NOMINATING = (5.0, math.inf)  # the half-lives at which parts nominate
 STEPS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
-ROUNDS = 3
+FACTORS = (0.75, 1.5, 2.0)
+FIRST_STEPS = (0.25, 0.5, 1.0, 2.0)  # of a term that is new to the blend
+MOST_OF_A_PART = 2
+ROUNDS = 4
 SAMPLE_USERS = 500
 
+Term = tuple[str, float]
+Weights = dict[Term, float]
+"""What each term weighs after it is divided by its spread; terms that weigh nothing are left out."""
 
-@dataclass(frozen=True)
+
 class Pool:
-    """Nominated items of u users: scores by part (u, w) float32, divided by the part's spread; is_relevant (u, w); is_open
-    (u, w), whether a place holds an item at all; n_held (u,)."""
+    """Nominated items of u users, w at most each, by the parts at NOMINATING half-lives or the one that is set; scorer_at gives a
+    term's scorer, and `sample` are users to measure its spread on."""
 
-    scores: Mapping[str, np.ndarray]
-    is_relevant: np.ndarray
-    is_open: np.ndarray
-    n_held: np.ndarray
+    def __init__(
+        self, names: Iterable[str], scorer_at: Callable[[Term], Scorer], judge: Judge, sample: Histories, *, half_life: float = 0.0
+    ) -> None:
+        self.names, self.half_life, self._scorer_at, self._judge, self._sample = tuple(names), half_life, scorer_at, judge, sample
+        self.half_lives = (half_life,) if half_life else HALF_LIVES
+        nominating = [scorer_at((name, at)) for name in self.names for at in ((half_life,) if half_life else NOMINATING)]
+        blocks = [self._block(nominating, *block) for block in judge.blocks()]
+        width = max(columns.shape[1] for columns, _, _ in blocks)
 
-    def ndcg(self, weights: Mapping[str, float]) -> np.ndarray:
-        """nDCG@10 of the sum, (u,), NaN for users of whom nothing was kept out."""
-        summed = sum(np.float32(w) * self.scores[name] for name, w in weights.items() if w)
-        summed = np.where(self.is_open, summed, -np.inf)
-        places = top(summed, DEPTH)
-        hit = np.take_along_axis(self.is_relevant, np.maximum(places, 0), axis=1) & (places >= 0)
-        if hit.shape[1] < DEPTH:
-            hit = np.pad(hit, ((0, 0), (0, DEPTH - hit.shape[1])))
-        return ndcg(hit, self.n_held)
+        def joined(arrays: Iterable[np.ndarray], fill: int) -> np.ndarray:
+            return np.concatenate([np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=fill) for a in arrays])
+
+        self.columns = joined((columns for columns, _, _ in blocks), -1)
+        self.is_open = joined((is_open for _, is_open, _ in blocks), False)
+        self.is_relevant = joined((is_relevant for _, _, is_relevant in blocks), False)
+        self.n_held = np.diff(judge.relevant.indptr)
+        self._scores: dict[Term, np.ndarray] = {}
+        self._tried: dict[tuple, Tried] = {}
+
+    @staticmethod
+    def _block(
+        nominating: list[Scorer], users: slice, kept: Histories, held: Histories, candidates: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The columns (v, w) item_num of some users, -1 where there are fewer, whether a list may have the item, and whether it is
+        relevant."""
+        tops, is_known, columns = [], None, candidates
+        for score in nominating:
+            scores = without_own(score(kept), kept)
+            tops.append(top(scores, NOMINATED))
+            is_known = scores > -np.inf if is_known is None else is_known | (scores > -np.inf)
+        if columns is None:
+            columns = np.sort(np.concatenate(tops, axis=1), axis=1)
+            columns[:, 1:][columns[:, 1:] == columns[:, :-1]] = -1
+        rows, n_items = np.arange(len(kept))[:, None], is_known.shape[1]
+        held_cells = np.repeat(np.arange(len(held)), np.diff(held.indptr)) * n_items + held.items
+        is_relevant = np.isin(rows * n_items + columns, held_cells) & (columns >= 0)
+        return columns, (columns >= 0) & is_known[rows, np.maximum(columns, 0)], is_relevant
+
+    @cached_property
+    def is_below(self) -> np.ndarray | None:
+        """Which items users would rate below their mean, (u, w); None where nothing is asked of that."""
+        disliked = self._judge.disliked
+        return None if disliked is None else disliked.among(self.columns, slice(0, len(self.columns)))
+
+    def scores(self, term: Term) -> np.ndarray:
+        """(u, w) float32, divided by the spread of the term; 0 for what it knows nothing about."""
+        if term not in self._scores:
+            score, found = self._scorer_at(term), []
+            for users, kept, _, _ in self._judge.blocks():
+                scores, columns = score(kept), self.columns[users]
+                found.append(scores[np.arange(len(kept))[:, None], np.maximum(columns, 0)])
+            values = np.concatenate(found)
+            self._scores[term] = np.where(values > -np.inf, values, 0.0).astype(np.float32) / np.float32(spread_of(score, self._sample))
+        return self._scores[term]
+
+    def tried(self, weights: Weights) -> Tried:
+        """Of the sum: nDCG@10 and the share of rows below the mean."""
+        key = tuple(sorted(weights.items()))
+        if key not in self._tried:
+            summed = sum(np.float32(weight) * self.scores(term) for term, weight in key)
+            places = top(np.where(self.is_open, summed, -np.inf), DEPTH)
+            is_listed, at = places >= 0, np.maximum(places, 0)
+            hit = np.take_along_axis(self.is_relevant, at, axis=1) & is_listed
+            hit = np.pad(hit, ((0, 0), (0, max(0, DEPTH - hit.shape[1]))))
+            below = np.zeros(len(places))
+            if self.is_below is not None:
+                below = (np.take_along_axis(self.is_below, at, axis=1) & is_listed).sum(axis=1) / np.maximum(is_listed.sum(axis=1), 1)
+            self._tried[key] = Tried(ndcg(hit, self.n_held), below)
+        return self._tried[key]
 
 
-def pooled(parts: Mapping[str, Scorer], spreads: Mapping[str, float], judge: Judge) -> Pool:
-    blocks = [_block(parts, spreads, kept, held, candidates) for kept, held, candidates in judge.blocks()]
-    width = max(block.is_open.shape[1] for block in blocks)
-
-    def joined(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
-
-    return Pool(
-        {name: joined([block.scores[name] for block in blocks]) for name in parts},
-        joined([block.is_relevant for block in blocks]),
-        joined([block.is_open for block in blocks]),
-        np.concatenate([block.n_held for block in blocks]),
-    )
-
-
-def _block(
-    parts: Mapping[str, Scorer], spreads: Mapping[str, float], kept: Histories, held: Histories, candidates: np.ndarray | None
-) -> Pool:
-    scores = {name: without_own(score(kept), kept) for name, score in parts.items()}
-    n_items = next(iter(scores.values())).shape[1]
-    if candidates is None:
-        columns = np.sort(np.concatenate([top(of, NOMINATED) for of in scores.values()], axis=1), axis=1)
-        columns[:, 1:][columns[:, 1:] == columns[:, :-1]] = -1
-    else:
-        columns = candidates
-    rows = np.arange(len(kept))[:, None]
-    known = {name: of[rows, np.maximum(columns, 0)] for name, of in scores.items()}
-    is_open = (columns >= 0) & np.any([of > -np.inf for of in known.values()], axis=0)
-    held_cells = np.repeat(np.arange(len(held)), np.diff(held.indptr)) * n_items + held.items
-    return Pool(
-        {name: np.where(of > -np.inf, of, 0.0).astype(np.float32) / np.float32(spreads[name]) for name, of in known.items()},
-        np.isin(rows * n_items + columns, held_cells) & (columns >= 0),
-        is_open,
-        np.diff(held.indptr),
-    )
-
-
-def spreads_of(parts: Mapping[str, Scorer], histories: Histories) -> dict[str, float]:
-    """By how much the scores of each part differ over the items, on average over users: what makes weights compare."""
+def spread_of(score: Scorer, histories: Histories) -> float:
+    """By how much scores differ over the items, on average over users: what makes weights compare."""
     users = np.flatnonzero(np.diff(histories.indptr))
     sample = histories.take(users[np.unique(np.linspace(0, len(users) - 1, min(len(users), SAMPLE_USERS)).astype(np.int64))])
-    found = {}
-    for name, score in parts.items():
-        scores = score(sample)
-        known = scores[:, scores[0] > -np.inf].astype(np.float64)
-        found[name] = float(np.mean(known.std(axis=1))) if known.size else 0.0
-    return {name: spread or 1.0 for name, spread in found.items()}
+    scores = score(sample)
+    known = scores[:, scores[0] > -np.inf].astype(np.float64)
+    return (float(np.mean(known.std(axis=1))) if known.size else 0.0) or 1.0
 
 
-def searched(pool: Pool) -> tuple[dict[str, float], float]:
-    """From the best part alone, one weight at a time, until none helps; and the nDCG that was reached.
+def searched(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] = ()) -> tuple[Weights, float]:
+    """From the best of the parts that can rank alone, one term at a time until none helps; and the nDCG that was reached. The parts
+    of with_one have one term, at an infinite half-life or the one that is set.
 
-    A weight is changed where the gain is larger than its standard error over users: what is no surer than that is as likely
-    to be a loss on others, and leaves the simpler blend.
+    A blend is changed where the gain is larger than its standard error over users: what is no surer than that is as likely to be a
+    loss on others, and leaves the simpler blend. In the end, of all weights of what it is made of, the preferred are taken.
     """
-    names = list(pool.scores)
-    alone = {name: pool.ndcg({name: 1.0}) for name in names}
-    first = max(names, key=lambda name: counted_mean(alone[name]))
-    weights, best = {name: float(name == first) for name in names}, alone[first]
+    alone, with_one = tuple(alone), tuple(with_one)
+    weights = _best_alone(pool, alone)
     for _ in range(ROUNDS):
         before = weights
-        for name in names:
-            tried = [weights | {name: step} for step in STEPS if step != weights[name]]
-            found = [(pool.ndcg(of), of) for of in tried if any(of.values())]
-            values, of = max(found, key=lambda one: counted_mean(one[0]))
-            if _gains(values - best):
-                weights, best = of, values
+        for name in (*alone, *with_one):
+            for found in _changes(pool, weights, name, is_one=name in with_one):
+                if not pool.tried(weights).is_near(pool.tried(found)):
+                    weights = found
         if weights == before:
             break
-    return weights, counted_mean(best)
+    if pool.is_below is None:
+        return weights, pool.tried(weights).value
+    lasting = [(name, pool.half_life or math.inf) for name in with_one]
+    terms = dict.fromkeys([*weights, *lasting])
+    for _ in range(ROUNDS):
+        near = [weights, *(found for term in terms for found in _with_shares(weights, term))]
+        near += [dict(key) for key in pool._tried if {term for term, _ in key} <= terms.keys()]
+        found = near[preferred([pool.tried(one) for one in near])]
+        if found == weights:
+            break
+        weights = found
+    return weights, pool.tried(weights).value
 
 
-def _gains(differences: np.ndarray) -> bool:
-    counted = differences[~np.isnan(differences)]
-    return len(counted) > 1 and counted.mean() > counted.std(ddof=1) / len(counted) ** 0.5
+def _best_alone(pool: Pool, names: tuple[str, ...]) -> Weights:
+    """Ties to the part that is named first, and to the longer half-life."""
+    best: Weights = {}
+    for name in names:
+        tried_at = lambda at, name=name: pool.tried({(name, at): 1.0})
+        half_lives = [pool.half_life] if pool.half_life else sorted(over_half_lives(tried_at), reverse=True)
+        for at in half_lives:
+            if not best or tried_at(at).value > pool.tried(best).value + 1e-9:
+                best = {(name, at): 1.0}
+    return best
+
+
+def _changes(pool: Pool, weights: Weights, name: str, *, is_one: bool) -> Iterator[Weights]:
+    """The best blend with other shares of a part, with other half-lives of it, and with one more term of it: each of the blend so far,
+    which the caller may have changed by then."""
+    own = [term for term in weights if term[0] == name]
+    grid = (pool.half_life or math.inf,) if is_one else pool.half_lives
+    best = lambda tried: max(tried, key=lambda one: pool.tried(one).value, default=weights)
+    for term in own:
+        yield best(_with_shares(weights, term))
+    for term in own:
+        beyond = next_half_life(term[1], grid) if len(grid) > 1 else None
+        others = [at for at in (*grid, *([beyond] if beyond else [])) if (name, at) not in weights]
+        kept = {other: share for other, share in weights.items() if other != term}
+        if term in weights:
+            yield best([kept | {(name, at): weights[term]} for at in others])
+    if len(own) < (1 if is_one else MOST_OF_A_PART):
+        new = [(name, at) for at in grid if (name, at) not in weights]
+        yield best([weights | {term: step} for term in new for step in FIRST_STEPS])
+
+
+def _with_shares(weights: Weights, term: Term) -> list[Weights]:
+    """The same with other shares of a term: the steps, 0 among them where something is left, and some times what it has."""
+    now = weights.get(term, 0.0)
+    shares = {*STEPS, *(round(now * factor, 6) for factor in FACTORS)} - {now}
+    found = [{other: share for other, share in (weights | {term: step}).items() if share} for step in sorted(shares)]
+    return [one for one in found if one]
+
+
+def named(weights: Mapping[Term, float]) -> dict[str, Term]:
+    """Terms by the name of their part, the one of two with the longer memory with `LONG` behind it."""
+    found: dict[str, Term] = {}
+    for name, at in sorted(weights):
+        found[f"{name}{LONG}" if name in found else name] = (name, at)
+    return found

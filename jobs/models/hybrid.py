@@ -1,8 +1,8 @@
-"""hybrid: a weighted sum of the other models, its weights and half-life chosen on validation users.
+"""hybrid: a weighted sum of the other models, its weights and half-lives chosen on validation users.
 
-Every part is linear in the history, so the sum is too: item-by-item parts become one matrix, ials stays a factor model
-beside it, and a score still splits exactly over the history. Each part is first divided by the spread of its scores, so
-that weights compare.
+Every part is linear in the history, so the sum is too: item-by-item parts of one half-life become one matrix, ials and als stay factor
+models beside it, and a score still splits exactly over the history. Each part is first divided by the spread of its scores, so
+that weights compare. als, which knows what a rating says, is what keeps films off a list that their user would not like.
 """
 
 from __future__ import annotations
@@ -12,38 +12,44 @@ from typing import Any
 
 import numpy as np
 
-from jobs.kernels.factors import ImplicitFactors
+from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
+from jobs.kernels.histories import Histories
+from jobs.kernels.item_side import factors_of, matrices_of, part_of
 from jobs.kernels.weights import combined, ItemWeights
-from jobs.models import ials
-from jobs.models.blending import pooled, SAMPLE_USERS, searched, spreads_of
+from jobs.models import als, ials
+from jobs.models.blending import named, Pool, SAMPLE_USERS, searched, spread_of, Term, Weights
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_factors, by_weights
-from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, HALF_LIVES, Judge, judge_of
-from jobs.models.weights import weights_side
+from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, judge_of
 from warehouse import item_side
 
 NAME = "hybrid"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="learning the weights of its parts")
 ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions")
-Part = ItemWeights | ImplicitFactors
+Part = ItemWeights | ImplicitFactors | ExplicitFactors
 
 
 def fit(data: TrainingData) -> ItemSide:
-    """A search over the weights for each half-life, by nDCG@10; ties to the longer half-life and the simpler blend."""
+    """A search over the weights and the half-life of each part, by nDCG@10; ties to the longer half-life and the simpler blend."""
     parts = parts_of(data)
-    if not parts:
+    ranking = [name for name in parts if name != als.NAME]
+    if not ranking:
         raise ValueError(f"nothing to blend: none of {', '.join((*ITEM_BY_ITEM, ials.NAME))} was trained")
-    judge = judge_of(data)
+    sample, judge = data.interactions.some(SAMPLE_USERS), judge_of(data, rater=parts.get(als.NAME))
     if data.chosen:
-        shares = {name: share for name, share in data.chosen["shares"].items() if name in parts}
-        half_life, learned = data.chosen["half_life"], {key: data.chosen[key] for key in ("validation_ndcg_at_10", "n_validation_users")}
+        shares: Weights = {
+            (part_of(term), data.chosen["half_lives"][term]): share for term, share in data.chosen["shares"].items()
+        }
+        learned = {key: data.chosen[key] for key in ("validation_ndcg_at_10", "n_validation_users")}
     elif judge is not None:
-        half_life, shares, value = _searched(parts, judge, data)
+        pool = Pool(parts, lambda term: scorer_of(parts, term), judge, sample, half_life=data.settings.half_life)
+        shares, value = searched(pool, alone=ranking, with_one=[name for name in parts if name == als.NAME])
         learned = {"validation_ndcg_at_10": round(value, 6), "n_validation_users": len(judge)}
     else:
-        half_life, shares = data.settings.half_life or DEFAULT_HALF_LIFE, {name: float(name == next(iter(parts))) for name in parts}
+        shares = {(ranking[0], data.settings.half_life or DEFAULT_HALF_LIFE): 1.0}
         learned = {"validation_ndcg_at_10": 0.0, "n_validation_users": 0}
-    return _side(data, parts, half_life, shares, learned)
+    weights = {term: share / spread_of(scorer_of(parts, term), sample) for term, share in shares.items()}
+    return _side(data, parts, shares, weights, learned)
 
 
 def parts_of(data: TrainingData) -> dict[str, Part]:
@@ -52,58 +58,52 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
     for name in ITEM_BY_ITEM:
         if item_side.exists(data.sides / name):
             found[name] = ItemWeights(**item_side.load(data.sides / name)[0])
-    if item_side.exists(data.sides / ials.NAME):
-        found[ials.NAME] = ials.factors_of(ItemSide(*item_side.load(data.sides / ials.NAME)))
+    for model, part in ((ials, ials.factors_of), (als, als.rater)):
+        if item_side.exists(data.sides / model.NAME):
+            found[model.NAME] = part(ItemSide(*item_side.load(data.sides / model.NAME)))
     return found
 
 
-def scorers(parts: Mapping[str, Part], half_life: float) -> dict[str, Scorer]:
-    return {
-        name: by_factors(part, half_life) if isinstance(part, ImplicitFactors) else by_weights(part, half_life)
-        for name, part in parts.items()
-    }
+def scorer_of(parts: Mapping[str, Part], term: Term) -> Scorer:
+    name, half_life = term
+    return by_weights(parts[name], half_life) if name in ITEM_BY_ITEM else by_factors(parts[name], half_life)
 
 
-def _searched(parts: Mapping[str, Part], judge: Judge, data: TrainingData) -> tuple[float, dict[str, float], float]:
-    best = (0.0, {}, -1.0)
-    for half_life in [data.settings.half_life] if data.settings.half_life else reversed(HALF_LIVES):
-        of = scorers(parts, half_life)
-        shares, value = searched(pooled(of, spreads_of(of, data.interactions.some(SAMPLE_USERS)), judge))
-        if value > best[2] + 1e-9:
-            best = (min(half_life, FOREVER), shares, value)
-    return best
-
-
-def _side(data: TrainingData, parts: Mapping[str, Part], half_life: float, shares: dict[str, float], learned: dict[str, Any]) -> ItemSide:
-    used = {name: share for name, share in shares.items() if share}
-    spreads = spreads_of(scorers({name: parts[name] for name in used}, half_life), data.interactions.some(SAMPLE_USERS))
-    weights = {name: shares[name] / spreads.get(name, 1.0) for name in shares}
-    matrices = [(weights[name], parts[name]) for name in used if isinstance(parts[name], ItemWeights)]
-    whole = combined(matrices, data.n_items, data.weights_keep)
-    return weights_side(
-        whole,
-        half_life,
-        ials_weight=weights.get(ials.NAME, 0.0),
-        shares=shares,
-        weights={name: float(np.round(weight, 6)) for name, weight in weights.items()},
-        **learned,
+def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weights: Weights, learned: dict[str, Any]) -> ItemSide:
+    """A matrix for each half-life of the item-by-item terms, one that is empty where there are none."""
+    half_lives = sorted({at for name, at in weights if name in ITEM_BY_ITEM}) or [FOREVER]  # the order of matrices_of
+    arrays = {}
+    for number, half_life in enumerate(half_lives):
+        terms = [(weight, parts[name]) for (name, at), weight in weights.items() if name in ITEM_BY_ITEM and at == half_life]
+        whole = combined(terms, data.n_items, data.weights_keep)
+        arrays |= {f"{name}{number or ''}": getattr(whole, name) for name in ("indptr", "indices", "data")}
+    terms = named(weights)
+    return ItemSide(
+        arrays,
+        {
+            "half_life": min(half_lives[0], FOREVER),
+            "shares": {name: shares[term] for name, term in terms.items()},
+            "half_lives": {name: min(term[1], FOREVER) for name, term in terms.items()},
+            "weights": {name: weights[term] for name, term in terms.items()},
+            **learned,
+        },
     )
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:
-    """The matrix, and ials beside it where it has a weight. An item is unknown where both parts know nothing of it."""
-    share, half_life = side.parameters["ials_weight"], side.parameters["half_life"]
-    matrix = by_weights(ItemWeights(**side.arrays), half_life)
-    if not share:
-        return matrix
-    factors = by_factors(ials.factors_of(ItemSide(*item_side.load(data.sides / ials.NAME))), half_life)
+    """The matrices, and the factor models beside them. An item is unknown where all of them know nothing of it."""
+    parts = parts_of(data)
+    terms = [(1.0, by_weights(matrix, at)) for matrix, at in matrices_of(side.arrays, side.parameters)]
+    terms += [(weight, by_factors(parts[name], at)) for name, weight, at in factors_of(side.parameters)]
 
-    def scores(histories):
-        found, beside = matrix(histories), factors(histories)
-        is_unknown = np.isneginf(found) & np.isneginf(beside)
-        found[np.isneginf(found)], beside[np.isneginf(beside)] = 0.0, 0.0
-        found += np.float32(share) * beside
-        found[is_unknown] = -np.inf
-        return found
+    def scores(histories: Histories) -> np.ndarray:
+        total, is_unknown = 0.0, True
+        for weight, score in terms:
+            found = score(histories)
+            unknown = np.isneginf(found)
+            found[unknown] = 0.0
+            total, is_unknown = total + np.float32(weight) * found, is_unknown & unknown
+        total[is_unknown] = -np.inf
+        return total
 
     return scores

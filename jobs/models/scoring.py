@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from jobs.kernels.factors import ImplicitFactors, Posterior
+from jobs.kernels.factors import ExplicitFactors, ImplicitFactors, Posterior
 from jobs.kernels.histories import Histories
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Scorer
@@ -40,16 +40,17 @@ def by_weights(matrix: ItemWeights, half_life: float) -> Scorer:
     return scores
 
 
-def by_factors(factors: ImplicitFactors, half_life: float) -> Scorer:
-    """Implicit factors: users are folded in one by one. Somebody without a history scores 0 everywhere."""
+def by_factors(factors: ImplicitFactors | ExplicitFactors, half_life: float) -> Scorer:
+    """A factor model as a part of a blend: users are folded in one by one. Somebody without a history has the items' biases."""
     ranker = replace(factors, half_life=half_life)
     Y = np.asarray(factors.item_factors, np.float32)
+    biases = ranker.biases(np.arange(len(Y))).astype(np.float32)
 
     def scores(histories: Histories) -> np.ndarray:
         users = np.zeros((len(histories), Y.shape[1]), np.float32)
         for k in np.flatnonzero(np.diff(histories.indptr)):
             users[k] = ranker.fold(histories.user(k)).posterior.x
-        found = users @ Y.T
+        found = users @ Y.T + biases
         found[:, ranker.untrained] = -np.inf
         return found
 

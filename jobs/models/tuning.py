@@ -1,25 +1,31 @@
 """Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
 
-Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
+Of settings that find about as much of what users liked, within the standard error of the difference from the best, the one is taken
+whose lists have the fewest rows that users would rate below their own mean. Nothing here is timed, so a search takes the same steps
+everywhere, and finds the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
 from jobs.kernels.ranked import best_among
 from jobs.kernels.relevance import damped_means, is_liked
 from jobs.models.contract import Scorer, TrainingData, Validation
+from jobs.models.disliked import by_biases, Disliked
 from jobs.models.scoring import predicted, Rater
 from jobs.progress import Progress
 from schemas.settings import ALL
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
+MOST_BEYOND = 5  # half-lives that are tried past the ends
 FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
@@ -27,30 +33,63 @@ MOST_USERS = 2_000
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
+class Tried(NamedTuple):
+    """What some setting is worth to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean."""
+
+    ndcg: np.ndarray
+    below: np.ndarray
+
+    @property
+    def value(self) -> float:
+        return counted_mean(self.ndcg)
+
+    def is_near(self, best: Tried) -> bool:
+        """Whether it finds no less than the best, by more than the standard error of the difference."""
+        behind = best.ndcg - self.ndcg
+        counted = behind[~np.isnan(behind)]
+        return len(counted) < 2 or counted.mean() <= counted.std(ddof=1) / len(counted) ** 0.5
+
+
+def preferred(tried: Sequence[Tried]) -> int:
+    """Which of several settings to take: of those near the best the one with the fewest rows below the mean, ties to the better, then
+    to the first."""
+    best = max(tried, key=lambda one: one.value)
+    near = [k for k, one in enumerate(tried) if one is best or one.is_near(best)]
+    return min(near, key=lambda k: (round(float(tried[k].below.mean()), 9), -tried[k].value))
+
+
 class Judge:
     """Some validation users, spread evenly over all, and how well a scorer ranks what was kept out of their histories: all rows of
-    it, or with the users' means (u,) of ratings those that were liked."""
+    it, or with the users' means (u,) of ratings those that were liked; with a rater too, how much of their lists they would not."""
 
     def __init__(
-        self, validation: Validation, n_items: int, *, means: np.ndarray | None = None, most_users: int = MOST_USERS
+        self,
+        validation: Validation,
+        n_items: int,
+        *,
+        means: np.ndarray | None = None,
+        rater: ExplicitFactors | None = None,
+        most_users: int = MOST_USERS,
     ) -> None:
         n = len(validation.kept)
         users = np.unique(np.linspace(0, n - 1, min(n, most_users)).astype(np.int64))
         self.kept, self.held = validation.kept.take(users), validation.held.take(users)
         self.relevant = self.held if means is None else self.held.select(is_liked(self.held, means[users]))
         self.candidates = None if validation.candidates is None else validation.candidates[users]
+        self.disliked = None if rater is None or means is None else Disliked(rater, self.kept, means[users])
         self.n_items = n_items
         self._progress = Progress("search on validation users", unit="settings tried")
 
     def __len__(self) -> int:
         return len(self.kept)
 
-    def blocks(self) -> Iterator[tuple[Histories, Histories, np.ndarray | None]]:
-        """Users some at a time: what is left to them, what is relevant of what was kept out, and their candidates or None."""
+    def blocks(self) -> Iterator[tuple[slice, Histories, Histories, np.ndarray | None]]:
+        """Users some at a time: which, what is left to them, what is relevant of what was kept out, and their candidates or None."""
         at_once = max(1, CELLS // self.n_items)
         for start in range(0, len(self), at_once):
             stop = min(start + at_once, len(self))
             yield (
+                slice(start, stop),
                 self.kept.block(start, stop),
                 self.relevant.block(start, stop),
                 None if self.candidates is None else self.candidates[start:stop],
@@ -62,19 +101,26 @@ class Judge:
 
     def ndcgs(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[float]:
         """The same for scorers that share work, which give their scores one after another."""
+        return [tried.value for tried in self._tried(scores_of)]
+
+    def tried(self, score: Scorer) -> Tried:
+        return self._tried(lambda histories: (score(histories),))[0]
+
+    def _tried(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[Tried]:
         values = []
-        for kept, held, candidates in self.blocks():
+        for users, kept, held, candidates in self.blocks():
             found = []
             for scores in scores_of(kept):
                 if candidates is None:
                     lists = top(without_own(scores, kept), DEPTH)
                 else:
                     lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
-                found.append(ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)))
+                below = np.zeros(len(kept)) if self.disliked is None else self.disliked.shares(lists, users)
+                found.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below))
             values.append(found)
-        means = [counted_mean(np.concatenate(of)) for of in zip(*values)]
-        self._progress.add(len(means))
-        return means
+        tried = [Tried(*map(np.concatenate, zip(*of))) for of in zip(*values)]
+        self._progress.add(len(tried))
+        return tried
 
     def rmse(self, rater: Rater) -> float:
         found = rmse(predicted(rater, self.kept, self.held), self.held.ratings)
@@ -82,12 +128,16 @@ class Judge:
         return found
 
 
-def judge_of(data: TrainingData, *, most_users: int = MOST_USERS) -> Judge | None:
-    """None where hyper-parameters were chosen before, or there is nobody to choose them by."""
+def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_users: int = MOST_USERS) -> Judge | None:
+    """None where hyper-parameters were chosen before, or there is nobody to choose them by. Where what is liked counts, rows below
+    the mean are told by the rater, or by the items' means."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
     if validation is None or len(validation.kept) == 0:
         return None
-    return Judge(validation, data.n_items, means=means_of(data, validation.kept), most_users=most_users)
+    means = means_of(data, validation.kept)
+    if means is not None and rater is None:
+        rater = by_biases(data.n_ratings, data.rating_sum, data.rating_scale, data.settings.bias_damping)
+    return Judge(validation, data.n_items, means=means, rater=rater, most_users=most_users)
 
 
 def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
@@ -98,10 +148,32 @@ def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
-    """The half-life of HALF_LIVES that ranks best, and its nDCG; ties to the longer, which forgets less."""
-    found = [(judge.ndcg(scorer_at(half_life)), half_life) for half_life in HALF_LIVES]
-    value, half_life = max(found)
-    return min(half_life, FOREVER), value
+    """The preferred half-life, and its nDCG; ties to the longer, which forgets less."""
+    found = dict(sorted(over_half_lives(lambda at: judge.tried(scorer_at(at))).items(), reverse=True))
+    half_life = list(found)[preferred(list(found.values()))]
+    return min(half_life, FOREVER), found[half_life].value
+
+
+def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
+    """Each of HALF_LIVES as it was tried, and others past an end of them as long as what lies there is best."""
+    found = {half_life: tried_at(half_life) for half_life in HALF_LIVES}
+    for _ in range(MOST_BEYOND):
+        best = max(found, key=lambda at: (found[at].value, at))
+        beyond = next_half_life(best, found)
+        if beyond is None or beyond in found:
+            break
+        found[beyond] = tried_at(beyond)
+        if found[beyond].value <= found[best].value:
+            break
+    return found
+
+
+def next_half_life(best: float, tried: Iterable[float]) -> float | None:
+    """The half-life past the end at which the best of those that were tried stands; None where it stands between others."""
+    finite = [at for at in tried if at < math.inf]
+    if best <= min(finite):
+        return best / 2
+    return 2 * max(finite) if best >= max(finite) else None
 
 
 def climbed(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from jobs.kernels.histories import Histories
+from jobs.kernels.relevance import damped_means
 from jobs.models import als, content, ease, ials, item_neighbours, known, popular, svd, transitions, tuning, user_neighbours
 from jobs.models.contract import finite, ItemSide, TrainingData, Validation
-from jobs.models.tuning import climbed, Judge, judge_of
+from jobs.models.disliked import Disliked
+from jobs.models.tuning import climbed, Judge, judge_of, preferred, Tried
 from jobs.runner import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
@@ -137,6 +139,39 @@ def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_
         both = 1 + 1 / np.log2(3)
         assert judge_of(by_all).ndcg(first_of(2)) == pytest.approx(0.5 / both)
         assert judge_of(by_all).ndcg(first_of(3)) == pytest.approx((1 / both + 1) / 2)
+
+
+def test_of_settings_that_are_as_good_the_one_with_fewest_rows_below_the_mean_is_preferred() -> None:
+    """The second is behind by less than its standard error, the third by more; the fourth is no better than the second."""
+    draw = np.random.default_rng(0)
+    best = draw.random(400)
+    tried = [
+        Tried(best, np.full(400, 0.5)), Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.2)),
+        Tried(best - 0.05, np.full(400, 0.0)), Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.3)),
+    ]
+    tried[1] = Tried(tried[1].ndcg - tried[1].value + tried[0].value - 0.002, tried[1].below)
+    assert [one.is_near(tried[0]) for one in tried[:3]] == [True, True, False]
+    assert (preferred(tried), preferred(tried[2:3]), preferred([tried[0], tried[2]])) == (1, 0, 0)
+    assert preferred([Tried(best, np.zeros(400)), tried[1]._replace(below=np.zeros(400))]) == 0
+
+
+@pytest.mark.parametrize(("peak", "most"), [(0.75, 9), (200.0, 9), (np.inf, 7), (10.0, 6)])
+def test_half_lives_are_tried_past_the_end_that_is_best_and_no_others(peak: float, most: int) -> None:
+    distance = lambda at: abs(np.log(min(at, 1e6) / min(peak, 1e6)))
+    found = tuning.over_half_lives(lambda at: Tried(np.full(3, -distance(at)), np.zeros(3)))
+    assert max(found, key=lambda at: found[at].value) == peak and len(found) <= most
+
+
+def test_items_below_the_mean_are_those_that_a_rater_says(tmp_path: Path) -> None:
+    data = world(tmp_path)
+    rater, kept = als.rater(als.fit(data)), data.validation().kept
+    means = damped_means(kept, data.mean_rating, 5.0)
+    items = np.array([[0, 5, -1], [7, 9, 30]])
+    found = Disliked(rater, kept, means).among(items, slice(3, 5))
+    for k, user in enumerate((3, 4)):
+        predicted = rater.predict(rater.fold_in(*kept.user(user).rated), np.maximum(items[k], 0))
+        assert found[k].tolist() == [bool(value < means[user]) and item >= 0 for value, item in zip(predicted, items[k])]
+    np.testing.assert_allclose(Disliked(rater, kept, means).shares(items, slice(3, 5)), found.sum(axis=1) / [2, 3])
 
 
 def test_scores_that_share_work_are_worth_what_they_are_alone(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Items that users would rate below their own mean, as a rater predicts: what a list should have few of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.kernels.factors import ExplicitFactors
+from jobs.kernels.histories import Histories
+
+
+class Disliked:
+    """Users u by their histories, folded in once, and their means (u,)."""
+
+    def __init__(self, rater: ExplicitFactors, kept: Histories, means: np.ndarray) -> None:
+        posteriors = [rater.fold_in(*kept.user(k).rated) for k in range(len(kept))]
+        self._rater, self._means = rater, means
+        self._users = np.array([posterior.x for posterior in posteriors], np.float32).reshape(len(kept), -1)
+        self._constants = np.array([posterior.constant for posterior in posteriors])
+
+    def among(self, items: np.ndarray, users: slice) -> np.ndarray:
+        """Which of items (v, w) item_num of these v users they would rate below their mean, (v, w); none where an item is -1."""
+        rater, at = self._rater, np.maximum(items, 0)
+        predicted = self._constants[users, None] + rater.item_biases[at]
+        for k, row in enumerate(at):
+            predicted[k] += rater.item_factors[row] @ self._users[users][k]
+        return (np.clip(predicted, rater.low, rater.high) < self._means[users, None]) & (items >= 0)
+
+    def shares(self, lists: np.ndarray, users: slice) -> np.ndarray:
+        """Share of the rows of lists (v, k) that are such, (v,); 0 for an empty list."""
+        return self.among(lists, users).sum(axis=1) / np.maximum((lists >= 0).sum(axis=1), 1)
+
+
+def by_biases(n_ratings: np.ndarray, rating_sum: np.ndarray, scale: tuple[float, float], damping: float) -> ExplicitFactors:
+    """What predicts ratings by the items' damped means alone, so that it waits for no other model."""
+    mu = float(rating_sum.sum() / max(n_ratings.sum(), 1))
+    biases = (rating_sum - mu * n_ratings) / np.maximum(n_ratings + damping, 1e-9)
+    return ExplicitFactors(np.zeros((len(biases), 1), np.float32), biases, mu, 1.0, damping, *scale)
