@@ -12,7 +12,7 @@ from jobs.kernels import lists as kernel, metrics
 from jobs.kernels.bootstrap import mean_interval
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
-from jobs.kernels.relevance import is_liked
+from jobs.kernels.relevance import is_liked, share_below
 from jobs.models import popular
 from jobs.models.contract import TrainingData
 from jobs.models.tuning import means_of
@@ -23,7 +23,8 @@ from warehouse.whole import save_array
 
 RANKERS = ("item_neighbours", "transitions", "ease", "ials", "hybrid")  # the simplest first
 PROTOCOL, K = "validation", 10
-NDCG, NDCG_LIKED = "ndcg", "ndcg_liked"
+NDCG, NDCG_LIKED, BELOW = "ndcg", "ndcg_liked", "below_mean"
+Z_95 = 1.96  # standard errors on each side of the mean in an interval
 
 
 def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) -> list[str]:
@@ -42,8 +43,9 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
 
 
 def validated(release: Release, names: list[str], data: TrainingData) -> tuple[list[dict[str, Any]], str]:
-    """Mean nDCG@10 of each model and of `popular` on what is relevant to the validation users, with its interval, as rows of `metrics`;
-    none without such users. And a sentence where these figures contradict sense."""
+    """Mean nDCG@10 of each model and of `popular` on what is relevant to the validation users, and the share of their lists that is
+    predicted below their mean, with intervals, as rows of `metrics`; none without such users. And a sentence where these figures
+    contradict sense."""
     validation = data.validation() if data.validation is not None else None
     if validation is None:
         return [], ""
@@ -56,13 +58,18 @@ def validated(release: Release, names: list[str], data: TrainingData) -> tuple[l
     def measure(number: int) -> None:
         side = item_side.load(release, names[min(number, len(names) - 1)])
         lists = _lists(side, measured[number], validation.kept, settings.min_history)
-        save_array(folder / f"{measured[number]}.npy", np.array([_ndcg(lists, held, n_items) for held in relevant.values()]))
+        values = [_ndcg(lists, held, n_items) for held in relevant.values()]
+        if means is not None:
+            values.append(share_below(lists.predicted, lists.owners, means))
+        save_array(folder / f"{measured[number]}.npy", np.array(values))
 
     data.run.each(len(measured), measure, label=PROTOCOL)
     rows, ndcgs = [], {name: np.load(folder / f"{name}.npy") for name in measured}
     for name in measured:
-        for metric, values in zip(relevant, ndcgs[name]):
+        for metric, values in zip((*relevant, BELOW), ndcgs[name]):
             mean, low, high, n = mean_interval(values, seed=settings.seed)
+            if np.isnan(mean):  # nothing predicts ratings
+                continue
             rows.append(
                 {"model": name, "protocol": PROTOCOL, "metric": metric, "k": K, "value": mean, "low": low, "high": high, "n_users": n}
             )
@@ -83,10 +90,19 @@ def _ndcg(lists: kernel.Lists, held: Histories, n_items: int) -> np.ndarray:
 
 
 def served(names: list[str], scores: list[dict[str, Any]], settings: Settings) -> str:
-    """The model that settings name, or the best on what is relevant to validation users, ties to the simpler; where nobody was kept
-    out to validate on, the last of `names`, which is made of the others."""
+    """The model that settings name, or the best on what is relevant to validation users; of those within its standard error the one
+    that lists the fewest rows below the users' means; ties to the simpler. Where nobody was kept out to validate on, the last of
+    `names`, which is made of the others."""
     if settings.serve != AUTO:
         return settings.serve
-    metric = NDCG_LIKED if any(row["metric"] == NDCG_LIKED for row in scores) else NDCG
-    value = {row["model"]: round(row["value"], 9) for row in scores if row["metric"] == metric}
-    return max(names, key=lambda name: value[name]) if value else names[-1]
+    rows = {(row["metric"], row["model"]): row for row in scores}
+    metric = NDCG_LIKED if any(found == NDCG_LIKED for found, _ in rows) else NDCG
+    value = {name: round(rows[metric, name]["value"], 9) for name in names if (metric, name) in rows}
+    if not value:
+        return names[-1]
+    best = max(names, key=lambda name: value[name])
+    if (BELOW, best) not in rows:
+        return best
+    error = (rows[metric, best]["high"] - rows[metric, best]["low"]) / (2 * Z_95)
+    near = [name for name in names if value[best] - value[name] <= error]
+    return min(near, key=lambda name: (round(rows[BELOW, name]["value"], 9), -value[name]))

@@ -148,4 +148,6 @@ def reason_text(
     if kind == "similar_users":
         rated = f", mean rating {more['mean_rating']:.1f}" if "mean_rating" in more else ""
         return f"{more['n']} users of similar taste have it{rated}"
+    if "over_mean" in more:
+        return f"{share}rated {abs(more['over_mean']):.1f} {'above' if more['over_mean'] >= 0 else 'below'} the mean by everybody"
     return f"{share}popular with everybody"

@@ -77,6 +77,18 @@ def test_what_is_liked_chooses_the_model_where_there_are_ratings_and_everything_
     assert best.served(["ease", "hybrid"], [row for row in opposed if row["metric"] == "ndcg"], data.settings) == "ease"
 
 
+def test_of_models_that_are_as_good_the_one_that_lists_least_below_the_mean_is_served() -> None:
+    def rows(model: str, ndcg: float, below: float) -> list[dict]:
+        liked = {"model": model, "metric": "ndcg_liked", "value": ndcg, "low": ndcg - 0.0196, "high": ndcg + 0.0196}
+        return [liked, {"model": model, "metric": "below_mean", "value": below, "low": below, "high": below}]
+
+    settings, scores = resolve({}, {}), [*rows("ease", 0.2, 0.5), *rows("ials", 0.195, 0.2), *rows("hybrid", 0.185, 0.1)]
+    assert best.served(["ease", "ials", "hybrid"], scores, settings) == "ials"
+    assert best.served(["ease", "hybrid"], scores, settings) == "ease"
+    without = [row for row in scores if row["metric"] == "ndcg_liked"]
+    assert best.served(["ease", "ials", "hybrid"], without, settings) == "ease"
+
+
 def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
     """The one that is best is fitted again to items that were shuffled."""
     data, rows = fitted(release, popular, item_neighbours, ease)
