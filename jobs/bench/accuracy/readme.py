@@ -6,6 +6,7 @@ Each case is one `cinematch bench accuracy`, run as it stands in the table's cap
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import re
@@ -31,13 +32,19 @@ class Case(NamedTuple):
 
 
 IN_TIME = Case("last 20 % of each user", "ndcg_at_10", ("--protocol", "last_fraction", "--models", RANKING))
+OF_LIKED = (
+    IN_TIME._replace(title="the same, of what was liked", metric="ndcg_liked_at_10"),
+    IN_TIME._replace(title="the same, listed below the user's mean", metric="below_mean_at_10"),
+)
+LESS_IS_BETTER = ("rmse", "below_mean_at_10")
 MOVIELENS = (
     IN_TIME,
+    *OF_LIKED,
     Case("random 25 % of each item", "ndcg_at_10", ("--protocol", "random_ratio", "--stratify", "item", "--models", f"{RANKING},als")),
     Case("last item against 99 (HR@10)", "hit_rate_at_10", ("--protocol", "leave_one_out", "--models", RANKING)),
     Case("5 folds (RMSE)", "rmse", ("--protocol", "kfold", "--models", "als,svd")),
 )
-SAMPLE = (IN_TIME, Case("5 folds (RMSE)", "rmse", ("--protocol", "kfold", "--models", "als,svd")))
+SAMPLE = (IN_TIME, *OF_LIKED, Case("5 folds (RMSE)", "rmse", ("--protocol", "kfold", "--models", "als,svd")))
 RETAIL = (Case("last 20 % of customers with 10 items or more", "ndcg_at_10", (*IN_TIME.options, "--min-items", "10")),)
 
 
@@ -52,7 +59,9 @@ def sources(movielens: str | None, retail: str | None) -> list[tuple[str, tuple[
     return found
 
 
+@functools.cache
 def measured(options: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows of one command; columns that are of the same command share them."""
     with tempfile.TemporaryDirectory(prefix="cinematch-accuracy-") as folder:
         path = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "jobs.cli", "bench", "accuracy", *options, "--warehouse", folder, "--json", str(path)]
@@ -71,10 +80,10 @@ def table(cases: tuple[Case, ...], found: list[list[dict[str, Any]]]) -> str:
 
 
 def _cells(case: Case, rows: list[dict[str, Any]]) -> dict[str, str]:
-    values = {row["model"]: row for row in rows if row["status"] == "trained" and row[case.metric] is not None}
+    values = {row["model"]: row for row in rows if row["status"] == "trained" and row.get(case.metric) is not None}
     if not values:
         return {}
-    best = (min if case.metric == "rmse" else max)(row[case.metric] for row in values.values())
+    best = (min if case.metric in LESS_IS_BETTER else max)(row[case.metric] for row in values.values())
     cells = {}
     for model, row in values.items():
         value = f"{row[case.metric]:.3f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.bench.accuracy.cuts import Cutting
-from jobs.bench.accuracy.readme import Case, README, sources, table, written
+from jobs.bench.accuracy.readme import Case, IN_TIME, OF_LIKED, README, sources, table, written
 from jobs.cli import parser
 
 
@@ -23,6 +23,16 @@ def test_a_row_a_model_with_intervals_and_the_best_in_bold() -> None:
         "| `svd` | **0.850** (0.800 to 0.950) |  |",
         "| `ease` |  |  |",
     ]
+
+
+def test_of_what_is_predicted_below_the_mean_less_is_better_and_of_what_was_liked_more() -> None:
+    def liked(model: str, value: float) -> dict:
+        return {"model": model, "status": "trained"} | {f"{name}{end}": value for name in ("below_mean_at_10", "ndcg_liked_at_10") for end in ("", "_low", "_high")}
+
+    found = table(OF_LIKED, [[liked("a", 0.2), liked("b", 0.3)]] * 2)
+    assert "| `a` | 0.200 (0.200 to 0.200) | **0.200** (0.200 to 0.200) |" in found
+    assert "| `b` | **0.300** (0.300 to 0.300) | 0.300 (0.300 to 0.300) |" in found
+    assert {case.options for case in OF_LIKED} == {IN_TIME.options}, "columns of one command, which is run once"
 
 
 def test_the_readme_has_a_place_for_them() -> None:
