@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from serving.answers import Answer, compact
 from serving.call import Call
 from serving.opened import OpenRelease
-from serving.parameters import Parameter
+from serving.parameters import Parameter, RELEASE
 from serving.row_schemas import components, id_schema, reference, shapes
 from serving.service import Service
 
@@ -30,7 +30,7 @@ _PATHS = {
     "release": "a release's id, `current` or `latest`",
     "run": "a run's id",
 }
-_NAME = {"release": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"}
+_PATTERNS = {"release": {"pattern": RELEASE}}
 _REFUSALS = {
     400: "something sent does not fit; the error says what",
     401: "a key is needed",
@@ -101,7 +101,7 @@ def _in_path(route: Route, opened: OpenRelease) -> list[dict[str, Any]]:
     found = []
     for name in (part[1:-1] for part in route.segments if part[:1] == "{"):
         is_id = name in ("user_id", "item_id")
-        plain = {"type": "string", "minLength": 1, "maxLength": 1000} | ({"pattern": _NAME[name]} if name in _NAME else {})
+        plain = {"type": "string", "minLength": 1, "maxLength": 1000, **_PATTERNS.get(name, {})}
         schema = id_schema(opened.ids, name) if is_id else plain
         found.append({"name": name, "in": "path", "required": True, "description": _PATHS[name], "schema": schema})
     return found

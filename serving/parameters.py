@@ -35,6 +35,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     is_required: bool = False
     once: str = ""
+    pattern: str | None = None
 
     def parse(self, text: str) -> Any:
         """The value. Raises RequestError (400) naming the parameter, what was expected and what was got."""
@@ -56,6 +57,8 @@ class Parameter:
             return FLAGS[text]
         if self.kind == "list":
             return tuple(listed_ids(text))
+        if self.pattern is not None and not text:
+            raise RequestError(f"{self.name}: is empty, expected {self.description}")
         if self.choices and text not in self.choices:
             raise RequestError(f"{self.name}: expected one of {', '.join(self.choices)}, got {text[:100]!r}")
         return text
@@ -64,7 +67,8 @@ class Parameter:
         """Its JSON schema."""
         kind = "integer" if self.kind == "integer" else "string"
         choices = list(FLAGS) if self.kind == "flag" else list(self.choices) or None
-        limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": choices}
+        limits = {"minimum": self.minimum, "maximum": self.maximum, "enum": choices, "pattern": self.pattern}
+        limits |= {"minLength": 1 if self.is_required else None}
         default = int(self.default) if self.kind == "flag" and self.default is not None else self.default
         shown = {"default": str(default) if kind == "string" else default} if default is not None else {}
         return {"type": kind, **{name: limit for name, limit in limits.items() if limit is not None}, **shown}
@@ -78,14 +82,21 @@ GENRE = Parameter(
 EXCLUDE = Parameter(
     "exclude",
     "list",
-    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written \\, or \\\\",
+    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written "
+    "\\, or \\\\",
     (),
 )
-NEXT = Parameter("next", "text", "token of the next page, as the page before gave it")
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
 SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)
 NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)
 EVERYWHERE = (SHAPE, NL)
+RELEASE = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+def next_of(letter: str) -> Parameter:
+    """The token of a kind of list, which begins with its letter."""
+    pattern = f"^{letter}~[^~]+~[0-9]{{1,15}}~[0-9]{{1,15}}$"
+    return Parameter("next", "text", "token of the next page, as the page before gave it", pattern=pattern)
 
 
 class Query:

@@ -11,7 +11,7 @@ from serving import health, items, lookup, openapi, promote, ratings, releases, 
 from serving.answers import Answer, RequestError
 from serving.call import Call
 from serving.home import home
-from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, NEXT, Parameter, Query, STRICT
+from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.service import Service
 
 Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
@@ -65,15 +65,15 @@ SOURCE = Parameter(
 )
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
-A = Parameter("a", "text", "id of a release, current or latest", is_required=True)
+A = Parameter("a", "text", "id of a release, current or latest", is_required=True, pattern=RELEASE)
 REASON = Parameter("reason", "text", "why; kept with the promotion, and needed for a release that was held back")
-B = Parameter("b", "text", "id of another, current or latest", is_required=True)
+B = Parameter("b", "text", "id of another, current or latest", is_required=True, pattern=RELEASE)
 
 READS = (
     Route("home", "GET", "/", home, "What there is", "Endpoint", page="home"),
     Route(
         "recommend", "GET", "/recommend/{user_id}", lookup.recommend,
-        "A user's list with its reasons", "Recommendation", (N, GENRE, EXCLUDE, NEXT, STRICT), page="recommend",
+        "A user's list with its reasons", "Recommendation", (N, GENRE, EXCLUDE, next_of("r"), STRICT), page="recommend",
     ),
     Route(
         "why", "GET", "/why/{user_id}/{item_id}", why.why,
@@ -85,15 +85,15 @@ READS = (
     ),
     Route(
         "similar", "GET", "/similar/{item_id}", items.similar,
-        "An item's neighbours", "Neighbour", (N, SOURCE, NEXT), page="similar",
+        "An item's neighbours", "Neighbour", (N, SOURCE, next_of("s")), page="similar",
     ),
     Route(
         "popular", "GET", "/popular", items.popular,
-        "The most popular items, of all or of a genre", "PopularItem", (N, GENRE, NEXT), page="popular",
+        "The most popular items, of all or of a genre", "PopularItem", (N, GENRE, next_of("p")), page="popular",
     ),
     Route(
         "ratings_of_user", "GET", "/ratings/{user_id}", ratings.of_user,
-        "What a user has now", "Rating", (ROWS_N, NEXT), page="history",
+        "What a user has now", "Rating", (ROWS_N, next_of("h")), page="history",
     ),
     Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search"),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),

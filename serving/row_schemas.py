@@ -151,7 +151,7 @@ def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) ->
 def shapes(name: str) -> Schema:
     """An answer in each of its shapes: `objects`, `arrays`, `array`, `arrayfirst` and `object`."""
     row = reference(f"{name}Row")
-    scalar = {"type": ["string", "number", "boolean", "null"]}
+    scalar = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null")]}
     return {
         "anyOf": [
             reference(f"{name}Answer"),
@@ -176,21 +176,24 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
     null, low_high = {"type": "null"}, {"minimum": WEIGHTS[0], "maximum": WEIGHTS[1]}
     rating = null if scale is None else {"type": "number", "minimum": scale[0], "maximum": scale[1]}
     weight = {"type": ["number", "null"], **low_high} if scale is None else null
+    moment = [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time", "pattern": _YEARS}]
     at = {
-        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}, null],
-        "description": "Unix seconds, or ISO 8601 with a zone, from 1970 to tomorrow; the present where it is left out",
+        "anyOf": moment,
+        "description": "Unix seconds, or ISO 8601 with a zone, from 1970 to tomorrow",
     }
-    values = {"rating": rating, "weight": weight, "rated_at": at}
+    values = {"rating": rating, "weight": weight, "rated_at": at | {"anyOf": [*moment, null]}}
     event = values if scale is None else values | {"rating": {"anyOf": [rating, null]}}
     needed = ["user_id", "item_id", *(["rating"] if scale is not None else [])]
-    visited = _strict({"item_id": names["item_id"], **event}, ["item_id"])
+    visited = {"item_id": names["item_id"], **event}
+    visits = [{"type": "array", "items": reference(name), "maxItems": batch_n} for name in ("Visited", "VisitedAt")]
     return {
         "NewRating": _strict(names | values, needed),
         "NewRatings": _one_or_more("NewRating", batch_n),
         "Pair": _strict(names | dict.fromkeys(values, {"description": "not looked at"}), ["user_id", "item_id"]),
         "Pairs": _one_or_more("Pair", batch_n),
-        "Visited": visited,
-        "Session": _strict({"ratings": {"type": "array", "items": reference("Visited"), "maxItems": batch_n}}, ["ratings"]),
+        "Visited": _strict(visited | {"rated_at": null}, ["item_id"]),
+        "VisitedAt": _strict(visited | {"rated_at": at}, ["item_id", "rated_at"]),
+        "Session": _strict({"ratings": {"anyOf": visits}}, ["ratings"]),
         "NewRun": _strict(
             {
                 "models": {"type": ["array", "null"], "items": {"type": "string", "pattern": _MODEL}, "minItems": 1},
@@ -203,6 +206,7 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
     }
 
 
+_YEARS = "^(19[7-9]|20[0-9])[0-9]-"
 _MODEL = "^[a-z][a-z0-9_]{0,63}$"
 
 

@@ -102,6 +102,8 @@ def checked_time(row: dict, place: int, now: int) -> int | None:
             value = int(moment.timestamp()) if moment.tzinfo is not None else None
         except (ValueError, OverflowError):
             value = None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= now + DAY:
         raise _bad(
             place, "rated_at", "expected Unix seconds or ISO 8601 with a zone, from 1970 to tomorrow", row["rated_at"]

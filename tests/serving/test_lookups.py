@@ -191,7 +191,7 @@ def test_a_forged_token_makes_nobody_known(movies: Server, movie_release: Built)
 
 @pytest.mark.parametrize(("path", "status", "says"), [
     ("/recommend/1?n=0", 400, "n:"), ("/recommend/1?n=1001", 400, "n:"), ("/recommend/1?n=ten", 400, "n:"), ("/recommend/1?n=", 400, "n:"),
-    ("/recommend/1?genre=Nonsense", 400, "genre:"), ("/recommend/1?exclude=x", 400, "exclude:"), ("/recommend/1?next=x", 400, "next:"),
+    ("/recommend/1?genre=Nonsense", 400, "genre:"), ("/recommend/1?exclude=x", 400, "exclude:"), ("/recommend/1?next=x", 400, "next:"), ("/recommend/1?next=", 400, "next:"), ("/popular?next=", 400, "next:"),
     ("/recommend/1?next=r~99990101T000000Z~0~10", 410, "no longer served"), ("/recommend/1?limit=5", 400, "limit"),
     ("/recommend/1?strict=maybe", 400, "strict:"), ("/recommend/1?_shape=round", 400, "_shape:"), ("/similar/1?source=magic", 400, "source:"),
     ("/similar/999999999", 404, "item"), ("/similar/x", 400, "item_id"), ("/why/1/999999999", 404, "item"), ("/search", 400, "q:"), ("/search?q=%21", 400, "q:"),

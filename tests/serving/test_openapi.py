@@ -120,7 +120,7 @@ def test_what_is_described_of_bodies_is_taken_and_nothing_else(movies: Server, p
         (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 4, "rated_at": -1}), (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "rating": 4}),
         (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "weight": 0}), (purchases, "post", "/ratings", {"user_id": 1, "item_id": "b"}),
         (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "user_id": 1}]}), (movies, "post", "/recommend/session", {"ratings": [{"item_id": True}]}),
-        (movies, "delete", "/ratings", {"user_id": 1}), (movies, "post", "/recommend/session", {"ratings": {}}),
+        (movies, "delete", "/ratings", {"user_id": 1}), (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "rated_at": 5}, {"item_id": 2}]}), (movies, "post", "/recommend/session", {"ratings": {}}),
     ]:
         assert server.client.request(method, path, json=body, headers=server.auth).status_code == 400, body
         operation, schemas = described(server, path, method)

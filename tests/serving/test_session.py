@@ -89,6 +89,7 @@ def test_without_times_the_order_of_the_list_is_that_of_time(movies: Server) -> 
     rows = [{"item_id": item, "rating": 5.0 - place / 2} for place, item in enumerate(items)]
     in_order = listed(movies, rows)["rows"]
     assert in_order == listed(movies, [row | {"rated_at": 1_700_000_000 + 60 * place} for place, row in enumerate(rows)])["rows"]
+    assert in_order == listed(movies, [row | {"rated_at": 1_700_000_000.0 + 60 * place} for place, row in enumerate(rows)])["rows"]
     assert in_order == listed(movies, [row | {"rated_at": None} for row in rows])["rows"]
     assert in_order != listed(movies, rows[::-1])["rows"]
     assert in_order != listed(movies, [row | {"rated_at": 1_700_000_000} for row in rows])["rows"]
