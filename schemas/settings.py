@@ -129,7 +129,7 @@ class Settings:
     serve: str = _setting(
         AUTO,
         CHOICE,
-        "model that ranks the lists; `auto` takes the one with the best nDCG@10 on the validation users",
+        "model that ranks the lists; `auto` takes the one that is best on the validation users",
         choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
     )
     diversity: float = _setting(

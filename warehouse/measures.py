@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from schemas import metrics as declared
 from schemas.manifest import Manifest
 from schemas.metrics import LESS, METRICS, metric_of, MORE
-from schemas.settings import ALL, AUTO
+from schemas.settings import ALL, AUTO, FIELDS
 
 HELD_OUT, VALIDATION = "held_out_last", "validation"
 
@@ -71,10 +71,21 @@ def choice(manifest: Manifest) -> str:
     elif served not in validated:
         said = f"{served} is served because nobody's rows were kept out to choose a model by."
     else:
-        said = f"{served} was chosen on {validated[served]['n_users']:,} validation users: {_against(served, validated, metric)}."
+        said = f"{served} was chosen on {validated[served]['n_users']:,} validation users: {_chosen(manifest, validated, metric)}."
     if served not in tested or len(tested) < 2:
         return said
     return f"{said} On the {tested[served]['n_users']:,} test users it has {_against(served, tested, metric)}{_difference(manifest, tested, metric)}."
+
+
+def _chosen(manifest: Manifest, validated: dict[str, dict[str, Any]], metric: str) -> str:
+    """What chose the served model among those that can be served: nDCG, or, of models that are as good, what they list below the mean."""
+    served, below = manifest.served_model, _values(manifest, VALIDATION, "below_mean")
+    validated = {model: row for model, row in validated.items() if model in FIELDS["serve"].metadata["choices"]}
+    rival = _rival(served, validated)
+    said = _against(served, validated, metric)
+    if rival is None or validated[rival]["value"] <= validated[served]["value"] or not {served, rival} <= set(below):
+        return said
+    return f"{said}, which is within a standard error, and {_against(served, {model: below[model] for model in (served, rival)}, 'below_mean')}"
 
 
 def deciding(manifest: Manifest) -> str:

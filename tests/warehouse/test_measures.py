@@ -48,6 +48,15 @@ def test_what_follows_from_the_interval() -> None:
     assert with_interval(0.01, 0.03).endswith("(95 % interval -0.030 to -0.010): it is worse there.")
 
 
+def test_of_models_that_are_as_good_what_they_list_below_the_mean_is_said_to_have_chosen() -> None:
+    given = manifest(rows=[("hybrid", "validation", 0.2, None), ("ials", "validation", 0.21, None), ("popular", "validation", 0.3, None)])
+    given.metrics.extend(row(model, "validation", "below_mean", value) for model, value in (("hybrid", 0.125), ("ials", 0.25), ("ease", 0.05)))
+    assert choice(given) == (
+        "hybrid was chosen on 75 validation users: ndcg_liked@10 0.200 against 0.210 of ials, which is within a standard error, and "
+        "below_mean@10 0.125 against 0.250 of ials."
+    )
+
+
 def test_all_rows_where_they_count_and_no_more_than_there_is() -> None:
     assert "ndcg@10 0.210 against 0.200 of ials" in choice(manifest(metric="ndcg", relevance="all"))
     assert choice(manifest(serve="hybrid")).startswith("hybrid is served because the setting `serve` names it. On the 1,500 test users")
