@@ -136,7 +136,8 @@ class _Scorer:
         owners = lists.owners
         is_first = np.arange(len(owners)) - lists.indptr[owners] < TOP
         seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
-        possible = np.minimum(DEPTH, side.n_items - len(side.blocked) - np.diff(kept.indptr))
+        listable = np.setdiff1d(np.arange(side.n_items), side.blocked)
+        possible = np.minimum(DEPTH, len(side.twins.once(listable)) - np.diff(kept.indptr))
         return _blank(model, len(kept)) | found | self._by_star(top[:, :TOP], held, side.n_items) | {
             "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
             "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),

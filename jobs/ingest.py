@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs import estimate
 from jobs.estimate import Counts
-from jobs.items import blocked_ids, blocked_items, numbered_items, write_item_tables
+from jobs.items import blocked_ids, blocked_items, examples, first_of_same, numbered_items, same_item_id, write_item_tables
 from jobs.parts import collect
 from jobs.progress import Progress
 from jobs.read_as import read_as
@@ -65,6 +65,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     ids = read.id_types(source, catalogue)
     items = numbered_items(catalogue, read.item_ids(), ids)
     is_blocked = blocked_items(blocked, items)
+    same = same_item_id(first_of_same(items), items["item_id"].combine_chunks())
     parquet.write(release.work / "items.parquet", [items], items.schema)
     n_parts = max(2, -(-read.n_accepted // ROWS_PER_PART))
     with spark_session(settings, scratch=running.scratch) as spark:
@@ -80,7 +81,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     n_kept = pc.sum(figures["n_rows"]).as_py()
     _enough(n_kept, read, settings)
     is_rated = source.rating_scale is not None
-    write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked)
+    write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked, same=same)
     read.drop()
     inputs = _input(source.inputs)
     _check_unchanged(before, source.inputs)
@@ -97,9 +98,13 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))),
         "n_items": len(items),
         "n_blocked": int(is_blocked.sum()),
+        "n_same_items": len(same) - same.null_count,
         "n_catalogue_rows": catalogue.n_read,
         "n_catalogue_quarantined": len(catalogue.refused),
     }
+    if same.null_count < len(same):
+        shown = "; ".join(f"{title} ({', '.join(map(str, found))})" for title, found in examples(items, same))
+        log.warning("ingest: %d items have the title and year of another, of which a list names one: %s", len(same) - same.null_count, shown)
     running.facts |= {
         "as_of": as_of.isoformat(),
         "source": source.name,

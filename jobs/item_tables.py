@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.neighbours import factor_neighbours, sparse_neighbours
+from jobs.kernels.twins import Twins
 from jobs.parts import collect, each_part
 from jobs.step import Facts
 from schemas.derive import arrow_schema
@@ -35,6 +37,7 @@ def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: 
             "genre_indices": genres.indices.astype(np.int32),
             "genre_indptr": genres.indptr.astype(np.int64),
             "blocked": blocked(release),
+            "first": _first(release),
         },
         {"genres": genre_names(release), "diversity": settings.diversity, "calibration": settings.calibration},
     )
@@ -45,6 +48,20 @@ def blocked(release: Release) -> np.ndarray:
     return np.flatnonzero(parquet.read(release.table("items"), ["is_blocked"])["is_blocked"].to_numpy()).astype(np.int32)
 
 
+def _first(release: Release) -> np.ndarray:
+    """Place of the first of the items that an item is one with, (n_items,) int32; nothing where no item has another id."""
+    items = parquet.read(release.table("items"), ["item_id", "same_item_id"])
+    if items["same_item_id"].null_count == len(items):
+        return np.zeros(0, np.int32)
+    same = pc.coalesce(items["same_item_id"], items["item_id"])
+    return pc.index_in(same, value_set=items["item_id"].combine_chunks()).to_numpy().astype(np.int32)
+
+
+def twins(release: Release) -> Twins:
+    """Which items of a release are one."""
+    return Twins(item_side.load(release.model("items"))[0]["first"])
+
+
 def popular_table(release: Release, found: Facts, settings: Settings) -> None:
     """The most popular items of all and of each genre, from the popular model's scores."""
     arrays, _ = item_side.load(release.model("popular"))
@@ -52,7 +69,7 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
     matrix = csr_matrix(
         (np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))
     ).tocsc()
-    rated = arrays["n_ratings"] > 0
+    rated, alike = arrays["n_ratings"] > 0, twins(release)
     rated[blocked(release)] = False
     order = np.lexsort((np.arange(len(items)), -arrays["scores"]))
     order = order[rated[order]]
@@ -63,7 +80,8 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
         (genre, matrix.indices[matrix.indptr[g] : matrix.indptr[g + 1]]) for g, genre in enumerate(genres[2])
     ]:
         numbers = numbers[rated[numbers]]
-        numbers = numbers[np.argsort(place[numbers], kind="stable")][: settings.popular_n]
+        numbers = numbers[np.argsort(place[numbers], kind="stable")]
+        numbers = numbers[alike.once(numbers)][: settings.popular_n]
         means = arrays["damped_means"][numbers]
         blocks.append(
             pa.table(
@@ -91,7 +109,8 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
     """Neighbours of every item by content and by who liked it, blocks of items as Spark tasks."""
     ids, _ = load_items(release)
     n_items, n = len(ids), settings.similar_n
-    n_blocks, barred = -(-n_items // NEIGHBOUR_BLOCK), blocked(release)
+    n_blocks, barred, alike = -(-n_items // NEIGHBOUR_BLOCK), blocked(release), twins(release)
+    n_asked = n + len(barred) + alike.more(n + 1)
     folder, schema = release.work / "similar_items", arrow_schema(SIMILAR_ITEMS, found.ids)
     for old in parquet.parts(folder):
         old.unlink()
@@ -100,7 +119,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         block = np.arange(number * NEIGHBOUR_BLOCK, min((number + 1) * NEIGHBOUR_BLOCK, n_items))
         tables = []
         for source, neighbours in (("collaborative", _collaborative), ("content", _content)):
-            numbers, others, cosines = _without(barred, n, *neighbours(release, settings, block, n + len(barred)))
+            numbers, others, cosines = _without(barred, alike, n, *neighbours(release, settings, block, n_asked))
             starts = np.flatnonzero(np.diff(numbers, prepend=-1))
             rank = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers)))) + 1
             tables.append(
@@ -123,9 +142,14 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
     collect(spark, each_part(spark, n_blocks, produce, "n_rows long"), label="finding similar items", n_tasks=n_blocks)
 
 
-def _without(barred: np.ndarray, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):
-    """The first n neighbours of each item that are not barred; numbers (m,) ascend, the nearest of each first."""
-    kept = ~np.isin(others, barred)
+def _without(barred: np.ndarray, alike: Twins, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):
+    """The first n neighbours of each item that are neither barred nor one with it or with a nearer one; numbers (m,) ascend, the
+    nearest of each first."""
+    kept = np.flatnonzero(~np.isin(others, barred))
+    if len(alike.first):
+        kept = kept[alike.first[others[kept]] != alike.first[numbers[kept]]]
+        pairs = numbers[kept].astype(np.int64) * len(alike.first) + alike.first[others[kept]]
+        kept = kept[np.sort(np.unique(pairs, return_index=True)[1])]
     numbers, others, cosines = numbers[kept], others[kept], cosines[kept]
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     place = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers))))

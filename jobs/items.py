@@ -63,8 +63,40 @@ def blocked_items(ids: pa.Array, items: pa.Table) -> np.ndarray:
     return pc.is_in(items["item_id"].cast(pa.string()), value_set=ids).to_numpy()
 
 
+def first_of_same(items: pa.Table) -> np.ndarray:
+    """Items that are one thing under several ids: for each item (n_items,) int32 the place of the first with its title and year, its
+    own where it is alone.
+
+    Titles are compared without case, punctuation and the year that ends them. Only titles of the catalogue count, and only with a
+    year: two films of one name and year are one film, but a shop has forty articles called mug.
+    """
+    titles = pc.replace_substring_regex(pc.utf8_lower(items["title"].combine_chunks()), r"\(\d{4}\)\s*$", "")
+    titles = pc.utf8_trim_whitespace(pc.replace_substring_regex(titles, r"[^\pL\pN]+", " "))
+    is_known = pc.and_(items["is_in_catalogue"].combine_chunks(), pc.is_valid(items["year"].combine_chunks()))
+    is_known = pc.and_(is_known, pc.not_equal(items["title"], items["item_id"].cast(pa.string())).combine_chunks())
+    is_known = pc.and_(is_known, pc.not_equal(titles, "")).to_numpy(zero_copy_only=False)
+    first, places = np.arange(len(items), dtype=np.int32), np.flatnonzero(is_known)
+    keys = pc.binary_join_element_wise(titles, items["year"].combine_chunks().cast(pa.string()), "|").filter(pa.array(is_known))
+    codes = keys.dictionary_encode().indices.to_numpy()
+    first[places] = places[np.unique(codes, return_index=True)[1]][codes]
+    return first
+
+
+def same_item_id(first: np.ndarray, ids: pa.Array) -> pa.Array:
+    """The id of the first item of each group, (n_items,), null for an item that is alone."""
+    is_alone = np.bincount(first, minlength=len(first))[first] == 1
+    return ids.take(pa.array(first, mask=is_alone))
+
+
+def examples(items: pa.Table, same: pa.Array, n: int = 3) -> list[tuple[str, list]]:
+    """Titles of the first n groups of one thing, and the ids of each."""
+    named = pa.table({"same_item_id": same, "title": items["title"], "item_id": items["item_id"]}).filter(pc.is_valid(same))
+    grouped = named.group_by("same_item_id", use_threads=False).aggregate([("title", "first"), ("item_id", "list")]).slice(0, n)
+    return list(zip(grouped["title_first"].to_pylist(), grouped["item_id_list"].to_pylist()))
+
+
 def write_item_tables(
-    release: Release, items: pa.Table, ids: IdTypes, n_parts: int, *, is_rated: bool, is_blocked: np.ndarray
+    release: Release, items: pa.Table, ids: IdTypes, n_parts: int, *, is_rated: bool, is_blocked: np.ndarray, same: pa.Array
 ) -> None:
     """The items and item_genres tables, and the counts to train on; sums in the order of parts, so they repeat."""
     totals = {name: np.zeros(len(items)) for name in ("n_ratings", "rating_sum", "n_train", "train_sum")}
@@ -75,7 +107,7 @@ def write_item_tables(
     n = totals["n_ratings"]
     means = pa.array(totals["rating_sum"] / np.maximum(n, 1), mask=(n == 0) | (not is_rated))
     full = items.append_column("n_ratings", pa.array(n.astype(np.int64))).append_column("mean_rating", means)
-    full = full.append_column("is_blocked", pa.array(is_blocked))
+    full = full.append_column("is_blocked", pa.array(is_blocked)).append_column("same_item_id", same)
     parquet.write(release.table("items"), [full], arrow_schema(ITEMS, ids))
     genres = pc.split_pattern(items["genres"].combine_chunks(), "|")
     pairs = pa.table(

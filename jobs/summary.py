@@ -48,6 +48,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str, befo
         f"  served     {choice(manifest)}{_half_life(manifest)}",
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
         *(f"  doubt      {doubt}" for doubt in _doubts(manifest)),
+        *_same(connection),
         f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
         *([f"  before     {_compared(manifest, before)}"] if before else []),
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
@@ -85,6 +86,17 @@ def _model(model: dict) -> str:
         if model["status"] == "trained"
         else f"{model['model']} {model['status']}: {model['message']}"
     )
+
+
+def _same(connection: sqlite3.Connection) -> list[str]:
+    """How many items are one thing under several ids, and the first of them."""
+    groups = connection.execute(
+        "select min(title), group_concat(item_id, ', ') from items where same_item_id is not null group by same_item_id"
+    ).fetchall()
+    if not groups:
+        return []
+    shown = "; ".join(f"{title} ({ids})" for title, ids in groups[:3])
+    return [f"  same       {len(groups):,} titles under several ids, of which a list names one: {shown}"]
 
 
 def _doubts(manifest: Manifest) -> list[str]:

@@ -25,7 +25,7 @@ RELATIONS: dict[str, str] = {
         select r.user_id, r.item_id from recommendations r cross join ratings h
         where h.user_id = r.user_id and h.item_id = r.item_id""",
     "every user has a list": """
-        select user_id from users where n_ratings < (select count(*) from items where is_blocked = 0)
+        select user_id from users where n_ratings < (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0)
         and not exists (select 1 from recommendations r where r.user_id = users.user_id)""",
     "a list is ordered by score within its source, ties by item id": """
         select b.user_id, b.rank from recommendations a join recommendations b
@@ -38,7 +38,16 @@ RELATIONS: dict[str, str] = {
         ) where score > last_score or (score = last_score and item_id < last_item)""",
     "no list is shorter than it could be": """
         select u.user_id from users u where (select count(*) from recommendations r where r.user_id = u.user_id)
-        < min((select max("rank") from recommendations), (select count(*) from items where is_blocked = 0) - u.n_ratings)""",
+        < min((select max("rank") from recommendations),
+          (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0) - u.n_ratings)""",
+    "no list holds an item under two ids, or under another id than its user has it": """
+        with listed as (
+          select r.user_id, r.item_id, i.same_item_id from recommendations r cross join items i on i.item_id = r.item_id
+          where r.item_id in (select item_id from items where same_item_id is not null))
+        select user_id, same_item_id from listed group by user_id, same_item_id having count(*) > 1
+        union all
+        select l.user_id, l.same_item_id from listed l cross join items i on i.same_item_id = l.same_item_id
+        cross join ratings h on h.user_id = l.user_id and h.item_id = i.item_id""",
     "nothing that is blocked is listed": """
         select item_id from items where is_blocked = 1 and (
           exists (select 1 from recommendations r where r.item_id = items.item_id)

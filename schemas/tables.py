@@ -97,8 +97,11 @@ ITEMS = Table(
         Column("mean_rating", REAL, "plain mean of its ratings; null without ratings", True),
         Column("is_in_catalogue", BOOLEAN, "whether the item catalogue names it (1) or only the interactions do (0)"),
         Column("is_blocked", BOOLEAN, "whether it was to be left out of every list"),
+        Column("same_item_id", ITEM_ID, "lowest id of the items with its title and year; null where it is the only one", True),
     ),
+    references=(Reference("same_item_id", "items", "item_id"),),
     facets=("year", "is_in_catalogue"),
+    indexes=(("same_item_id",),),
 )
 
 ITEM_GENRES = Table(

@@ -136,7 +136,7 @@ async def _solved(
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
     if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
-        now_has = service.items_since(opened, user, seq)
+        now_has = opened.same(service.items_since(opened, user, seq))
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or is_filtered else None
     since = service.user_seq(opened, user) if call.values["next"] else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +114,11 @@ class OpenRelease:
 
     def item_id(self, number: int) -> int | str:
         return self.item_ids[number].item()
+
+    def same(self, items: Iterable[Any]) -> frozenset:
+        """The items, and all that they are one with under other ids."""
+        known = np.array([number for number in map(self.number, items) if number is not None], np.int64)
+        return frozenset(items) | frozenset(self.item_ids[self.side.twins.with_others(known)].tolist())
 
     def is_blocked(self, item_id: Any) -> bool:
         """Whether no list may hold the item."""

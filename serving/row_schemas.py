@@ -19,7 +19,7 @@ REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": 
 _OF_REASONS = {"rating": "number", "genre": "text", "match": "number", "n": "integer", "mean_rating": "number"}
 _LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
 _SCORED = {"score": "number", "predicted_rating": "number?", "confidence": "number?", "source": "text"}
-_PAIR = {"title": "text", **_SCORED, "is_rated": "flag"}
+_PAIR = {"title": "text", **_SCORED, "is_rated": "flag", "rated_as": "item?"}
 _RELEASE = {
     **dict.fromkeys(("release", "status", "as_of", "input", "served_model"), "text"),
     **dict.fromkeys(("n_users", "n_items", "n_ratings", "n_recommendations", "bytes"), "integer"),

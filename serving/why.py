@@ -38,7 +38,7 @@ def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
 def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[tuple]) -> Answer:
     texts = [f'{{"position":{at},{encoded_reason(call.opened, *reason)}' for at, reason in enumerate(found, 1)]
     residual = sum(contribution for kind, _, contribution, _ in found if kind == "residual")
-    answer = _why(service, call, user, 0, entry, residual, is_stored=True, is_rated=False)
+    answer = _why(service, call, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
     answer.encoded = f"[{','.join(texts)}]".encode()
     return answer
 
@@ -51,7 +51,7 @@ async def _why_now(
     reasons = found.reasons.get(item, [])
     residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
     answer = _why(
-        service, call, user, seq, found.rows[0], residual, is_stored=False, is_rated=item in found.has
+        service, call, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found)
     )
     answer.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     return answer
@@ -67,6 +67,7 @@ def _why(
     *,
     is_stored: bool,
     is_rated: bool,
+    rated_as: Any,
 ) -> Answer:
     opened = call.opened
     stale = service.is_stale(opened)
@@ -83,6 +84,7 @@ def _why(
             "rank": entry.rank if is_stored else None,
             "residual": residual,
             "is_rated": is_rated,
+            "rated_as": rated_as,
             "source": entry.source,
             "computed_at": opened.computed_at if is_stored else iso(service.now()),
             "personalized": entry.source == opened.served_model,
@@ -113,7 +115,7 @@ async def predict(service: Service, call: Call) -> Answer:
                 "score": entry.score,
                 "confidence": entry.confidence,
                 "source": entry.source,
-                "is_rated": item in found.has,
+                **_has(opened, item, found),
                 "is_blocked": opened.is_blocked(item),
             }
         ],
@@ -128,6 +130,12 @@ async def predict(service: Service, call: Call) -> Answer:
         is_personal=True,
         opened=opened,
     )
+
+
+def _has(opened: OpenRelease, item: Any, found: Solved) -> dict[str, Any]:
+    """Whether the user has the item, and the other id under which they have it; either keeps it out of their list."""
+    others = opened.same([item]) - {item}
+    return {"is_rated": item in found.has, "rated_as": min(others & found.has, default=None)}
 
 
 def _known(service: Service, call: Call, user: Any, seq: int) -> Any:

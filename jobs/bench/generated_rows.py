@@ -188,6 +188,7 @@ class Generated:
                 "mean_rating": pa.array(total / np.maximum(n, 1), mask=n == 0),
                 "is_in_catalogue": np.ones(self.n_items, bool),
                 "is_blocked": np.zeros(self.n_items, bool),
+                "same_item_id": pa.nulls(self.n_items, pa.int64()),
             }
         )
 

@@ -16,6 +16,7 @@ from jobs.kernels.finishing import Finish
 from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
+from jobs.kernels.twins import Twins
 from jobs.kernels.user_neighbours import Others
 from jobs.kernels.weights import ItemWeights
 
@@ -31,7 +32,7 @@ class ItemSide:
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
     orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
     n_neighbours of similar taste among, for reasons alone;
-    blocked (b,) item_nums are in no list, and finish (or None) has the last word on a list's order. mu is the overall mean rating,
+    blocked (b,) item_nums are in no list, finish (or None) has the last word on a list's order, and of twins a list names one. mu is the overall mean rating,
     NaN without ratings, and damping how many of it a user's own mean is damped with.
     """
 
@@ -46,6 +47,7 @@ class ItemSide:
     finish: Finish | None = None
     mu: float = math.nan
     damping: float = 0.0
+    twins: Twins = field(default_factory=Twins)
     _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -100,6 +102,7 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         _finish(names, sides.get("content")),
         means.get("mu", math.nan),
         means.get("damping", 0.0),
+        Twins(items["first"]) if "first" in items else Twins(),
     )
 
 

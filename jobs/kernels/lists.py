@@ -73,21 +73,24 @@ def recommend(
 ) -> Lists:
     """Lists of up to n items for each history, the first explain_n of them with up to reasons_n history reasons each.
 
-    Nothing of a user's history is in their list, nor anything blocked or of excluded (m,) item_nums. A history shorter than
-    min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
+    Nothing of a user's history is in their list, under no id, nor anything blocked or of excluded (m,) item_nums. Of twins a list has
+    the one that ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the
+    lower item_num.
     """
     excluded = side.blocked if excluded is None else np.union1d(side.blocked, excluded)
     reach = n if side.finish is None else max(n, POOL)
+    reach += side.twins.more(reach)
     barred = np.union1d(side.ranker.untrained, excluded)
     blocks = []
     for span in _blocks(histories, side.n_items):
         block = histories.block(span.start, span.stop)
-        users = [fold(side, block.user(k), min_history) for k in range(len(block))]
+        users, has = [fold(side, block.user(k), min_history) for k in range(len(block))], side.twins.has(block)
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
-        found = side.ranker.candidates(block.take(known), [users[k] for k in known], reach, barred) if len(known) else []
+        found = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, barred) if len(known) else []
         candidates = dict(zip(known.tolist(), found))
         rankings = [
-            _rank(side, user, candidates.get(k), block.user(k), n, excluded) for k, user in enumerate(users)
+            _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([has.user(k).items, excluded]))
+            for k, user in enumerate(users)
         ]
         blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
     return _stacked(blocks)
@@ -169,7 +172,7 @@ def _joined(parts, kind) -> np.ndarray:
 
 
 def _rank(
-    side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, excluded: np.ndarray
+    side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, left_out: np.ndarray
 ) -> Ranking:
     if user is None:
         ranked, scores, model_ranks = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
@@ -178,8 +181,7 @@ def _rank(
     tiers = np.full(len(ranked), RANKED, np.int8)
     if len(ranked) == n:
         return Ranking(ranked, scores, tiers, model_ranks)
-    left_out = np.concatenate([history.items, ranked, excluded])
-    more, more_tiers = fallback(side, history.items, n - len(ranked), left_out)
+    more, more_tiers = fallback(side, history.items, n - len(ranked), np.concatenate([left_out, side.twins.with_others(ranked)]))
     return Ranking(
         np.concatenate([ranked, more]),
         np.concatenate([scores, side.popularity[more]]),
@@ -194,6 +196,7 @@ def _ranked(
     """The first n by score, or as they are finished; with their ranks by score, 0 where that is what they are."""
     exact = side.ranker.scores(user, candidates)
     by_score = np.lexsort((candidates, -exact))
+    by_score = by_score[side.twins.once(candidates[by_score])]
     if side.finish is None:
         by_score = by_score[:n]
         return candidates[by_score], exact[by_score], np.zeros(len(by_score), np.int32)
@@ -208,13 +211,18 @@ def fallback(side: ItemSide, history: np.ndarray, n: int, left_out: np.ndarray) 
     counts = np.bincount(reasons.genres_of(side.genres, history)[1], minlength=side.genres.shape[1])
     favourites = tuple(int(g) for g in np.lexsort((np.arange(len(counts)), -counts))[:FAVOURITES] if counts[g] > 0)
     liked = side.popular_in(favourites) if favourites else np.zeros(0, np.int32)
-    first = liked[~np.isin(liked, left_out)][:n]
+    first = _once(side, liked[~np.isin(liked, left_out)])[:n]
     rest = np.zeros(0, np.int32)
     if len(first) < n:
-        reach = side.by_popularity[: n + len(left_out) + len(first)]
-        rest = reach[~np.isin(reach, np.concatenate([left_out, first]))][: n - len(first)]
+        left_out = np.concatenate([left_out, side.twins.with_others(first)])
+        reach = side.by_popularity[: n + side.twins.more(n) + len(left_out)]
+        rest = _once(side, reach[~np.isin(reach, left_out)])[: n - len(first)]
     tiers = np.repeat(np.array([POPULAR_GENRE, POPULAR], np.int8), [len(first), len(rest)])
     return np.concatenate([first, rest]).astype(np.int32), tiers
+
+
+def _once(side: ItemSide, items: np.ndarray) -> np.ndarray:
+    return items[side.twins.once(items)]
 
 
 def _predict(side: ItemSide, history: History, targets: np.ndarray) -> np.ndarray:

@@ -29,6 +29,11 @@ PLANTS: dict[str, list[str]] = {
     "no list holds an item that its user has": [
         f"update recommendations set item_id = (select item_id from ratings where user_id = {USER} limit 1) where {FIRST}",
     ],
+    "no list holds an item under two ids, or under another id than its user has it": [
+        f"update items set same_item_id = {ITEM} where item_id in (select item_id from recommendations where user_id = {USER} limit 2)",
+        f"""update items set same_item_id = {ITEM} where item_id in (select item_id from recommendations where user_id = {USER} limit 1)
+            or item_id = (select item_id from ratings where user_id = {USER} limit 1)""",
+    ],
     "every user has a list": [f"delete from recommendations where user_id = {USER}"],
     "a list is ordered by score within its source, ties by item id": [
         f"update recommendations set score = score + 1e6 where user_id = {USER} and rank = 2",
@@ -125,7 +130,7 @@ def test_every_check_finds_what_was_planted_for_it(release: tuple[Built, sqlite3
 def test_a_user_who_has_every_item_needs_no_list() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript("""
-        create table users (user_id, n_ratings); create table items (item_id, is_blocked); create table recommendations (user_id);
-        insert into items values (1, 0), (2, 0), (3, 1); insert into users values ('has both', 2), ('has one', 1);""")
+        create table users (user_id, n_ratings); create table items (item_id, is_blocked, same_item_id); create table recommendations (user_id);
+        insert into items values (1, 0, null), (2, 0, 2), (3, 1, null), (4, 0, 2); insert into users values ('has both', 2), ('has one', 1);""")
     assert connection.execute(RELATIONS["every user has a list"]).fetchall() == [("has one",)]
     connection.close()
