@@ -202,6 +202,7 @@ def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings)
     """What need not be kept, or the releases that are named; with --dry-run only say so."""
     from warehouse import catalog
 
+    catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes
     if parsed.releases:
         found = (releases.droppable if parsed.dry_run else releases.drop)(warehouse, parsed.releases)
     else:

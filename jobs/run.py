@@ -121,6 +121,7 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     previous = releases.current_id(warehouse)
     try:
         releases.promote(warehouse, release_id, reason=reason, by="verdict")
+        catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes
         pruned = releases.prune(warehouse, keep=settings.keep)
         for name, why in pruned.items():
             log.info("promote: removed release %s, %s; its row stays in the catalogue", name, why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, USER_ID
+from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, TIME, USER_ID
 
 _SQLITE_TYPES = {
     pa.string(): "TEXT",
@@ -16,14 +16,15 @@ _SQLITE_TYPES = {
 
 
 def arrow_type(kind: pa.DataType | str, ids: IdTypes) -> pa.DataType:
-    return ids.arrow(kind) if kind in (USER_ID, ITEM_ID) else kind
+    """The type that a column has in memory and in SQLite, where times are Unix seconds."""
+    return ids.arrow(kind) if kind in (USER_ID, ITEM_ID) else pa.int64() if kind == TIME else kind
 
 
 def arrow_schema(table: Table, ids: IdTypes) -> pa.Schema:
     """The Parquet schema, each field with its description and the schema with the table's grain."""
     return pa.schema(
         [
-            pa.field(c.name, arrow_type(c.type, ids), c.is_nullable, {"description": c.description})
+            pa.field(c.name, TIME if c.type == TIME else arrow_type(c.type, ids), c.is_nullable, {"description": c.description})
             for c in table.columns
         ],
         {"table": table.name, "grain": table.grain, "key": ",".join(table.key)},
@@ -100,4 +101,6 @@ def data_dictionary() -> str:
 def _shown_type(kind: pa.DataType | str) -> str:
     if kind in (USER_ID, ITEM_ID):
         return "id"
+    if kind == TIME:
+        return "integer; timestamp in Parquet"
     return {"string": "text", "int64": "integer", "bool": "boolean", "double": "real", "binary": "blob"}[str(kind)]

@@ -79,6 +79,7 @@ class Table:
 
 
 TEXT, INTEGER, REAL, BOOLEAN, BLOB = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.binary()
+TIME = pa.timestamp("ms", "UTC")  # in Parquet, which has no whole seconds; Unix seconds everywhere else
 
 EXPLANATION_KINDS = ("history", "genre", "similar_users", "bias", "residual")
 
@@ -122,8 +123,8 @@ USERS = Table(
         Column("user_id", USER_ID, "the user's id, as the source gives it"),
         Column("n_ratings", INTEGER, "accepted interactions of the user", minimum=1),
         Column("mean_rating", REAL, "plain mean of the user's ratings; null without ratings", True),
-        Column("first_rated_at", INTEGER, "first interaction, Unix seconds UTC; null without timestamps", True),
-        Column("last_rated_at", INTEGER, "last interaction, Unix seconds UTC; null without timestamps", True),
+        Column("first_rated_at", TIME, "first interaction, Unix seconds UTC; null without timestamps", True, minimum=0),
+        Column("last_rated_at", TIME, "last interaction, Unix seconds UTC; null without timestamps", True, minimum=0),
         Column("is_held_out", BOOLEAN, "whether the end of this user's history was kept out of training to evaluate"),
     ),
     facets=("is_held_out",),
@@ -140,7 +141,7 @@ RATINGS = Table(
         Column(
             "weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0
         ),
-        Column("rated_at", INTEGER, "time of the interaction, Unix seconds UTC; null where the source has none", True),
+        Column("rated_at", TIME, "time of the interaction, Unix seconds UTC; null where the source has none", True, minimum=0),
         Column("is_held_out", BOOLEAN, "whether this row was kept out of training, to choose models or to evaluate"),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),

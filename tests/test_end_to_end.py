@@ -16,9 +16,9 @@ import pytest
 from jobs.kernels import lists as kernel, reasons as reason_kinds
 from jobs.kernels.histories import Histories, strength
 from jobs.kernels.item_side import assemble
-from schemas.tables import TABLES
+from schemas.tables import TABLES, TIME
 from tests.conftest import build, Built
-from warehouse import item_side
+from warehouse import item_side, parquet
 from warehouse.release import current_id, damage
 from warehouse.sqlite import failed_checks, open_immutable
 
@@ -116,13 +116,20 @@ def test_every_user_has_a_full_list_of_what_they_do_not_have(built: Built, datab
 
 def test_parquet_and_sqlite_hold_the_same_rows(built: Built, database: sqlite3.Connection) -> None:
     for name, table in TABLES.items():
-        stored = pq.read_table(built.release.table(name))
+        stored = parquet.read(built.release.table(name))
         assert stored.column_names == table.names
         if len(stored) < 20_000:
             rows = [tuple(row.values()) for row in stored.to_pylist()]
             assert rows == [tuple(row) for row in database.execute(f"select * from {name} order by {', '.join(table.key)}")], name
         else:
             assert len(stored) == one(database, f"select count(*) from {name}")
+
+
+def test_times_are_timestamps_in_parquet_and_unix_seconds_in_sqlite(built: Built, database: sqlite3.Connection) -> None:
+    stored = pq.read_table(built.release.table("ratings"), columns=["rated_at"])["rated_at"]
+    assert stored.type == TIME and pq.read_schema(built.release.table("users")).field("last_rated_at").type == TIME
+    moments = [row[0] for row in database.execute("select rated_at from ratings order by user_id, item_id")]
+    assert [moment and int(moment.timestamp()) for moment in stored.to_pylist()] == moments and any(moments)
 
 
 def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(built: Built, database: sqlite3.Connection) -> None:

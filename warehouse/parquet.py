@@ -1,4 +1,7 @@
-"""Parquet files that appear whole or not at all, and are the same bytes for the same rows."""
+"""Parquet files that appear whole or not at all, and are the same bytes for the same rows.
+
+Times are timestamps in the file, for whoever else reads it, and Unix seconds in every table that is given or handed out here.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 
 from warehouse.whole import whole
 
+_SECONDS = pa.timestamp("s", "UTC")
 ROW_GROUP = 1 << 18
 LONG_ROW_GROUP = 1 << 14  # where rows hold blobs; a row group is read and written whole
 
@@ -47,7 +51,7 @@ class Writer:
 
     def add(self, table: pa.Table) -> None:
         self.n_rows += len(table)
-        self._pending.append(table.select(self._schema.names).cast(self._schema))
+        self._pending.append(_timed(table.select(self._schema.names), self._schema).cast(self._schema))
         self._n_pending += len(table)
         if self._n_pending >= self._group:
             self._write(self._n_pending // self._group * self._group)
@@ -56,6 +60,23 @@ class Writer:
         joined = pa.concat_tables(self._pending)
         self._file.write_table(joined.slice(0, n).combine_chunks(), row_group_size=self._group)
         self._pending, self._n_pending = [joined.slice(n)], self._n_pending - n
+
+
+def _timed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Seconds as times where the schema has times."""
+    for place, field in enumerate(schema):
+        if pa.types.is_timestamp(field.type) and pa.types.is_integer(table.schema.field(place).type):
+            table = table.set_column(place, field.name, table[field.name].cast(_SECONDS))
+    return table
+
+
+def _in_seconds(table: pa.Table) -> pa.Table:
+    """Times as seconds."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            seconds = table[field.name].cast(_SECONDS, safe=False).cast(pa.int64())
+            table = table.set_column(place, field.with_type(pa.int64()), seconds)
+    return table
 
 
 def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
@@ -68,7 +89,7 @@ def write(path: Path, batches: Iterable[pa.Table], schema: pa.Schema) -> int:
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     """One file as a table."""
-    return pq.read_table(path, columns=columns, partitioning=None)
+    return _in_seconds(pq.read_table(path, columns=columns, partitioning=None))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -89,7 +110,7 @@ def blocks(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """A file one row group at a time."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns)
+            yield _in_seconds(file.read_row_group(group, columns=columns))
 
 
 def count(path: Path, column: str, value: Any) -> int:

@@ -7,11 +7,13 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,7 +153,10 @@ def test_a_dry_run_of_pruning_removes_nothing(command: Command, copied: Built) -
     assert command("releases", "prune", more[1], "--dry-run", *at)[:2] == (0, f"would remove {more[1]}: named\n")
     assert command("releases", "prune", "current", "--dry-run", *at)[0] == 2
     assert len(sealed_ids(copied.warehouse)) == 4
+    copied.warehouse.catalog.unlink()
     assert command("releases", "prune", *at)[:2] == (0, f"removed {more[0]}: not promoted\n")
+    with closing(sqlite3.connect(copied.warehouse.catalog)) as catalog:
+        assert (more[0],) in catalog.execute("select release from releases where is_pruned").fetchall()
     assert command("releases", "prune", "latest", *at)[:2] == (0, f"removed {more[2]}: named\n")
     assert command("releases", "prune", *at)[:2] == (0, "nothing to remove\n")
     assert sealed_ids(copied.warehouse) == [copied.release_id, more[1]]

@@ -6,12 +6,13 @@ import sqlite3
 from contextlib import closing
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, strategies as st
 
 from schemas.derive import arrow_schema, data_dictionary, datasette_tables, sqlite_ddl, sqlite_indexes
 from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, USER_ID
-from tests.schemas.rows import tables
+from tests.schemas.rows import in_memory, tables
 from warehouse import parquet
 from warehouse.sqlite_build import Builder
 
@@ -73,7 +74,8 @@ def test_rows_and_descriptions_survive_parquet(table: Table, ids: IdTypes, tmp_p
         parquet.write(path, [rows], schema)
         found = parquet.read(path)
         assert found.equals(rows)
-        assert found.schema.equals(schema, check_metadata=False)
+        assert found.schema.equals(in_memory(table, ids)) and pq.read_schema(path).equals(schema, check_metadata=False)
+        assert pa.concat_tables(parquet.blocks(path)).equals(rows) if len(rows) else True
         assert {field.name: field.metadata[b"description"].decode() for field in found.schema} == {
             column.name: column.description for column in table.columns
         }
