@@ -56,6 +56,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
             progress.add(batch.n_read)
     catalogue = source.catalogue()
     read.close(catalogue.refused)
+    inputs = _input(source.inputs)
+    _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
     understood = read_as(source, read, catalogue)
     for name, words in understood.items():
@@ -83,8 +85,6 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     is_rated = source.rating_scale is not None
     write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked, same=same)
     read.drop()
-    inputs = _input(source.inputs)
-    _check_unchanged(before, source.inputs)
     rows = {
         "read": read.n_read,
         "accepted": n_kept,

@@ -50,6 +50,8 @@ def blocked_ids(path: str) -> pa.Array:
     """The ids in a file of blocked items, one a line, as text; none without a file. Raises SettingError where it cannot be read."""
     if not path:
         return pa.array([], pa.string())
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise SettingError(f"blocked: {path} is no regular file; expected a text file, an item id a line")
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from jobs.cli import main, parser
-from schemas.errors import SourceError
+from jobs.reading import Reading
 from schemas.settings import FIELDS
 from tests.conftest import Built, write_tiny_ratings
 from tests.warehouse.conftest import add_release
@@ -275,18 +276,19 @@ print([jobs.cli.main([*words.split(), "--warehouse", sys.argv[1]]) for words in 
     assert done.stdout.splitlines()[-1:] == ["[4, 4, 4, 4]"] and "Traceback" not in done.stderr, done.stdout + done.stderr
 
 
-def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_changes_while_it_is_read_is_refused(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest would have the digest of other rows than the release was built from."""
-    from jobs import ingest
+    path = write_tiny_ratings(tmp_path / "ratings.csv")
+    close = Reading.close
 
-    path = tmp_path / "ratings.csv"
-    path.write_text("1\n")
-    before = ingest._files((path,))
-    ingest._check_unchanged(before, (path,))
-    with path.open("a") as file:
-        file.write("2\n")
-    with pytest.raises(SourceError, match="ratings.csv: the source changed while it was read"):
-        ingest._check_unchanged(before, (path,))
+    def grow_and_close(self: Reading, refused: pa.Table) -> None:
+        close(self, refused)
+        with path.open("a") as file:
+            file.write("1,1,5,1600000000\n")
+
+    monkeypatch.setattr(Reading, "close", grow_and_close)
+    status, _, said = command("run", "--source", "table", "--path", path, "--warehouse", tmp_path / "w")
+    assert status == 3 and "ratings.csv: the source changed while it was read" in said
 
 
 def test_a_pipe_is_not_waited_for(command: Command, tmp_path: Path) -> None:
