@@ -22,7 +22,7 @@ from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, next_half_life, over_ha
 NOMINATED = 100
 NOMINATING = (5.0, math.inf)  # the half-lives at which parts nominate
 STEPS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
-FACTORS = (0.75, 1.5, 2.0)
+FACTORS = (0.75, 1.5)  # a share may become, past the largest of STEPS too
 FIRST_STEPS = (0.25, 0.5, 1.0, 2.0)  # of a term that is new to the blend
 MOST_OF_A_PART = 2
 ROUNDS = 4
@@ -107,6 +107,10 @@ class Pool:
             self._tried[key] = Tried(ndcg(hit, self.n_held), below)
         return self._tried[key]
 
+    def tried_of(self, terms: Iterable[Term]) -> list[Weights]:
+        """Whatever was tried that is made of these terms alone."""
+        return [dict(key) for key in self._tried if {term for term, _ in key} <= set(terms)]
+
 
 def spread_of(score: Scorer, histories: Histories) -> float:
     """By how much scores differ over the items, on average over users: what makes weights compare."""
@@ -122,7 +126,8 @@ def searched(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] = ()) 
     of with_one have one term, at an infinite half-life or the one that is set.
 
     A blend is changed where the gain is larger than its standard error over users: what is no surer than that is as likely to be a
-    loss on others, and leaves the simpler blend. In the end, of all weights of what it is made of, the preferred are taken.
+    loss on others, and leaves the simpler blend. In the end, of all weights that were tried of what it is made of, the preferred are
+    taken: a step or two from what gains most, so that rows below the mean are not bought with what is liked.
     """
     alone, with_one = tuple(alone), tuple(with_one)
     weights = _best_alone(pool, alone)
@@ -138,13 +143,8 @@ def searched(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] = ()) 
         return weights, pool.tried(weights).value
     lasting = [(name, pool.half_life or math.inf) for name in with_one]
     terms = dict.fromkeys([*weights, *lasting])
-    for _ in range(ROUNDS):
-        near = [weights, *(found for term in terms for found in _with_shares(weights, term))]
-        near += [dict(key) for key in pool._tried if {term for term, _ in key} <= terms.keys()]
-        found = near[preferred([pool.tried(one) for one in near])]
-        if found == weights:
-            break
-        weights = found
+    near = [weights, *(found for term in terms for found in _with_shares(weights, term)), *pool.tried_of(terms)]
+    weights = near[preferred([pool.tried(one) for one in near])]
     return weights, pool.tried(weights).value
 
 
@@ -172,8 +172,7 @@ def _changes(pool: Pool, weights: Weights, name: str, *, is_one: bool) -> Iterat
         beyond = next_half_life(term[1], grid) if len(grid) > 1 else None
         others = [at for at in (*grid, *([beyond] if beyond else [])) if (name, at) not in weights]
         kept = {other: share for other, share in weights.items() if other != term}
-        if term in weights:
-            yield best([kept | {(name, at): weights[term]} for at in others])
+        yield best([kept | {(name, at): weights[term]} for at in others])
     if len(own) < (1 if is_one else MOST_OF_A_PART):
         new = [(name, at) for at in grid if (name, at) not in weights]
         yield best([weights | {term: step} for term in new for step in FIRST_STEPS])

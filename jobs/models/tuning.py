@@ -173,7 +173,8 @@ def next_half_life(best: float, tried: Iterable[float]) -> float | None:
     finite = [at for at in tried if at < math.inf]
     if best <= min(finite):
         return best / 2
-    return 2 * max(finite) if best >= max(finite) else None
+    longest = max(finite) if best == math.inf else max(best, *finite)
+    return 2 * longest if best >= longest else None
 
 
 def climbed(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from jobs.kernels.factors import ImplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import assemble, matrices_of
 from jobs.kernels.lists import recommend
@@ -101,6 +102,17 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     for k in range(len(kept)):
         rows = slice(lists.indptr[k], lists.indptr[k + 1])
         np.testing.assert_allclose(lists.scores[rows], total[k, lists.items[rows]], rtol=1e-3, atol=1e-3)
+
+
+def test_a_blend_of_an_older_release_ranks_as_it_did(tmp_path: Path) -> None:
+    """It had one half-life for all, and a weight of ials in its parameters."""
+    data, _ = fitted(tmp_path, popular, ease, ials)
+    sides = {path.name: item_side.load(path) for path in data.sides.iterdir()}
+    sides["items"] = ({"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr}, {"genres": ["a", "b", "c"]})
+    older = {"half_life": 7.0, "ials_weight": 0.4, "shares": {"ease": 1.0, "ials": 0.5}, "weights": {"ease": 9.0, "ials": 0.4}}
+    sides["hybrid"] = (sides["ease"][0], older)
+    (_, matrix), (weight, factors) = assemble(sides, served="hybrid").ranker.parts
+    assert (matrix.half_life, weight, factors.half_life) == (7.0, 0.4, 7.0) and isinstance(factors, ImplicitFactors)
 
 
 def test_without_anybody_to_learn_from_it_is_its_first_part(tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ def test_half_lives_are_tried_past_the_end_that_is_best_and_no_others(peak: floa
     distance = lambda at: abs(np.log(min(at, 1e6) / min(peak, 1e6)))
     found = tuning.over_half_lives(lambda at: Tried(np.full(3, -distance(at)), np.zeros(3)))
     assert max(found, key=lambda at: found[at].value) == peak and len(found) <= most
+    beyond = [tuning.next_half_life(at, tuning.HALF_LIVES) for at in (1.5, 3.0, 10.0, 50.0, 100.0, np.inf)]
+    assert beyond == [0.75, 1.5, None, 100.0, 200.0, 100.0]
 
 
 def test_items_below_the_mean_are_those_that_a_rater_says(tmp_path: Path) -> None:
