@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -72,14 +73,16 @@ class Apart:
 
     def _start(self) -> None:
         self._end()
-        self._folder = tempfile.mkdtemp(prefix="cinematch-")
+        usual = tempfile.gettempdir()  # the address of a socket may have some hundred bytes
+        self._folder = tempfile.mkdtemp(prefix="cinematch-", dir=usual if len(os.fsencode(usual)) < 64 else "/tmp")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(Path(self._folder) / "datasette"))
             listening.listen(256)
             self._process = subprocess.Popen(
                 [
                     sys.executable, "-m", "serving.datasette_process", str(self._release.folder),
-                    str(Warehouse(Path(self._settings.warehouse)).catalog), str(listening.fileno()), str(self._settings.query_ms), str(int(self._settings.allow_download)),
+                    str(Warehouse(Path(self._settings.warehouse)).catalog), self._folder, str(listening.fileno()),
+                    str(self._settings.query_ms), str(int(self._settings.allow_download)),
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()], process_group=0,
             )  # fmt: skip

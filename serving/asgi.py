@@ -17,7 +17,7 @@ from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestErro
 from serving.apart import Datasettes
 from serving.browsers import as_page, Browsers, Headers, PAGE_HEADERS
 from serving.call import Call
-from serving.connections import HEAD_BYTES, HEADERS
+from serving.connections import HEAD_BYTES, HEADERS, IS_TOO_LARGE
 from serving.forward import Forwarder
 from serving.opened import OpenRelease
 from serving.parameters import MANY_ROWS
@@ -31,6 +31,9 @@ _VARY = (b"vary", b"accept")
 _OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings)(\.json)?)")
 _WHERE = "no such path; /openapi.json says what there is to ask, and under /cinematch are the tables"
 _PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
+_TOO_LARGE = RequestError(
+    f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"}
+)
 QUERY_BYTES, LARGE = 16 << 10, 64 << 10
 _FOR_EVER = b"max-age=31536000, immutable"
 
@@ -64,15 +67,19 @@ class Application:
         request = dict(scope["headers"])
         request_id = service.log.request_id(request.get(b"x-request-id"))
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?", 1)[0]
-        added = [(b"x-request-id", request_id), *self._browsers.shared(request)]
+        browsers, added, refused, preflight = self._browsers, [(b"x-request-id", request_id)], None, None
+        if browsers.has_origins:
+            added += browsers.shared(request)
+            preflight = browsers.preflight(method, request)
         opened = service.current.hold()
         try:
-            refused = _too_large(scope, request)
-            if refused is None and not raw.startswith(b"/health/"):
-                refused = self._browsers.refused(request.get(b"host"))
+            if IS_TOO_LARGE in scope or len(scope["headers"]) > HEADERS:
+                refused = _TOO_LARGE
+            elif request.get(b"host") not in browsers.seen and not raw.startswith(b"/health/"):
+                refused = browsers.refused(request.get(b"host"))
             if refused is not None:
                 pattern, (status, body, headers) = "none", self._refusal(refused, False, opened)
-            elif (preflight := self._browsers.preflight(method, request)) is not None:
+            elif preflight is not None:
                 pattern, status, body, headers = "preflight", 204, b"", preflight
             elif self._router.owns(raw):
                 pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
@@ -213,16 +220,6 @@ class Application:
             body = pages.error_page(self._service, error)
             return error.status, body, [*headers, *_PAGE]
         return error.status, error_body(error), [*headers, (b"content-type", JSON_TYPE)]
-
-
-def _too_large(scope: dict, request: dict) -> RequestError | None:
-    """Why a head is not looked at."""
-    n = sum(map(len, request)) + sum(map(len, request.values())) + len(scope["query_string"])
-    if n <= HEAD_BYTES and len(scope["headers"]) <= HEADERS:
-        return None
-    return RequestError(
-        f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"}
-    )
 
 
 def _is_json(headers: Headers) -> bool:

@@ -39,8 +39,9 @@ class Browsers:
 
     def __init__(self, settings: Settings) -> None:
         self._names = {"localhost", settings.host.lower(), *_listed(settings.allowed_hosts)}
-        self._seen: set[bytes] = set()
+        self.seen: set[bytes | None] = {None}  # whoever names no host is no browser
         self._origins = {origin.encode() for origin in _listed(settings.cors_origins)}
+        self.has_origins = bool(self._origins)
         for origin in self._origins - {b"*"}:
             parts = urlsplit(origin.decode())
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
@@ -48,11 +49,9 @@ class Browsers:
 
     def refused(self, host: bytes | None) -> RequestError | None:
         """Why a request to this name is none of ours. An address cannot be pointed elsewhere, so that every address is."""
-        if host is None or host in self._seen:
-            return None
         if self._is_ours(host):
-            if len(self._seen) < _KEPT:
-                self._seen.add(host)
+            if len(self.seen) < _KEPT:
+                self.seen.add(host)
             return None
         return RequestError(
             f"this server does not go by the name {ascii(host.decode('latin-1'))[:100]}; its names are in the setting allowed_hosts"
@@ -71,8 +70,6 @@ class Browsers:
 
     def shared(self, request: Mapping[bytes, bytes]) -> Headers:
         """Headers that let the page of an allowed origin read the answer."""
-        if not self._origins:
-            return []
         allowed = self._allowed(request)
         vary = [(b"vary", b"origin")] if b"*" not in self._origins else []
         if allowed is None:

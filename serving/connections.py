@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 WAIT_S = 10.0
 HEAD_BYTES, HEADERS = 32 << 10, 100
 UNWANTED_BYTES = 32 << 20
+IS_TOO_LARGE = "cinematch.is_too_large"  # in the scope of a request whose head is not to be looked at
 _KEPT_DESCRIPTORS, _MOST = 128, 20_000
 _SWEEP_S = 1.0
 
@@ -67,6 +68,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._crowd = connections
         self._n_asked = self._n_bytes = 0
+        self._may_be_large = False
         self.waits_since: float | None = 0.0
         self.address = ""
 
@@ -81,6 +83,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._may_be_large = self._n_bytes + len(data) > HEAD_BYTES
         super().data_received(data)
         if self.waits_since is not None and not self.transport.is_closing():
             self._n_bytes += len(data)
@@ -95,6 +98,8 @@ class Connection(HttpToolsProtocol):
             self.waits_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        if self._may_be_large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self.scope[IS_TOO_LARGE] = True
         super().on_headers_complete()
         self._n_asked += 1
         self.waits_since = None

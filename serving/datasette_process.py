@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 import sqlite3
 import sys
@@ -27,11 +28,11 @@ LATE_S = 5.0
 OVERDUE = 75
 
 
-def main(folder: str, catalog: str, listening: str, query_ms: str, allow_download: str) -> None:
+def main(folder: str, catalog: str, socket_folder: str, listening: str, query_ms: str, allow_download: str) -> None:
+    threading.Thread(target=_end_with_input, args=(socket_folder,), daemon=True).start()
     _limit_memory()
     pm.unregister(name="datasette.handle_exception")  # it prints tracebacks with what a request holds; the plugin answers instead
     site = Site(Release(Path(folder)), Path(catalog), query_ms=int(query_ms), allow_download=allow_download == "1")
-    threading.Thread(target=_end_with_input, daemon=True).start()
     threading.Thread(target=_end_overdue, args=(site, int(query_ms) / 1000 + LATE_S), daemon=True).start()
     config = uvicorn.Config(
         site.datasette.app(), log_config=None, access_log=False, server_header=False, date_header=False, lifespan="on",
@@ -52,9 +53,10 @@ def _limit_memory() -> None:
     connection.close()
 
 
-def _end_with_input() -> None:
-    """End when the server does, even where it was killed."""
+def _end_with_input(socket_folder: str) -> None:
+    """End when the server does, even where it was killed, and leave nothing."""
     sys.stdin.buffer.read()
+    shutil.rmtree(socket_folder, ignore_errors=True)
     os._exit(0)
 
 

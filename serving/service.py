@@ -68,7 +68,8 @@ class Service:
         self.cache_control = b"private, no-cache" if settings.private else b"public, no-cache"
         self.compared: dict[tuple[str, str], dict] = {}
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
-        self._beside = ThreadPoolExecutor(2, thread_name_prefix="beside")
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
+        self.searcher = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._n_beside = 0
         self._solving: dict[tuple, asyncio.Future] = {}
         self._n_waiting = 0
@@ -120,7 +121,8 @@ class Service:
 
     def close(self) -> None:
         self._solver.shutdown(wait=True, cancel_futures=True)
-        self._beside.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._maker, self.searcher):
+            pool.shutdown(wait=False, cancel_futures=True)
         self.online.close()
         for opened in (self.previous, self.current):
             if opened is not None:
@@ -159,7 +161,14 @@ class Service:
             opened.let_go()
 
     async def aside(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call what takes long but solves nothing, such as a search or a page, in threads of their own. Raises as `run_on` does."""
+        """Call what takes long but solves nothing, such as making a page, in a thread of its own. One is enough: each thread that
+        runs Python makes the event loop wait for its turn."""
+        return await self.beside(self._maker, opened, function, *arguments)
+
+    async def beside(
+        self, pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """Call a function in the threads of a pool, with the release kept open. Raises as `run_on` does."""
         if self._n_beside >= WAITING:
             raise RequestError(
                 f"{WAITING} searches and pages wait already; ask again in a second", 429, {"retry-after": "1"}
@@ -167,7 +176,7 @@ class Service:
         opened.hold()
         self._n_beside += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._beside, function, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
         finally:
             self._n_beside -= 1
             opened.let_go()

@@ -83,6 +83,10 @@ OPTIONS = {
     ),
 }
 
+TEXTS = {
+    "serve": (("beside", "measure instead how long lookups wait beside what others ask: `all`, or one of the names that it then lists"),),
+}
+
 
 def add_to(commands) -> None:
     top = commands.add_parser(
@@ -103,9 +107,15 @@ def add_to(commands) -> None:
                 metavar="COUNT",
                 help=f"{description} (default: {default})",
             )
+        for option, description in TEXTS.get(name, ()):
+            action.add_argument(f"--{option}", default="", dest=f"bench_{option}", metavar="NAME", help=description)
         action.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
         action.set_defaults(do=_do)
     accuracy_command.add_to(actions)
+
+
+def _options(action: str) -> list[str]:
+    return [option for option, *_ in (*OPTIONS[action], *TEXTS.get(action, ()))]
 
 
 def _do(parsed: argparse.Namespace) -> None:
@@ -114,7 +124,7 @@ def _do(parsed: argparse.Namespace) -> None:
     report(
         {
             "bench": parsed.action,
-            **measure(settings, **{name: getattr(parsed, f"bench_{name}") for name, _, _ in OPTIONS[parsed.action]}),
+            **measure(settings, **{name: getattr(parsed, f"bench_{name}") for name in _options(parsed.action)}),
         },
         parsed.json,
     )

@@ -111,7 +111,7 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
             outcome.observed.append(Observed(wire.index, wire.sent_at, now, value))
 
     sent, cpu, started = 0, time.process_time(), time.monotonic()
-    looked, is_over = started, False
+    looked, is_over, over_at = started, False, inf
     try:
         for _ in range(plan.connections):
             connect()
@@ -132,7 +132,8 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
                 except OSError:
                     broken(wire)
                 is_over = is_over or sent == plan.at_most
-            if is_over and (not busy or now - started > plan.seconds + LATE_S):
+            over_at = min(over_at, now) if is_over else inf
+            if is_over and (not busy or now - over_at > LATE_S):
                 break
             left_s = started + sent / plan.per_s - time.monotonic() if plan.per_s and free and not is_over else _TICK_S
             for key, _ in selector.select(min(max(left_s, 0.0), _TICK_S)):

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench import requests
+from jobs.bench.beside import chosen, measure_beside
 from jobs.bench.generated_release import generate, remove, SAME_CONTENT, second_edition
 from jobs.bench.generated_rows import EXPLAINED
 from jobs.bench.generated_sides import FACTORS, SERVED
@@ -40,8 +41,12 @@ from warehouse.sqlite import open_immutable
 PAIRS, PROBED, WARM_S = 20_000, 50, 0.5
 
 
-def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int) -> dict[str, Any]:
-    """Generate two releases, serve them, ask; everything is in a temporary folder that is removed."""
+def measure(
+    settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int, beside: str = ""
+) -> dict[str, Any]:
+    """Generate two releases, serve them, ask; everything is in a temporary folder that is removed. With `beside` only the waiting
+    of lookups beside what others ask is measured."""
+    attacks = chosen(beside) if beside else []
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)
         warehouse = Warehouse(folder / "warehouse")
@@ -63,6 +68,9 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
                 empty_server(folder / "empty.log") as empty,
             ):
                 figures |= _first_answer(server)
+                if attacks:
+                    measured = measure_beside(server, attacks, users=users, seconds=seconds, repeats=repeats)
+                    return figures | measured | {"load_average_1_min": round(os.getloadavg()[0], 2)}
                 _probe(server, users)
                 figures |= _rates(server, empty, release, users=users, seconds=seconds, repeats=repeats)
                 figures["resident_loaded_mib"] = round(server.resident_mib(), 1)

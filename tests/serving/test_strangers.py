@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import psutil
 import pytest
 
@@ -43,6 +46,44 @@ def test_heavy_sql_is_refused_within_the_memory_that_compose_gives(movies: Serve
         most += int(peak[1]) / 1024
     assert most < COMPOSE_MIB, f"at their highest the processes took {most:.0f} MiB"
     assert movies.get("/recommend/1").status_code == 200
+
+
+@pytest.fixture
+def compose_limit() -> Iterator[Callable[[], None]]:
+    """What a process calls to put itself into a memory control group of compose's limit."""
+    name = f"cinematch-test-{os.getpid()}"
+    for root, limit in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
+        group = root / name
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(COMPOSE_MIB << 20))
+        except OSError:
+            group.rmdir()
+            continue
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+        for _ in range(50):  # it is empty as soon as the processes are gone
+            try:
+                group.rmdir()
+                return
+            except OSError:
+                time.sleep(0.1)
+        return
+    pytest.skip("no memory control group can be made here")
+
+
+def test_a_server_in_the_memory_of_compose_outlives_all_of_it_at_once(
+    own_movies: Callable[..., tuple[Path, str]], compose_limit: Callable[[], None]
+) -> None:
+    folder, _ = own_movies()
+    with serving(folder, preexec=compose_limit) as server:
+        with ThreadPoolExecutor(6) as pool:
+            asked = [pool.submit(httpx.get, f"{server.url}cinematch.json", params={"sql": sql}, timeout=60, trust_env=False) for sql in HEAVY * 2]
+        assert {answer.result().status_code for answer in asked} <= {400, 429}
+        assert server.process.poll() is None and server.get("/recommend/1").status_code == 200
+        assert server.get("/cinematch").status_code == 200
 
 
 @pytest.mark.parametrize("path", [
@@ -90,9 +131,11 @@ def test_datasette_comes_back_where_it_was_killed(own_movies: Callable[..., tupl
         assert server.get("/recommend/1").status_code == server.get("/cinematch").status_code == 200
         (second,) = own(server)[1:]
         assert second.pid != first.pid
+        (kept,) = [argument for argument in second.cmdline() if Path(argument).name.startswith("cinematch-")]
+        assert Path(kept).stat().st_mode & 0o077 == 0, "nobody else may enter the folder of its socket"
         server.kill()
         gone, left = psutil.wait_procs([second], timeout=5)
-        assert gone and not left, "it ends with a server that was killed"
+        assert gone and not left and not Path(kept).exists(), "it ends with a server that was killed, and leaves nothing"
 
 
 def test_nothing_tells_where_the_files_are(movies: Server) -> None:

@@ -82,3 +82,19 @@ def test_an_interrupted_bench_leaves_nothing(bench, reaches_all: bool, after_s: 
     _, err = running.process.communicate(timeout=60)
     assert running.process.returncode == 130 and "Traceback" not in err, err
     assert running.left_running() == [] and running.left_behind() == []
+
+
+@pytest.mark.slow
+def test_serve_beside_measures_lookups_with_and_without_an_attack(bench) -> None:
+    running = bench("serve", *TINY, "--seconds", "1", "--repeats", "1", "--beside", "table")
+    found = running.figures()
+    assert found["n_attackers"] == 3 and found["table_statuses"] == "200" and found["table_n_errors"] == 0
+    assert found["table_p99_ratio"] == pytest.approx(found["table_p99_ms"] / found["table_without_p99_ms"], abs=0.01)
+    assert (found["worst_beside"], found["worst_p99_ratio"]) == ("table", found["table_p99_ratio"])
+    assert "lookup_per_s" not in found
+    assert running.left_running() == [] and running.left_behind() == []
+
+
+def test_an_unknown_attack_is_said_with_those_there_are(bench) -> None:
+    running = bench("serve", *TINY, "--beside", "nothing")
+    assert running.process.wait(60) == 2
