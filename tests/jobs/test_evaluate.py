@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import item_side
+from jobs import draws, item_side
 from jobs.kernels import lists as kernel
 from jobs.kernels.histories import one_history
 from jobs.kernels.reasons import HISTORY
-from jobs.sorting import _uniform, VALIDATION_SHARE
+from jobs.sorting import VALIDATION_SHARE
 from tests.conftest import Built
 from tests.jobs.kernels import plain
 from warehouse import item_side as files
@@ -26,8 +26,8 @@ def kept_and_held(built: Built) -> list[tuple[list, list]]:
     with closing(sqlite3.connect(f"file:{built.release.database}?mode=ro", uri=True)) as connection:
         rows = connection.execute("select user_id, item_id, rating, weight, rated_at, is_held_out from ratings order by user_id").fetchall()
     users = sorted({row[0] for row in rows if row[5]})
-    draws = _uniform(pa.array(users), settings["seed"])
-    users = {user for user, draw in zip(users, draws) if draw >= settings["holdout_users"] * VALIDATION_SHARE}
+    drawn = draws.of_ids(pa.array(users), settings["seed"]) / 2.0**64
+    users = {user for user, draw in zip(users, drawn) if draw >= settings["holdout_users"] * VALIDATION_SHARE}
     of_user: dict = {user: ([], []) for user in users}
     for row in rows:
         if row[0] in users:
