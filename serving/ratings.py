@@ -36,7 +36,8 @@ async def put(service: Service, call: Call) -> Answer:
 
 
 async def delete(service: Service, call: Call) -> Answer:
-    """Remove ratings; the items may be recommended again. 404 where none of them is there, and then nothing is noted."""
+    """Remove ratings; the items may be recommended again. One that is not there is answered as `absent`; where none is there,
+    it is a 404, and nothing is noted."""
     return await _delete(service, call, _sent(service, call, is_deleted=True)[0])
 
 
