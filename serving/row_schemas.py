@@ -16,7 +16,9 @@ from serving.sent import WEIGHTS
 Schema = dict[str, Any]
 
 REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": "number?"}
-_OF_REASONS = {"rating": "number", "genre": "text", "match": "number", "n": "integer", "mean_rating": "number"}
+_OF_REASONS = {
+    "rating": "number", "over_mean": "number", "genre": "text", "match": "number", "n": "integer", "mean_rating": "number",
+}  # fmt: skip
 _LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
 _SCORED = {"score": "number", "predicted_rating": "number?", "confidence": "number?", "source": "text"}
 _PAIR = {"title": "text", **_SCORED, "is_rated": "flag", "rated_as": "item?"}
