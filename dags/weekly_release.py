@@ -1,7 +1,7 @@
 """weekly_release: from the source to the promoted release, Sundays at 02:00 UTC.
 
 Owner: data-engineering. A red run means that there is no new release this week; the promoted one goes on being served, so
-nobody who asks for a list notices. `promote` in pink means that there is a release and that it was not promoted: it was held
+nobody who asks for a list notices. `ingest` in pink means that the data changed too much to train on. `promote` in pink means that there is a release and that it was not promoted: it was held
 back, for the reason in its log and XCom, or the run was told not to promote. One model in red does not stop the release.
 """
 
@@ -120,7 +120,7 @@ def run_failed(context) -> None:
 
 
 def held_back(context) -> None:
-    figures = context["ti"].xcom_pull(task_ids="promote")
+    figures = context["ti"].xcom_pull(task_ids=context["ti"].task_id)
     if figures:  # there are none where the run was told not to promote
         alert(context, "warning", f"release {figures['release']} was held back", figures["message"])
 
@@ -204,8 +204,10 @@ def weekly_release():
         "serve",
         hours=2,
         does="reads the source and what came in online, refuses what cannot be used, sorts the rest by user.",
+        on_skipped_callback=held_back,
         red="The source is not there, cannot be read, or has too few usable rows; the last line of the log says which. Put it "
-        "right and clear this task. Exit status 2 is a wrong setting, and is not tried again.",
+        "right and clear this task. Exit status 2 is a wrong setting, and is not tried again. **Pink:** the data differs from that "
+        "of the promoted release by more than a week changes, and nothing is trained; the log has a line for each figure.",
     )
     train_model = Step.partial(
         task_id="train_model",

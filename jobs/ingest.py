@@ -16,7 +16,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from jobs import estimate
+from jobs import data_guard, estimate
+from jobs.data_profile import Data
 from jobs.estimate import Counts
 from jobs.items import blocked_ids, blocked_items, examples, first_of_same, numbered_items, same_item_id, write_item_tables
 from jobs.parts import collect
@@ -105,7 +106,11 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     if same.null_count < len(same):
         shown = "; ".join(f"{title} ({', '.join(map(str, found))})" for title, found in examples(items, same))
         log.warning("ingest: %d items have the title and year of another, of which a list names one: %s", len(same) - same.null_count, shown)
+    data = Data.staged(release, rows, source.rating_scale, ids)
+    compared = data_guard.guard(warehouse, release, data, settings, source=source.name, as_of=as_of.isoformat())
+    running.held_back = data_guard.held_back(compared, release.id)
     running.facts |= {
+        "data": compared,
         "as_of": as_of.isoformat(),
         "source": source.name,
         "ids": {"user_id": ids.user_id, "item_id": ids.item_id},

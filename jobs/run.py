@@ -59,7 +59,7 @@ def run_step(
                 estimate.check(name, estimate.step_need(name, counts, settings), settings, warehouse.folder)
             with _said_plainly(name, warehouse):
                 _do(name, running, warehouse, model)
-    if name == "seal":
+    if name == "seal" or running.held_back:
         catalog.rebuild(warehouse)
     return running.figures
 
@@ -145,15 +145,18 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     figures: dict[str, dict[str, Any]] = {}
     with claimed(staged), PeakMemory() as peak:
         for name in STEPS:
-            figures[name] = run_step(name, warehouse, release_id, settings)
-    print_summary(warehouse, release_id)
+            figures[name] = last = run_step(name, warehouse, release_id, settings)
+            if not last.get("is_promoted", True):
+                break
+    if name == "promote":
+        print_summary(warehouse, release_id)
     ingest = figures["ingest"]
     return {
         "step": "run",
         "release": release_id,
         **{k: v for k, v in ingest.items() if k.startswith("n_")},
-        **{f"{name}_s": figures[name]["seconds_s"] for name in STEPS},
-        **{k: v for k, v in figures["promote"].items() if k in ("is_promoted", "message")},
+        **{f"{name}_s": done["seconds_s"] for name, done in figures.items()},
+        **{k: v for k, v in last.items() if k in ("is_promoted", "message")},
         "seconds_s": round(time.monotonic() - started, 3),
         "peak_mib": round(peak.mib, 1),
     }

@@ -62,8 +62,11 @@ class PartWriter:
                 old.unlink()
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        number = TaskContext.get().partitionId()
-        rows = pa.Table.from_batches(list(batches), schema=self._schema())
+        n = self.write(TaskContext.get().partitionId(), pa.Table.from_batches(list(batches), schema=self.schema()))
+        yield pa.record_batch({"n_rows": pa.array([n], pa.int64())})
+
+    def write(self, number: int, rows: pa.Table) -> int:
+        """Write a part from its sorted rows; returns how many are kept."""
         is_online = pc.greater(rows["seq"], 0)
         kept = self._online.folded(self._latest(rows.filter(pc.invert(is_online))), rows.filter(is_online))
         ratings, users = self._with_held_out(kept)
@@ -72,9 +75,9 @@ class PartWriter:
         parquet.write(parquet.part(work / "users", number), [users], arrow_schema(USERS, self._ids))
         counts = _item_counts(ratings, parquet.n_rows(work / "items.parquet"))
         parquet.write(parquet.part(work / "item_counts", number), [counts], counts.schema)
-        yield pa.record_batch({"n_rows": pa.array([len(ratings)], pa.int64())})
+        return len(ratings)
 
-    def _schema(self) -> pa.Schema:
+    def schema(self) -> pa.Schema:
         return pa.schema(
             {
                 "user_id": self._ids.arrow("user_id"),

@@ -27,13 +27,15 @@ STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
 @dataclass
 class Step:
     """A running step. What it puts into `figures` is printed as its last line and kept in the manifest; `facts` are what
-    later steps need to know and no table says."""
+    later steps need to know and no table says. `held_back` is why the release goes no further, where a step finds that out: it
+    then leaves no record, so that no later step starts."""
 
     name: str
     release: Release
     settings: Settings
     figures: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    held_back: str = ""
 
     _started: float = field(default_factory=time.monotonic)
     _peak: PeakMemory = field(default_factory=PeakMemory)
@@ -44,6 +46,7 @@ class Step:
             "step": self.name,
             "release": self.release.id,
             **self.figures,
+            **({"is_promoted": False, "message": self.held_back} if self.held_back else {}),
             "seconds_s": round(time.monotonic() - self._started, 3),
             "peak_mib": round(self._peak.mib, 1),
         }
@@ -87,7 +90,7 @@ def step(
     with running._peak:
         yield running
     running.figures = figures = running.measured()
-    if release.work.exists():  # sealing removes it
+    if release.work.exists() and not running.held_back:  # sealing removes it
         running.write_record()
     log.info(
         "%s: release %s done in %.1f s, peak %.0f MiB",
@@ -124,6 +127,7 @@ class Facts:
     n_parts: int
     rows: dict[str, int]
     input: dict[str, Any]
+    data: dict[str, Any]
 
     @property
     def low(self) -> float | None:

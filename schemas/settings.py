@@ -120,6 +120,42 @@ class Settings:
         0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9
     )
 
+    data_guard: str = _setting(
+        "on",
+        INGEST,
+        "whether data that differs from the promoted release's by more than a week changes ends the run, or is accepted this once",
+        choices=("on", "accept"),
+    )
+    guard_loss: float = _setting(
+        0.1,
+        INGEST,
+        "share of the promoted release's later interactions, of their users, or of their items that may be gone",
+        minimum=0,
+        maximum=1,
+    )
+    guard_retention: float = _setting(
+        0.5, INGEST, "share of the older half of its interactions that may be gone", minimum=0, maximum=1
+    )
+    guard_popular: float = _setting(
+        0.05, INGEST, "share of its hundred most popular items that may be gone", minimum=0, maximum=1
+    )
+    guard_growth: float = _setting(
+        1.0, INGEST, "share by which interactions, users or items may grow; 1 is twice as many", minimum=0
+    )
+    guard_refused: float = _setting(
+        0.05, INGEST, "how much larger the share of duplicates, or of quarantined rows, may be", minimum=0, maximum=1
+    )
+    guard_scale: float = _setting(
+        0.05, INGEST, "share of the rating scale by which its ends or the mean rating may move", minimum=0, maximum=1
+    )
+    guard_changed: float = _setting(
+        0.1,
+        INGEST,
+        "share of what is still there whose rating, time, title or genres may be another; of spoilt titles a tenth of it",
+        minimum=0,
+        maximum=1,
+    )
+
     models: str = _setting(
         "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid",
         (*CHOICE, "accuracy"),

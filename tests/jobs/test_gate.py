@@ -17,7 +17,8 @@ import pytest
 
 from jobs.cli import main
 from jobs.run import run, run_step
-from schemas.errors import HeldBack
+from jobs.step import facts
+from schemas.errors import HeldBack, StepError
 from tests.conftest import small_settings
 from warehouse import item_side, release as releases
 from warehouse.layout import Warehouse
@@ -171,6 +172,35 @@ def test_a_grown_history_leaves_nobody_out_and_another_seed_those_that_the_champ
         figures = run_step(name, champion, SECOND, other)
     found = json.loads(champion.staged(SECOND).step("evaluate").read_text())["facts"]["verdict"]
     assert found["n_left_out"] > 0 and found["n_users"] + found["n_left_out"] == figures["n_held_out_users"]
+
+
+def test_a_source_that_was_cut_is_held_back_before_it_is_trained_and_may_be_accepted(
+    champion: Warehouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As one command and as steps; no later step starts, and nothing is left that could be taken for a release."""
+    monkeypatch.chdir(tmp_path)
+    before = releases.current_id(champion)
+    lines = (champion.folder / "ratings.csv").read_text().splitlines()
+    (champion.folder / "ratings.csv").write_text("\n".join(lines[: 1 + len(lines) // 2]) + "\n")
+    flags = [f"--{name}={value}" for name, value in {"warehouse": champion.folder, "path": champion.folder / "ratings.csv", "source": "table", "spark-master": "local[2]"}.items()]
+    assert main(["run", "--release", SECOND, *flags]) == 7
+    shown, said = capsys.readouterr()
+    figures = json.loads(shown.splitlines()[-1])
+    assert figures["is_promoted"] is False and figures["message"] in said and "train_s" not in figures
+    assert "60 of the 120 users who were active in the later half are gone" in said and f"{before} goes on" in said and "--data-guard accept" in said
+    assert not champion.staged(SECOND).folder.exists() and releases.sealed_ids(champion) == [before]
+    with closing(sqlite3.connect(champion.catalog)) as catalog:
+        found = dict(catalog.execute("select question, value from findings where release = ?", [SECOND]))
+    assert found["data_users_gone"] == pytest.approx(0.5) and found["data_rows"] == 600
+
+    given = settings(champion)
+    assert run_step("ingest", champion, SECOND, given)["is_promoted"] is False
+    with pytest.raises(StepError, match="no finished ingest"):
+        run_step("train", champion, SECOND, given)
+    assert "is_promoted" not in run_step("ingest", champion, SECOND, settings(champion, data_guard="accept"))
+    kept = facts(champion.staged(SECOND)).data
+    assert kept["is_accepted"] and kept["against"] == before and kept["changes"][0]["figure"] == "users_gone"
+    assert (kept["before"]["n_accepted"], kept["profile"]["n_accepted"]) == (1200, 600)
 
 
 def test_held_out_rows_are_marked_and_are_in_no_training(first: Warehouse) -> None:
