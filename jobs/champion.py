@@ -6,18 +6,22 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from jobs import item_side
+from jobs import data_guard, item_side
 from jobs.kernels import lists as kernel
 from jobs.kernels.histories import Histories, strength
 from jobs.kernels.item_side import ItemSide
+from jobs.measured import PROTOCOL, TOP
 from jobs.step import Facts
+from jobs.verdict import Rival
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
+from schemas.metrics import deciding
+from schemas.settings import Settings
 from warehouse import item_side as item_side_files, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
@@ -76,24 +80,43 @@ class Champion:
             return [[row[0] for row in connection.execute(_STORED, [user, n])] for user in users]
 
 
-def find(warehouse: Warehouse, release: Release, found: Facts) -> tuple[Champion | None, str]:
-    """The promoted release as champion of one that is being built; or None, and why there is nobody to compare with."""
-    if releases.current_id(warehouse) is None:
-        return None, "no release is promoted yet"
+def find(
+    warehouse: Warehouse, release: Release, found: Facts, data: dict[str, Any], settings: Settings
+) -> tuple[Champion | None, Rival]:
+    """The promoted release as champion of one that is being built, and what the verdict has to know of it; without a champion
+    the rival says why there is nobody to compare with, and whether there must be. `data` is what the data guard found."""
     name = releases.current_id(warehouse)
+    if name is None:
+        return None, Rival(note="no release is promoted yet")
     try:
         sealed, manifest = releases.current(warehouse)
+        if data_guard.is_of_other_sample(manifest, settings):
+            return None, Rival(current=name, note=data["note"])
+        rival = Rival(current=name, is_owed=not (data["is_accepted"] or data_guard.is_earlier(manifest, found.as_of)))
+        if rival.is_owed and data["against"] != name:
+            return None, replace(rival, note=data["note"])
+        if rival.is_owed and data["changes"]:
+            note = "; ".join(change["message"] for change in data["changes"])
+            return None, replace(rival, note=f"its data differs by more than a week changes: {note}")
         is_rated = (manifest.rating_scale is not None, found.rating_scale is not None)
         if manifest.id_types != found.ids or is_rated[0] != is_rated[1]:
-            return None, f"release {name} is of other data: its ids or its kind of feedback differ"
+            return None, replace(rival, note="its ids or its kind of feedback differ")
         own, theirs = (item_side_files.load(r.model("items"))[0]["item_ids"] for r in (release, sealed))
         champion = Champion(sealed, manifest, places(own, theirs), places(theirs, own))
         champion.side.by_popularity
         champion.trained_on([None], [[]])
     except (CineMatchError, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
         log.warning("evaluate: the promoted release %s cannot be compared with: %s", name, error)
-        return None, f"release {name} cannot be opened ({error})"
-    return champion, ""
+        return None, Rival(current=name, note=f"it cannot be opened ({error})", is_owed=True)
+    return champion, replace(rival, champion=name, ndcg=_own_ndcg(manifest, settings))
+
+
+def _own_ndcg(manifest: Manifest, settings: Settings) -> float | None:
+    """What the champion had on its own held-out rows, by the metric that decides; None where it was not measured then."""
+    metric = deciding(settings.relevance, is_rated=manifest.rating_scale is not None)
+    wanted = (manifest.served_model, PROTOCOL, metric, TOP)
+    found = [row["value"] for row in manifest.metrics if (row["model"], row["protocol"], row["metric"], row["k"]) == wanted]
+    return found[0] if found else None
 
 
 def places(ids: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from jobs.data_limits import Change, changes
 from jobs.data_profile import Data, Profile, profile, shared
+from jobs.step import Facts
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
 from schemas.settings import Settings
@@ -33,14 +34,15 @@ def promoted(warehouse: Warehouse) -> tuple[Release, Manifest] | None:
         return None
 
 
-def replaces(manifest: Manifest, settings: Settings, as_of: str) -> str:
-    """Why a release need not be like the promoted one, in a sentence; empty where it must."""
+def is_of_other_sample(manifest: Manifest, settings: Settings) -> bool:
+    """Whether the promoted release is of a generated sample, and this is not the same: it gives way to any source."""
     mine, theirs = settings.recorded(), manifest.settings
-    if manifest.source == "sample" and any(mine[name] != theirs.get(name) for name in ("source", "scale", "seed")):
-        return f"release {manifest.release} is of the generated sample, which gives way to any other source"
-    if datetime.fromisoformat(as_of) < datetime.fromisoformat(manifest.as_of):
-        return f"it is as of an earlier time than release {manifest.release}, and takes its place by hand alone"
-    return ""
+    return manifest.source == "sample" and any(mine[name] != theirs.get(name) for name in ("source", "scale", "seed"))
+
+
+def is_earlier(manifest: Manifest, as_of: str) -> bool:
+    """Whether a release is as of an earlier time than the promoted one, and so is never promoted by itself."""
+    return datetime.fromisoformat(as_of) < datetime.fromisoformat(manifest.as_of)
 
 
 def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings, *, source: str, as_of: str) -> dict[str, Any]:
@@ -51,8 +53,10 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     if found is None:
         return kept | {"note": "no release is promoted yet" if releases.current_id(warehouse) is None else "the promoted release cannot be read"}
     sealed, manifest = found
-    if note := replaces(manifest, settings, as_of):
-        return kept | {"note": note}
+    if is_of_other_sample(manifest, settings):
+        return kept | {"note": f"release {manifest.release} is of the generated sample, which gives way to any other source"}
+    if is_earlier(manifest, as_of):
+        return kept | {"note": f"it is as of an earlier time than release {manifest.release}, and is promoted by hand alone"}
     try:
         beyond, before = _compared(data, now, sealed, manifest, settings, source)
     except (OSError, pa.ArrowException, sqlite3.Error, KeyError) as error:
@@ -64,6 +68,14 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     if beyond:
         _note_findings(warehouse, release, manifest, beyond)
     return kept | {"is_accepted": bool(beyond) and settings.data_guard == "accept"}
+
+
+def guard_again(warehouse: Warehouse, release: Release, found: Facts, settings: Settings) -> dict[str, Any]:
+    """What ingest found, or, where another release is promoted since then, the comparison with that."""
+    if found.data["against"] == releases.current_id(warehouse):
+        return found.data
+    data = Data.staged(release, found.rows, found.rating_scale, found.ids)
+    return guard(warehouse, release, data, settings, source=found.source, as_of=found.as_of)
 
 
 def _compared(

@@ -29,8 +29,8 @@ def changes(now: Profile, before: Profile, shared: Shared, settings: Settings) -
     gone = _gone(now, before, shared, settings)
     return [
         *_kinds(now, before),
-        *_cut(now, before, shared),
         *gone,
+        *_cut(now, before, shared),
         *_fewer(now, before, shared, settings, is_retention=not gone),
         *_more(now, before, settings),
         *_refused(now, before, settings),

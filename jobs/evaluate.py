@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from jobs import champion as champions, item_side
+from jobs import champion as champions, data_guard, item_side
 from jobs.best import RANKERS
 from jobs.champion import Champion
 from jobs.item_tables import load_items
@@ -43,7 +43,8 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
     release, settings = running.release, running.settings
     found = facts(release)
     served = served_model(release)
-    champion, why_not = champions.find(warehouse, release, found)
+    data = data_guard.guard_again(warehouse, release, found, settings)
+    champion, rival = champions.find(warehouse, release, found, data, settings)
     folder = release.work / "evaluation"
     for old in parquet.parts(folder):
         old.unlink()
@@ -58,10 +59,8 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
     rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
     schema = arrow_schema(METRICS, found.ids)
     parquet.write(release.table("metrics"), [pa.Table.from_pylist(rows, schema=schema)], schema)
-    verdict = judge(
-        scored, settings, served=served, rater=RATER, champion=champion and champion.release.id, doubt=trained["figures"]["doubt"]
-    )
-    running.facts["verdict"] = verdict | ({"note": why_not} if why_not else {})
+    verdict = judge(scored, settings, served=served, rater=RATER, rival=rival, doubt=trained["figures"]["doubt"])
+    running.facts["verdict"] = verdict | {"data": data} | ({"note": rival.note} if rival.note else {})
     measured = [row for row in rows if row["protocol"] == PROTOCOL]
     running.figures["n_held_out_users"] = max((row["n_users"] for row in measured), default=0)
     for row in measured:

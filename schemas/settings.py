@@ -272,9 +272,16 @@ class Settings:
         maximum=1,
     )
     gate_overlap: float = _setting(
-        0.0,
+        0.1,
         EVALUATE,
         "mean share of the champion's stored first ten that a challenger's must have in common with them; 0: any",
+        minimum=0,
+        maximum=1,
+    )
+    gate_champion: float = _setting(
+        0.5,
+        EVALUATE,
+        "share of the nDCG@10 of its own release that the champion must still have on the challenger's data; 0: any",
         minimum=0,
         maximum=1,
     )

@@ -225,9 +225,10 @@ def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, rea
         )
     if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
         raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
-    if by == "verdict" and verdict.get("champion", current) != current:
+    judged_beside = verdict.get("current", verdict.get("champion", current))
+    if by == "verdict" and judged_beside != current:
         raise HeldBack(
-            f"release {name} was judged against {verdict['champion'] or 'no release'}, and meanwhile {current or 'none'} is "
+            f"release {name} was judged against {judged_beside or 'no release'}, and meanwhile {current or 'none'} is "
             f"promoted{goes_on}. Build it again to compare it with that, or {by_hand}"
         )
 

@@ -18,16 +18,16 @@ import pyarrow as pa
 
 from jobs.data_limits import Change, changes
 from jobs.data_profile import Data, profile, shared
-from jobs.items import numbered_items, write_item_tables
-from jobs.online import SCHEMA
+from jobs.items import first_of_same, numbered_items, same_item_id, write_item_tables
 from jobs.reading import Reading
-from jobs.sorting import PartWriter
+from jobs.sorting import ORDER, PartWriter
 from jobs.sources.open import open_source
 from jobs.sources.sample import generate
 from schemas.settings import resolve, Settings
 from warehouse import parquet
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Release
+from warehouse.online import SCHEMA
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "jobs" / "GATE.md"
 LATEST = datetime(2025, 1, 1, tzinfo=timezone.utc)
@@ -94,8 +94,9 @@ def ingested(folder: Path, source: Source) -> Data:
     parquet.write(release.work / "items.parquet", [numbered], numbered.schema)
     writer = PartWriter(release, ids, given, opened.rating_scale)
     rows = pa.concat_tables([parquet.read(path) for path in parquet.parts(release.work / "read")]).select(writer.schema().names).cast(writer.schema())
-    n_kept = writer.write(0, rows.sort_by([(name, "ascending") for name in ("user_id", "item_id", "seq", "rated_at", "line")]))
-    write_item_tables(release, numbered, ids, 1, is_rated=opened.rating_scale is not None, is_blocked=np.zeros(len(numbered), bool))
+    n_kept = writer.write(0, rows.sort_by([(name, "ascending") for name in ORDER]))
+    is_blocked, same = np.zeros(len(numbered), bool), same_item_id(first_of_same(numbered), numbered["item_id"].combine_chunks())
+    write_item_tables(release, numbered, ids, 1, is_rated=opened.rating_scale is not None, is_blocked=is_blocked, same=same)
     counted = {"read": read.n_read, "accepted": n_kept, "duplicates": read.n_accepted - n_kept, "quarantined": read.n_refused}
     return Data.staged(release, counted, opened.rating_scale, ids)
 

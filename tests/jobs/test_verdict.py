@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.measured import CHAMPION, rows_of, Scored, SCORES, TOP
-from jobs.verdict import HOLD_BACK, judge, PROMOTE
+from jobs.verdict import HOLD_BACK, judge, PROMOTE, Rival
 from schemas.settings import resolve, Settings
 
 N = 200
@@ -39,9 +39,12 @@ def settings(**given: Any) -> Settings:
     return resolve(given, {})
 
 
-def verdict(challenger: pa.Table, champion: pa.Table | None, *others: pa.Table, **given: Any) -> dict:
+BEFORE = Rival(champion="before", current="before", is_owed=True)
+
+
+def verdict(challenger: pa.Table, champion: pa.Table | None, *others: pa.Table, rival: Rival | None = None, **given: Any) -> dict:
     found = scored(challenger, *([champion] if champion is not None else []), *others)
-    return judge(found, settings(**given), served="ials", rater="als", champion="before" if champion is not None else None)
+    return judge(found, settings(**given), served="ials", rater="als", rival=rival or (Rival() if champion is None else BEFORE))
 
 
 def errors(model: str, squared: np.ndarray) -> dict[str, Any]:
@@ -52,11 +55,12 @@ def test_the_same_figures_pass_whatever_the_margin() -> None:
     for margin in (0.0, 0.05):
         found = verdict(rows("ials", NDCG), rows(CHAMPION, NDCG), gate_margin=margin)
         assert found["decision"] == PROMOTE and found["n_users"] == N and found["measures"][0]["difference"] == 0.0
-        assert "above" in found["reason"] and "before" in found["reason"]
+        mean, may = NDCG.mean(), margin * NDCG.mean()
+        assert found["reason"] == f"nDCG@10 {mean:.4f} against {mean:.4f} of before on the same 200 users: no difference; it may lose {may:.4f}"
 
 
 def test_figures_that_are_in_doubt_hold_back_whatever_they_are() -> None:
-    found = judge(scored(rows("ials", NDCG * 1.2), rows("popular", NDCG)), settings(), served="ials", rater="als", champion=None, doubt="it contradicts sense")
+    found = judge(scored(rows("ials", NDCG * 1.2), rows("popular", NDCG)), settings(), served="ials", rater="als", rival=Rival(), doubt="it contradicts sense")
     assert found["decision"] == HOLD_BACK and found["reason"] == "it contradicts sense" and found["measures"][0]["is_met"]
 
 
@@ -65,7 +69,7 @@ def test_a_challenger_that_is_worse_is_held_back_and_the_reason_has_the_figures(
     first = found["measures"][0]
     assert found["decision"] == HOLD_BACK and not first["is_met"] and first["high"] < first["least"] < 0
     assert first["difference"] == pytest.approx(-0.2 * NDCG.mean()) and first["champion"] == pytest.approx(NDCG.mean())
-    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "not shown to be above" in found["reason"]
+    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "and that it lost no more is not shown" in found["reason"]
 
 
 def test_a_loss_within_the_margin_passes_and_one_that_may_be_beyond_it_does_not() -> None:
@@ -86,7 +90,7 @@ def test_what_is_no_worse_on_these_users_passes_however_wide_the_interval() -> N
 def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> None:
     few, noise = NDCG[:20], np.where(np.arange(20) % 2, 0.3, -0.4)
     found = verdict(rows("ials", few + noise), rows(CHAMPION, few))
-    assert found["decision"] == PROMOTE and "not enough users to judge: 20 held out, 30 are needed" in found["reason"]
+    assert found["decision"] == PROMOTE and "not enough users to judge: 20 can be compared, 30 are needed" in found["reason"]
     assert verdict(rows("ials", few * 0.5), rows(CHAMPION, few))["decision"] == HOLD_BACK
     assert verdict(rows("ials", few + noise), rows(CHAMPION, few), gate_users=10)["decision"] == HOLD_BACK
 
@@ -98,11 +102,62 @@ def test_five_users_that_all_lose_show_nothing_and_six_do() -> None:
         assert verdict(rows("ials", NDCG[:n]), None, rows("popular", better))["decision"] == decision
 
 
-def test_with_nobody_held_out_it_passes_and_says_that_nothing_was_judged() -> None:
+def test_with_nobody_held_out_the_first_passes_and_the_next_is_held_back() -> None:
     nobody = np.zeros(0)
-    for champion in (rows(CHAMPION, nobody), None):
-        found = verdict(rows("ials", nobody), champion, rows("popular", nobody))
-        assert found["decision"] == PROMOTE and found["n_users"] == 0 and "not enough users" in found["reason"]
+    found = verdict(rows("ials", nobody), None, rows("popular", nobody))
+    assert found["decision"] == PROMOTE and found["n_users"] == 0 and "not enough users" in found["reason"]
+    found = verdict(rows("ials", nobody), rows(CHAMPION, nobody), rows("popular", nobody))
+    assert found["decision"] == HOLD_BACK and found["reason"].startswith("nobody was held out to compare it with before by")
+
+
+def test_with_a_champion_of_the_same_source_and_nobody_to_compare_it_is_held_back() -> None:
+    """As where the source was cut to the first rows of each user: all that is held out now was in the champion's training."""
+    champion, popular = rows(CHAMPION, NDCG, is_left_out=np.ones(N, bool)), rows("popular", NDCG * 0.5)
+    found = verdict(rows("ials", NDCG), champion, popular)
+    assert (found["decision"], found["n_users"], found["n_left_out"], found["n_held_out"]) == (HOLD_BACK, 0, N, N)
+    assert "only 0 of 200 held-out users can be compared, 30 are needed: before was trained on what was held out of the others" in found["reason"]
+    few = rows(CHAMPION, NDCG, is_left_out=np.arange(N) >= 29)
+    assert "only 29 of 200" in verdict(rows("ials", NDCG), few, popular)["reason"]
+    assert verdict(rows("ials", NDCG[:50]), rows(CHAMPION, NDCG[:50], is_left_out=np.arange(50) >= 28), popular)["decision"] == PROMOTE
+
+
+def test_a_champion_that_cannot_be_opened_holds_it_back_and_one_that_gives_way_does_not() -> None:
+    popular = rows("popular", NDCG * 0.5)
+    found = verdict(rows("ials", NDCG), None, popular, rival=Rival(current="before", note="it cannot be opened (gone)", is_owed=True))
+    assert found["decision"] == HOLD_BACK and found["reason"] == "it cannot be compared with before: it cannot be opened (gone)"
+    found = verdict(rows("ials", NDCG), None, popular, rival=Rival(current="before", note="of the sample"))
+    assert (found["decision"], found["current"], found["champion"], found["against"]) == (PROMOTE, "before", None, "popular")
+
+
+def test_where_a_change_was_accepted_and_nobody_can_be_compared_it_must_beat_popularity() -> None:
+    champion, accepted = rows(CHAMPION, NDCG, is_left_out=np.ones(N, bool)), Rival("before", "before")
+    found = verdict(rows("ials", NDCG), champion, rows("popular", NDCG * 0.5), rival=accepted)
+    assert (found["decision"], found["against"], found["current"], found["champion"]) == (PROMOTE, "popular", "before", None)
+    assert verdict(rows("ials", NDCG), champion, rows("popular", NDCG * 2), rival=accepted)["decision"] == HOLD_BACK
+
+
+def test_a_champion_that_fell_under_half_of_its_own_figure_says_that_the_data_changed() -> None:
+    """As where item ids were mixed up: the challenger is far better than a champion that knows other items by these ids."""
+    fallen, rival = rows(CHAMPION, NDCG * 0.1), Rival("before", "before", is_owed=True, ndcg=float(NDCG.mean()))
+    found = verdict(rows("ials", NDCG), fallen, rival=rival)
+    assert found["decision"] == HOLD_BACK and found["measures"][0]["is_met"]
+    assert found["reason"] == (
+        f"before itself has nDCG@10 {NDCG.mean() / 10:.4f} on 200 users of this data, and had {NDCG.mean():.4f} at its own release; at least "
+        f"{NDCG.mean() / 2:.4f} is expected (gate_champion): the data has changed under it; were ids renumbered?"
+    )
+    assert verdict(rows("ials", NDCG), fallen, rival=rival, gate_champion=0.05)["decision"] == PROMOTE
+    assert verdict(rows("ials", NDCG), rows(CHAMPION, NDCG * 0.6), rival=rival)["decision"] == PROMOTE
+    assert verdict(rows("ials", NDCG), fallen, rival=Rival("before", "before", ndcg=float(NDCG.mean())))["decision"] == PROMOTE
+
+
+def test_a_few_users_show_that_the_champion_fell_where_their_interval_lies_below_its_own_figure() -> None:
+    rival = Rival("before", "before", is_owed=True, ndcg=0.25)
+    unlucky = np.where(np.arange(8) < 2, 0.48, 0.0)
+    assert verdict(rows("ials", unlucky), rows(CHAMPION, unlucky), rival=rival)["decision"] == PROMOTE
+    assert verdict(rows("ials", NDCG[:20]), rows(CHAMPION, np.full(20, 0.01)), rival=rival)["decision"] == HOLD_BACK
+    assert verdict(rows("ials", NDCG[:5]), rows(CHAMPION, np.full(5, 0.01)), rival=rival)["decision"] == PROMOTE
+    no_list = rows(CHAMPION, NDCG[:20], overlap=np.zeros(20))
+    assert "were ids renumbered" in verdict(rows("ials", NDCG[:20]), no_list)["reason"]
 
 
 def test_without_a_champion_it_must_be_better_than_popularity() -> None:
@@ -119,6 +174,8 @@ def test_users_whose_rows_the_champion_was_trained_on_are_not_compared() -> None
     found = verdict(rows("ials", NDCG), champion)
     assert (found["decision"], found["n_users"], found["n_left_out"]) == (PROMOTE, N - 50, 50)
     assert found["measures"][0]["champion"] == pytest.approx(NDCG[50:].mean())
+    assert "on the same 150 users" in found["reason"]
+    assert f"before was trained on the rows of the other 50 of 200 held-out users, who are not compared; on all of them it has nDCG@10 {NDCG.mean():.4f}" in found["reason"]
 
 
 def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
@@ -133,6 +190,9 @@ def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
     assert found(1.3)["decision"] == HOLD_BACK and "RMSE" in found(1.3)["reason"]
     measure = found(1.3)["measures"][1]
     assert (measure["challenger"], measure["champion"]) == (pytest.approx((1.3 * squared).mean() ** 0.5), pytest.approx(squared.mean() ** 0.5))
+    rmse = squared.mean() ** 0.5
+    assert f"lost {(1.3**0.5 - 1) * rmse:.4f}" in found(1.3)["reason"] and f"it may lose {0.02 * rmse:.4f}" in found(1.3)["reason"]
+    assert measure["difference"] == pytest.approx(measure["champion"] - measure["challenger"])
     missing = verdict(rows("ials", NDCG), champion)
     assert missing["decision"] == HOLD_BACK and "predicts no ratings" in missing["reason"]
 
@@ -140,16 +200,19 @@ def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
 def test_lists_that_all_show_the_same_few_items_are_held_back() -> None:
     same = rows("ials", NDCG, top=[list(range(TOP))] * N)
     found = verdict(same, rows(CHAMPION, NDCG))
-    assert found["decision"] == HOLD_BACK and "coverage@10 0.1000 against 1.0000" in found["reason"] and "evenness@10" in found["reason"]
+    assert found["decision"] == HOLD_BACK and "coverage@10 is 0.1000 and was 1.0000 for before; at least 0.5000 is expected (gate_spread)" in found["reason"] and "evenness@10" in found["reason"]
     assert verdict(same, rows(CHAMPION, NDCG), gate_spread=0.0)["decision"] == PROMOTE
 
 
-def test_how_much_of_the_lists_stays_is_measured_and_decides_where_it_is_asked_for() -> None:
+def test_how_much_of_the_lists_stays_is_measured_and_hardly_any_holds_it_back() -> None:
     champion = rows(CHAMPION, NDCG, overlap=np.where(np.arange(N) % 2, 0.2, 0.6))
     found = verdict(rows("ials", NDCG), champion)
     assert found["decision"] == PROMOTE and {m["metric"]: m["challenger"] for m in found["measures"]}["overlap@10"] == pytest.approx(0.4)
     held = verdict(rows("ials", NDCG), champion, gate_overlap=0.5)
-    assert held["decision"] == HOLD_BACK and "overlap@10 0.4000 against 1.0000 of before, expected 0.5000 or more" in held["reason"]
+    assert held["decision"] == HOLD_BACK and "first tens of 200 users share 40% with those of before, and at least 50% are expected" in held["reason"]
+    other = rows(CHAMPION, NDCG, overlap=np.full(N, 0.01))
+    assert "were ids renumbered?" in verdict(rows("ials", NDCG), other)["reason"]
+    assert verdict(rows("ials", NDCG), other, rival=Rival("before", "before"))["decision"] == PROMOTE
 
 
 @pytest.mark.parametrize(("column", "text"), [("n_seen", "items already seen: 1"), ("is_short", "short lists: 1")])

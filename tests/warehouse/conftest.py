@@ -21,7 +21,7 @@ def add_release(built: Built, release_id: str) -> str:
     for folder in [staged.folder, *(path for path in staged.folder.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
     staged.manifest.unlink()
-    verdict = built.manifest.verdict | {"champion": built.release_id}
+    verdict = built.manifest.verdict | {"champion": built.release_id, "current": built.release_id}
     seal(built.warehouse, staged, replace(built.manifest, release=release_id, verdict=verdict))
     return release_id
 
