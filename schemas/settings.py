@@ -185,7 +185,10 @@ class Settings:
         choices=RELEVANCES,
     )
     half_life: float = _setting(
-        0.0, TRAIN, "moments after which an interaction counts half when a list is computed; 0: chosen by validation", minimum=0
+        0.0,
+        TRAIN,
+        "moments after which an interaction counts half in a list, to every part of a blend; 0: chosen by validation, for each part",
+        minimum=0,
     )
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
