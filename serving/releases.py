@@ -12,7 +12,7 @@ from serving.call import Call
 from serving.service import Service
 from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
-from warehouse.measures import choice
+from warehouse.measures import choice, deciding
 
 
 async def listing(service: Service, call: Call) -> Answer:
@@ -99,6 +99,7 @@ def show(service: Service, call: Call) -> Answer:
                 "rows": manifest.rows,
                 "counts": manifest.counts,
                 "choice": choice(manifest),
+                "deciding_metric": deciding(manifest),
                 "models": manifest.models,
                 "metrics": manifest.metrics,
                 "steps": manifest.steps,
