@@ -1,0 +1,19 @@
+"""A reason as it is stored, and as a person reads it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.kernels.reasons import BIAS
+from jobs.recommend import _details
+from jobs.summary import reason_text
+
+
+def test_a_bias_of_a_ranked_item_says_how_it_is_rated_and_that_of_a_popular_one_that_it_is() -> None:
+    stored = _details(np.array([BIAS] * 3, np.int8), np.full(3, -1), np.array([0.41, -0.41, np.nan])).to_pylist()
+    assert stored == ['{"over_mean": 0.41}', '{"over_mean": -0.41}', None]
+    assert [reason_text("bias", None, 0.2, detail, None) for detail in stored] == [
+        "+0.200  rated 0.4 above the mean by everybody",
+        "+0.200  rated 0.4 below the mean by everybody",
+        "+0.200  popular with everybody",
+    ]
