@@ -8,7 +8,7 @@ from jobs.kernels.transitions import transitions
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import decided, half_life_of, judge_of
+from jobs.models.tuning import decided, HALF_LIVES, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
 
 NAME = "transitions"
@@ -30,7 +30,8 @@ def fit(data: TrainingData) -> ItemSide:
         sample = data.sampled(SEARCH_ROWS)
         start = int(lags or DEFAULT_LAGS), damping or DAMPINGS[0]
         first = _fitted(sample, *start)
-        half_life = half_life_of(data, judge, lambda at: by_weights(first, at))
+        # a memory of the last row alone, which may suit the first fit, would not show what more lags are worth
+        half_life = max(half_life_of(data, judge, lambda at: by_weights(first, at)), min(HALF_LIVES))
 
         @cache
         def value(*tried) -> float:
