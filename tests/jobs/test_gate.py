@@ -164,14 +164,14 @@ def test_a_grown_history_leaves_nobody_out_and_another_seed_those_that_the_champ
         figures = run_step(name, champion, SECOND, given)
     found = json.loads(champion.staged(SECOND).step("evaluate").read_text())["facts"]["verdict"]
     assert (found["n_left_out"], found["champion"]) == (0, releases.current_id(champion))
-    assert found["n_users"] == figures["n_held_out_users"] >= 30
+    assert figures["n_held_out_users"] >= found["n_users"] == found["n_held_out"] >= 30  # not all have liked what was held out
 
     write_weeks(champion.folder / "ratings.csv", 1)
     other = settings(champion, seed=7)
     for name in ("ingest", "train", "evaluate"):
         figures = run_step(name, champion, SECOND, other)
     found = json.loads(champion.staged(SECOND).step("evaluate").read_text())["facts"]["verdict"]
-    assert found["n_left_out"] > 0 and found["n_users"] + found["n_left_out"] == figures["n_held_out_users"]
+    assert found["n_left_out"] > 0 and found["n_users"] < found["n_held_out"] <= figures["n_held_out_users"]
 
 
 def test_a_source_that_was_cut_is_held_back_before_it_is_trained_and_may_be_accepted(
