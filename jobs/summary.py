@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from jobs.models.tuning import FOREVER
 from jobs.read_as import READ_AS
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
@@ -49,7 +50,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str, befo
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
         *(f"  doubt      {doubt}" for doubt in _doubts(manifest)),
         *_same(connection),
-        f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']}",
+        f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']} (nDCG is {deciding(manifest)})",
         *([f"  before     {_compared(manifest, before)}"] if before else []),
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
     ]
@@ -64,9 +65,12 @@ def _read_as(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _half_life(manifest: Manifest) -> str:
+    """After how many moments an interaction counts half, in each part of a blend."""
     row = next(row for row in manifest.models if row["is_served"])
-    found = json.loads(row["parameters"]).get("half_life")
-    return f" An interaction counts half after {found:,.4g} moments." if found else ""
+    parameters = json.loads(row["parameters"])
+    parts = parameters.get("half_lives") or ({row["model"]: parameters["half_life"]} if "half_life" in parameters else {})
+    said = ", ".join(f"{name} {'forgets nothing' if value >= FOREVER else f'{value:,.4g} moments'}" for name, value in parts.items())
+    return f" Half-lives: {said}." if said else ""
 
 
 def _compared(manifest: Manifest, before: Manifest) -> str:
