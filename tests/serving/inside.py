@@ -49,9 +49,11 @@ class Inside:
 
     async def _asked(self, scope: dict, body: bytes) -> Reply:
         sent: list[dict] = []
+        given = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> dict:
-            return {"type": "http.request", "body": body, "more_body": False}
+            """The body, once; then nothing more, as of a client that waits for its answer."""
+            return given.pop() if given else await asyncio.Future()
 
         async def send(message: dict) -> None:
             sent.append(message)
