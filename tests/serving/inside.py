@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,12 @@ class Inside:
         return reply.json()["rows"]
 
     def close(self) -> None:
+        """Stop as a server does, and wait for what it started."""
+        self._app.datasettes.close()
         self.service.close()
+        for thread in threading.enumerate():
+            if thread.name == "end":
+                thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
