@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,11 @@ def copied(trained: Warehouse, tmp_path: Path) -> Warehouse:
 def ready(listed: Warehouse, tmp_path: Path) -> Warehouse:
     """The release with its lists, for one test to seal."""
     return Warehouse(shutil.copytree(listed.folder, tmp_path / "listed"))
+
+
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Let what a test starts hear Ctrl-C. A shell starts what it runs in the background deaf to it, and deafness is inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -299,6 +299,7 @@ def test_a_pipe_is_not_waited_for(command: Command, tmp_path: Path) -> None:
     assert status == 3 and "expected a file" in said and "Traceback" not in said
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("sent, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_command_that_is_stopped_leaves_nothing_in_staging(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     running = subprocess.Popen(

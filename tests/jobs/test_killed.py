@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ N_IN_EACH_STEP, N_ANYWHERE, N_AT_ONCE, SEED = 2, 8, 2, 11
 PATIENCE_S = 120
 OPTIONS = {
     "source": "table", "path": "ratings.csv", "spark-master": "local[1]", "spark-driver-memory": "512m", "models": "popular,ials", "serve": "ials",
-    "ials-factors": "2", "ials-iterations": "1", "n": "5", "parity-users": "3",
+    "holdout-users": "1", "ials-factors": "2", "ials-iterations": "1", "n": "5", "parity-users": "3",
 }
 # Promoting says nothing in the log; it begins where sealing is done.
 BEGINS = {step: rf" {step}: release \S+ starts" for step in STEPS} | {"promote": r" seal: release \S+ done"}
@@ -152,14 +151,6 @@ def killed_again_and_again(folder: Path, points: list[Point]) -> None:
     assert {path.name for path in folder.iterdir()} <= {".lock", "current", "catalog.db", "promotions.jsonl", "releases", "raw"}
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """A shell starts what it runs in the background deaf to Ctrl-C, and deafness is inherited; these runs are not to be."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_a_run_killed_at_points_of_every_step(clean: tuple[Path, dict[str, float], float], tmp_path: Path) -> None:
     """Half of the kills meet a warehouse where nothing was ever promoted, half one with a release."""
     folder, spans, whole = clean
@@ -178,6 +169,7 @@ def test_a_run_killed_at_points_of_every_step(clean: tuple[Path, dict[str, float
             done.result()
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize(("step", "seconds"), [("ingest", 1.5), ("ingest", 4.5), ("train", 2), ("recommend", 0.3), ("seal", 0.02)])
 def test_a_run_interrupted_ends_with_130_and_leaves_neither_staging_nor_processes(step: str, seconds: float, tmp_path: Path) -> None:
     write_tiny_ratings(tmp_path / "ratings.csv", n_users=11)
