@@ -25,7 +25,7 @@ from typing import Any
 
 from jobs.bench import requests
 from jobs.bench.beside import chosen, measure_beside
-from jobs.bench.generated_release import generate, remove, SAME_CONTENT, second_edition
+from jobs.bench.generated_release import generate, remove, second_edition
 from jobs.bench.generated_rows import EXPLAINED
 from jobs.bench.generated_sides import FACTORS, SERVED
 from jobs.bench.load import loaded, Plan
@@ -101,7 +101,7 @@ def _probe(server: Server, users: int) -> None:
             ours, theirs = json.loads(answers[0][1])["rows"], json.loads(answers[1][1])
             theirs = [row | {"reasons": json.loads(row["reasons"])} for row in theirs]
             if len(ours) != 10 or not _is_same(ours, theirs):
-                raise CheckError(f"a lookup and the query {SAME_CONTENT} differ: {ours!r:.300} and {theirs!r:.300}")
+                raise CheckError(f"a lookup and its query differ: {ours!r:.300} and {theirs!r:.300}")
 
 
 def _is_same(one: Any, other: Any) -> bool:

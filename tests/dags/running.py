@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -127,7 +127,8 @@ class Airflow:
         commands = {*first, *(child for process in first for child in process.children(recursive=True))}
         doomed = [scheduler, *(process for process in below if process not in commands)]
         for process in doomed:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended by itself a moment ago
+                process.kill()
         scheduler.wait()
         return [process for process in commands if process.is_running()]
 

@@ -1,4 +1,4 @@
-"""`make airflow` for real: a run by hand, then a backfill of a past week in which a model fails."""
+"""`make airflow` for real: a run by hand, then a backfill of a past week whose source allows one model less."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def by_hand(standalone: Airflow) -> str:
 
 @pytest.fixture(scope="module")
 def past_week(standalone: Airflow, by_hand: str) -> str:
-    """The run of a backfill of last Sunday; the source has no words, so that `content` cannot be trained."""
+    """The run of a backfill of last Sunday; the source has no words, so that there can be no `content`."""
     ratings = write_tiny_ratings(standalone.warehouse / "ratings.csv", item_ids="abcdefghijklmnopqrst")
     conf = {"source": "table", "path": str(ratings)}
     asked = {
@@ -109,11 +109,11 @@ def test_a_backfill_does_not_promote_over_a_newer_release(standalone: Airflow, b
     assert "newer" in standalone.xcom(past_week, "promote")["message"]
 
 
-def test_one_model_that_fails_does_not_stop_the_release(standalone: Airflow, past_week: str) -> None:
+def test_a_model_that_cannot_be_does_not_stop_the_release(standalone: Airflow, past_week: str) -> None:
     tasks = standalone.tasks(past_week)
-    assert tasks["train_model[content]"] == "failed" and tasks["train_model[ials]"] == tasks["seal"] == "success"
+    assert tasks["train_model[content]"] == tasks["train_model[ials]"] == tasks["seal"] == "success"
     models = {row["model"]: row for row in read_manifest(Warehouse(standalone.warehouse).sealed(PAST)).models}
-    assert models["content"]["status"] == "failed" and "item catalogue" in models["content"]["message"]
+    assert models["content"]["status"] == "skipped" and "catalogue" in models["content"]["message"]
     assert models["ials"]["status"] == models["popular"]["status"] == "trained"
 
 

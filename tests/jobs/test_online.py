@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from jobs.online import Online
+from jobs.online import compact, Online
 from jobs.run import promote, run_step
 from serving.opened import OpenRelease
 from serving.solve import HistoryRow, solve, stored_history
 from tests.conftest import Built, small_settings
-from warehouse import overlay, parquet
+from warehouse import overlay, parquet, release as releases
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived, SCHEMA
 from warehouse.overlay import Entry, fold, Held
@@ -151,7 +151,8 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, reque
     promote(built.warehouse, "next", settings)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert len(list(overlay.entries(connection))) == 13, "an older release is still kept, and needs them"
-    promote(built.warehouse, "next", small_settings(built.warehouse.folder, keep=1))
+    releases.drop(built.warehouse, [original.release_id])
+    compact(built.warehouse)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert list(overlay.entries(connection)) == []
     assert len(archived(built.warehouse, received_until=NOW)) == 13
