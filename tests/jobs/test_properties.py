@@ -53,7 +53,8 @@ def write(release: Release, side: ItemSide) -> None:
     ranker, rater = side.ranker, side.rater
     genres = {"item_ids": np.arange(side.n_items), "genre_indices": side.genres.indices.astype(np.int32), "genre_indptr": side.genres.indptr.astype(np.int64)}
     item_side_files.save(release.model("items"), genres, {"genres": [f"g{k}" for k in range(side.genres.shape[1])]})
-    item_side_files.save(release.model("popular"), {"scores": side.popularity}, {})
+    means = {} if math.isnan(side.mu) else {"mu": side.mu, "damping": side.damping}
+    item_side_files.save(release.model("popular"), {"scores": side.popularity}, means)
     half_life = min(ranker.half_life, 1e9)
     parameters = {"alpha": ranker.alpha, "reg": ranker.reg, "half_life": half_life}
     item_side_files.save(release.model("ials"), {"item_factors": ranker.item_factors, "gramian": ranker.gramian}, parameters)
