@@ -1,14 +1,17 @@
-"""More releases in a copied warehouse, each really sealed."""
+"""More releases in a copied warehouse, each really sealed; an export of a release, and a warehouse to import it into."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Built
+from warehouse import archive
+from warehouse.layout import Warehouse
 from warehouse.release import seal
 
 AddRelease = Callable[[Built, str], str]
@@ -30,3 +33,13 @@ def add_release(built: Built, release_id: str) -> str:
 def copied(copy_warehouse, purchase_release: Built) -> Built:
     """A warehouse of its own for the test, with one promoted release."""
     return copy_warehouse(purchase_release)
+
+
+@pytest.fixture(scope="module")
+def exported(purchase_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return archive.write(purchase_release.warehouse, purchase_release.release_id, tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path / "other")

@@ -16,16 +16,6 @@ from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
 
-@pytest.fixture(scope="module")
-def exported(purchase_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return archive.write(purchase_release.warehouse, purchase_release.release_id, tmp_path_factory.mktemp("exported"))
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "other")
-
-
 def rewritten(path: Path, target: Path, change) -> Path:
     """The archive with its members, name to content, changed."""
     with zipfile.ZipFile(path) as source:

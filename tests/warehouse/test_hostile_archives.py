@@ -22,16 +22,6 @@ from warehouse.layout import Warehouse
 from warehouse.release import damage, promote, read_manifest, sealed_ids, seal
 
 
-@pytest.fixture(scope="module")
-def exported(purchase_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return archive.write(purchase_release.warehouse, purchase_release.release_id, tmp_path_factory.mktemp("exported"))
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "other")
-
-
 def changed(path: Path, target: Path, change: Callable[[dict], dict | None], **files: bytes) -> Path:
     """The archive with other files and a manifest to suit them: whoever can write it can make every digest right."""
 
