@@ -155,7 +155,7 @@ def release(airflow: str, serving: str) -> None:
 
 def use(serving: str) -> int:
     """Read a list and post a rating of its first item; returns that."""
-    key = compose("exec", "-T", "serving", "python", "-m", "serving.keys", "create").splitlines()[-1]
+    key = compose("exec", "-T", "serving", "cinematch", "keys", "create").splitlines()[-1]
     rows = ask(f"{serving}/recommend/{USER}?n=3")["rows"]
     if not rows or not rows[0]["reasons"]:
         raise Failed(f"/recommend/{USER}: no list with reasons: {rows}")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import monitor_commands, release_commands
+from jobs import key_commands, monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
 from jobs.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--dry-run", action="store_true", help="say where the user stands, and forget nothing")
         command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget}.get(name, _step))
     release_commands.add_to(commands)
+    key_commands.add_to(commands)
     monitor_commands.add_to(commands)
     bench_commands.add_to(commands)
     return top

@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
 ANY = (
-    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy", "audit",
+    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy", "audit", "keys",
 )
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
@@ -301,7 +301,13 @@ class Settings:
     )
     read_only: bool = _setting(False, ("serve",), "no write routes at all", is_machine=True)
     private: bool = _setting(
-        False, ("serve",), "ask for an API key for reads too, Datasette's pages included", is_machine=True
+        False,
+        ("serve",),
+        "ask for an API key for reads too, Datasette's pages included; so without being told where `host` is not of this machine alone",
+        is_machine=True,
+    )
+    public: bool = _setting(
+        False, ("serve",), "let everybody read who reaches the server, though `host` is not of this machine alone", is_machine=True
     )
     allowed_hosts: str = _setting(
         "", ("serve",), "names that requests may ask for, besides `localhost`, addresses and `host`, separated by commas; `*` is any",
@@ -317,8 +323,16 @@ class Settings:
     api_key_hashes: str = _setting(
         "",
         ("serve",),
-        "SHA-256 of API keys, separated by commas, besides those in the warehouse; `python -m serving.keys` makes one",
+        "SHA-256 of API keys, separated by commas, besides those in the warehouse; each with its scopes, as `promote+run:HASH`, or as "
+        "`HASH` alone for `ratings+read`",
         is_machine=True,
+    )
+    user_token_secret: str = _setting(
+        "",
+        ("serve",),
+        "secret of at least 32 bytes that the tokens of users are signed with; by the environment or the file, it has no flag",
+        is_machine=True,
+        is_secret=True,
     )
     stale_after_days: float = _setting(
         8.0, ("serve", "audit"), "answers of an older release say that they are stale", minimum=0, is_machine=True
@@ -329,6 +343,14 @@ class Settings:
     address_connections: int = _setting(
         256, ("serve",), "connections that one address may have at once; behind a proxy all come from one; 0: any number",
         minimum=0, maximum=20_000, is_machine=True,
+    )
+    address_reads: int = _setting(
+        200, ("serve",), "reads a second that one address may ask for without a key, and ten times as many at once; of this machine, "
+        "and with 0, any number", minimum=0, maximum=1_000_000, is_machine=True,
+    )
+    key_reads: int = _setting(
+        2000, ("serve",), "reads a second that one API key may ask for, and ten times as many at once; 0: any number",
+        minimum=0, maximum=1_000_000, is_machine=True,
     )
     body_kib: int = _setting(
         1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True
@@ -472,7 +494,8 @@ def _parse(name: str, value: Any, where: str) -> Any:
             raise ValueError
     except (ValueError, KeyError, TypeError):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
-        raise SettingError(f"{name} in {where}: expected {expected}, got {value!r}") from None
+        got = "something else" if bounds.get("is_secret") else repr(value)
+        raise SettingError(f"{name} in {where}: expected {expected}, got {got}") from None
     minimum, maximum, choices = bounds.get("minimum"), bounds.get("maximum"), bounds.get("choices")
     if minimum is not None and value < minimum:
         raise SettingError(f"{name} in {where}: expected at least {minimum}, got {value}")

@@ -1,14 +1,20 @@
-"""Who may ask and how much: API keys, private servers, and the size of what is sent."""
+"""Who may ask and how much: API keys and their scopes, users' tokens, private servers, limits, and the size of what is sent."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from serving.answers import RequestError
 from serving.connections import UNWANTED_BYTES
+from serving.keys import given
+from serving.limits import Headers, network
 from serving.service import NO_KEY, Service
+from serving.user_tokens import UserToken
+from warehouse.keys import Key, READ
 
 if TYPE_CHECKING:
     from serving.routes import Route
@@ -17,29 +23,90 @@ BODY_S = 10.0
 ROW_BYTES = 256
 
 
-def admitted(service: Service, route: Route, headers: Mapping[bytes, bytes]) -> str | None:
-    """The name of the key of a request that may go on. Raises RequestError: 401, or 403 where no key could help."""
-    if route.needs_key:
-        if not service.keys:
-            raise RequestError(f"writes are {NO_KEY}", 403)
-        name = service.keys.name_of(headers)
-        if name is None:
-            raise _unauthorized("this needs an API key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`", "Bearer")
-        return name
-    if service.settings.private and not route.is_open:
-        error = refused(service, headers)
-        if error is not None:
-            raise error
-    return None
+def admitted(
+    service: Service, route: Route, path: Mapping[str, str], headers: Mapping[bytes, bytes], client: tuple[str, int] | None
+) -> tuple[str | None, Headers]:
+    """The name of the key of a request to a route that may go on, and headers that say what else it may ask for. Raises RequestError:
+    401, 403 where this key may not or no key could help, 429 where it comes too often."""
+    if route.is_open:
+        return None, []
+    if route.scope is None:
+        return None, read(service, headers, client, is_users=route.for_users, user_id=path.get("user_id"))
+    if not service.keys:
+        raise RequestError(f"writes are {NO_KEY}", 403)
+    caller = _caller(service, headers, client, is_basic_enough=False)
+    if caller is None:
+        raise _unauthorized("this needs an API key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`", "Bearer")
+    if isinstance(caller, UserToken):
+        raise RequestError(f"a user's token only reads; this needs an API key with the scope {route.scope}", 403)
+    _check(service, caller, route.scope)
+    return caller.name, []
 
 
-def refused(service: Service, headers: Mapping[bytes, bytes]) -> RequestError | None:
-    """Why a reader may not read: a private server wants a key for everything, Datasette's pages included."""
-    if not service.settings.private or service.keys.name_of(headers, is_basic_enough=True) is not None:
+def read(
+    service: Service, headers: Mapping[bytes, bytes], client: tuple[str, int] | None, *, is_users: bool = False, user_id: str | None = None
+) -> Headers:
+    """Let a reader read, or raise RequestError: a private server wants a key with the scope `read` for everything, Datasette's pages
+    included, or a user's token for that user's own. Returns the headers that say what else may be read."""
+    is_private = service.is_private
+    caller = None
+    if is_private or service.key_reads.rate and (b"authorization" in headers or b"x-api-key" in headers):
+        try:
+            caller = _caller(service, headers, client, is_basic_enough=True)
+        except RequestError:
+            if is_private:
+                raise  # where everybody reads, a key that is none only counts for nothing
+    if is_private:
+        if caller is None:
+            raise _unauthorized(
+                "this server is private: send an API key, or give it as the password to a browser", 'Basic realm="CineMatch"'
+            )
+        if isinstance(caller, Key):
+            _check(service, caller, READ)
+        elif not is_users or user_id is not None and user_id != caller.user:
+            raise RequestError("a user's token reads what is that user's own, and items; this needs an API key with the scope read", 403)
+    now = time.monotonic()
+    if isinstance(caller, Key):
+        return service.key_reads.take(caller.sha256, now)
+    who = network(client[0]) if client and service.address_reads.rate else None
+    return [] if who is None else service.address_reads.take(who, now)
+
+
+def _caller(
+    service: Service, headers: Mapping[bytes, bytes], client: tuple[str, int] | None, *, is_basic_enough: bool
+) -> Key | UserToken | None:
+    """Whose key or token a request shows; None where it shows none, or none of ours. Raises RequestError: 401 for one that counts no
+    more, 429 where too many wrong ones came from this address."""
+    shown = given(headers, is_basic_enough=is_basic_enough)
+    if shown is None:
         return None
-    return _unauthorized(
-        "this server is private: send an API key, or give it as the password to a browser", 'Basic realm="CineMatch"'
-    )
+    who, clock = network(client[0]) if client else None, time.monotonic()
+    found = service.keys.find(shown) or service.user_tokens.find(shown, service.now())
+    digest = found.sha256 if isinstance(found, Key) else None
+    wait_s = service.wrong_keys.wait_s(who, digest, clock)
+    if wait_s:
+        raise RequestError("too many wrong keys from this address; wait before the next", 429, {"retry-after": str(wait_s)})
+    if found is None:
+        service.wrong_keys.add(who, clock)
+        return None
+    if digest is not None:
+        service.wrong_keys.was_right(who, digest)
+        if found.has_expired(datetime.fromtimestamp(service.now(), timezone.utc)):
+            raise _unauthorized(f"this API key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
+    elif found.problem is not None:
+        raise _unauthorized(f"this user's token is not taken: {found.problem}", 'Bearer error="invalid_token"')
+    return found
+
+
+def _check(service: Service, key: Key, scope: str) -> None:
+    """Whether a key may, and note that it was used. Raises RequestError (403)."""
+    if scope not in key.scopes:
+        raise RequestError(
+            f"this needs an API key with the scope {scope}; this one has {', '.join(key.scopes)}. "
+            f"`cinematch keys create --scopes {scope} --name NAME` makes one",
+            403,
+        )
+    service.keys.used(key, service.now())
 
 
 def _unauthorized(message: str, scheme: str) -> RequestError:
@@ -49,7 +116,7 @@ def _unauthorized(message: str, scheme: str) -> RequestError:
 async def body_of(service: Service, route: Route, headers: Mapping[bytes, bytes], receive: Callable) -> bytes:
     """The whole body. Raises RequestError: 413 where it is too large, 408 where it does not come."""
     limit = service.settings.body_kib << 10
-    if not route.needs_key:  # reading JSON holds up others, so strangers may send what the rows take that they may send
+    if route.scope is None:  # reading JSON holds up others, so strangers may send what the rows take that they may send
         limit = min(limit, service.settings.batch_n * ROW_BYTES)
     too_large = RequestError(
         f"the body: expected at most {limit >> 10} KiB" if limit >= 1024 else f"the body: expected at most {limit} bytes",

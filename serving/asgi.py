@@ -82,7 +82,7 @@ class Application:
             elif preflight is not None:
                 pattern, status, body, headers = "preflight", 204, b"", preflight
             elif self._router.owns(raw):
-                pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started)
+                pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started, added)
             else:
                 pattern = "static" if raw in static_files.FILES else "datasette"
                 found = await self._others(scope, receive, send, request, raw, opened, added)
@@ -99,15 +99,16 @@ class Application:
         service.log.line(request_id, method, pattern, status, seconds)
 
     async def _ours(
-        self, scope: dict, receive: Callable, request: dict, raw: bytes, opened: OpenRelease, started: float
+        self, scope: dict, receive: Callable, request: dict, raw: bytes, opened: OpenRelease, started: float, added: Headers
     ) -> tuple[str, int, bytes, Headers]:
-        """The route's pattern, and status, body and headers of its answer or refusal."""
+        """The route's pattern, and status, body and headers of its answer or refusal; `added` gets what every answer has."""
         pattern = "none"
         is_page = wants_page(request.get(b"accept"), raw)
         try:
             route, path = self._router.find(scope["method"], raw)
             pattern = route.path
-            key = access.admitted(self._service, route, request)
+            key, limits = access.admitted(self._service, route, path, request, scope.get("client"))
+            added += limits
             query = scope["query_string"].decode("latin-1")
             if len(query) > QUERY_BYTES:
                 raise RequestError(f"the query string: {len(query)} bytes, expected at most {QUERY_BYTES}", 414)
@@ -134,7 +135,8 @@ class Application:
         service, method = self._service, scope["method"]
         shown = self.datasettes.shown.hold()
         try:
-            refused = access.refused(service, request) or _not_datasettes(method, raw, request)
+            added += access.read(service, request, scope.get("client"))
+            refused = _not_datasettes(method, raw, request)
             if refused is not None:
                 raise refused
             if raw in static_files.FILES:
@@ -157,7 +159,7 @@ class Application:
 
     def _as_private(self, headers: Headers) -> Headers:
         """What a private server gives stays with who asked."""
-        if not self._service.settings.private:
+        if not self._service.is_private:
             return headers
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 

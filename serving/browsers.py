@@ -23,7 +23,7 @@ _HOST = re.compile(rb"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?
 _KEPT = 256
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _SENT = b"authorization, content-type, if-none-match, x-api-key, x-request-id"
-_SHOWN = b"etag, location, retry-after, x-request-id"
+_SHOWN = b"etag, location, ratelimit, ratelimit-policy, retry-after, x-request-id"
 
 
 def as_page(headers: Headers) -> Headers:

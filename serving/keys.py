@@ -1,89 +1,41 @@
-"""API keys: made here, shown once, kept as a digest, compared in constant time, never logged.
-
-python -m serving.keys create --warehouse warehouse/data --name shop
-"""
+"""The API keys of a running server: those of the setting and those of the warehouse, compared in constant time, never logged."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import binascii
-import hashlib
 import hmac
-import json
+import logging
 import os
-import re
-import secrets
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 
-from schemas.errors import CineMatchError, SettingError, UsageError
-from schemas.settings import resolve
+from schemas.errors import SettingError, UsageError
+from warehouse import keys
+from warehouse.keys import digest_of, Key
 from warehouse.layout import Warehouse
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+log = logging.getLogger("cinematch.serving")
 
-
-def digest_of(key: str) -> str:
-    """A key has 256 random bits, so one round of SHA-256 is as good as many."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def create(path: Path, name: str) -> str:
-    """Make a key, keep its digest under a name, and return it; it cannot be had again."""
-    kept = read(path)
-    if name in kept:
-        raise UsageError(
-            f"{path}: there is a key named {name!r} already; give another --name, or remove that one from the file"
-        )
-    key = f"cm_{secrets.token_urlsafe(32)}"
-    kept[name] = {"sha256": digest_of(key), "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(json.dumps(kept, indent=1) + "\n")
-    os.replace(temporary, path)
-    return key
-
-
-def read(path: Path) -> dict[str, dict[str, str]]:
-    """Names and digests; empty where there is no file."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if not all(_DIGEST.fullmatch(entry["sha256"]) for entry in kept.values()):
-            raise ValueError("a digest is not 64 hexadecimal digits")
-        return kept
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SettingError(
-            f"{path}: not a file of API keys ({error}); make keys with `python -m serving.keys create`"
-        ) from None
+SAVE_S = 60.0
 
 
 class Keys:
-    """The keys of a running server: those of the setting, and those of the file, read again when it changes."""
+    """Whose keys are taken; the file is read again when it changes. `problem` says what is wrong with it, where something is."""
 
-    def __init__(self, path: Path, hashes: str) -> None:
-        self._path = path
-        self._set = {
-            f"setting {place}": text.strip().lower() for place, text in enumerate(hashes.split(","), 1) if text.strip()
-        }
-        for text in self._set.values():
-            if not _DIGEST.fullmatch(text):
-                raise SettingError(
-                    "api_key_hashes: expected SHA-256 digests of 64 hexadecimal digits, separated by commas"
-                )
+    def __init__(self, warehouse: Warehouse, hashes: str) -> None:
+        self._warehouse = warehouse
+        self._path = str(warehouse.keys)
+        self._set = [_of_setting(place, text.strip()) for place, text in enumerate(hashes.split(","), 1) if text.strip()]
+        self._keys: list[Key] = list(self._set)
         self._signature: tuple | None = None
-        self._digests: dict[str, str] = dict(self._set)
+        self._used: dict[str, float] = {}
+        self._saved_at = 0.0
         self.problem: str | None = None
         self.look()
 
     def look(self) -> None:
-        """Read the file again where it changed. One that cannot be read lets nobody in that it did not before, and `problem`
-        says so."""
+        """Read the file again where it changed. One that cannot be read lets nobody in that it did not before."""
         try:
             found = os.stat(self._path)
             signature = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -92,30 +44,52 @@ class Keys:
         if signature != self._signature:
             self._signature = signature
             try:
-                self._digests = self._set | {name: entry["sha256"] for name, entry in read(self._path).items()}
+                self._keys = [*self._set, *keys.read(self._warehouse.keys).values()]
                 self.problem = None
             except SettingError as error:
                 self.problem = str(error)
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._keys)
 
-    def name_of(self, headers: Mapping[bytes, bytes], *, is_basic_enough: bool = False) -> str | None:
-        """The name of the key that a request shows; None where it shows none, or none of ours. Every digest is compared.
-
-        A browser asks for a password and sends it by itself with every later request, so a basic password reads and never writes.
-        """
-        given = _given(headers, is_basic_enough)
-        if given is None:
-            return None
-        shown, found = digest_of(given), None
-        for name, digest in self._digests.items():
-            if hmac.compare_digest(shown, digest):
-                found = name
+    def find(self, shown: str) -> Key | None:
+        """The key that was shown, which may have expired; None where it is none of ours. Every digest is compared."""
+        digest, found = digest_of(shown), None
+        for key in self._keys:
+            if hmac.compare_digest(digest, key.sha256):
+                found = key
         return found
 
+    def used(self, key: Key, now: float) -> None:
+        self._used[key.sha256] = now
 
-def _given(headers: Mapping[bytes, bytes], is_basic_enough: bool) -> str | None:
+    @property
+    def has_used(self) -> bool:
+        """Whether a key was used since it was last written that one was."""
+        return bool(self._used)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be written now; a clock that was set back does not put it off."""
+        return self.has_used and not 0 <= now - self._saved_at < SAVE_S
+
+    def take_used(self, now: float) -> dict[str, datetime]:
+        """What is to be written, and is counted as written from now on: it may be lost, for it only informs."""
+        used, self._used, self._saved_at = self._used, {}, now
+        return {digest: datetime.fromtimestamp(at, timezone.utc) for digest, at in used.items()}
+
+    def save(self, used: Mapping[str, datetime]) -> None:
+        """Write when keys were used, from any thread."""
+        try:
+            keys.note_used(self._warehouse, used)
+        except (OSError, SettingError) as error:
+            log.warning("%s: when keys were used cannot be written: %s", self._warehouse.keys_used, error)
+
+
+def given(headers: Mapping[bytes, bytes], *, is_basic_enough: bool) -> str | None:
+    """The key or token that a request shows.
+
+    A browser asks for a password and sends it by itself with every later request, so a basic password reads and never writes.
+    """
     if b"x-api-key" in headers:
         return headers[b"x-api-key"].decode("latin-1")
     scheme, _, rest = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -129,28 +103,16 @@ def _given(headers: Mapping[bytes, bytes], is_basic_enough: bool) -> str | None:
     return None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`create` prints a new key, once."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.keys", description="Make an API key; only its digest is kept."
-    )
-    parser.add_argument("action", choices=["create"])
-    parser.add_argument("--warehouse", metavar="FOLDER")
-    parser.add_argument("--settings", metavar="FILE")
-    parser.add_argument("--name", default="default", help="what the key is for; one key a name")
-    parsed = parser.parse_args(arguments)
+def _of_setting(place: int, text: str) -> Key:
+    """`HASH`, or with its scopes `promote+run:HASH`."""
+    scopes, separator, digest = text.rpartition(":")
+    digest = digest.lower()
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise SettingError(
+            "api_key_hashes: expected SHA-256 digests of 64 hexadecimal digits, separated by commas, each with its scopes before it "
+            "or without any, such as promote+run:DIGEST"
+        )
     try:
-        settings = resolve({"warehouse": parsed.warehouse, "settings": parsed.settings}, os.environ)
-        path = Warehouse(Path(settings.warehouse)).keys
-        key = create(path, parsed.name)
-    except CineMatchError as error:
-        print(f"cinematch: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"Key {parsed.name!r}, shown this once; a running server takes it at once:", file=sys.stderr)
-    print(key)
-    print(f"Send it as a header:  Authorization: Bearer {key[:6]}...   Its digest is in {path}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return Key(f"setting {place}", digest, keys.scopes_of(scopes, separator="+") if separator else keys.UNSCOPED)
+    except UsageError as error:
+        raise SettingError(f"api_key_hashes: {error}") from None

@@ -11,6 +11,7 @@ from serving.opened import OpenRelease
 from serving.parameters import Parameter, RELEASE
 from serving.row_schemas import components, id_schema, reference, shapes
 from serving.service import Service
+from warehouse.keys import RATINGS, READ, RUN, SCOPES
 
 if TYPE_CHECKING:
     from serving.routes import Route
@@ -31,10 +32,25 @@ _PATHS = {
     "run": "a run's id",
 }
 _PATTERNS = {"release": {"pattern": RELEASE}}
+_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "an API key; the roles that an operation names are scopes, of which the key must have one: "
+        + "; ".join(f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
+    },
+    "user_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "a token that an application made for one of its users (HS256; `sub` is the user's id, `exp` at most a day away); "
+        "it reads what is that user's own, and items",
+    },
+}
 _REFUSALS = {
     400: "something sent does not fit; the error says what",
     401: "a key is needed",
-    403: "not allowed: no key is configured, or the user asked to be forgotten",
+    403: "not allowed: the key has not the scope, no key is configured, or the user asked to be forgotten",
     404: "not there",
     408: "the body did not come in time",
     409: "it contradicts what is there",
@@ -52,7 +68,7 @@ async def describe(service: Service, call: Call) -> Answer:
     settings = service.settings
     text = await service.aside(
         call.opened,
-        lambda: compact(document(service.routes, call.opened, batch_n=settings.batch_n, is_private=settings.private)),
+        lambda: compact(document(service.routes, call.opened, batch_n=settings.batch_n, is_private=service.is_private)),
     )
     return Answer(text=text, kind="application/json; charset=utf-8")
 
@@ -69,14 +85,14 @@ def document(routes: tuple[Route, ...], opened: OpenRelease, *, batch_n: int, is
         "paths": paths,
         "components": {
             "schemas": components(opened.ids, opened.manifest.rating_scale, batch_n),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {name: scheme for name, scheme in _SCHEMES.items() if is_private or name == "key"},
         },
     }
 
 
 def _operation(route: Route, opened: OpenRelease, *, is_private: bool) -> dict[str, Any]:
-    needs_key = route.needs_key or is_private and not route.is_open
-    refusals = {str(status): _refusal(status) for status in _statuses(route, needs_key=needs_key)}
+    scope = route.scope or (READ if is_private and not route.is_open else None)
+    refusals = {str(status): _refusal(status) for status in _statuses(route, scope)}
     operation: dict[str, Any] = {
         "operationId": route.name,
         "tags": [_TAGS.get(route.segments[0], "lists")],
@@ -88,8 +104,8 @@ def _operation(route: Route, opened: OpenRelease, *, is_private: bool) -> dict[s
     if route.body:
         content = {"application/json": {"schema": reference(route.body)}}
         operation["requestBody"] = {"required": route.body != "NewRun", "content": content}
-    if needs_key:
-        operation["security"] = [{"key": []}]
+    if scope is not None:
+        operation["security"] = [{"key": [scope]}, *([{"user_token": []}] if scope == READ and route.for_users else [])]
     return operation
 
 
@@ -131,21 +147,21 @@ def _success(route: Route) -> dict[str, Any]:
     return success
 
 
-def _statuses(route: Route, *, needs_key: bool) -> list[int]:
+def _statuses(route: Route, scope: str | None) -> list[int]:
     """Which refusals a route may give."""
-    found = {400, 429, 503} if route.rows else set()
-    if needs_key:
-        found |= {401}
+    found = {400, 429, 503} if route.rows else set() if route.is_open else {429}
+    if scope is not None:
+        found |= {401, 403, 429}
     if "{" in route.path or route.path == "/releases/compare" or route.name == "delete_ratings":
         found |= {404}
     if any(parameter.name == "next" for parameter in route.parameters):
         found |= {410}
     if route.body:
         found |= {408, 413}
-    if route.segments[0] == "ratings" and route.needs_key:
-        found |= {403, 409, 507}
-    if route.body == "NewRun" or route.segments[0] == "runs":
-        found |= {403, 502}
+    if route.scope == RATINGS:
+        found |= {409, 507}
+    if route.scope == RUN:
+        found |= {502}
     return sorted(found)
 
 

@@ -13,6 +13,7 @@ from serving.call import Call
 from serving.home import home
 from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.service import Service
+from warehouse.keys import PROMOTE, RATINGS, RUN
 
 Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
 
@@ -21,7 +22,8 @@ Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
 class Route:
     """One method of one path, such as /why/{user_id}/{item_id}. `name` is unique, `rows` the kind of its rows (`row_schemas`;
     none where it answers in a form of its own), `page` the template of its HTML, `is_open` answers without a key even on a
-    private server, `body` is the schema of what is sent, `status` that of success."""
+    private server, `scope` is what a key must have to write (reads need `read`, and that on a private server only), `for_users` answers
+    a user's token too, for that user alone, `body` is the schema of what is sent, `status` that of success."""
 
     name: str
     method: str
@@ -32,7 +34,8 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     page: str | None = None
     is_open: bool = False
-    needs_key: bool = False
+    scope: str | None = None
+    for_users: bool = False
     body: str | None = None
     status: int = 200
 
@@ -73,29 +76,29 @@ READS = (
     Route("home", "GET", "/", home, "What there is", "Endpoint", page="home"),
     Route(
         "recommend", "GET", "/recommend/{user_id}", lookup.recommend,
-        "A user's list with its reasons", "Recommendation", (N, GENRE, EXCLUDE, next_of("r"), STRICT), page="recommend",
+        "A user's list with its reasons", "Recommendation", (N, GENRE, EXCLUDE, next_of("r"), STRICT), page="recommend", for_users=True,
     ),
     Route(
         "why", "GET", "/why/{user_id}/{item_id}", why.why,
-        "The reasons of one score; they sum to it", "Contribution", (REASONS_N, STRICT), page="why",
+        "The reasons of one score; they sum to it", "Contribution", (REASONS_N, STRICT), page="why", for_users=True,
     ),
     Route(
         "predict", "GET", "/predict/{user_id}/{item_id}", why.predict,
-        "The rating that a user would give", "Prediction", (STRICT,), page="rows",
+        "The rating that a user would give", "Prediction", (STRICT,), page="rows", for_users=True,
     ),
     Route(
         "similar", "GET", "/similar/{item_id}", items.similar,
-        "An item's neighbours", "Neighbour", (N, SOURCE, next_of("s")), page="similar",
+        "An item's neighbours", "Neighbour", (N, SOURCE, next_of("s")), page="similar", for_users=True,
     ),
     Route(
         "popular", "GET", "/popular", items.popular,
-        "The most popular items, of all or of a genre", "PopularItem", (N, GENRE, next_of("p")), page="popular",
+        "The most popular items, of all or of a genre", "PopularItem", (N, GENRE, next_of("p")), page="popular", for_users=True,
     ),
     Route(
         "ratings_of_user", "GET", "/ratings/{user_id}", ratings.of_user,
-        "What a user has now", "Rating", (ROWS_N, next_of("h")), page="history",
+        "What a user has now", "Rating", (ROWS_N, next_of("h")), page="history", for_users=True,
     ),
-    Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search"),
+    Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search", for_users=True),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
     Route(
         "compare_releases", "GET", "/releases/compare", releases.compare,
@@ -118,28 +121,28 @@ SESSION = Route(
 WRITES = (
     Route(
         "add_ratings", "POST", "/ratings", ratings.post,
-        "Add ratings, one or a list", "Written", body="NewRatings", needs_key=True,
+        "Add ratings, one or a list", "Written", body="NewRatings", scope=RATINGS,
     ),
     Route(
         "replace_ratings", "PUT", "/ratings", ratings.put,
-        "Add ratings in place of whatever the user had", "Written", body="NewRatings", needs_key=True,
+        "Add ratings in place of whatever the user had", "Written", body="NewRatings", scope=RATINGS,
     ),
     Route(
         "delete_ratings", "DELETE", "/ratings", ratings.delete,
-        "Remove ratings, one or a list", "Written", body="Pairs", needs_key=True,
+        "Remove ratings, one or a list", "Written", body="Pairs", scope=RATINGS,
     ),
     Route(
         "delete_rating", "DELETE", "/ratings/{user_id}/{item_id}", ratings.delete_one,
-        "Remove one rating", "Written", needs_key=True,
+        "Remove one rating", "Written", scope=RATINGS,
     ),
     Route(
         "start_run", "POST", "/releases", runs.start,
-        "Start a weekly release in Airflow", "Run", body="NewRun", status=202, needs_key=True,
+        "Start a weekly release in Airflow", "Run", body="NewRun", status=202, scope=RUN,
     ),
-    Route("show_run", "GET", "/runs/{run}", runs.show, "How far a run in Airflow is", "Run", needs_key=True),
+    Route("show_run", "GET", "/runs/{run}", runs.show, "How far a run in Airflow is", "Run", scope=RUN),
     Route(
         "promote_release", "POST", "/releases/{release}/promote", promote.promote,
-        "Make a release the one that answers", "Promotion", (REASON,), needs_key=True,
+        "Make a release the one that answers", "Promotion", (REASON,), scope=PROMOTE,
     ),
 )
 

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from serving.asgi import Application
 from serving.connections import Connection, Connections, most_connections
 from serving.routes import table
-from serving.service import Service
+from serving.service import is_loopback, Service
 from serving.swap import Follower
 from warehouse.layout import Warehouse
 
@@ -83,14 +83,18 @@ def _listen(host: str, port: int) -> socket.socket:
 def _banner(service: Service, settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     lines = [f"Serving release {service.current.id} at http://{host}:{port}/"]
-    create = f"{sys.executable} -m serving.keys create --warehouse {settings.warehouse}"
+    script = Path(sys.executable).with_name("cinematch")
+    create = f"{script if script.exists() else script.name} keys create --warehouse {settings.warehouse}"
     if settings.read_only:
         lines.append("Read-only: there is no route that writes.")
     elif not service.keys:
         lines.append(f"Writes are off until there is an API key. Make one, and it counts at once:\n  {create}")
-    if settings.private:
+    if service.is_private:
+        why = "" if settings.private else f" since others than this machine reach {settings.host}; --public opens it to all of them"
         lines.append(
-            "Private: every request needs an API key."
-            + ("" if service.keys else f" There is none yet; make one:\n  {create}")
+            f"Private: every read needs an API key with the scope read, or a user's token{why}."
+            + ("" if service.keys else f" There is no key yet; make one:\n  {create} --name reader --scopes read")
         )
+    elif not is_loopback(settings.host):
+        lines.append(f"Public: whoever reaches {settings.host} reads everything, the history of each user included.")
     return "\n".join(lines)

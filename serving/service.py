@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import math
 import time
@@ -11,15 +12,17 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from schemas.errors import ReleaseError
+from schemas.errors import ReleaseError, SettingError
 from schemas.settings import Settings
 from serving.answers import RequestError
 from serving.forgotten import ForgottenUsers
 from serving.keys import Keys
+from serving.limits import Buckets, WrongKeys
 from serving.metrics import AccessLog, Metrics
 from serving.online import Online
 from serving.opened import OpenRelease
 from serving.solve import HistoryRow, Solved, solve, stored_history
+from serving.user_tokens import UserTokens
 from serving.verify import open_verified
 from warehouse.layout import Warehouse
 from warehouse.overlay import fold, Held
@@ -31,7 +34,7 @@ SOLVED_KEPT = 256
 DAY = 86_400
 WAITING = 256
 NEVER = 2**31
-NO_KEY = "off: no API key is configured; `python -m serving.keys create` makes one"
+NO_KEY = "off: no API key is configured; `cinematch keys create` makes one"
 
 
 def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
@@ -46,6 +49,22 @@ def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
     return (found, None) if found else (last_promoted(warehouse) or current(warehouse)[0].id, problem)
 
 
+def is_private(settings: Settings) -> bool:
+    """Whether reads need a key: where it is set, and where others than this machine can reach the server and nothing is set. Raises
+    SettingError where both are."""
+    if settings.private and settings.public:
+        raise SettingError("private and public: expected one of the two, got both")
+    return settings.private or not settings.public and not is_loopback(settings.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address that is listened on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class Service:
     """One server's state. The event loop owns it; only `run` leaves that thread."""
 
@@ -58,14 +77,19 @@ class Service:
         self._said: list[str] = []
         self.metrics = Metrics()
         self.log = AccessLog()
-        self.keys = Keys(warehouse.keys, settings.api_key_hashes)
+        self.is_private = is_private(settings)
+        self.keys = Keys(warehouse, settings.api_key_hashes)
+        self.user_tokens = UserTokens(settings.user_token_secret)
+        self.key_reads = Buckets("key", settings.key_reads)
+        self.address_reads = Buckets("address", settings.address_reads)
+        self.wrong_keys = WrongKeys()
         self.forgotten = ForgottenUsers(warehouse.forgotten, self._forget_lists)
         self.online = Online(warehouse, is_read_only=settings.read_only, changed=self._forget_lists)
         self.at_start: list[Callable[[], None]] = []
         self.at_stop: list[Callable[[], None]] = []
         self.previous: OpenRelease | None = None
         self.routes: tuple = ()
-        self.cache_control = b"private, no-cache" if settings.private else b"public, no-cache"
+        self.cache_control = b"private, no-cache" if self.is_private else b"public, no-cache"
         self.compared: dict[tuple[str, str], dict] = {}
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
@@ -85,6 +109,8 @@ class Service:
         for end in self.at_stop:
             end()
         self.close()
+        if self.keys.has_used:
+            self.keys.save(self.keys.take_used(self.now()))
         self.log.flush()
 
     def overlay_lag(self) -> tuple[int, int]:
@@ -106,6 +132,8 @@ class Service:
     async def look(self) -> None:
         """See what others changed: keys made or taken away, users forgotten, an overlay put in the place of ours."""
         self.keys.look()
+        if self.keys.is_due(self.now()):
+            await asyncio.to_thread(self.keys.save, self.keys.take_used(self.now()))
         self.forgotten.look()
         if self.online.is_due():
             await asyncio.to_thread(self.online.open)  # which reads all of it

@@ -117,8 +117,13 @@ class Warehouse:
 
     @property
     def keys(self) -> Path:
-        """Digests of the API keys that may write."""
+        """Digests of the API keys, and what each may."""
         return self.folder / "api_keys.json"
+
+    @property
+    def keys_used(self) -> Path:
+        """When each key was used last, as servers write it now and then."""
+        return self.folder / "api_keys_used.json"
 
     @property
     def forgotten(self) -> Path:

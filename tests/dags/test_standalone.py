@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
-from serving.keys import create
 from tests.conftest import write_tiny_ratings
 from tests.dags.running import Airflow, DAG, Refused, UP_S, wait
 from tests.serving.conftest import Server, serving
+from warehouse.keys import create, RUN
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
@@ -126,7 +126,7 @@ def test_parameters_that_do_not_fit_are_refused(standalone: Airflow) -> None:
 @pytest.fixture(scope="module")
 def server(standalone: Airflow, by_hand: str) -> Iterator[Server]:
     """Our own server, told of this Airflow: the password by the environment alone."""
-    key = create(Warehouse(standalone.warehouse).keys, "tests")
+    key = create(Warehouse(standalone.warehouse), "tests", scopes=[RUN])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CINEMATCH_AIRFLOW_PASSWORD", standalone.password)
         with serving(standalone.warehouse, "--airflow-url", standalone.url, key=key) as server:

@@ -13,11 +13,11 @@ import pytest
 from jobs.cli import main
 from jobs.forget import forget
 from schemas.tables import TABLES
-from serving.keys import create
 from tests.conftest import build, Built
 from tests.serving.conftest import copied, Server, serving
 from warehouse import archive
 from warehouse.compare import compare
+from warehouse.keys import create
 from warehouse.layout import Warehouse
 from warehouse.release import damage
 from warehouse.shards import BY_USER, shard_of
@@ -39,7 +39,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def servers(movie_release: Built, sharded: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Of the release in one database, and of that in shards."""
     folders = [copied(built, tmp_path_factory.mktemp("serve") / "copy") for built in (movie_release, sharded)]
-    keys = [create(Warehouse(folder).keys, "tests") for folder in folders]
+    keys = [create(Warehouse(folder), "tests") for folder in folders]
     with serving(folders[0], key=keys[0]) as one, serving(folders[1], key=keys[1]) as three:
         yield [one, three]
 

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from schemas.manifest import Manifest
-from serving.keys import create
 from tests.conftest import Built
+from warehouse.keys import create, SCOPES
 from warehouse.layout import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,8 +108,13 @@ def is_close(one: object, other: object) -> bool:
 
 def copied(built: Built, folder: Path) -> Path:
     """A warehouse to change, with the release of another."""
-    shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", "overlay.db*", "api_keys.json"))
+    shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", "overlay.db*", "api_keys*.json"))
     return folder
+
+
+def every_scope(folder: Path) -> str:
+    """A new key of a warehouse that may everything."""
+    return create(Warehouse(folder), "tests", scopes=SCOPES)
 
 
 def clone(warehouse: Warehouse, old: str, new: str, **changed: object) -> str:
@@ -129,7 +134,7 @@ def clone(warehouse: Warehouse, old: str, new: str, **changed: object) -> str:
 def movies(movie_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of films, with a key. Tests may write, each for users of its own."""
     folder = copied(movie_release, tmp_path_factory.mktemp("serve") / "movies")
-    key = create(Warehouse(folder).keys, "tests")
+    key = every_scope(folder)
     with serving(folder, key=key) as server:
         yield server
 
@@ -138,7 +143,7 @@ def movies(movie_release: Built, tmp_path_factory: pytest.TempPathFactory) -> It
 def purchases(purchase_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of purchases: text ids of every kind, no ratings."""
     folder = copied(purchase_release, tmp_path_factory.mktemp("serve") / "purchases")
-    key = create(Warehouse(folder).keys, "tests")
+    key = every_scope(folder)
     with serving(folder, key=key) as server:
         yield server
 
@@ -149,6 +154,6 @@ def own_movies(movie_release: Built, tmp_path: Path) -> Callable[..., tuple[Path
 
     def make(name: str = "own") -> tuple[Path, str]:
         folder = copied(movie_release, tmp_path / name)
-        return folder, create(Warehouse(folder).keys, "tests")
+        return folder, every_scope(folder)
 
     return make

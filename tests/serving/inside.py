@@ -28,9 +28,9 @@ class Reply(NamedTuple):
 class Inside:
     """Asks the ASGI application directly; every path and byte arrives as it is given."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, **changed: object) -> None:
         self._loop = asyncio.new_event_loop()
-        settings = resolve({"warehouse": str(folder), "write_rate": 10**9}, {}, folder=folder)
+        settings = resolve({"warehouse": str(folder), "write_rate": 10**9} | changed, {}, folder=folder)
         self.service = self._loop.run_until_complete(self._made(Warehouse(folder), settings))
         self._app = application(self.service)
         self._key = key.encode()
@@ -39,12 +39,15 @@ class Inside:
     async def _made(warehouse: Warehouse, settings) -> Service:
         return Service(warehouse, settings)
 
-    def ask(self, method: str, target: bytes, body: bytes = b"", headers: dict[bytes, bytes] | None = None) -> Reply:
+    def ask(
+        self, method: str, target: bytes, body: bytes = b"", headers: dict[bytes, bytes | None] | None = None, *, client: str = "127.0.0.1"
+    ) -> Reply:
+        """One request; a header that is None is not sent, such as that of the key."""
         raw, _, query = target.partition(b"?")
         given = {b"host": b"localhost", b"authorization": b"Bearer " + self._key} | (headers or {})
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": raw.decode("latin-1"),
-            "raw_path": raw, "query_string": query, "headers": list(given.items()), "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+            "raw_path": raw, "query_string": query, "headers": [pair for pair in given.items() if pair[1] is not None], "client": (client, 1), "server": ("127.0.0.1", 2),
         }
         return self._loop.run_until_complete(asyncio.wait_for(self._asked(scope, body), 20))
 
@@ -95,8 +98,8 @@ class Inside:
 
 
 @contextmanager
-def inside(folder: Path, key: str) -> Iterator[Inside]:
-    asked = Inside(folder, key)
+def inside(folder: Path, key: str, **changed: object) -> Iterator[Inside]:
+    asked = Inside(folder, key, **changed)
     try:
         yield asked
     finally:

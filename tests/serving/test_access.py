@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.keys import create, digest_of
 from tests.conftest import Built
 from tests.serving.conftest import copied, ROOT, Server, serving
+from warehouse.keys import digest_of
 from warehouse.layout import Warehouse
 
 ONE = {"user_id": 1, "item_id": 1, "rating": 3.0}
@@ -171,11 +171,3 @@ def test_a_taken_port_is_said_in_one_line(movies: Server) -> None:
         capture_output=True, text=True, timeout=60, cwd=ROOT,
     )
     assert done.returncode == 2 and "cannot listen" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_damaged_key_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "api_keys.json"
-    create(path, "one")
-    path.write_text("[]")
-    with pytest.raises(Exception, match="not a file of API keys"):
-        create(path, "two")

@@ -11,11 +11,9 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from serving.keys import create
 from tests.conftest import Built
-from tests.serving.conftest import copied
+from tests.serving.conftest import copied, every_scope
 from tests.serving.inside import Inside, inside
-from warehouse.layout import Warehouse
 
 users = itertools.count(9_000_000)
 
@@ -23,14 +21,14 @@ users = itertools.count(9_000_000)
 @pytest.fixture(scope="module")
 def asked(movie_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     folder = copied(movie_release, tmp_path_factory.mktemp("inside") / "movies")
-    with inside(folder, create(Warehouse(folder).keys, "tests")) as found:
+    with inside(folder, every_scope(folder)) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def asked_purchases(purchase_release: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     folder = copied(purchase_release, tmp_path_factory.mktemp("inside") / "purchases")
-    with inside(folder, create(Warehouse(folder).keys, "tests")) as found:
+    with inside(folder, every_scope(folder)) as found:
         yield found
 
 
