@@ -1,11 +1,11 @@
 """The verdict: whether a release may take the place of the promoted one, from what both do for the same held-out users.
 
-nDCG counts the held-out rows that the setting `relevance` says. A challenger that is worse for them is held back, unless it is
-shown that it loses less than a margin: it is promoted when its difference to the champion is not below 0, or when the 95 %
-interval of it, by paired bootstrap over users, lies above -margin.
-Below `gate_users` users an estimate says little; then only what is shown to be worse, the whole interval below 0, is held
-back, so that small data can have releases at all; fewer than six users show nothing. Where there is no champion, the
-challenger must be better than popularity.
+nDCG counts the held-out rows that the setting `relevance` says. A challenger that is shown to be worse for them is held back: the
+95 % interval of its difference to the champion, by paired bootstrap over users, lies below 0, and not above -margin. Chance alone
+holds back one release in forty by each measure, on however few users; a rule that asks for proof that nothing was lost would hold
+back half of the honest ones where users are few.
+Below `gate_users` users no loss is granted, and fewer than six users show nothing. Where there is no champion, the challenger must
+be better than popularity.
 
 A comparison says nothing where the data changed under the champion: then it scores far below what it had at its own release, or
 hardly any of its stored lists is still there. And where nobody can be compared, nothing was shown. Both hold the challenger back.
@@ -134,7 +134,7 @@ def _compared(
     metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float, enough: bool
 ) -> Measure:
     """Where more is better."""
-    is_met = found.mean >= 0 or found.low >= -margin if enough else not _is_shown_below(found)
+    is_met = not _is_shown_below(found) or enough and found.low >= -margin
     bounds = (none_if_nan(value) for value in found[:3])
     return Measure(metric, ours, theirs, *bounds, -float(margin) if enough else None, found.n, bool(is_met))
 

@@ -54,9 +54,9 @@ def said(measure: Measure, against: str) -> str:
     if measure.least is None:
         return f"{text}; {'better' if measure.is_met else 'not better'}"
     if measure.is_met and measure.low < measure.least:
-        return f"{text}; no worse on these users, who are too few to show more"
+        return f"{text}; it is not shown to be worse, and these users are too few to show more"
     may = f"it may lose {-measure.least:.4f}"
-    return f"{text}; {may}" if measure.is_met else f"{text}; {may}, and that it lost no more is not shown"
+    return f"{text}; {may}" if measure.is_met else f"{text}; {may}, and it is shown to be worse"
 
 
 def _moved(measure: Measure) -> str:

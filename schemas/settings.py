@@ -260,7 +260,7 @@ class Settings:
     gate_margin: float = _setting(
         0.05,
         EVALUATE,
-        "share of the champion's nDCG@10 that a challenger may lose, if it is shown to lose no more",
+        "share of the champion's nDCG@10 that a challenger that is shown to be worse may lose, if it is shown to lose no more",
         minimum=0,
         maximum=1,
     )

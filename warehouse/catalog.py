@@ -7,15 +7,17 @@ keeps for good; if it is lost, those rows are lost, and no others.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from schemas.errors import ReleaseError
 from warehouse import journal
 from warehouse.history import promotions, rolled_back
 from warehouse.layout import Warehouse
+from warehouse.locks import lock
 from warehouse.release import current_id, read_manifest, sealed_ids
-from warehouse.whole import whole
 
 log = logging.getLogger("cinematch")
 
@@ -42,9 +44,25 @@ PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdi
 
 def rebuild(warehouse: Warehouse) -> None:
     """Bring the catalogue in line with the manifests, and keep what it says of releases that are gone; it replaces the old one by
-    one rename."""
-    from sqlite_utils import Database  # imports pandas: only where the catalogue is written
+    one rename. One process at a time does it, so what a killed one left beside it is in nobody's use."""
+    with lock(warehouse):
+        aside = warehouse.catalog.with_name(f".{warehouse.catalog.name}.tmp")
+        _clear(aside)
+        try:
+            _write(aside, _rows(warehouse))
+            os.replace(aside, warehouse.catalog)
+        finally:
+            _clear(aside)
 
+
+def _clear(aside: Path) -> None:
+    """Remove a database that is half written, and its journal, which SQLite would play into the next of that name."""
+    aside.unlink(missing_ok=True)
+    aside.with_name(f"{aside.name}-journal").unlink(missing_ok=True)
+
+
+def _rows(warehouse: Warehouse) -> dict[str, list[dict]]:
+    """The rows of every table of the catalogue as it should be."""
     rows: dict[str, list[dict]] = {name: [] for name in GRAINS}
     now = current_id(warehouse)
     for name in sealed_ids(warehouse):
@@ -78,14 +96,16 @@ def rebuild(warehouse: Warehouse) -> None:
     for position, entry in enumerate(promotions(warehouse), 1):
         rows["promotions"].append({"position": position, **{part: entry.get(part) for part in PROMOTION}})
     rows["findings"] = [{"position": i, **entry} for i, entry in enumerate(journal.read(warehouse.findings), 1)]
-    with whole(warehouse.catalog) as aside:
-        database = Database(aside)
-        try:
-            for name, found in rows.items():
-                if found:
-                    database[name].insert_all(found, pk=KEYS[name], alter=True)
-        finally:
-            database.close()
+    return rows
+
+
+def _write(path: Path, rows: dict[str, list[dict]]) -> None:
+    from sqlite_utils import Database  # imports pandas: only where the catalogue is written
+
+    with closing(Database(path)) as database:
+        for name, found in rows.items():
+            if found:
+                database[name].insert_all(found, pk=KEYS[name], alter=True)
 
 
 def _before(warehouse: Warehouse, table: str) -> list[dict]:

@@ -155,6 +155,32 @@ def test_a_damaged_catalogue_is_made_anew(copied: Built, content: bytes) -> None
         assert connection.execute("select release from releases").fetchall() == [(copied.release_id,)]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import sqlite_utils
+from warehouse import catalog
+from warehouse.layout import Warehouse
+class Database(sqlite_utils.Database):
+    def close(self):  # every row is written, the transaction of one more is open, and its journal is on the disk
+        self.execute("pragma cache_size = 1"); self.execute("begin"); self.execute("delete from metrics")
+        os.kill(os.getpid(), signal.SIGKILL)
+sqlite_utils.Database = Database
+catalog.rebuild(Warehouse(Path(sys.argv[1])))
+"""
+
+
+def test_what_a_killed_process_left_of_a_catalogue_is_gone_with_the_next(copied: Built) -> None:
+    folder = copied.warehouse.folder
+    before = {path.name for path in folder.iterdir()}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], timeout=60)
+    assert killed.returncode == -9
+    assert {path.name for path in folder.iterdir()} - before >= {".catalog.db.tmp"}
+    catalog.rebuild(copied.warehouse)
+    assert {path.name for path in folder.iterdir()} <= before | {".lock"}
+    assert_is_the_manifests(copied)
+
+
 def test_a_full_disk_leaves_the_catalogue_as_it_was_and_says_so(copied: Built) -> None:
     catalog.rebuild(copied.warehouse)
     before = copied.warehouse.catalog.read_bytes()
