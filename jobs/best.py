@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.relevance import is_liked, share_below
 from jobs.models import popular
 from jobs.models.contract import TrainingData
-from jobs.models.tuning import means_of
+from jobs.models.tuning import means_of, preferred, Tried
 from schemas.errors import StepError
 from schemas.settings import AUTO, Settings
 from warehouse.layout import Release
@@ -24,7 +24,6 @@ from warehouse.whole import save_array
 RANKERS = ("item_neighbours", "transitions", "ease", "ials", "hybrid")  # the simplest first
 PROTOCOL, K = "validation", 10
 NDCG, NDCG_LIKED, BELOW = "ndcg", "ndcg_liked", "below_mean"
-Z_95 = 1.96  # standard errors on each side of the mean in an interval
 
 
 def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) -> list[str]:
@@ -42,13 +41,21 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
     return found
 
 
-def validated(release: Release, names: list[str], data: TrainingData) -> tuple[list[dict[str, Any]], str]:
-    """Mean nDCG@10 of each model and of `popular` on what is relevant to the validation users, and the share of their lists that is
-    predicted below their mean, with intervals, as rows of `metrics`; none without such users. And a sentence where these figures
-    contradict sense."""
+class Validated(NamedTuple):
+    """What models are worth to the validation users: rows of `metrics`, with intervals; the values of each user by model, that of
+    `popular` among them; and a sentence where they contradict sense. All empty without such users."""
+
+    rows: list[dict[str, Any]]
+    tried: dict[str, Tried]
+    doubt: str
+
+
+def validated(release: Release, names: list[str], data: TrainingData) -> Validated:
+    """Measure nDCG@10 of each model's lists, and of those by popularity, on what is relevant to the validation users, and the share of
+    the rows that are predicted below their mean."""
     validation = data.validation() if data.validation is not None else None
     if validation is None:
-        return [], ""
+        return Validated([], {}, "")
     folder, settings, means = data.scratch / PROTOCOL, data.settings, means_of(data, validation.kept)
     n_items = data.n_items  # a task cannot have `data`, which has the session
     relevant, measured = {NDCG: validation.held}, [*names, popular.NAME]
@@ -64,17 +71,19 @@ def validated(release: Release, names: list[str], data: TrainingData) -> tuple[l
         save_array(folder / f"{measured[number]}.npy", np.array(values))
 
     data.run.each(len(measured), measure, label=PROTOCOL)
-    rows, ndcgs = [], {name: np.load(folder / f"{name}.npy") for name in measured}
-    for name in measured:
-        for metric, values in zip((*relevant, BELOW), ndcgs[name]):
-            mean, low, high, n = mean_interval(values, seed=settings.seed)
+    rows, tried, values_of = [], {}, {name: np.load(folder / f"{name}.npy") for name in measured}
+    for name, values in values_of.items():
+        for metric, of_users in zip((*relevant, BELOW), values):
+            mean, low, high, n = mean_interval(of_users, seed=settings.seed)
             if np.isnan(mean):  # nothing predicts ratings
                 continue
             rows.append(
                 {"model": name, "protocol": PROTOCOL, "metric": metric, "k": K, "value": mean, "low": low, "high": high, "n_users": n}
             )
+        below = np.zeros(len(validation.kept)) if means is None else np.nan_to_num(values[-1])
+        tried[name] = Tried(values[len(relevant) - 1], below)
     n_held, n_open = np.diff(validation.held.indptr), n_items - np.diff(validation.kept.indptr)
-    return rows, doubt({name: values[0] for name, values in ndcgs.items()}, metrics.chance_ndcg(n_open, n_held, K), settings)
+    return Validated(rows, tried, doubt({name: values[0] for name, values in values_of.items()}, metrics.chance_ndcg(n_open, n_held, K), settings))
 
 
 def _lists(side: ItemSide, name: str, kept: Histories, min_history: int) -> kernel.Lists:
@@ -89,20 +98,9 @@ def _ndcg(lists: kernel.Lists, held: Histories, n_items: int) -> np.ndarray:
     return metrics.ndcg(metrics.hits(lists.indptr, lists.items, held.indptr, held.items, K, n_items), np.diff(held.indptr))
 
 
-def served(names: list[str], scores: list[dict[str, Any]], settings: Settings) -> str:
-    """The model that settings name, or the best on what is relevant to validation users; of those within its standard error the one
-    that lists the fewest rows below the users' means; ties to the simpler. Where nobody was kept out to validate on, the last of
-    `names`, which is made of the others."""
+def served(names: list[str], tried: dict[str, Tried], settings: Settings) -> str:
+    """The model that settings name, or the preferred on validation users, ties to the simpler. Where nobody was kept out to validate
+    on, the last of `names`, which is made of the others."""
     if settings.serve != AUTO:
         return settings.serve
-    rows = {(row["metric"], row["model"]): row for row in scores}
-    metric = NDCG_LIKED if any(found == NDCG_LIKED for found, _ in rows) else NDCG
-    value = {name: round(rows[metric, name]["value"], 9) for name in names if (metric, name) in rows}
-    if not value:
-        return names[-1]
-    best = max(names, key=lambda name: value[name])
-    if (BELOW, best) not in rows:
-        return best
-    error = (rows[metric, best]["high"] - rows[metric, best]["low"]) / (2 * Z_95)
-    near = [name for name in names if value[best] - value[name] <= error]
-    return min(near, key=lambda name: (round(rows[BELOW, name]["value"], 9), -value[name]))
+    return names[preferred([tried[name] for name in names])] if tried else names[-1]

@@ -25,7 +25,7 @@ from jobs.progress import Progress
 from jobs.read_as import read_as
 from jobs.reading import Reading
 from jobs.session import spark_session
-from jobs.sorting import by_user, PartWriter
+from jobs.sorting import by_user, few_users, PartWriter
 from jobs.sources.open import open_source
 from jobs.step import Step
 from schemas.errors import SettingError, SourceError, StepError
@@ -50,7 +50,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     overlay_id = online.archive(warehouse)
     arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
-    read = Reading(release, forgotten.read(warehouse.forgotten))
+    read = Reading(release, forgotten.read(warehouse.forgotten), few_users=few_users(settings))
     with Progress(f"reading {source.name}", unit="rows") as progress:
         for batch in source.interactions():
             read.take(batch)
@@ -76,7 +76,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         for role in ("user_id", "item_id"):
             if getattr(ids, role) == "int64":
                 frame = frame.withColumn(role, F.col(role).cast("long"))
-        write_part = PartWriter(release, ids, settings, source.rating_scale)
+        write_part = PartWriter(release, ids, settings, source.rating_scale, n_users=read.n_users)
         sorted_rows = by_user(frame, n_parts, n_rows=read.n_accepted)
         figures = collect(
             spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sorting by user", n_tasks=n_parts

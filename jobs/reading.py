@@ -18,10 +18,11 @@ _CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
 class Reading:
-    """The first pass: accepted rows to part files, refused rows to the quarantine, ids remembered."""
+    """The first pass: accepted rows to part files, refused rows to the quarantine, ids remembered; those of users until there are more
+    than few_users."""
 
-    def __init__(self, release: Release, forgotten: Forgotten) -> None:
-        self._forgotten = forgotten
+    def __init__(self, release: Release, forgotten: Forgotten, *, few_users: int = 0) -> None:
+        self._forgotten, self._few_users = forgotten, few_users
         self._folder = release.work / "read"
         for old in parquet.parts(self._folder):
             old.unlink()
@@ -30,6 +31,7 @@ class Reading:
         self._quarantined = release.table("quarantine")
         self._quarantine = pq.ParquetWriter(self._quarantined, QUARANTINE_SCHEMA, compression="zstd")
         self._item_ids: list[pa.Array] = []
+        self._user_ids = pa.array([], pa.string())
         self._canonical = {"user_id": True, "item_id": True}
         self._kinds: dict[str, pa.DataType] = {}
         self.first_at: int | None = None
@@ -45,7 +47,7 @@ class Reading:
         if len(accepted) == 0:
             return
         self._write(accepted.drop(["line"]), np.zeros(len(accepted), np.int64))
-        self._item_ids.append(pc.unique(accepted["item_id"]))
+        self._remember(accepted["user_id"], accepted["item_id"])
         first, last = pc.min_max(accepted["rated_at"]).as_py().values()
         if first is not None:
             self.first_at = first if self.first_at is None else min(first, self.first_at)
@@ -64,7 +66,17 @@ class Reading:
             if pa.types.is_integer(kind):
                 columns[role] = rows[role].cast(kind)
         self._write(pa.table(columns), rows["seq"])
-        self._item_ids.append(pc.unique(columns["item_id"]))
+        self._remember(columns["user_id"], columns["item_id"])
+
+    def _remember(self, users: pa.ChunkedArray, items: pa.ChunkedArray) -> None:
+        self._item_ids.append(pc.unique(items))
+        if len(self._user_ids) < self._few_users:
+            self._user_ids = pc.unique(pa.chunked_array([self._user_ids, pc.unique(users).cast(pa.string())]))
+
+    @property
+    def n_users(self) -> int:
+        """How many users were read, few_users at most."""
+        return min(len(self._user_ids), self._few_users)
 
     def _write(self, rows: pa.Table, sequence: np.ndarray | pa.ChunkedArray) -> None:
         path = parquet.part(self._folder, self._n_parts)

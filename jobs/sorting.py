@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +22,7 @@ from warehouse import parquet
 from warehouse.layout import Release
 
 MIN_HELD_OUT_HISTORY = 5
+MOST_OF_FEW = 0.3  # of few users, are held out: what they rated last is in no training
 VALIDATION_SHARE = 0.4  # of the users who are held out: to choose hyper-parameters by; the others are measured on
 SAMPLE_A_PART = 1_000  # rows
 ORDER = ("user_id", "item_id", "seq", "rated_at", "rating", "weight")
@@ -51,11 +53,27 @@ def _part_of(bounds: list, first: int, last: int) -> Column:
     )
 
 
+def few_users(settings: Settings) -> int:
+    """Up to how many users are so few that more of them are held out than the share that is set."""
+    return math.ceil(settings.holdout_least / settings.holdout_users) if settings.holdout_users else 0
+
+
+def held_out_share(settings: Settings, n_users: int) -> float:
+    """The share of the users that are held out: as set, and of few users more, so that there are enough to judge by. It moves by
+    twentieths, so that a week's change of the number of users leaves it as it is."""
+    if n_users >= few_users(settings):
+        return settings.holdout_users
+    return max(settings.holdout_users, min(math.ceil(20 * settings.holdout_least / n_users) / 20, MOST_OF_FEW))
+
+
 class PartWriter:
     """Takes one part of by_user."""
 
-    def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None) -> None:
+    def __init__(
+        self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None, *, n_users: int
+    ) -> None:
         self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None
+        self._share = held_out_share(settings, n_users)
         self._online = Online(release.work / "online.parquet", is_implicit=scale is None)
         for name in ("ratings", "users", "item_counts"):
             for old in parquet.parts(release.work / name):
@@ -108,7 +126,7 @@ class PartWriter:
         user_ids = rows["user_id"].take(pa.array(starts))
         user_of = np.repeat(np.arange(len(starts)), lengths)
         of_users = draws.of_ids(user_ids, self._settings.seed)
-        draw, share = of_users / 2.0**64, self._settings.holdout_users
+        draw, share = of_users / 2.0**64, self._share
         is_sampled = (lengths >= MIN_HELD_OUT_HISTORY) & (draw < share)
         n_held = np.where(is_sampled, np.floor(lengths * self._settings.holdout_fraction), 0).astype(np.int64)
         times = rows["rated_at"].fill_null(0).to_numpy()

@@ -51,8 +51,8 @@ def train(running: Step) -> None:
         items_side(release, data.items, data.genres, settings)
         rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
         rankers = best.rankers(release, rows, settings)
-        scores, doubt = best.validated(release, rankers, data)
-        served = best.served(rankers, scores, settings)
+        scores, tried, doubt = best.validated(release, rankers, data)
+        served = best.served(rankers, tried, settings)
         _write_models(release, [row | {"is_served": row["model"] == served} for row in rows])
         popular_table(release, found, settings)
         started = time.monotonic()

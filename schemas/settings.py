@@ -116,6 +116,9 @@ class Settings:
         minimum=0,
         maximum=1,
     )
+    holdout_least: int = _setting(
+        200, INGEST, "users to keep rows out of in a small source, where holdout_users makes fewer: up to three in ten", minimum=0
+    )
     holdout_fraction: float = _setting(
         0.2, INGEST, "share of such a user's history, the last in time, that is kept out", minimum=0, maximum=0.9
     )

@@ -1,7 +1,7 @@
 """Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
 
-Of settings that find about as much of what users liked, within the standard error of the difference from the best, the one is taken
-whose lists have the fewest rows that users would rate below their own mean. Nothing here is timed, so a search takes the same steps
+Of settings that find about as much of what users liked, within the standard error of the difference from the best and a tenth of what
+it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. Nothing here is timed, so a search takes the same steps
 everywhere, and finds the same.
 """
 
@@ -29,6 +29,7 @@ MOST_BEYOND = 5  # half-lives that are tried past the ends
 FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
+NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
 MOST_USERS = 2_000
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
@@ -54,7 +55,7 @@ def preferred(tried: Sequence[Tried]) -> int:
     """Which of several settings to take: of those near the best the one with the fewest rows below the mean, ties to the better, then
     to the first."""
     best = max(tried, key=lambda one: one.value)
-    near = [k for k, one in enumerate(tried) if one is best or one.is_near(best)]
+    near = [k for k, one in enumerate(tried) if one is best or one.is_near(best) and one.value >= (1 - NEAR) * best.value]
     return min(near, key=lambda k: (round(float(tried[k].below.mean()), 9), -tried[k].value))
 
 

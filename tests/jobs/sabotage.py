@@ -20,7 +20,7 @@ from jobs.data_limits import Change, changes
 from jobs.data_profile import Data, profile, shared
 from jobs.items import first_of_same, numbered_items, same_item_id, write_item_tables
 from jobs.reading import Reading
-from jobs.sorting import ORDER, PartWriter
+from jobs.sorting import few_users, ORDER, PartWriter
 from jobs.sources.open import open_source
 from jobs.sources.sample import generate
 from schemas.settings import resolve, Settings
@@ -84,7 +84,7 @@ def ingested(folder: Path, source: Source) -> Data:
     release, given = Release(folder / "staged"), settings(folder)
     opened = open_source(given, raw=folder, latest=LATEST)
     parquet.write(release.work / "online.parquet", [], SCHEMA)
-    read = Reading(release, Forgotten("", frozenset()))
+    read = Reading(release, Forgotten("", frozenset()), few_users=few_users(given))
     for batch in opened.interactions():
         read.take(batch)
     catalogue = opened.catalogue()
@@ -92,7 +92,7 @@ def ingested(folder: Path, source: Source) -> Data:
     ids = read.id_types(opened, catalogue)
     numbered = numbered_items(catalogue, read.item_ids(), ids)
     parquet.write(release.work / "items.parquet", [numbered], numbered.schema)
-    writer = PartWriter(release, ids, given, opened.rating_scale)
+    writer = PartWriter(release, ids, given, opened.rating_scale, n_users=read.n_users)
     rows = pa.concat_tables([parquet.read(path) for path in parquet.parts(release.work / "read")]).select(writer.schema().names).cast(writer.schema())
     n_kept = writer.write(0, rows.sort_by([(name, "ascending") for name in ORDER]))
     is_blocked, same = np.zeros(len(numbered), bool), same_item_id(first_of_same(numbered), numbered["item_id"].combine_chunks())

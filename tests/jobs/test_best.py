@@ -15,6 +15,7 @@ from jobs.interactions import Interactions, TYPES
 from jobs.kernels.histories import Histories
 from jobs.models import ease, ials, item_neighbours, known, popular, transitions
 from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData, Validation
+from jobs.models.tuning import Tried
 from jobs.runner import OnSpark, reason_of
 from jobs.train import _fit
 from schemas.errors import StepError
@@ -54,61 +55,68 @@ def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(rel
     data, rows = fitted(release, popular, item_neighbours, transitions, ease, ials)
     names = best.rankers(release, rows, data.settings)
     assert names == ["item_neighbours", "transitions", "ease", "ials"]
-    scores, doubt = best.validated(release, names, data)
+    scores, tried, doubt = best.validated(release, names, data)
     by_model = {row["model"]: row["value"] for row in scores if row["metric"] == "ndcg_liked"}
     assert doubt == "" and by_model.keys() == {*names, "popular"} and len(set(by_model.values())) > 1
     assert all(row["n_users"] == 80 for row in scores if row["metric"] == "ndcg")
     assert all(40 < row["n_users"] <= 80 and row["low"] <= row["value"] <= row["high"] for row in scores)
-    assert by_model[best.served(names, scores, data.settings)] == max(by_model.values())
-    assert best.served(names, scores, resolve({"serve": "transitions"}, {})) == "transitions"
+    assert by_model == {name: pytest.approx(one.value) for name, one in tried.items()}
+    assert by_model[best.served(names, tried, data.settings)] == max(by_model.values())
+    assert best.served(names, tried, resolve({"serve": "transitions"}, {})) == "transitions"
 
 
 def test_what_is_liked_chooses_the_model_where_there_are_ratings_and_everything_where_that_is_asked_for(release: Release) -> None:
     data, _ = fitted(release, popular, item_neighbours, ease)
-    scores, _ = best.validated(release, ["item_neighbours", "ease"], data)
+    scores, tried, _ = best.validated(release, ["item_neighbours", "ease"], data)
     assert [(row["model"], row["metric"]) for row in scores] == [
         (model, metric) for model in ("item_neighbours", "ease", "popular") for metric in ("ndcg", "ndcg_liked")
     ]
     all_rows = replace(data, settings=replace(data.settings, relevance="all"))
-    assert best.validated(release, ["item_neighbours", "ease"], all_rows)[0] == [row for row in scores if row["metric"] == "ndcg"]
-    opposed = [{"model": "ease", "metric": m, "value": v} for m, v in (("ndcg", 0.3), ("ndcg_liked", 0.1))]
-    opposed += [{"model": "hybrid", "metric": m, "value": v} for m, v in (("ndcg", 0.2), ("ndcg_liked", 0.2))]
-    assert best.served(["ease", "hybrid"], opposed, data.settings) == "hybrid"
-    assert best.served(["ease", "hybrid"], [row for row in opposed if row["metric"] == "ndcg"], data.settings) == "ease"
+    rows_of_all, tried_on_all, _ = best.validated(release, ["item_neighbours", "ease"], all_rows)
+    assert rows_of_all == [row for row in scores if row["metric"] == "ndcg"]
+    for values, metric in ((tried, "ndcg_liked"), (tried_on_all, "ndcg")):
+        means = {row["model"]: row["value"] for row in scores if row["metric"] == metric}
+        assert means == {name: pytest.approx(one.value) for name, one in values.items()}
+
+
+def some(ndcg: float, below: float = 0.0, n: int = 80, noise: float = 0.0) -> Tried:
+    return Tried(ndcg + noise * np.where(np.arange(n) % 2, 1.0, -1.0), np.full(n, below))
 
 
 def test_of_models_that_are_as_good_the_one_that_lists_least_below_the_mean_is_served() -> None:
-    def rows(model: str, ndcg: float, below: float) -> list[dict]:
-        liked = {"model": model, "metric": "ndcg_liked", "value": ndcg, "low": ndcg - 0.0196, "high": ndcg + 0.0196}
-        return [liked, {"model": model, "metric": "below_mean", "value": below, "low": below, "high": below}]
-
-    settings, scores = resolve({}, {}), [*rows("ease", 0.2, 0.5), *rows("ials", 0.195, 0.2), *rows("hybrid", 0.185, 0.1)]
-    assert best.served(["ease", "ials", "hybrid"], scores, settings) == "ials"
-    assert best.served(["ease", "hybrid"], scores, settings) == "ease"
-    without = [row for row in scores if row["metric"] == "ndcg_liked"]
+    """As good is within the standard error of the difference, of the same users."""
+    tried, settings = {"ease": some(0.2, 0.5), "ials": some(0.195, 0.2, noise=0.1), "hybrid": some(0.185, 0.1, noise=0.1)}, resolve({}, {})
+    assert best.served(["ease", "ials", "hybrid"], tried, settings) == "ials"
+    assert best.served(["ease", "hybrid"], tried, settings) == "ease"
+    without = {name: one._replace(below=np.zeros(80)) for name, one in tried.items()}
     assert best.served(["ease", "ials", "hybrid"], without, settings) == "ease"
+
+
+def test_of_few_users_who_cannot_tell_models_apart_one_that_finds_far_less_is_not_served() -> None:
+    tried = {"ease": some(0.16, 0.1, n=20, noise=0.2), "hybrid": some(0.2, 0.5, n=20)}
+    assert tried["ease"].is_near(tried["hybrid"]) and best.served(["ease", "hybrid"], tried, resolve({}, {})) == "hybrid"
 
 
 def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
     """The one that is best is fitted again to items that were shuffled."""
     data, rows = fitted(release, popular, item_neighbours, ease)
     names = best.rankers(release, rows, data.settings)
-    first = best.served(names, best.validated(release, names, data)[0], data.settings)
+    first = best.served(names, best.validated(release, names, data).tried, data.settings)
     arrays, parameters = item_side.load(release.model(first))
     order = np.random.default_rng(0).permutation(len(arrays["data"]))
     item_side.save(release.model(first), {**{k: np.array(v) for k, v in arrays.items()}, "data": np.array(arrays["data"])[order]}, parameters)
-    assert best.served(names, best.validated(release, names, data)[0], data.settings) != first
+    assert best.served(names, best.validated(release, names, data).tried, data.settings) != first
 
 
 def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> None:
     settings = resolve({}, {})
-    assert best.served(["ease", "hybrid"], [{"model": name, "metric": "ndcg", "value": 0.25} for name in ("ease", "hybrid")], settings) == "ease"
-    assert best.served(["ease", "ials", "hybrid"], [], settings) == "hybrid"
+    assert best.served(["ease", "hybrid"], {"ease": some(0.25), "hybrid": some(0.25)}, settings) == "ease"
+    assert best.served(["ease", "ials", "hybrid"], {}, settings) == "hybrid"
 
 
 def test_without_validation_users_nothing_is_validated(release: Release) -> None:
     data, rows = fitted(release, popular, ease)
-    assert best.validated(release, ["ease"], replace(data, validation=lambda: None)) == ([], "")
+    assert best.validated(release, ["ease"], replace(data, validation=lambda: None)) == ([], {}, "")
 
 
 def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) -> None:
@@ -118,7 +126,7 @@ def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) ->
     counts = np.bincount(data.interactions.items, minlength=N_ITEMS)
     rare = np.argsort(counts, kind="stable")[:5]
     odd = Validation(kept, Histories(held.indptr, rare[np.arange(len(held.items)) % 5].astype(np.int32), *held[2:]))
-    scores, doubt = best.validated(release, ["item_neighbours"], replace(data, validation=lambda: odd))
+    scores, _, doubt = best.validated(release, ["item_neighbours"], replace(data, validation=lambda: odd))
     assert doubt.startswith("validation contradicts sense: the best model, item_neighbours, has nDCG@10 0.") and len(scores) == 4
 
 
