@@ -26,6 +26,7 @@ from jobs.read_as import read_as
 from jobs.reading import Reading
 from jobs.session import spark_session
 from jobs.sorting import by_user, few_users, PartWriter
+from jobs.sources import Source
 from jobs.sources.open import open_source
 from jobs.step import Step
 from schemas.errors import SettingError, SourceError, StepError
@@ -35,6 +36,7 @@ from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
 
+MOST_OFF_SCALE = 0.005  # of the ratings may be marks, such as 99
 ROWS_PER_PART = 500_000
 TOLERANCE = timedelta(days=1)  # of the clocks and time zones of those who wrote "now"
 
@@ -60,6 +62,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     inputs = _input(source.inputs)
     _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
+    check_scale(source, read, settings)
     understood = read_as(source, read, catalogue)
     for name, words in understood.items():
         log.info("ingest: read as: %s %s", name.replace("_", " "), words)
@@ -138,6 +141,17 @@ def _enough(n: int, read: Reading, settings: Settings) -> None:
         raise SourceError(
             f"{n:,} usable interactions of {read.n_read:,} rows read; expected at least {settings.min_interactions:,} (setting "
             f"min_interactions){refused}"
+        )
+
+
+def check_scale(source: Source, read: Reading, settings: Settings) -> None:
+    """Raises SourceError where a scale that was told from the first rows does not hold for the others."""
+    n_off = 0 if settings.rating_scale or source.rating_scale is None else read.n_off_scale()
+    if n_off > MOST_OFF_SCALE * (read.n_accepted + n_off):
+        low, high = source.rating_scale
+        raise SourceError(
+            f"rating_scale: {n_off / (read.n_accepted + n_off):.1%} of the ratings lie off {low:g} to {high:g}, which the first rows said; set "
+            f"rating_scale to the scale of all of them, or to {low:g}:{high:g} if those rows are to be refused"
         )
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from jobs.forget import leave_out
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA, Source
+from jobs.sources.accept import OFF_SCALE
 from schemas.tables import IdTypes
 from warehouse import parquet
 from warehouse.forgotten import Forgotten
@@ -92,6 +93,11 @@ class Reading:
         counted = pc.value_counts(parquet.read(self._quarantined, ["reason"])["reason"]).to_pylist()
         counted.sort(key=lambda found: -found["counts"])
         return "; ".join(f"{found['counts']:,} times {found['values']!r}" for found in counted[:n])
+
+    def n_off_scale(self) -> int:
+        """How many rows were refused for a rating off the scale."""
+        reasons = parquet.read(self._quarantined, ["reason"])["reason"]
+        return pc.sum(pc.match_substring(reasons, OFF_SCALE)).as_py() or 0
 
     def close(self, refused_items: pa.Table) -> None:
         self._quarantine.write_table(refused_items.cast(QUARANTINE_SCHEMA))

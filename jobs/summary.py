@@ -10,7 +10,7 @@ from jobs.read_as import READ_AS
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse
-from warehouse.measures import choice, deciding, HELD_OUT, named
+from warehouse.measures import choice, counted, deciding, HELD_OUT, named
 from warehouse.release import current_id, read_manifest
 from warehouse.sqlite import open_immutable
 
@@ -50,7 +50,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str, befo
         "  held out   " + (", ".join(map(_metric, _held_out(manifest))) or "nobody"),
         *(f"  doubt      {doubt}" for doubt in _doubts(manifest)),
         *_same(connection),
-        f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']} (nDCG is {deciding(manifest)})",
+        f"  verdict    {manifest.verdict['decision']}: {manifest.verdict['reason']} ({counted(manifest)})",
         *([f"  before     {_compared(manifest, before)}"] if before else []),
         f"  parity     {manifest.parity['n_same_lists']} of {manifest.parity['n_users']} lists of one user at a time are the stored ones",
     ]
@@ -165,5 +165,10 @@ def reason_text(
         rated = f", mean rating {more['mean_rating']:.1f}" if "mean_rating" in more else ""
         return f"{more['n']} users of similar taste have it{rated}"
     if "over_mean" in more:
-        return f"{share}rated {abs(more['over_mean']):.1f} {'above' if more['over_mean'] >= 0 else 'below'} the mean by everybody"
-    return f"{share}popular with everybody"
+        return f"{share}{_of_all_users(more['over_mean'])}"
+    return f"{share}popular with all users"
+
+
+def _of_all_users(over_mean: float) -> str:
+    stars = round(over_mean, 1)
+    return f"all users rate it {abs(stars):.1f} {'above' if stars > 0 else 'below'} the mean" if stars else "all users rate it about the mean"

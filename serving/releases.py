@@ -12,7 +12,7 @@ from serving.call import Call
 from serving.service import Service
 from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
-from warehouse.measures import choice, deciding
+from warehouse.measures import choice, counted, deciding
 
 
 async def listing(service: Service, call: Call) -> Answer:
@@ -100,6 +100,7 @@ def show(service: Service, call: Call) -> Answer:
                 "counts": manifest.counts,
                 "choice": choice(manifest),
                 "deciding_metric": deciding(manifest),
+                "counted": counted(manifest),
                 "models": manifest.models,
                 "metrics": manifest.metrics,
                 "steps": manifest.steps,

@@ -29,7 +29,7 @@ _RELEASE = {
     "created_at": "time",
     "verdict": "any",
 }
-_MANIFEST = ("rows", "counts", "choice", "deciding_metric", "parity", "checks", "settings", "versions", "tables", "files")
+_MANIFEST = ("rows", "counts", "choice", "deciding_metric", "counted", "parity", "checks", "settings", "versions", "tables", "files")
 
 # Kind of row: its fields, and the further keys of the answer that has such rows.
 ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {

@@ -6,10 +6,12 @@ import asyncio
 import ipaddress
 import logging
 import math
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import ReleaseError, SettingError
@@ -24,6 +26,7 @@ from serving.opened import OpenRelease
 from serving.solve import HistoryRow, Solved, solve, stored_history
 from serving.user_tokens import UserTokens
 from serving.verify import open_verified
+from warehouse import catalog
 from warehouse.layout import Warehouse
 from warehouse.overlay import fold, Held
 from warehouse.release import current, current_id, last_promoted
@@ -65,6 +68,15 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def _written(path: Path) -> tuple[int, int, int] | None:
+    """Which file is at a path, and as of when; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 class Service:
     """One server's state. The event loop owns it; only `run` leaves that thread."""
 
@@ -75,6 +87,8 @@ class Service:
         self.current = open_verified(warehouse.sealed(self.pointer))
         self._solved: OrderedDict[tuple, Solved] = OrderedDict()
         self._said: list[str] = []
+        self._catalogue: tuple[int, int, int] | None = None
+        self.catalogue_problem: str | None = None
         self.metrics = Metrics()
         self.log = AccessLog()
         self.is_private = is_private(settings)
@@ -126,7 +140,7 @@ class Service:
 
     def problems(self) -> list[str]:
         """What is not as it should be: the promoted release, or a file beside it."""
-        found = (self.problem, self.online.problem, self.forgotten.problem, self.keys.problem)
+        found = (self.problem, self.online.problem, self.forgotten.problem, self.keys.problem, self.catalogue_problem)
         return [problem for problem in found if problem is not None]
 
     async def look(self) -> None:
@@ -137,6 +151,8 @@ class Service:
         self.forgotten.look()
         if self.online.is_due():
             await asyncio.to_thread(self.online.open)  # which reads all of it
+        if (catalogue := _written(self.warehouse.catalog)) != self._catalogue:
+            self._catalogue, self.catalogue_problem = catalogue, await asyncio.to_thread(catalog.problem, self.warehouse)
         found = self.problems()
         for problem in found:
             if problem not in self._said and problem != self.problem:

@@ -28,7 +28,7 @@ GRAINS = {
     "metrics": "one row per release, model, protocol, metric and k",
     "verdicts": "one row per release and measure that its verdict rests on",
     "promotions": "one row per promotion, oldest first",
-    "findings": "one row per audit and question, oldest first",
+    "findings": "one row per audit and question, or per change that the data guard found, oldest first",
 }
 KEYS = {
     "releases": "release",
@@ -106,6 +106,21 @@ def _write(path: Path, rows: dict[str, list[dict]]) -> None:
         for name, found in rows.items():
             if found:
                 database[name].insert_all(found, pk=KEYS[name], alter=True)
+
+
+def problem(warehouse: Warehouse) -> str | None:
+    """What is wrong with the file; None too where there is none, since the next release makes it anew."""
+    if not warehouse.catalog.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{warehouse.catalog.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+            (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        return f"{warehouse.catalog}: {error}; `cinematch audit` makes it anew"
+    if verdict != "ok":
+        return f"{warehouse.catalog}: {verdict}; `cinematch audit` makes it anew"
+    return None if found & {*GRAINS} or not found else f"{warehouse.catalog}: it is no catalogue of releases"
 
 
 def _before(warehouse: Warehouse, table: str) -> list[dict]:

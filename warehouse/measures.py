@@ -93,6 +93,11 @@ def deciding(manifest: Manifest) -> str:
     return declared.deciding(manifest.settings.get("relevance", ALL), is_rated=manifest.rating_scale is not None)
 
 
+def counted(manifest: Manifest) -> str:
+    """What that metric counts, in words."""
+    return "nDCG counts the held-out rows that users liked" if deciding(manifest) == "ndcg_liked" else "nDCG counts every held-out row"
+
+
 def _values(manifest: Manifest, protocol: str, metric: str) -> dict[str, dict[str, Any]]:
     return {row["model"]: row for row in manifest.metrics if (row["protocol"], row["metric"]) == (protocol, metric)}
 

@@ -17,6 +17,8 @@ from jobs.sources.blocks import Block, Refusal
 from jobs.sources.times import numbers_or_null, seconds
 from schemas.errors import SourceError
 
+OFF_SCALE = "is off the scale"
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -114,7 +116,7 @@ class Sieve:
         ratings = self.number("rating")
         low, high = scale
         is_off = pc.or_(pc.less(ratings, low), pc.greater(ratings, high))
-        self.refuse(is_off, lambda i: f"rating {ratings[i].as_py():g} is off the scale {low:g} to {high:g}")
+        self.refuse(is_off, lambda i: f"rating {ratings[i].as_py():g} {OFF_SCALE} {low:g} to {high:g}")
         return ratings
 
     def weight(self) -> pa.Array:

@@ -170,7 +170,7 @@ def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
     rows = copied.manifest.rows
     assert status == 0 and f"{rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates" in shown
     assert f"seed         {copied.manifest.settings['seed']}\n" in shown and "parity_users = 40" in shown and "{" not in shown and "@0" not in shown
-    assert f"{copied.manifest.verdict['reason']} (nDCG is ndcg)\n" in shown  # of purchases every row counts
+    assert f"{copied.manifest.verdict['reason']} (nDCG counts every held-out row)\n" in shown  # of purchases every row counts
     heads = next(line.split() for line in shown.splitlines() if line.startswith("protocol"))
     line = next(line.split() for line in shown.splitlines() if line.startswith("held_out_last  ndcg@10"))
     values = {row["model"]: row["value"] for row in copied.manifest.metrics if (row["protocol"], row["metric"]) == ("held_out_last", "ndcg")}

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from jobs.ingest import check_scale
 from jobs.read_as import read_as
 from jobs.reading import Reading
+from jobs.sources import Catalogue, Source
 from jobs.sources.table import open_table
 from jobs.summary import _lines, print_summary
+from schemas.errors import SourceError
+from schemas.settings import resolve
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse import forgotten
@@ -23,7 +27,7 @@ from warehouse.sqlite import open_immutable
 LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
 
 
-def understood(folder: Path, rows: str, **more: object) -> dict[str, str]:
+def looked_through(folder: Path, rows: str, **more: object) -> tuple[Source, Reading, Catalogue]:
     (folder / "f.csv").write_text("user,item,rating,when\n" + rows)
     source = open_table(folder / "f.csv", latest=LATEST, columns="user_id=user,item_id=item,rating=rating,rated_at=when", **more)
     read = Reading(Release(folder / "r"), forgotten.read(Warehouse(folder).forgotten))
@@ -31,7 +35,11 @@ def understood(folder: Path, rows: str, **more: object) -> dict[str, str]:
         read.take(batch)
     catalogue = source.catalogue()
     read.close(catalogue.refused)
-    return read_as(source, read, catalogue)
+    return source, read, catalogue
+
+
+def understood(folder: Path, rows: str, **more: object) -> dict[str, str]:
+    return read_as(*looked_through(folder, rows, **more))
 
 
 def test_times_that_count_from_0_are_called_an_order(tmp_path: Path) -> None:
@@ -42,6 +50,18 @@ def test_times_that_count_from_0_are_called_an_order(tmp_path: Path) -> None:
 def test_the_range_of_times_and_the_order_of_dates_are_said(tmp_path: Path) -> None:
     found = understood(tmp_path, "a,x,1,03/04/2021\na,y,5,25/04/2021\nb,x,3,01/02/2020\n")
     assert found["times"] == "2020-02-01 to 2021-04-25; dates, day first" and found["left_out"] == "no column"
+
+
+def test_a_scale_that_only_the_first_rows_have_is_not_taken(tmp_path: Path) -> None:
+    """A file that is sorted by its ratings, lowest first."""
+    rows = [f"{'u' * 60}{i},x,{1 + i // 15_000},{i}\n" for i in range(120_000)]  # of which the first 4 MiB are looked at
+    source, read, _ = looked_through(tmp_path, "".join(rows))
+    assert source.rating_scale == (1.0, 5.0)
+    with pytest.raises(SourceError, match=r"rating_scale: 37.5% of the ratings lie off 1 to 5, which the first rows said; set rating_scale"):
+        check_scale(source, read, resolve({}, {}))
+    check_scale(source, read, resolve({"rating_scale": "1:5"}, {}))
+    marks = rows[:60_000] + [f"v{i},x,{99 if i % 1_000 == 0 else 4},{i}\n" for i in range(10_000)]
+    check_scale(*looked_through(tmp_path, "".join(marks))[:2], resolve({}, {}))
 
 
 def test_a_catalogue_of_other_ids_is_said(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.serving.conftest import clone, serving
 from tests.serving.inside import Inside, inside
-from warehouse import forgotten, overlay
+from warehouse import catalog, forgotten, overlay
 from warehouse.layout import Warehouse
 from warehouse.online import archive
 from warehouse.release import current_id, promote
@@ -187,6 +187,18 @@ def test_damaged_keys_let_no_one_in_and_a_damaged_pointer_keeps_the_last_release
         assert found["status"] == "degraded" and "api_keys.json" in found["problem"] and str(warehouse.current) in found["problem"]
         assert server.ask("GET", b"/recommend/1").json()["release"] == first
         assert server.send("POST", b"/ratings", RATING).status in (401, 403)
+
+
+def test_a_damaged_catalogue_is_said_and_stops_nothing(own_movies: Own) -> None:
+    folder, key = own_movies()
+    path = Warehouse(folder).catalog
+    path.write_bytes(path.read_bytes()[:4096] + bytes(path.stat().st_size - 4096))
+    with inside(folder, key) as server:
+        found = ready(server)
+        assert found["status"] == "degraded" and "catalog.db" in found["problem"] and "makes it anew" in found["problem"]
+        assert len(server.rows(b"/recommend/1?n=5")) == 5 and server.send("POST", b"/ratings", RATING).status == 200
+        catalog.rebuild(Warehouse(folder))
+        assert_writes(server)
 
 
 def test_a_release_of_another_warehouse_hides_no_rating_that_was_acknowledged(own_movies: Own) -> None:
