@@ -1,5 +1,7 @@
 # One image for every service of docker-compose.yml: driver, workers and server have the same Python, packages and code.
-FROM python:3.11-slim-bookworm
+# PYTHON_IMAGE may name a digest: docker build --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless libgomp1 procps >/dev/null \

@@ -1,96 +1,40 @@
 #!/usr/bin/env python3
-"""Run docker-compose.yml for real: build, bring everything up, make a release through Airflow, use it, kill and see it
-recover, go down with nothing left. Needs a Docker engine, compose and 8 GB of memory; prints what it saw and when."""
+"""Run docker-compose.yml for real: build, bring everything up, try to get out of its containers, make a release through Airflow, use
+it, kill and see it recover, go down with nothing left. Needs a Docker engine, compose and 8 GB of memory; prints what it saw and when."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
-import subprocess
+import subprocess  # nosec B404  # each call says by itself what it runs
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
-ROOT = Path(__file__).resolve().parents[1]
-PROJECT = f"cinematch-check-{os.getpid()}"
-IMAGE = os.environ.get("CINEMATCH_IMAGE", "cinematch:check")
-USER, DAG = 50, "weekly_release"
+from compose_confined import apart, confined, hidden, lesser
+from compose_engine import (
+    ask, command, COMPOSE, compose, DAG, ENVIRONMENT, Failed, IMAGE, is_healthy, LASTING, logged_in, ours, PORTS, PROJECT, RECOVER_S, ROOT,
+    RUN_S, say, SECRETS, state, UP_S, wait,
+)  # fmt: skip
+
+USER = 50
 FEW = {"models": ["popular", "ials", "als"], "serve": "ials"}  # that it runs is checked; tests say what it computes
-UP_S, RUN_S, RECOVER_S = 600, 1800, 180
-AIRFLOW = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-LASTING = ("postgres", "spark-master", "spark-worker", *AIRFLOW)
-PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
-STARTED = time.monotonic()
+PASSED_ON = ("PYTHON_IMAGE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 
 
-class Failed(Exception):
-    """A step of the check did not end as it must."""
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - STARTED:6.0f} s  {text}", flush=True)
-
-
-def command(*words: str, input: str | None = None) -> str:
-    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, text=True, input=input, capture_output=True)
-    if done.returncode:
-        raise Failed(f"{' '.join(words)}: exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout.strip()
-
-
-def compose(*words: str) -> str:
-    return command(*COMPOSE, "--project-name", PROJECT, *words)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def ours(kind: str, **labels: str) -> list[str]:
-    """Ids of the containers, networks or volumes of this check."""
-    wanted = {"project": PROJECT} | labels
-    labelled = [f"label=com.docker.compose.{name}={value}" for name, value in wanted.items()]
-    filters = [part for label in labelled for part in ("--filter", label)]
-    every = ["--all"] if kind == "container" else []
-    return command("docker", kind, "ls", "--quiet", *every, *filters).split()
-
-
-def state(service: str) -> dict[str, Any]:
-    containers = ours("container", service=service)
-    return json.loads(command("docker", "inspect", "--format", "{{json .State}}", containers[0])) if containers else {}
-
-
-def is_healthy(service: str) -> bool:
-    return state(service).get("Health", {}).get("Status") == "healthy"
-
-
-def wait(is_so: Callable[[], bool], what: str, limit_s: float) -> float:
-    """Seconds until it was so. What cannot be reached yet is not so."""
-    started = time.monotonic()
-    while True:
-        try:
-            if is_so():
-                return time.monotonic() - started
-        except (URLError, OSError, KeyError):
-            pass
-        if time.monotonic() - started > limit_s:
-            raise Failed(f"{what}: not within {limit_s} s")
-        time.sleep(0.5)
-
-
-def ask(url: str, body: Any = None, *, token: str = "") -> dict[str, Any]:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    with urlopen(Request(url, None if body is None else json.dumps(body).encode(), headers), timeout=30) as answer:
-        return json.load(answer)
+@contextmanager
+def secret_files():
+    """The secrets as compose wants them: a folder closed to others, files that the user of a container can read."""
+    with tempfile.TemporaryDirectory(prefix="cinematch-secrets-") as folder:
+        for name, secret in SECRETS.items():
+            path = Path(folder, name)
+            path.write_text(secret + "\n")
+            path.chmod(0o644)
+        ENVIRONMENT["SECRETS_FOLDER"] = folder
+        yield
 
 
 def build() -> None:
@@ -106,7 +50,7 @@ def up() -> None:
     started, healthy = time.monotonic(), {}
     words = [*COMPOSE, "--project-name", PROJECT, "up", "--detach", "--no-build"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    starting = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **quiet)
+    starting = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **quiet)  # nosec B603  # no shell
 
     def all_healthy() -> bool:
         if starting.poll():
@@ -127,10 +71,10 @@ def up() -> None:
         raise Failed(f"expected every container to run as cinematch, got {users}")
 
 
-def release(airflow: str, serving: str) -> None:
-    """Trigger a release in Airflow and wait until it is served."""
-    login = {"username": "admin", "password": ENVIRONMENT["AIRFLOW_ADMIN_PASSWORD"]}
-    token = ask(f"{airflow}/auth/token", login)["access_token"]
+def release(airflow: str, serving: str) -> str:
+    """Trigger a release as the server's user of Airflow and wait until it is served; returns the run."""
+    token = logged_in(airflow, "cinematch")
+    lesser(airflow, token)
     api = f"{airflow}/api/v2/dags/{DAG}"
     wait(lambda: not ask(api, token=token)["is_stale"], f"DAG {DAG}", UP_S)
     run = ask(f"{api}/dagRuns", {"logical_date": None, "conf": FEW}, token=token)["dag_run_id"].replace("+", "%2B")
@@ -151,11 +95,12 @@ def release(airflow: str, serving: str) -> None:
     say(f"{DAG} succeeded in {seconds:.0f} s: {ended}")
     seconds = wait(lambda: is_healthy("serving"), "serving", RECOVER_S)
     say(f"release {ask(f'{serving}/health/ready')['rows'][0]['release']} is served {seconds:.0f} s later")
+    return run
 
 
-def use(serving: str) -> int:
-    """Read a list and post a rating of its first item; returns that."""
-    key = compose("exec", "-T", "serving", "cinematch", "keys", "create").splitlines()[-1]
+def use(serving: str, run: str) -> int:
+    """Ask for the run through the server, read a list and post a rating of its first item; returns that."""
+    key = compose("exec", "-T", "serving", "cinematch", "keys", "create", "--scopes", "ratings,read,run").splitlines()[-1]
     rows = ask(f"{serving}/recommend/{USER}?n=3")["rows"]
     if not rows or not rows[0]["reasons"]:
         raise Failed(f"/recommend/{USER}: no list with reasons: {rows}")
@@ -163,6 +108,9 @@ def use(serving: str) -> int:
     rating = {"user_id": USER, "item_id": item, "rating": 4.5}
     wait(lambda: ask(f"{serving}/ratings", rating, token=key)["ok"], "a rating with a key that was just made", 10)
     has_rating(serving, item)
+    state_of_run = ask(f"{serving}/runs/{run}", token=key)["rows"][0]["state"]
+    if state_of_run != "success":
+        raise Failed(f"/runs/{run}: expected success, got {state_of_run}")
     say(f"/recommend/{USER} gave {rows[0]['title']!r}; rated, it left the list")
     return item
 
@@ -216,7 +164,7 @@ def gone_at_the_end():
     except BaseException:
         for service in (*LASTING, "airflow-init", "serving"):
             for container in ours("container", service=service):
-                tail = subprocess.run(["docker", "logs", "--tail", "25", container], text=True, capture_output=True)
+                tail = subprocess.run(["docker", "logs", "--tail", "25", container], text=True, capture_output=True)  # nosec B603, B607  # no shell
                 print(f"--- {service} {state(service).get('Status')}\n{tail.stdout}{tail.stderr}", file=sys.stderr)
         raise
     finally:
@@ -231,10 +179,14 @@ def main() -> int:
     airflow, serving, spark = (f"http://127.0.0.1:{ENVIRONMENT[name]}" for name in PORTS)
     try:
         build()
-        with gone_at_the_end():
+        with secret_files(), gone_at_the_end():
             up()
-            release(airflow, serving)
-            item = use(serving)
+            confined(*LASTING, "serving")
+            hidden(*LASTING, "serving", "airflow-init")
+            apart()
+            run = release(airflow, serving)
+            item = use(serving, run)
+            hidden("serving")
             memory()
             recover(spark, serving, item)
     except (Failed, OSError) as error:
@@ -243,17 +195,6 @@ def main() -> int:
     say("compose-check passed")
     return 0
 
-
-SECRETS = ("POSTGRES_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_JWT_SECRET")
-PORTS = ("AIRFLOW_PORT", "SERVING_PORT", "SPARK_UI_PORT")
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("CINEMATCH_")},
-    **{name: secrets.token_urlsafe(32) for name in SECRETS},
-    **{name: str(free_port()) for name in PORTS},
-    "CINEMATCH_IMAGE": IMAGE,
-}
-HAS_PLUGIN = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
-COMPOSE = ("docker", "compose") if HAS_PLUGIN else ("docker-compose",)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,8 @@
 
 A value comes, in this order, from the flag (`--ials-factors 64`), the environment (`CINEMATCH_IALS_FACTORS`), the settings
 file (`ials_factors = 64` in `cinematch.toml`, or the file that `--settings` or `CINEMATCH_SETTINGS` names), what an earlier step of the same release
-recorded, the default. An unknown setting, wherever it stands, is an error.
+recorded, the default. An unknown setting, wherever it stands, is an error. A secret may be in a file of its own that the environment names
+(`CINEMATCH_AIRFLOW_PASSWORD_FILE`).
 """
 
 from __future__ import annotations
@@ -333,7 +334,8 @@ class Settings:
     user_token_secret: str = _setting(
         "",
         ("serve",),
-        "secret of at least 32 bytes that the tokens of users are signed with; by the environment or the file, it has no flag",
+        "secret of at least 32 bytes that the tokens of users are signed with; by the environment, the settings file or a file that "
+        "`CINEMATCH_USER_TOKEN_SECRET_FILE` names; it has no flag",
         is_machine=True,
         is_secret=True,
     )
@@ -370,7 +372,11 @@ class Settings:
     )
     airflow_user: str = _setting("admin", ("serve",), "user to log in to Airflow", is_machine=True)
     airflow_password: str = _setting(
-        "", ("serve",), "password of that user; by the environment, it has no flag", is_machine=True, is_secret=True
+        "",
+        ("serve",),
+        "password of that user; by the environment, the settings file or a file that `CINEMATCH_AIRFLOW_PASSWORD_FILE` names; it has no flag",
+        is_machine=True,
+        is_secret=True,
     )
 
     audit_min_ratings: int = _setting(
@@ -424,6 +430,7 @@ class Settings:
 
 
 FIELDS = {f.name: f for f in fields(Settings)}
+SECRETS = {name for name, declared in FIELDS.items() if declared.metadata.get("is_secret")}
 
 
 def resolve(
@@ -446,6 +453,8 @@ def resolve(
     for variable, value in sorted(environment.items()):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable != ENVIRONMENT_PREFIX + "SETTINGS":
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if (secret := name.removesuffix("_file")) != name and secret in SECRETS:
+                name, value = secret, _secret(value, variable)
             values[name] = _parse(name, value, f"the environment ({variable})")
     for name, value in flags.items():
         if value is not None and name != "settings":
@@ -460,6 +469,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path}: no such settings file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not a TOML file of settings: {error}") from None
+
+
+def _secret(path: str, variable: str) -> str:
+    """A secret from the file that a variable names, without the end of its line."""
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"the environment ({variable}): expected a file with the secret, got {path!r}: {type(error).__name__}"
+        ) from None
 
 
 def _flat(name: str, value: Any, where: str) -> Any:

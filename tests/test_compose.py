@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from jobs.cli import parser
-from schemas.settings import ENVIRONMENT_PREFIX, FIELDS
+from schemas.settings import ENVIRONMENT_PREFIX, FIELDS, SECRETS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -43,25 +43,39 @@ _MEMORY = {"type": "string", "pattern": r"^(\d+[kmg]|\$\{\w+:-\d+[kmg]\})$"}
 _WORDS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 SCHEMA = {
     "type": "object",
-    "required": ["services", "volumes"],
+    "required": ["services", "volumes", "networks", "secrets"],
     "patternProperties": {"^x-": {}},
     "additionalProperties": False,
     "properties": {
         "volumes": {"type": "object", "additionalProperties": {"type": "null"}},
+        "networks": {"type": "object", "additionalProperties": {"type": ["null", "object"], "properties": {"internal": {"type": "boolean"}}, "additionalProperties": False}},
+        "secrets": {"type": "object", "additionalProperties": {"type": "object", "properties": {"file": _TEXT}, "required": ["file"], "additionalProperties": False}},
         "services": {
             "type": "object",
             "additionalProperties": {
                 "type": "object",
-                "required": ["image", "mem_limit", "restart"],
+                "required": ["image", "mem_limit", "restart", "read_only", "cap_drop", "security_opt", "pids_limit", "tmpfs", "networks"],
                 "additionalProperties": False,
                 "properties": {
                     "image": _TEXT,
-                    "build": {"const": "."},
+                    "build": {"const": {"context": ".", "args": {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.11-slim-bookworm}"}}},
+                    "entrypoint": _WORDS,
+                    "read_only": {"const": True},
+                    "cap_drop": {"const": ["ALL"]},
+                    "cap_add": _WORDS,
+                    "security_opt": {"const": ["no-new-privileges:true"]},
+                    "pids_limit": {"type": "integer", "minimum": 1},
+                    "tmpfs": {"type": "array", "items": {"type": "string", "pattern": r"^/[\w/]+:(exec,)?mode=1777,size=\d+m$"}},
+                    "secrets": _WORDS,
+                    "networks": {
+                        "type": "object",
+                        "additionalProperties": {"type": ["null", "object"], "properties": {"aliases": _WORDS}, "additionalProperties": False},
+                    },
                     "init": {"type": "boolean"},
                     "command": _WORDS,
                     "environment": {"type": "object", "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]*$"}, "additionalProperties": {"type": "string"}},
                     "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\$\{\w+:-\d+\}:\d+$"}},
-                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^[a-z]+:/[\w/.-]+$"}},
+                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^([a-z]+:)?/[\w/.-]+$"}},
                     "mem_limit": _MEMORY,
                     "restart": {"enum": ["no", "unless-stopped"]},
                     "depends_on": {
@@ -93,7 +107,7 @@ def test_it_is_a_compose_file() -> None:
 
 def test_two_images_make_every_service() -> None:
     assert len({service["image"] for service in SERVICES.values()}) == 2
-    assert {service["image"] for service in SERVICES.values() if "build" not in service} == {"postgres:15-bookworm"}
+    assert {service["image"] for service in SERVICES.values() if "build" not in service} == {"${POSTGRES_IMAGE:-postgres:15-bookworm}"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -102,9 +116,61 @@ def test_what_a_service_names_is_declared(name: str) -> None:
     conditions = {"service_healthy": "healthcheck", "service_completed_successfully": "command"}
     for other, wanted in service.get("depends_on", {}).items():
         assert conditions[wanted["condition"]] in SERVICES[other]
-    assert {volume.split(":")[0] for volume in service.get("volumes", ())} <= set(COMPOSE["volumes"])
-    hosts = re.findall(r"(?:https?|spark)://([a-z-]+):|@([a-z-]+)/", str(service))
-    assert {one or other for one, other in hosts} <= set(SERVICES)
+    assert {volume.split(":")[0] for volume in service.get("volumes", ()) if ":" in volume} <= set(COMPOSE["volumes"])
+    assert set(service["networks"]) <= set(COMPOSE["networks"]) and set(service.get("secrets", ())) <= set(COMPOSE["secrets"])
+    hosts = {one or other for one, other in re.findall(r"(?:https?|spark)://([a-z-]+):|@([a-z-]+)/", str(service))}
+    assert hosts <= set(SERVICES) and all(set(SERVICES[host]["networks"]) & set(service["networks"]) for host in hosts)
+
+
+def test_the_server_shares_a_network_with_airflows_api_alone() -> None:
+    beside = {name for name, service in SERVICES.items() if set(service["networks"]) & set(SERVICES["serving"]["networks"])}
+    assert beside == {"serving", "airflow-api-server"}
+    assert COMPOSE["networks"]["database"] == {"internal": True} and set(SERVICES["postgres"]["networks"]) == {"database"}
+
+
+def test_only_postgres_starts_with_capabilities() -> None:
+    assert {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service} == {
+        "postgres": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
+    }
+
+
+def test_a_secret_is_a_file_that_only_who_needs_it_can_read() -> None:
+    held = {name: set(service["secrets"]) for name, service in SERVICES.items() if "secrets" in service}
+    parts = {name for name in SERVICES if name.startswith("airflow-")}
+    assert set(held) == parts | {"postgres", "serving"} and held["serving"] == {"airflow_cinematch_password", "user_token_secret"}
+    assert held["postgres"] == {"postgres_password"} and set().union(*held.values()) == set(COMPOSE["secrets"])
+    assert all("admin" not in str(held[name]) for name in held if name != "airflow-init")
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD_|SECRET|CONN", name):
+                assert name.endswith(("_FILE", "_CMD")) and "/run/secrets/" in value
+
+
+def test_the_servers_user_of_airflow_may_start_and_read_runs_and_no_more(tmp_path: Path) -> None:
+    """As the installed Airflow decides: the role below could not start one."""
+    users = dict(user.split(":") for user in SERVICES["airflow-api-server"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(","))
+    assert users == {"admin": "admin", SERVICES["serving"]["environment"]["CINEMATCH_AIRFLOW_USER"]: "user"}
+    ask = """
+import json, sys
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+manager = SimpleAuthManager()
+def may(role):
+    user = SimpleAuthManagerUser(username="cinematch", role=role)
+    dag = {f"{method} {entity.value}": manager.is_authorized_dag(method=method, access_entity=entity, user=user)
+           for method, entity in (("POST", DagAccessEntity.RUN), ("GET", DagAccessEntity.RUN), ("GET", DagAccessEntity.TASK_INSTANCE), ("GET", DagAccessEntity.XCOM))}
+    more = {f"{method} {what}": getattr(manager, f"is_authorized_{what}")(method=method, user=user)
+            for method, what in (("GET", "variable"), ("PUT", "variable"), ("GET", "connection"), ("PUT", "connection"), ("PUT", "pool"), ("PUT", "configuration"))}
+    return [dag, more]
+print(json.dumps({role: may(role) for role in ("viewer", "user")}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", ask], env=os.environ | {"AIRFLOW_HOME": str(tmp_path)}, capture_output=True, text=True, check=True, timeout=120
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert all(found["user"][0].values()) and not any(found["user"][1].values())
+    assert not found["viewer"][0]["POST RUN"]
 
 
 @pytest.mark.parametrize("name", LASTING)
@@ -179,27 +245,30 @@ def defaults(word: str) -> str:
     return re.sub(r"\$(\w+)", lambda found: variables().get(found[1], ("", found[0]))[1], word)
 
 
-def test_a_secret_has_no_default() -> None:
-    secrets = {name for name in variables() if re.search("PASSWORD|SECRET", name)} - {"CINEMATCH_USER_TOKEN_SECRET"}  # what it is for is off without it
-    assert secrets == {"POSTGRES_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_JWT_SECRET"}
-    assert all(variables()[name][0] == ":?" and "set it to" in variables()[name][1] for name in secrets)
-    assert all(kind == ":-" for name, (kind, _) in variables().items() if name not in secrets)
+def test_no_secret_is_a_variable() -> None:
+    assert {name for name in variables() if re.search("PASSWORD|SECRET", name)} == {"SECRETS_FOLDER"}
+    assert all(kind == ":-" for kind, _ in variables().values())
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret["file"] == f"${{SECRETS_FOLDER:-./secrets}}/{name}" and f" {name}" in README
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_every_variable_is_in_the_readme_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", README, re.MULTILINE))
-    expected = {name: "required" if kind == ":?" else f"`{text}`" if text else "" for name, (kind, text) in variables().items()}
+    expected = {name: f"`{text}`" if text else "" for name, (_, text) in variables().items()}
     assert {name: rows.get(name) for name in expected} == expected
 
 
 def test_every_setting_that_it_names_is_one() -> None:
     given = {name for service in SERVICES.values() for name in service.get("environment", {}) if name.startswith(ENVIRONMENT_PREFIX)}
-    assert given - {ENVIRONMENT_PREFIX + "SETTINGS"} <= {ENVIRONMENT_PREFIX + name.upper() for name in FIELDS}
+    known = {*FIELDS, *(f"{name}_file" for name in SECRETS), "settings"}
+    assert given <= {ENVIRONMENT_PREFIX + name.upper() for name in known}
 
 
 def test_the_image_has_what_is_locked_and_is_not_root() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    assert lines.count("FROM python:3.11-slim-bookworm") == 1 and [line for line in lines if line.startswith("USER")] == ["USER cinematch"]
+    assert lines.count("ARG PYTHON_IMAGE=python:3.11-slim-bookworm") == lines.count("FROM ${PYTHON_IMAGE}") == 1
+    assert [line for line in lines if line.startswith("USER")] == ["USER cinematch"]
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}
     assert all((ROOT / name).exists() for name in copied)
     ignored = (ROOT / ".dockerignore").read_text().splitlines()

@@ -141,6 +141,16 @@ def test_every_setting_is_described_and_its_default_fits() -> None:
         assert declared.metadata["commands"] and len(declared.metadata["description"]) > 10
 
 
+def test_a_secret_may_be_in_a_file_that_the_environment_names(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret \n")
+    found = resolve({}, {"CINEMATCH_AIRFLOW_PASSWORD_FILE": str(tmp_path / "password")}, folder=tmp_path)
+    assert found.airflow_password == "s3cret " and "s3cret" not in repr(found)
+    with pytest.raises(SettingError, match="CINEMATCH_AIRFLOW_PASSWORD_FILE.*expected a file with the secret.*FileNotFoundError"):
+        resolve({}, {"CINEMATCH_AIRFLOW_PASSWORD_FILE": str(tmp_path / "nothing")}, folder=tmp_path)
+    with pytest.raises(SettingError, match="unknown setting 'airflow_url_file'"):
+        resolve({}, {"CINEMATCH_AIRFLOW_URL_FILE": str(tmp_path / "password")}, folder=tmp_path)
+
+
 def test_a_secret_is_shown_by_no_message_and_recorded_nowhere() -> None:
     found = resolve({}, {"CINEMATCH_AIRFLOW_PASSWORD": "s3cret"})
     assert found.airflow_password == "s3cret" and "s3cret" not in repr(found) and "airflow_password" not in found.recorded()
