@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve airflow accuracy docs lock clean compose-check
+.PHONY: help run test test-fast serve airflow accuracy docs lock audit sbom clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -61,6 +61,14 @@ lock: ## resolve pyproject.toml again and pin what it gives, with the digests of
 	$(COMPILE) --constraint requirements.lock --extra airflow --output-file requirements-airflow.lock pyproject.toml
 	$(COMPILE) --constraint requirements-airflow.lock --extra test --output-file requirements-test.lock pyproject.toml
 	rm -rf $(VENV)-lock
+
+audit: $(READY_TEST) ## look for dangerous calls in our own code
+	$(VENV)/bin/bandit --quiet --recursive jobs serving schemas warehouse dags .ci
+
+SBOM := sbom.cdx.json
+sbom: $(READY_TEST) ## write sbom.cdx.json: every package of the image, with its digests, as CycloneDX
+	PYTHONWARNINGS=ignore $(VENV)/bin/cyclonedx-py requirements requirements-airflow.lock --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file $(SBOM)
 
 compose-check: ## run docker-compose.yml for real: needs a Docker engine, and some ten minutes
 	$(PYTHON) .ci/compose_check.py

@@ -161,7 +161,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     """Replace this process by the server, which shares no import with the batch."""
     settings_of(parsed)  # an unknown setting is said before the server starts
     given = [f"--{name.replace('_', '-')}={value}" for name, value in flags(parsed).items() if value is not None]
-    os.execv(sys.executable, [sys.executable, "-m", "serving", *given])
+    os.execv(sys.executable, [sys.executable, "-m", "serving", *given])  # nosec B606  # no shell: our own module in place of this process
 
 
 _STEPS: tuple[str, ...] = ("run", "ingest", "train", "evaluate", "recommend", "seal", "promote")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CODE = ("schemas", "warehouse", "jobs")
 COMPUTE = ("numpy", "scipy", "pandas", "pyarrow", "implicit", "scikit-learn", "psutil", "tqdm")
-TOKEN = "token"
+TOKEN = "token"  # nosec B105  # the name of a file
 SETTLED_S = 1.0  # executors of one application start within about this of each other
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import socket
-import subprocess
+import subprocess  # nosec B404  # each call says by itself what it runs
 import sys
 import tempfile
 import threading
@@ -74,11 +74,12 @@ class Apart:
     def _start(self) -> None:
         self._end()
         usual = tempfile.gettempdir()  # the address of a socket may have some hundred bytes
-        self._folder = tempfile.mkdtemp(prefix="cinematch-", dir=usual if len(os.fsencode(usual)) < 64 else "/tmp")
+        within = usual if len(os.fsencode(usual)) < 64 else "/tmp"  # nosec B108  # mkdtemp makes a folder there that is closed to others
+        self._folder = tempfile.mkdtemp(prefix="cinematch-", dir=within)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(Path(self._folder) / "datasette"))
             listening.listen(256)
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603  # no shell; our own module, paths of the operator
                 [
                     sys.executable, "-m", "serving.datasette_process", str(self._release.folder),
                     str(Warehouse(Path(self._settings.warehouse)).catalog), self._folder, str(listening.fileno()),

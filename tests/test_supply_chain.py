@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements.lock", "requirements-airflow.lock", "requirements-test.lock")
-TEST_TOOLS = {"pytest", "hypothesis", "iniconfig"}
+TEST_TOOLS = {"pytest", "hypothesis", "iniconfig", "bandit", "cyclonedx-bom"}
+NOSEC = re.compile(r"#\s*nosec\b(.*)")
 
 
 def pinned(lock: str) -> dict[str, tuple[str, int]]:
@@ -63,3 +69,40 @@ def test_whatever_is_installed_is_checked_against_its_digest(name: str) -> None:
         is_own = "--no-deps" in line and "--no-build-isolation" in line
         is_lock_maker = "pip-tools==" in line
         assert "--require-hashes" in line or is_own or is_lock_maker, line
+
+
+def recipe(target: str, **variables: str) -> list[str]:
+    """The words of a target's command, with the programs of this environment."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    line = re.search(rf"^{target}:.*\n\t(.*)$", text, re.MULTILINE)[1]
+    for name, value in {"VENV": str(Path(sys.executable).parents[1]), **variables}.items():
+        line = line.replace(f"$({name})", value)
+    return [word for word in shlex.split(line) if not re.fullmatch("[A-Z]+=.*", word)]
+
+
+def test_the_bill_of_materials_has_what_the_image_installs_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "sbom.cdx.json"
+    made = subprocess.run(
+        recipe("sbom", SBOM=str(path)), cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "ignore"}, capture_output=True, text=True, timeout=120
+    )
+    assert made.returncode == 0, made.stderr
+    bill = json.loads(path.read_text(encoding="utf-8"))
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "cinematch")
+    locked = pinned("requirements-airflow.lock")
+    assert {normalised(one["name"]): one["version"] for one in bill["components"]} == {name: version for name, (version, _) in locked.items()}
+    for one in bill["components"]:
+        hashes = {made["content"] for reference in one["externalReferences"] for made in reference["hashes"]}
+        assert len(hashes) == locked[normalised(one["name"])][1] and one["purl"] == f"pkg:pypi/{normalised(one['name'])}@{one['version']}"
+
+
+def test_no_call_of_ours_is_dangerous_but_those_whose_line_says_why_not() -> None:
+    found = subprocess.run(recipe("audit"), cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-1000:]
+
+
+def test_an_exception_of_the_audit_names_its_finding_and_its_reason() -> None:
+    folders = [ROOT / word for word in recipe("audit") if (ROOT / word).is_dir() and word != recipe("audit")[0]]
+    said = [(path, match[1]) for folder in folders for path in folder.rglob("*.py") for match in NOSEC.finditer(path.read_text(encoding="utf-8"))]
+    assert len(said) > 30
+    bare = [f"{path.relative_to(ROOT)}: {text}" for path, text in said if not re.fullmatch(r" B\d{3}(, B\d{3})*  # \S.{5,}", text)]
+    assert not bare

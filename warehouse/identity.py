@@ -47,7 +47,7 @@ def mark(connection: sqlite3.Connection) -> None:
     """Give the overlay its id, where it has none; within the caller's transaction."""
     connection.execute(f"create table if not exists {_LEARNED_LATER} (id text not null) strict")
     connection.execute(
-        f"insert into {_LEARNED_LATER} select ? where not exists (select 1 from {_LEARNED_LATER})", (secrets.token_hex(8),)
+        f"insert into {_LEARNED_LATER} select ? where not exists (select 1 from {_LEARNED_LATER})", (secrets.token_hex(8),)  # nosec B608  # a constant
     )
     connection.execute(f"pragma application_id = {APPLICATION}")
 
@@ -58,7 +58,7 @@ def is_marked(connection: sqlite3.Connection) -> bool:
 
 def identity(connection: sqlite3.Connection) -> str:
     """The overlay's id; empty where it was made before there were any, and nobody has written to it since."""
-    return connection.execute(f"select id from {_LEARNED_LATER}").fetchone()[0] if is_marked(connection) else ""
+    return connection.execute(f"select id from {_LEARNED_LATER}").fetchone()[0] if is_marked(connection) else ""  # nosec B608  # a constant
 
 
 def contained(given: Mapping[str, Any], overlay_id: str) -> int:

@@ -74,7 +74,7 @@ class Builder:
         columns = "rowid, title, item_id" if self._ids.item_id == "int64" else "title, item_id"
         source = "item_id, title, item_id" if self._ids.item_id == "int64" else "title, item_id"
         connection.execute("begin")
-        connection.execute(f"insert into items_fts ({columns}) select {source} from items order by item_id")
+        connection.execute(f"insert into items_fts ({columns}) select {source} from items order by item_id")  # nosec B608  # columns that stand above
         connection.execute("insert into items_fts (items_fts) values ('optimize')")
         connection.execute("commit")
 

@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import json
 import re
-import subprocess
+import subprocess  # nosec B404  # each call says by itself what it runs
 import sys
 import tempfile
 from pathlib import Path
@@ -66,7 +66,7 @@ def measured(options: tuple[str, ...]) -> list[dict[str, Any]]:
         path = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "jobs.cli", "bench", "accuracy", *options, "--warehouse", folder, "--json", str(path)]
         print(" ".join(command), file=sys.stderr)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # nosec B603  # no shell; our own command, on this machine
         return json.loads(path.read_text(encoding="utf-8"))
 
 
