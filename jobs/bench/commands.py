@@ -39,6 +39,10 @@ BENCHES = {
         "Ratings posted to a running server: milliseconds until they count, durable ratings a second.",
         "cinematch bench updates --seconds 10",
     ),
+    "soak": (
+        "Everything at once for a long time, with swaps and kills: p99s, memory, descriptors, what is lost.",
+        "cinematch bench soak --minutes 30 --json soak.json",
+    ),
 }
 OPTIONS = {
     "topn": (
@@ -81,6 +85,14 @@ OPTIONS = {
         ("burst", 5, "seconds of writing as fast as it goes"),
         ("probes", 500, "ratings posted and read back one by one"),
     ),
+    "soak": (
+        ("minutes", 30.0, "minutes of load"),
+        ("users", 20_000, "users of the generated release"),
+        ("items", 20_000, "its items"),
+        ("rate", 100, "requests a second to the server that stays, and half as many to the one that is killed"),
+        ("swaps", 60, "promotions and rollbacks meanwhile"),
+        ("kills", 10, "kills of the second server meanwhile"),
+    ),
 }
 
 TEXTS = {
@@ -101,10 +113,10 @@ def add_to(commands) -> None:
         for option, default, description in OPTIONS[name]:
             action.add_argument(
                 f"--{option}",
-                type=int,
+                type=type(default),
                 default=default,
                 dest=f"bench_{option}",
-                metavar="COUNT",
+                metavar="COUNT" if isinstance(default, int) else "NUMBER",
                 help=f"{description} (default: {default})",
             )
         for option, description in TEXTS.get(name, ()):

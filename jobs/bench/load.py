@@ -14,6 +14,7 @@ import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from multiprocessing import resource_tracker
@@ -79,12 +80,13 @@ class Plan:
 
 
 def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome:
-    """Send requests until time or number is up or is_stopped() says so; those under way get LATE_S to answer."""
+    """Send requests until time or number is up, is_stopped() says so or the server is gone; those under way get LATE_S to answer."""
     outcome, selector = Outcome(), selectors.DefaultSelector()
     free: deque[Wire] = deque()
     busy: set[Wire] = set()
 
     def connect() -> None:
+        """Raises OSError where nothing listens."""
         wire = Wire(plan.address)
         selector.register(wire, selectors.EVENT_READ, wire)
         free.append(wire)
@@ -92,9 +94,13 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     def broken(wire: Wire) -> None:
         selector.unregister(wire)
         wire.close()
-        busy.discard(wire)
-        outcome.n_broken += 1
-        connect()
+        if wire in busy:
+            busy.remove(wire)
+            outcome.n_broken += 1
+        else:  # it was idle for longer than the server allows
+            free.remove(wire)
+        with suppress(OSError):  # a server that is gone ends the load with its last connection
+            connect()
 
     def receive(wire: Wire) -> None:
         answer = wire.receive()
@@ -133,7 +139,7 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
                     broken(wire)
                 is_over = is_over or sent == plan.at_most
             over_at = min(over_at, now) if is_over else inf
-            if is_over and (not busy or now - over_at > LATE_S):
+            if not free and not busy or is_over and (not busy or now - over_at > LATE_S):
                 break
             left_s = started + sent / plan.per_s - time.monotonic() if plan.per_s and free and not is_over else _TICK_S
             for key, _ in selector.select(min(max(left_s, 0.0), _TICK_S)):

@@ -121,7 +121,7 @@ def _rates(
     server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int
 ) -> dict[str, Any]:
     """Each side in turn, `repeats` times over; medians."""
-    pairs = _stored_pairs(release, users)
+    pairs = stored_pairs(release, users)
     sides: dict[str, tuple[Server, Callable[..., bytes]]] = {
         "lookup": (server, partial(requests.lookup, users)),
         "why": (server, partial(requests.cycled, pairs)),
@@ -172,9 +172,9 @@ def _without_offset(offset: int, index: int) -> bytes:
     return requests.empty(index)
 
 
-def _stored_pairs(release: Release, users: int) -> tuple[bytes, ...]:
+def stored_pairs(release: Release, users: int) -> tuple[bytes, ...]:
     """Requests of /why for random rows that have stored reasons."""
-    drawn = random.Random(1)
+    drawn = random.Random(1)  # nosec B311  # a draw that anybody may repeat, not a secret
     with closing(open_immutable(release.database)) as connection:
         rows = [
             connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.path == "/last"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -84,6 +86,28 @@ def test_answers_are_counted_by_status_and_observed(address) -> None:
 def test_a_connection_that_breaks_is_an_error_and_is_opened_again(address) -> None:
     outcome = drive(Plan(address, partial(ask, ("/ok", "/hang-up")), 30, connections=3, at_most=40))
     assert outcome.statuses == {200: 20} and outcome.n_broken == outcome.n_errors == 20
+
+
+def test_a_connection_that_is_closed_while_idle_is_no_error_and_is_opened_again(address) -> None:
+    outcome = drive(Plan(address, partial(ask, ("/last",)), 30, connections=1, at_most=4, per_s=10.0))
+    assert outcome.statuses == {200: 4} and outcome.n_broken == 0
+
+
+def test_a_server_that_is_gone_ends_the_load() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+
+        def hang_up() -> None:
+            both = [listening.accept()[0] for _ in range(2)]
+            listening.close()
+            for one in both:
+                one.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        outcome = drive(Plan(address, partial(ask, ("/ok",)), 300, connections=2))
+        thread.join()
+    assert outcome.n == 0 and outcome.n_broken <= 2 and outcome.seconds < 60
 
 
 def test_time_bounds_a_load_and_a_rate_paces_it(address) -> None:

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from jobs.bench.mixed import Mixed, ROUND
+
 TINY = ("--users", "300", "--items", "500")
 
 
@@ -93,6 +95,31 @@ def test_serve_beside_measures_lookups_with_and_without_an_attack(bench) -> None
     assert (found["worst_beside"], found["worst_p99_ratio"]) == ("table", found["table_p99_ratio"])
     assert "lookup_per_s" not in found
     assert running.left_running() == [] and running.left_behind() == []
+
+
+@pytest.mark.slow
+def test_soak_swaps_and_kills_under_load_and_loses_nothing(bench) -> None:
+    running = bench("soak", *TINY, "--minutes", "0.05", "--rate", "200", "--swaps", "1", "--kills", "1")
+    found = running.figures()
+    assert (found["bench"], found["n_swaps"], found["n_kills"]) == ("soak", 1, 2)
+    kinds = ("lookup", "why", "search", "session", "post", "delete", "sql")
+    assert all(found[f"{kind}_p99_ms"] > 0 for kind in kinds if kind != "delete") and found["n_post"] > 0
+    assert sum(found[f"n_{kind}"] for kind in kinds) + found["n_4xx"] + found["n_5xx"] == found["n_requests"]
+    assert (found["n_5xx"], found["n_4xx"], found["n_mixed_answers"], found["n_unanswered"]) == (0, 0, 0, 0)
+    assert found["n_acknowledged"] == found["n_post"] + found["n_delete"] and found["n_acknowledged_missing"] == 0
+    assert found["resident_start_mib"] > 0 and found["beside_start_mib"] > 0 and found["descriptors_start"] > 0
+    assert running.left_running() == [] and running.left_behind() == []
+
+
+def test_a_delete_of_the_soak_is_of_a_rating_that_was_posted() -> None:
+    mixed = Mixed(users=300, items=500, key="key", offset=7, pairs=[b""])
+    deletes = [index for index in range(30 * len(ROUND)) if mixed.ask(index).startswith(b"DELETE")]
+    posted = {mixed.entry(index)[:2]: index for index in range(30 * len(ROUND)) if mixed.ask(index).startswith(b"POST /ratings")}
+    assert len(deletes) == 10
+    for index in deletes:
+        user, item, _, is_deleted = mixed.entry(index)
+        assert is_deleted and f"/ratings/{user}/{item} ".encode() in mixed.ask(index)
+        assert posted[user, item] < index - 10 * len(ROUND)
 
 
 def test_an_unknown_attack_is_said_with_those_there_are(bench) -> None:
