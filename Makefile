@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve airflow accuracy docs lock audit sbom clean compose-check
+.PHONY: help run test test-fast serve airflow accuracy docs lock audit fuzz sbom clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -64,6 +64,10 @@ lock: ## resolve pyproject.toml again and pin what it gives, with the digests of
 
 audit: $(READY_TEST) ## look for dangerous calls in our own code
 	$(VENV)/bin/bandit --quiet --recursive jobs serving schemas warehouse dags .ci
+
+REQUESTS ?= 100000
+fuzz: $(READY_TEST) ## send so many changed requests to a real server: REQUESTS=100000
+	FUZZ_REQUESTS=$(REQUESTS) FUZZ_SEED=$$(date +%s) $(VENV)/bin/pytest -s tests/serving/test_fuzz.py
 
 SBOM := sbom.cdx.json
 sbom: $(READY_TEST) ## write sbom.cdx.json: every package of the image, with its digests, as CycloneDX
