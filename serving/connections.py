@@ -1,7 +1,8 @@
 """Connections that take up room and ask nothing: bounded in number, in time and in size, so that whoever asks finds one free.
 
 A connection waits while it has no request that is being answered: silent, with half a head, or with a body that nobody wants. Where
-all room is taken the one that waited longest makes room for the next.
+all room is taken the one that waited longest makes room for the next. One that takes nothing of its answer holds a release open, and is
+cut after a while.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-WAIT_S = 10.0
+WAIT_S, UNREAD_S = 10.0, 30.0
 HEAD_BYTES, HEADERS = 32 << 10, 100
 UNWANTED_BYTES = 32 << 20
 IS_TOO_LARGE = "cinematch.is_too_large"  # in the scope of a request whose head is not to be looked at
@@ -56,7 +57,9 @@ class Connections:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connection in list(self._all):
-            if connection.waits_since is not None and now - connection.waits_since > WAIT_S:
+            if connection.reads_nothing(now):
+                connection.transport.abort()
+            elif connection.waits_since is not None and now - connection.waits_since > WAIT_S:
                 connection.transport.close()
         self._timer = loop.call_later(_SWEEP_S, self._sweep) if self._all else None
 
@@ -69,6 +72,7 @@ class Connection(HttpToolsProtocol):
         self._crowd = connections
         self._n_asked = self._n_bytes = 0
         self._may_be_large = False
+        self._unread, self._unread_since = 0, 0.0
         self.waits_since: float | None = 0.0
         self.address = ""
 
@@ -81,6 +85,13 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.remove(self)
         super().connection_lost(exc)
+
+    def reads_nothing(self, now: float) -> bool:
+        """Whether there is something to send and nothing of it could be sent for long; to be asked again and again."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread or unread != self._unread:
+            self._unread, self._unread_since = unread, now
+        return now - self._unread_since > UNREAD_S
 
     def data_received(self, data: bytes) -> None:
         self._may_be_large = self._n_bytes + len(data) > HEAD_BYTES

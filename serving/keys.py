@@ -1,13 +1,15 @@
-"""The API keys of a running server: those of the setting and those of the warehouse, compared in constant time, never logged."""
+"""The API keys of a running server: those of the setting and those of the warehouse, known by their digests, never logged.
+
+A key is looked up by its digest, whatever number of them there is: how long that takes says nothing of any key.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 from schemas.errors import SettingError, UsageError
@@ -26,8 +28,8 @@ class Keys:
     def __init__(self, warehouse: Warehouse, hashes: str) -> None:
         self._warehouse = warehouse
         self._path = str(warehouse.keys)
-        self._set = [_of_setting(place, text.strip()) for place, text in enumerate(hashes.split(","), 1) if text.strip()]
-        self._keys: list[Key] = list(self._set)
+        self._set = _by_digest(_of_setting(place, text.strip()) for place, text in enumerate(hashes.split(","), 1) if text.strip())
+        self._keys: dict[str, Key] = self._set
         self._signature: tuple | None = None
         self._used: dict[str, float] = {}
         self._saved_at = 0.0
@@ -44,7 +46,7 @@ class Keys:
         if signature != self._signature:
             self._signature = signature
             try:
-                self._keys = [*self._set, *keys.read(self._warehouse.keys).values()]
+                self._keys = self._set | _by_digest(keys.read(self._warehouse.keys).values())
                 self.problem = None
             except SettingError as error:
                 self.problem = str(error)
@@ -53,12 +55,8 @@ class Keys:
         return bool(self._keys)
 
     def find(self, shown: str) -> Key | None:
-        """The key that was shown, which may have expired; None where it is none of ours. Every digest is compared."""
-        digest, found = digest_of(shown), None
-        for key in self._keys:
-            if hmac.compare_digest(digest, key.sha256):
-                found = key
-        return found
+        """The key that was shown, which may have expired; None where it is none of ours."""
+        return self._keys.get(digest_of(shown))
 
     def used(self, key: Key, now: float) -> None:
         self._used[key.sha256] = now
@@ -101,6 +99,10 @@ def given(headers: Mapping[bytes, bytes], *, is_basic_enough: bool) -> str | Non
         except (binascii.Error, UnicodeDecodeError):
             return None
     return None
+
+
+def _by_digest(found: Iterable[Key]) -> dict[str, Key]:
+    return {key.sha256: key for key in found}
 
 
 def _of_setting(place: int, text: str) -> Key:

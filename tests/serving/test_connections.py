@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
 
+from serving import connections
 from serving.connections import WAIT_S
 from tests.serving.conftest import Server, serving
 
@@ -59,6 +63,43 @@ def test_what_is_silent_or_half_sent_is_closed_in_time(movies: Server) -> None:
             wire.settimeout(3 * WAIT_S)
             rest(wire)
         assert time.monotonic() - started < 3 * WAIT_S
+
+
+def test_what_takes_nothing_of_its_answer_is_cut_and_what_takes_it_slowly_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 1.5)
+    piece, ended = b"a" * (1 << 20), threading.Semaphore(0)
+
+    async def large(scope: dict, receive: Callable, send: Callable) -> None:
+        """More than the system keeps on the way to a reader, in pieces that wait for each other."""
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(24):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            ended.release()
+
+    crowd = connections.Connections(most=10, each=10)
+    config = uvicorn.Config(large, http=partial(connections.Connection, connections=crowd), log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        running = threading.Thread(target=server.run, args=([listening],))
+        running.start()
+        try:
+            with ExitStack() as stack:
+                deaf, slow = (stack.enter_context(socket.create_connection(listening.getsockname(), timeout=10)) for _ in range(2))
+                for wire in (deaf, slow):
+                    wire.sendall(WHOLE)
+                got, started = len(slow.recv(1000)), time.monotonic()
+                while got <= 24 << 20 and (data := slow.recv(1 << 20)):
+                    got += len(data)
+                    time.sleep(0.12)
+                assert got > 24 << 20 and time.monotonic() - started > connections.UNREAD_S
+                assert ended.acquire(timeout=10) and ended.acquire(timeout=10), "the one that was never read holds nothing any more"
+        finally:
+            server.should_exit = True
+            running.join(10)
+    assert not running.is_alive()
 
 
 @pytest.mark.parametrize("head", [
