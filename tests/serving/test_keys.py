@@ -240,30 +240,30 @@ def test_a_real_server_is_private(folder: Path, of: dict[str, str]) -> None:
         assert server.get("/recommend/1", headers={**server.auth, "x-forwarded-for": OTHER}).status_code == 200
 
 
-def test_wrong_keys_wait_longer_and_longer_and_nobody_else_does(private: Inside, of: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keys_wait_longer_and_longer_and_nobody_else_does(folder: Path, of: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("serving.access.time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    with inside(folder, of["read"], private=True) as asked:
+        def ask(key: str, client: str = STRANGER) -> Reply:
+            return asked.ask("GET", b"/popular", headers=bearer(key), client=client)
 
-    def ask(key: str, client: str = STRANGER) -> Reply:
-        return private.ask("GET", b"/popular", headers=bearer(key), client=client)
-
-    assert [ask("wrong").status for _ in range(5)] == [401] * 5
-    waits = []
-    for _ in range(11):
-        reply = ask("wrong")
-        assert reply.status == 429 and "wrong keys" in reply.json()["error"]
-        assert ask(of["read"]).status == 429, "or the answer would tell which key is right"
-        waits.append(int(reply.headers[b"retry-after"]))
-        now[0] += waits[-1]
-        assert ask("wrong").status == 401
-    assert waits[:5] == [1, 2, 4, 8, 16] and waits[-1] == 300
-    assert ask(of["read"], OTHER).status == 200 and private.ask("GET", b"/health/live", client=STRANGER).status == 200
-    now[0] += 301
-    assert ask(of["read"]).status == 200
-    assert [ask("wrong").status for _ in range(2)] == [401, 429] and ask(of["read"]).status == 200, "a key that was right from there goes on"
-    assert ask(of["ratings"]).status == 429
-    for _ in range(20):
-        assert ask("wrong", "127.0.0.1").status == 401
+        assert [ask("wrong").status for _ in range(5)] == [401] * 5
+        waits = []
+        for _ in range(11):
+            reply = ask("wrong")
+            assert reply.status == 429 and "wrong keys" in reply.json()["error"]
+            assert ask(of["read"]).status == 429, "or the answer would tell which key is right"
+            waits.append(int(reply.headers[b"retry-after"]))
+            now[0] += waits[-1]
+            assert ask("wrong").status == 401
+        assert waits[:5] == [1, 2, 4, 8, 16] and waits[-1] == 300
+        assert ask(of["read"], OTHER).status == 200 and asked.ask("GET", b"/health/live", client=STRANGER).status == 200
+        now[0] += 301
+        assert ask(of["read"]).status == 200
+        assert [ask("wrong").status for _ in range(2)] == [401, 429] and ask(of["read"]).status == 200, "a key that was right from there goes on"
+        assert ask(of["ratings"]).status == 429
+        for _ in range(20):
+            assert ask("wrong", "127.0.0.1").status == 401
 
 
 def test_reads_are_counted_by_key_and_by_address(folder: Path, of: dict[str, str]) -> None:
