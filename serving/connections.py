@@ -11,7 +11,7 @@ import asyncio
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 WAIT_S, UNREAD_S = 10.0, 30.0
 HEAD_BYTES, HEADERS = 32 << 10, 100
@@ -73,6 +73,7 @@ class Connection(HttpToolsProtocol):
         self._n_asked = self._n_bytes = 0
         self._may_be_large = False
         self._unread, self._unread_since = 0, 0.0
+        self._answered: RequestResponseCycle | None = None
         self.waits_since: float | None = 0.0
         self.address = ""
 
@@ -84,7 +85,14 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.remove(self)
+        if self._answered is not None:
+            self._answered.disconnected = True  # uvicorn tells only the last of those that were asked at once
+            self._answered.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def reads_nothing(self, now: float) -> bool:
         """Whether there is something to send and nothing of it could be sent for long; to be asked again and again."""

@@ -102,6 +102,15 @@ def test_what_takes_nothing_of_its_answer_is_cut_and_what_takes_it_slowly_is_not
     assert not running.is_alive()
 
 
+def test_who_asks_much_at_once_and_leaves_is_no_error(movies: Server) -> None:
+    before = len(movies.log)
+    for _ in range(5):
+        with connected(movies, b"GET /recommend/1 HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2000):
+            time.sleep(0.3)  # the server waits to go on sending by then
+    assert movies.get("/recommend/1").status_code == 200
+    assert "Traceback" not in "".join(movies.log[before:])
+
+
 @pytest.mark.parametrize("head", [
     b"x-big: " + b"a" * 40_000 + b"\r\n", b"x-many: a\r\n" * 150, b"x-never-ends: " + b"a" * 3_000_000,
 ])  # fmt: skip
