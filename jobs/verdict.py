@@ -1,11 +1,10 @@
 """The verdict: whether a release may take the place of the promoted one, from what both do for the same held-out users.
 
-nDCG counts the held-out rows that the setting `relevance` says. A challenger that is shown to be worse for them is held back: the
-95 % interval of its difference to the champion, by paired bootstrap over users, lies below 0, and not above -margin. Chance alone
-holds back one release in forty by each measure, on however few users; a rule that asks for proof that nothing was lost would hold
-back half of the honest ones where users are few.
-Below `gate_users` users no loss is granted, and fewer than six users show nothing. Where there is no champion, the challenger must
-be better than popularity.
+nDCG counts the held-out rows that the setting `relevance` says. A challenger that is shown to have lost more than a margin for them is
+held back: the 95 % interval of its difference to the champion, by paired bootstrap over users, lies below -margin. A rule that asks
+for proof that nothing was lost would hold back half of the honest releases where users are few, and one that asks whether anything
+was lost those whose hyper-parameters were chosen a little worse this week. Fewer than six users show nothing. Where there is no
+champion, the challenger must be better than popularity.
 
 A comparison says nothing where the data changed under the champion: then it scores far below what it had at its own release, or
 hardly any of its stored lists is still there. And where nobody can be compared, nothing was shown. Both hold the challenger back.
@@ -57,7 +56,7 @@ def judge(
         return judge(scored, settings, served=served, rater=rater, rival=replace(rival, champion=None, note=note), doubt=doubt)
     measures, enough = [first], first.n_users >= settings.gate_users
     if champion:
-        measures += _rmse(scored, settings, rater, left_out, enough=enough)
+        measures += _rmse(scored, settings, rater, left_out)
         measures += _spread(scored, settings, served) if enough else []
         measures += [*_churn(scored, settings, rival), *_champion_then(scored, settings, rival, left_out)]
     measures += [
@@ -124,26 +123,23 @@ def _ndcg(scored: Scored, settings: Settings, served: str, rival: str, left_out:
     found = mean_interval(ours - theirs, seed=settings.seed)
     if rival == CHAMPION:
         margin = settings.gate_margin * np.nanmean(theirs) if found.n else 0.0
-        return _compared("nDCG@10", _mean(ours), _mean(theirs), found, margin, found.n >= settings.gate_users)
+        return _compared("nDCG@10", _mean(ours), _mean(theirs), found, margin)
     is_met = found.mean > 0 if found.n >= settings.gate_users else not _is_shown_below(found)
     bounds = (none_if_nan(value) for value in found[:3])
     return Measure("nDCG@10", _mean(ours), _mean(theirs), *bounds, None, found.n, bool(is_met))
 
 
-def _compared(
-    metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float, enough: bool
-) -> Measure:
+def _compared(metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float) -> Measure:
     """Where more is better."""
-    is_met = not _is_shown_below(found) or enough and found.low >= -margin
     bounds = (none_if_nan(value) for value in found[:3])
-    return Measure(metric, ours, theirs, *bounds, -float(margin) if enough else None, found.n, bool(is_met))
+    return Measure(metric, ours, theirs, *bounds, -float(margin), found.n, not _is_shown_below(found, -margin))
 
 
-def _is_shown_below(found: Interval) -> bool:
-    return found.n >= FEWEST and bool(found.high < 0)
+def _is_shown_below(found: Interval, least: float = 0.0) -> bool:
+    return found.n >= FEWEST and bool(found.high < least)
 
 
-def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray, *, enough: bool) -> list[Measure]:
+def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray) -> list[Measure]:
     """The difference is the champion's RMSE less the challenger's, so more is better. It is drawn as that of mean squared errors,
     and a step d below the champion's square b is `sqrt(b) - sqrt(b - d)` of its root."""
     theirs, n_rated = scored.of(CHAMPION, "squared_error"), np.nan_to_num(scored.of(CHAMPION, "n_rated"))
@@ -158,7 +154,7 @@ def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray, 
     after = float(np.average(np.nan_to_num(ours), weights=n_rated))
     roots = (before**0.5 - max(before - d, 0.0) ** 0.5 for d in found[:3])
     margin = before**0.5 * settings.gate_rmse_margin
-    return [_compared("RMSE", after**0.5, before**0.5, Interval(*roots, found.n), margin, enough)]
+    return [_compared("RMSE", after**0.5, before**0.5, Interval(*roots, found.n), margin)]
 
 
 def _spread(scored: Scored, settings: Settings, served: str) -> list[Measure]:

@@ -53,10 +53,10 @@ def said(measure: Measure, against: str) -> str:
     )
     if measure.least is None:
         return f"{text}; {'better' if measure.is_met else 'not better'}"
-    if measure.is_met and measure.low < measure.least:
-        return f"{text}; it is not shown to be worse, and these users are too few to show more"
     may = f"it may lose {-measure.least:.4f}"
-    return f"{text}; {may}" if measure.is_met else f"{text}; {may}, and it is shown to be worse"
+    if not measure.is_met:
+        return f"{text}; {may}, and it is shown to have lost more"
+    return f"{text}; {may}" if measure.low >= measure.least else f"{text}; {may}, and these users are too few to show whether it did"
 
 
 def _moved(measure: Measure) -> str:

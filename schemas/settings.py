@@ -264,7 +264,7 @@ class Settings:
     gate_margin: float = _setting(
         0.05,
         EVALUATE,
-        "share of the champion's nDCG@10 that a challenger that is shown to be worse may lose, if it is shown to lose no more",
+        "share of the champion's nDCG@10 that a challenger may lose; one that is shown to have lost more is held back",
         minimum=0,
         maximum=1,
     )
@@ -293,7 +293,7 @@ class Settings:
         maximum=1,
     )
     gate_users: int = _setting(
-        30, EVALUATE, "held-out users below whom only what is shown to be worse is held back", minimum=1
+        30, EVALUATE, "held-out users below whom coverage and evenness are not compared, and the verdict says that it rests on few", minimum=1
     )
     keep: int = _setting(
         5, ("run", "promote", "releases"), "promoted releases that pruning keeps, the last ones; the current one and the one before it stay in any case", minimum=1

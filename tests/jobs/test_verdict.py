@@ -69,7 +69,7 @@ def test_a_challenger_that_is_worse_is_held_back_and_the_reason_has_the_figures(
     first = found["measures"][0]
     assert found["decision"] == HOLD_BACK and not first["is_met"] and first["high"] < first["least"] < 0
     assert first["difference"] == pytest.approx(-0.2 * NDCG.mean()) and first["champion"] == pytest.approx(NDCG.mean())
-    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "and it is shown to be worse" in found["reason"]
+    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "and it is shown to have lost more" in found["reason"]
 
 
 def test_a_loss_within_the_margin_passes_and_one_that_is_shown_to_be_beyond_it_does_not() -> None:
@@ -77,7 +77,9 @@ def test_a_loss_within_the_margin_passes_and_one_that_is_shown_to_be_beyond_it_d
     assert verdict(rows("ials", NDCG * 0.97), champion)["decision"] == PROMOTE
     noise = np.where(np.arange(N) % 2, 0.05, -0.05)
     found = verdict(rows("ials", NDCG * 0.94 + noise), champion)["measures"][0]
-    assert found["low"] < found["least"] < found["high"] < 0 and not found["is_met"]
+    assert found["low"] < found["least"] < found["high"] and found["is_met"]
+    found = verdict(rows("ials", NDCG * 0.9 + noise), champion)["measures"][0]
+    assert found["high"] < found["least"] < 0 and not found["is_met"]
     assert verdict(rows("ials", NDCG * 0.9), champion, gate_margin=0.2)["decision"] == PROMOTE
 
 
@@ -85,7 +87,7 @@ def test_a_loss_within_the_margin_passes_and_one_that_is_shown_to_be_beyond_it_d
 def test_what_is_not_shown_to_be_worse_passes_however_wide_the_interval(mean: float) -> None:
     found = verdict(rows("ials", np.where(np.arange(N) % 2, NDCG + 0.3, NDCG - 0.3) + mean), rows(CHAMPION, NDCG))
     assert found["decision"] == PROMOTE and found["measures"][0]["low"] < found["measures"][0]["least"]
-    assert "it is not shown to be worse, and these users are too few to show more" in found["reason"]
+    assert "and these users are too few to show whether it did" in found["reason"]
 
 
 @pytest.mark.parametrize("n", (30, 60, 200))
@@ -95,7 +97,7 @@ def test_chance_holds_hardly_any_honest_release_back_on_however_few_users(n: int
     for _ in range(200):
         ours, theirs = (np.where(draw.random(n) < 0.3, draw.random(n), 0.0) for _ in range(2))
         n_held_back += verdict(rows("ials", ours), rows(CHAMPION, theirs))["decision"] == HOLD_BACK
-    assert n_held_back <= 14
+    assert n_held_back <= 10
 
 
 def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> None:
@@ -103,8 +105,7 @@ def test_with_too_few_users_only_what_is_shown_to_be_worse_is_held_back() -> Non
     found = verdict(rows("ials", few + noise), rows(CHAMPION, few))
     assert found["decision"] == PROMOTE and "not enough users to judge: 20 can be compared, 30 are needed" in found["reason"]
     assert verdict(rows("ials", few * 0.5), rows(CHAMPION, few))["decision"] == HOLD_BACK
-    assert verdict(rows("ials", few * 0.97), rows(CHAMPION, few))["decision"] == HOLD_BACK  # a margin is granted to enough users
-    assert verdict(rows("ials", few * 0.97), rows(CHAMPION, few), gate_users=10)["decision"] == PROMOTE
+    assert verdict(rows("ials", few * 0.97), rows(CHAMPION, few))["decision"] == PROMOTE
 
 
 def test_five_users_that_all_lose_show_nothing_and_six_do() -> None:
