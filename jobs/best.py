@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs import item_side
 from jobs.doubt import doubt
-from jobs.kernels import lists as kernel, metrics
+from jobs.item_side import recommender
+from jobs.kernels import metrics
 from jobs.kernels.bootstrap import mean_interval
 from jobs.kernels.histories import Histories
-from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import Lists
 from jobs.kernels.relevance import is_liked, share_below
 from jobs.models import popular
 from jobs.models.contract import TrainingData
@@ -63,8 +63,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
         relevant[NDCG_LIKED] = validation.held.select(is_liked(validation.held, means))
 
     def measure(number: int) -> None:
-        side = item_side.load(release, names[min(number, len(names) - 1)])
-        lists = _lists(side, measured[number], validation.kept, settings.min_history)
+        lists = _lists(release, names[min(number, len(names) - 1)], measured[number], validation.kept, settings)
         values = [_ndcg(lists, held, n_items) for held in relevant.values()]
         if means is not None:
             values.append(share_below(lists.predicted, lists.owners, means))
@@ -86,14 +85,13 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
     return Validated(rows, tried, doubt({name: values[0] for name, values in values_of.items()}, metrics.chance_ndcg(n_open, n_held, K), settings))
 
 
-def _lists(side: ItemSide, name: str, kept: Histories, min_history: int) -> kernel.Lists:
+def _lists(release: Release, served: str, name: str, kept: Histories, settings: Settings) -> Lists:
     """Lists as they are served, or by popularity alone."""
-    if name == popular.NAME:
-        return kernel.popular_lists(side, kept, n=K)
-    return kernel.recommend(side, kept, n=K, explain_n=0, reasons_n=0, min_history=min_history)
+    found = recommender(release, served, settings.recorded(), None)
+    return found.unpersonal().popular(kept, n=K, explain_n=0) if name == popular.NAME else found.lists(kept, n=K, explain_n=0)
 
 
-def _ndcg(lists: kernel.Lists, held: Histories, n_items: int) -> np.ndarray:
+def _ndcg(lists: Lists, held: Histories, n_items: int) -> np.ndarray:
     """Of lists, (u,)."""
     return metrics.ndcg(metrics.hits(lists.indptr, lists.items, held.indptr, held.items, K, n_items), np.diff(held.indptr))
 

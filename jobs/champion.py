@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs import data_guard, item_side
-from jobs.kernels import lists as kernel
-from jobs.kernels.histories import Histories, strength
-from jobs.kernels.item_side import ItemSide
+from jobs import data_guard
+from jobs.item_side import recommender_of
+from jobs.kernels.histories import Histories
+from jobs.kernels.lists import Lists
+from jobs.kernels.recommender import Recommender
 from jobs.measured import PROTOCOL, TOP
 from jobs.step import Facts
 from jobs.verdict import Rival
@@ -43,24 +44,16 @@ class Champion:
     names: np.ndarray
 
     @property
-    def side(self) -> ItemSide:
-        return item_side.load(self.release, self.manifest.served_model)
+    def recommender(self) -> Recommender:
+        return recommender_of(self.release, self.manifest)
 
     def histories(self, histories: Histories) -> Histories:
         """The challenger's histories as the champion would read them: its items, its scale."""
-        known = histories.renumbered(self.numbers)
-        if self.manifest.rating_scale is None:
-            return known
-        low, high = self.manifest.rating_scale
-        strengths = strength(known.ratings, known.strengths, low=low, high=high)
-        return Histories(known.indptr, known.items, strengths, known.ratings, known.steps)
+        return self.recommender.reread(histories.renumbered(self.numbers))
 
-    def lists(self, histories: Histories, n: int) -> kernel.Lists:
+    def lists(self, histories: Histories, n: int) -> Lists:
         """What it would serve for these histories, in the challenger's item numbers; -1 is an item it alone knows."""
-        settings = self.manifest.settings
-        lists = kernel.recommend(
-            self.side, self.histories(histories), n=n, explain_n=0, reasons_n=0, min_history=settings["min_history"]
-        )
+        lists = self.recommender.lists(self.histories(histories), n=n, explain_n=0)
         return lists._replace(items=self.names[lists.items])
 
     def trained_on(self, users: Iterable[Any], held: Iterable[list]) -> np.ndarray:
@@ -103,7 +96,7 @@ def find(
             return None, replace(rival, note="its ids or its kind of feedback differ")
         own, theirs = (item_side_files.load(r.model("items"))[0]["item_ids"] for r in (release, sealed))
         champion = Champion(sealed, manifest, places(own, theirs), places(theirs, own))
-        champion.side.by_popularity
+        champion.recommender.side.by_popularity
         champion.trained_on([None], [[]])
     except (CineMatchError, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
         log.warning("evaluate: the promoted release %s cannot be compared with: %s", name, error)

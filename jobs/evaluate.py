@@ -15,14 +15,17 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from jobs import champion as champions, data_guard, item_side
+from jobs import champion as champions, data_guard
 from jobs.best import RANKERS
 from jobs.champion import Champion
 from jobs.item_tables import load_items
-from jobs.kernels import list_metrics, lists as kernel, metrics, relevance
+from jobs.item_side import recommender
+from jobs.kernels import list_metrics, metrics, relevance
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import Lists
 from jobs.kernels.reasons import HISTORY
+from jobs.kernels.recommender import Recommender
 from jobs.measured import (
     BY_STAR, CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, SUFFIXES, TOP, UNFINISHED,
 )
@@ -81,14 +84,15 @@ class _Scorer:
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
         kept, held = part.held_out(TEST)
-        side = item_side.load(self._release, self._served)
-        blocks = [self._scores("popular", kernel.popular_lists(side, kept, n=DEPTH), kept, held)]
+        side = self._recommender(self._served).side
+        popular = self._recommender(self._served).unpersonal().popular(kept, n=DEPTH, explain_n=0)
+        blocks = [self._scores("popular", popular, kept, held)]
         for name in self._rankers:
-            lists = self._ranked(item_side.load(self._release, name), kept, explain_n=TOP if name == self._served else 0)
+            lists = self._recommender(name).lists(kept, n=DEPTH, explain_n=TOP if name == self._served else 0)
             of_lists = _of_lists(side, lists, kept) | _of_reasons(side, lists, kept) if name == self._served else {}
             blocks.append(self._scores(name, lists, kept, held) | of_lists)
         if side.finish is not None:
-            lists = self._ranked(replace(side, finish=None), kept)
+            lists = replace(self._recommender(self._served), side=replace(side, finish=None)).lists(kept, n=DEPTH, explain_n=0)
             blocks.append(self._scores(UNFINISHED, lists, kept, held) | _of_lists(side, lists, kept))
         if side.rater is not None:
             blocks.append(_errors(RATER, side, kept, held))
@@ -98,11 +102,8 @@ class _Scorer:
         parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
         return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
 
-    def _ranked(self, side: ItemSide, histories: Histories, *, explain_n: int = 0) -> kernel.Lists:
-        settings = self._settings
-        return kernel.recommend(
-            side, histories, n=DEPTH, explain_n=explain_n, reasons_n=settings.reasons_n, min_history=settings.min_history
-        )
+    def _recommender(self, model: str) -> Recommender:
+        return recommender(self._release, model, self._settings.recorded(), self._facts.rating_scale)
 
     def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
         """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
@@ -110,10 +111,10 @@ class _Scorer:
         item_ids, user_ids = load_items(self._release)[0], part.user_ids.take(pa.array(users)).to_pylist()
         held_ids = item_ids.take(pa.array(held.items)).to_pylist()
         found = self._scores(CHAMPION, champion.lists(kept, DEPTH), kept, held)
-        if champion.side.rater is not None:
-            errors = _errors(CHAMPION, champion.side, champion.histories(kept), held, champion.numbers)
+        if (side := champion.recommender.side).rater is not None:
+            errors = _errors(CHAMPION, side, champion.histories(kept), held, champion.numbers)
             found |= {name: errors[name] for name in ("squared_error", "n_rated")}
-        now = self._ranked(item_side.load(self._release, self._served), part.histories.take(users))
+        now = self._recommender(self._served).lists(part.histories.take(users), n=DEPTH, explain_n=0)
         shared = []
         for k, before in enumerate(champion.stored(user_ids, TOP)):
             head = item_ids.take(pa.array(now.items[now.indptr[k] : now.indptr[k + 1]][:TOP])).to_pylist()
@@ -123,9 +124,9 @@ class _Scorer:
             "overlap": pa.array(shared, pa.float64()),
         }
 
-    def _scores(self, model: str, lists: kernel.Lists, kept: Histories, held: Histories) -> dict[str, Any]:
+    def _scores(self, model: str, lists: Lists, kept: Histories, held: Histories) -> dict[str, Any]:
         """One row a user, as arrays by column of SCORES."""
-        side = item_side.load(self._release, self._served)
+        side = self._recommender(self._served).side
         means = side.means(kept)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
         found: dict[str, Any] = {}
@@ -157,7 +158,7 @@ class _Scorer:
         return {name: pa.array(list(of), pa.list_(pa.int64())) for name, of in zip(BY_STAR, counts)}
 
 
-def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
     """How varied the first ten are, and how far their genres from the history's; nothing where lists are not finished."""
     if side.finish is None:
         return {}
@@ -169,7 +170,7 @@ def _of_lists(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str,
     return found
 
 
-def _of_reasons(side: ItemSide, lists: kernel.Lists, kept: Histories) -> dict[str, np.ndarray]:
+def _of_reasons(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
     """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
     ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
     return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], side.means(kept))}

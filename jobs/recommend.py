@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import item_side
+from jobs.item_side import recommender
 from jobs.finished import Finished, key_of
 from jobs.item_tables import load_items
 from jobs.kernels import lists as kernel, reasons
@@ -87,8 +87,7 @@ class _Producer:
     def _tables(self, part: Part, start: int, titles: Titles) -> tuple[pa.Table, pa.Table, pa.Table]:
         stop = min(start + USERS_PER_BLOCK, len(part.histories))
         block = part.histories.block(start, stop)
-        side = item_side.load(self._release, self._served)
-        lists = kernel.recommend(side, block, **list_settings(self._settings))
+        lists = recommender(self._release, self._served, self._settings.recorded(), self._facts.rating_scale).lists(block)
         names = _Names(self._release, part.user_ids.slice(start, stop - start), self._served)
         rows, because = names.recommendations(lists), names.explanations(lists)
         return rows, because, ready_lists(rows, because, titles, explain_n=self._settings.explain_n)

@@ -106,7 +106,7 @@ async def _with_all_reasons(service: Service, page: Page) -> Answer:
 
 
 def _pairs_of(service: Service, page: Page, items: list) -> Solved:
-    return solve_pairs(page.opened, service.history(page.opened, page.user, page.seq), items)
+    return solve_pairs(page.opened, service.held(page.opened, page.user, page.seq), items)
 
 
 async def _solved(
@@ -126,7 +126,7 @@ async def _solved(
             opened,
             lambda: solve(
                 opened,
-                service.history(opened, user, seq),
+                service.held(opened, user, seq),
                 n=wanted,
                 excluded=excluded_items(opened, call.values),
             ),

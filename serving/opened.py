@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jobs.kernels.item_side import assemble, ItemSide
+from jobs.kernels.recommender import Recommender
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.tables import READY_N
@@ -62,6 +63,12 @@ class OpenRelease:
         return assemble({name: item_side.load(self.files.model(name)) for name in found}, served=self.served_model)
 
     @cached_property
+    def recommender(self) -> Recommender:
+        settings = self.manifest.settings
+        least = settings["min_history"]
+        return Recommender(self.item_ids, self.side, self.manifest.rating_scale, self.n, settings["explain_n"], settings["reasons_n"], least)
+
+    @cached_property
     def has_ratings(self) -> bool:
         return self.manifest.rating_scale is not None
 
@@ -107,10 +114,7 @@ class OpenRelease:
 
     def number(self, item_id: Any) -> int | None:
         """item_num of an item, or None where the release does not know it."""
-        if isinstance(item_id, str) != (self.item_ids.dtype.kind == "U"):
-            return None
-        place = int(np.searchsorted(self.item_ids, item_id))
-        return place if place < len(self.item_ids) and self.item_ids[place] == item_id else None
+        return self.recommender.number(item_id)
 
     def item_id(self, number: int) -> int | str:
         return self.item_ids[number].item()
@@ -151,6 +155,7 @@ class OpenRelease:
             callback()
         self.on_close.clear()
         self.__dict__.pop("side", None)
+        self.__dict__.pop("recommender", None)
         self._titles.clear()
 
 

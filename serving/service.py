@@ -23,7 +23,7 @@ from serving.limits import Buckets, WrongKeys
 from serving.metrics import AccessLog, Metrics
 from serving.online import Online
 from serving.opened import OpenRelease
-from serving.solve import HistoryRow, Solved, solve, stored_history
+from serving.solve import Solved, solve, solve_popular, stored_history
 from serving.user_tokens import UserTokens
 from serving.verify import open_verified
 from warehouse import catalog
@@ -36,7 +36,6 @@ log = logging.getLogger("cinematch.serving")
 SOLVED_KEPT = 256
 DAY = 86_400
 WAITING = 256
-NEVER = 2**31
 NO_KEY = "off: no API key is configured; `cinematch keys create` makes one"
 
 
@@ -242,18 +241,8 @@ class Service:
 
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:
         """What a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
-        base = {row.item_id: Held(row.rating, row.weight, row.rated_at) for row in stored_history(opened, user_id)}
         arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
-        return fold(base, arrived, is_implicit=not opened.has_ratings)
-
-    def history(self, opened: OpenRelease, user_id: Any, seq: int) -> list[HistoryRow]:
-        """The full history, as the kernels take it; empty for nobody. From any thread."""
-        if user_id is None:
-            return []
-        return [
-            HistoryRow(item, one.rating, one.weight, one.rated_at)
-            for item, one in self.held(opened, user_id, seq).items()
-        ]
+        return fold(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
 
     def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset:
         """Items that the user got after seq."""
@@ -298,11 +287,11 @@ class Service:
         return found
 
     def _solve_now(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
-        rows = self.history(opened, user_id, seq)
+        rows = self.held(opened, user_id, seq)
         try:
             return solve(opened, rows, n=n)
         except ValueError:  # the rating is safe in the overlay; the list is the fallback until the next release
             log.exception(
                 "release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows)
             )
-            return solve(opened, rows, n=n, min_history=NEVER)
+            return solve_popular(opened, rows, n=n)

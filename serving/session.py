@@ -12,7 +12,7 @@ from serving.lookup import excluded_items, Page, source_of, whole_answer
 from serving.opened import iso, OpenRelease
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
-from serving.solve import HistoryRow, solve, Solved
+from serving.solve import History, solve, Solved
 from warehouse.overlay import Entry, fold
 
 _FIELDS = ("item_id", "rating", "weight", "rated_at")
@@ -29,20 +29,20 @@ async def recommend(service: Service, call: Call) -> Answer:
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
     answer = await whole_answer(service, page)
     answer.tag = None
-    unusable = [row.item_id for row in rows if opened.number(row.item_id) is None]
+    unusable = [item for item in rows if opened.number(item) is None]
     answer.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
     return answer
 
 
 def _solved(
     opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]
-) -> tuple[list[HistoryRow], Solved]:
+) -> tuple[History, Solved]:
     """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
     rows = history_of(opened, json_of(body), limit)
     return rows, solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
 
 
-def history_of(opened: OpenRelease, found: Any, limit: int) -> list[HistoryRow]:
+def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
     """A body's rows, folded as a stored user's are. Raises RequestError naming the row and the field."""
     if not (isinstance(found, dict) and set(found) == {"ratings"} and isinstance(found["ratings"], list)):
         raise RequestError("the body: expected {ratings: [{item_id, rating, rated_at?}, ...]}")
@@ -67,8 +67,7 @@ def history_of(opened: OpenRelease, found: Any, limit: int) -> list[HistoryRow]:
         for entry, at in zip(entries, times)
         if entry.rating is not None or entry.item_id not in rated  # a click takes no stars away
     ]
-    held = fold({}, counted, is_implicit=not opened.has_ratings)
-    return [HistoryRow(item, one.rating, one.weight, one.rated_at) for item, one in held.items()]
+    return fold({}, counted, is_implicit=not opened.has_ratings)
 
 
 def _length(opened: OpenRelease, n: int) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from serving.opened import OpenRelease
-from serving.solve import solve, stored_history
 from warehouse import servable
 from warehouse.layout import Release
+from warehouse.overlay import stored
 from warehouse.release import digest, read_manifest
 
 DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
@@ -23,7 +25,8 @@ def open_verified(release: Release) -> OpenRelease:
         opened = OpenRelease(release)
         opened.warm()
         for (user_id,) in opened.reader().execute("select user_id from users limit 1").fetchall():
-            solve(opened, stored_history(opened, user_id), n=opened.n, min_history=0)
+            recommender = replace(opened.recommender, min_history=0)
+            recommender.lists(recommender.history(stored(opened.reader(), user_id)))
     except Exception as error:
         if opened is not None:
             opened.retire()

@@ -151,5 +151,5 @@ async def _solve_pair(
     service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None
 ) -> Solved:
     return await service.run_on(
-        opened, lambda: solve_pairs(opened, service.history(opened, user, seq), [item], reasons_n=reasons_n)
+        opened, lambda: solve_pairs(opened, service.held(opened, user, seq), [item], reasons_n=reasons_n)
     )

@@ -227,6 +227,12 @@ def put_back(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
     return n
 
 
+def stored(connection: sqlite3.Connection, user_id: Any) -> dict[Any, Held]:
+    """What a release's database holds of a user, by item, in the order of ids."""
+    rows = connection.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user_id])
+    return {item: Held(rating, weight, rated_at) for item, rating, weight, rated_at in rows}
+
+
 def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
     """What one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
 

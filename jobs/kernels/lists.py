@@ -8,8 +8,7 @@ float64, so that a list does not depend on which users happened to share a block
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +76,27 @@ def recommend(
     the one that ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the
     lower item_num.
     """
+    return _lists(
+        side, histories, lambda block: [fold(side, block.user(k), min_history) for k in range(len(block))],
+        n=n, explain_n=explain_n, reasons_n=reasons_n, excluded=excluded,
+    )  # fmt: skip
+
+
+def popular_lists(side: ItemSide, histories: Histories, *, n: int, explain_n: int = 0, reasons_n: int = 0) -> Lists:
+    """Lists as histories get them that are too short to rank by: popular items of their favourite genres, then of all."""
+    return _lists(side, histories, lambda block: [None] * len(block), n=n, explain_n=explain_n, reasons_n=reasons_n, excluded=None)
+
+
+def _lists(
+    side: ItemSide,
+    histories: Histories,
+    fold_block: Callable[[Histories], list[Any]],
+    *,
+    n: int,
+    explain_n: int,
+    reasons_n: int,
+    excluded: np.ndarray | None,
+) -> Lists:
     excluded = side.blocked if excluded is None else np.union1d(side.blocked, excluded)
     reach = n if side.finish is None else max(n, POOL)
     reach += side.twins.more(reach)
@@ -84,7 +104,7 @@ def recommend(
     blocks = []
     for span in _blocks(histories, side.n_items):
         block = histories.block(span.start, span.stop)
-        users, has = [fold(side, block.user(k), min_history) for k in range(len(block))], side.twins.has(block)
+        users, has = fold_block(block), side.twins.has(block)
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
         found = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, barred) if len(known) else []
         candidates = dict(zip(known.tolist(), found))
@@ -94,12 +114,6 @@ def recommend(
         ]
         blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
     return _stacked(blocks)
-
-
-def popular_lists(side: ItemSide, histories: Histories, *, n: int) -> Lists:
-    """Everybody's list by popularity alone, whatever their genres: to compare models with."""
-    plain = replace(side, finish=None, genres=side.genres[:, :0])
-    return recommend(plain, histories, n=n, explain_n=0, reasons_n=0, min_history=np.iinfo(np.int64).max)
 
 
 def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import draws, item_side
-from jobs.kernels import lists as kernel
+from jobs import draws
+from jobs.item_side import recommender
 from jobs.kernels.histories import one_history
 from jobs.kernels.reasons import HISTORY
 from jobs.sorting import VALIDATION_SHARE
@@ -42,12 +42,12 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
     with closing(sqlite3.connect(f"file:{movie_release.release.database}?mode=ro", uri=True)) as connection:
         (mu,) = connection.execute("select avg(rating) from ratings where is_held_out = 0").fetchone()
     for model in {manifest.served_model, "ease", "ials"}:
-        side = item_side.load(movie_release.release, model)
+        answering = recommender(movie_release.release, model, settings, manifest.rating_scale)
         found: dict[str, list] = {name: [] for name in ("ndcg", "ndcg_liked", "hit_rate_liked", "below_mean", "reasons_below_mean")}
         hits, there = dict.fromkeys(range(6), 0), dict.fromkeys(range(6), 0)
         for kept, held in kept_and_held(movie_release):
             history = one_history(item_ids, *([row[c] for row in kept] for c in (1, 2, 3, 4)), low=low, high=high)
-            lists = kernel.recommend(side, history, n=10, explain_n=10, reasons_n=settings["reasons_n"], min_history=settings["min_history"])
+            lists = answering.lists(history, n=10, explain_n=10)
             listed, ratings = item_ids[lists.items].tolist(), [row[2] for row in kept]
             mean = (sum(ratings) + settings["bias_damping"] * mu) / (len(ratings) + settings["bias_damping"])
             liked = {row[1] for row in held if row[2] >= mean}

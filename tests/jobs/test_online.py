@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from jobs.online import compact, Online
 from jobs.run import promote, run_step
 from serving.opened import OpenRelease
-from serving.solve import HistoryRow, solve, stored_history
+from serving.solve import solve, stored_history
 from tests.conftest import Built, small_settings
 from warehouse import overlay, parquet, release as releases
 from warehouse.layout import Warehouse
@@ -102,9 +102,8 @@ def histories_now(built: Built, users: list) -> dict:
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         found = {}
         for user in users:
-            base = {row.item_id: Held(row.rating, row.weight, row.rated_at) for row in stored_history(opened, user)}
-            after = fold(base, overlay.of_user(connection, user), is_implicit=not opened.has_ratings)
-            found[user] = [HistoryRow(item, one.rating, one.weight, one.rated_at) for item, one in sorted(after.items())]
+            after = fold(stored_history(opened, user), overlay.of_user(connection, user), is_implicit=not opened.has_ratings)
+            found[user] = dict(sorted(after.items()))
     lists = {user: [(row.item_id, row.score) for row in solve(opened, rows, n=opened.n).rows] for user, rows in found.items()}
     opened.retire()
     return {user: (found[user], lists[user]) for user in users}
@@ -143,8 +142,7 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, reque
     with open_immutable(batch.release.database) as database:
         for user in users:
             rows, listed = online[user]
-            stored = database.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user])
-            assert [HistoryRow(*row) for row in stored] == rows
+            assert overlay.stored(database, user) == {item: one._replace(seq=0) for item, one in rows.items()}
             stored = database.execute("select item_id, score from recommendations where user_id = ? order by rank", [user]).fetchall()
             assert [row[0] for row in stored] == [item for item, _ in listed]
             assert [row[1] for row in stored] == pytest.approx([score for _, score in listed], rel=1e-5)

@@ -19,7 +19,7 @@ from jobs.sources.open import open_source
 from jobs.step import facts
 from schemas.settings import Settings
 from serving.opened import OpenRelease
-from serving.solve import HistoryRow, solve, solve_pairs, stored_history
+from serving.solve import solve, solve_pairs, stored_history
 from serving.why import _has
 from tests.conftest import Built, small_settings
 from tests.jobs.conftest import STAGED_ID as ID
@@ -116,9 +116,9 @@ def test_a_film_of_two_ids_is_in_no_list_of_who_has_the_other_in_the_batch_and_o
             assert [row.item_id for row in solve(opened, stored_history(opened, user), n=20).rows] == stored
         for item, other in (DOUBLE, DOUBLE[::-1]):
             for history in ([item], [item, 1, 2, 4, 5]):  # too short to rank by, and not
-                listed = [row.item_id for row in solve(opened, [HistoryRow(i, 5.0, 1.0, None) for i in history], n=50).rows]
+                listed = [row.item_id for row in solve(opened, {i: Held(5.0, 1.0, None) for i in history}, n=50).rows]
                 assert len(listed) == 49 - len(history) and not {item, other} & set(listed)
-            pair = solve_pairs(opened, [HistoryRow(item, 5.0, 1.0, None)], [other])
+            pair = solve_pairs(opened, {item: Held(5.0, 1.0, None)}, [other])
             assert _has(opened, other, pair) == {"is_rated": False, "rated_as": item} and _has(opened, item, pair)["rated_as"] is None
         assert len({row.item_id for row in solve(opened, [], n=50).rows} & set(DOUBLE)) == 1
         for table, column, group in (("popular", "item_id", "genre"), ("similar_items", "similar_item_id", "item_id, source")):
