@@ -25,6 +25,7 @@ from tests.conftest import Built, small_settings
 from tests.jobs.conftest import STAGED_ID as ID
 from warehouse import parquet
 from warehouse.layout import Warehouse
+from warehouse.overlay import Held
 
 LATEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 DOUBLE = (3, 33)  # one film under two ids; other titles come several times too, but without a year
