@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.sources import Batch, QUARANTINE_SCHEMA
-from jobs.traces import FIELD, Found, traces
+from jobs.traces import Found, traces
 from schemas.errors import ReleaseError, UsageError
 from schemas.tables import IdTypes
 from warehouse import forgotten, overlay, parquet
@@ -71,11 +71,6 @@ def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
     moved = pa.table(
         [[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA
     )
-    texts = ["" if _names(known, text) else text for text in batch.refused["text"].to_pylist()]
+    texts = ["" if known.names(text) else text for text in batch.refused["text"].to_pylist()]
     refused = batch.refused.set_column(2, QUARANTINE_SCHEMA.field("text"), pa.array(texts, pa.string()))
     return batch.accepted.filter(pc.invert(is_gone)), pa.concat_tables([refused.cast(QUARANTINE_SCHEMA), moved])
-
-
-def _names(known: Forgotten, text: str) -> bool:
-    """Whether a field of a refused line is a forgotten user's id."""
-    return any(field.strip(" '\"") in known for field in FIELD.split(text))

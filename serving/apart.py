@@ -1,12 +1,13 @@
 """Datasette in a process of its own, one a release: what its pages cost holds up no lookup, and what kills it kills nothing else.
 
-It starts with the first request that it is to answer, starts again where it died, and ends with its release. It listens on a
-Unix socket in a folder that nobody else may enter.
+It starts with the first request that it is to answer, starts again where it died or a user was forgotten, and ends with its release.
+It listens on a Unix socket in a folder that nobody else may enter.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import shutil
@@ -16,25 +17,32 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from schemas.settings import Settings
 from serving.answers import RequestError
+from serving.forgotten import ForgottenUsers
 from serving.opened import OpenRelease
-from warehouse.layout import Release, Warehouse
+from warehouse.forgotten import Forgotten
+from warehouse.layout import Release
 
 log = logging.getLogger("cinematch.serving")
 
 BUFFER = 1 << 16
 AGAIN_S = 1.0  # a process that dies at once is not started more often than that
 END_S = 5.0
+MAKING = "making"  # beside the socket while the copy is not ready
+MAKING_S = 2.0  # a request waits so long for a copy without the forgotten users
 
 
 class Apart:
-    """The process that answers for one release."""
+    """The process that answers for one release, without the users who were forgotten when it started; it starts again when the list
+    changes, and until then nothing is answered."""
 
-    def __init__(self, release: Release, settings: Settings) -> None:
-        self._release, self._settings = release, settings
+    def __init__(self, release: Release, settings: Settings, forgotten: ForgottenUsers) -> None:
+        self._release, self._settings, self._forgotten = release, settings, forgotten
+        self._without: Forgotten | None = None
         self._process: subprocess.Popen | None = None
         self._folder = ""
         self._starting = asyncio.Lock()
@@ -45,33 +53,48 @@ class Apart:
     def is_running(self) -> bool:
         return self._process is not None
 
-    async def start(self) -> None:
-        """Start the process where none is alive. Raises RequestError (503) where it died a moment ago."""
-        async with self._starting:
-            if self._process is not None and self._process.poll() is None or self._is_closed:
-                return
-            if time.monotonic() - self._started_at < AGAIN_S:
-                raise RequestError("the pages of Datasette are starting again; ask again in a second", 503, {"retry-after": "1"})
-            if self._process is not None:
-                log.error("Datasette of release %s ended with %s; it starts again", self._release.id, self._process.returncode)
-            self._started_at = time.monotonic()
-            await asyncio.to_thread(self._start)
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it is alive and shows users who were forgotten since."""
+        return self._process is not None and self._process.poll() is None and self._without != self._forgotten.known
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the process, which may still be starting. Raises OSError where it is dying this moment."""
+    async def start(self) -> None:
+        """Start the process where none is alive, or users were forgotten since. Raises RequestError (503) where it died a moment ago."""
+        async with self._starting:
+            known, is_alive = self._forgotten.known, self._process is not None and self._process.poll() is None
+            if is_alive and self._without == known or self._is_closed:
+                return
+            if not is_alive:
+                if time.monotonic() - self._started_at < AGAIN_S:
+                    raise RequestError("the pages of Datasette are starting again; ask again in a second", 503, {"retry-after": "1"})
+                if self._process is not None:
+                    log.error("Datasette of release %s ended with %s; it starts again", self._release.id, self._process.returncode)
+            self._started_at = time.monotonic()
+            await asyncio.to_thread(self._start, known)
+
+    async def connect(self, wait_s: float = MAKING_S) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the process, which may still be starting. Raises OSError where it is dying this moment, RequestError (503)
+        where its copy without forgotten users takes longer than is waited for."""
         await self.start()
+        started = time.monotonic()
+        while (Path(self._folder) / MAKING).exists() and self._process.poll() is None:
+            if time.monotonic() - started > wait_s:
+                raise RequestError(
+                    "tables and SQL are being made anew without users who were forgotten; ask again in a few seconds", 503, {"retry-after": "5"}
+                )
+            await asyncio.sleep(0.02)
         return await asyncio.open_unix_connection(str(Path(self._folder) / "datasette"), limit=BUFFER)
 
     async def ready(self) -> None:
         """Return when the process answers."""
-        reader, writer = await self.connect()
+        reader, writer = await self.connect(float("inf"))
         try:
             writer.write(b"HEAD /-/settings.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             await reader.read()
         finally:
             writer.close()
 
-    def _start(self) -> None:
+    def _start(self, known: Forgotten) -> None:
         self._end()
         usual = tempfile.gettempdir()  # the address of a socket may have some hundred bytes
         within = usual if len(os.fsencode(usual)) < 64 else "/tmp"  # nosec B108  # mkdtemp makes a folder there that is closed to others
@@ -79,19 +102,28 @@ class Apart:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(Path(self._folder) / "datasette"))
             listening.listen(256)
+            if known:
+                (Path(self._folder) / MAKING).touch()
             self._process = subprocess.Popen(  # nosec B603  # no shell; our own module, paths of the operator
                 [
                     sys.executable, "-m", "serving.datasette_process", str(self._release.folder),
-                    str(Warehouse(Path(self._settings.warehouse)).catalog), self._folder, str(listening.fileno()),
+                    self._settings.warehouse, self._folder, str(Path(self._folder) / MAKING), str(listening.fileno()),
                     str(self._settings.query_ms), str(int(self._settings.allow_download)),
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()], process_group=0,
             )  # fmt: skip
+        self._without = known
+        try:
+            self._process.stdin.write(json.dumps({"salt": known.salt, "digests": sorted(known.digests)}).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # it died; the next request starts another
 
     def _end(self) -> None:
         """End what was started; closing its standard input is enough."""
         if self._process is not None:
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
             try:
                 self._process.wait(END_S)
             except subprocess.TimeoutExpired:
@@ -110,11 +142,12 @@ class Datasettes:
     """The processes of the releases that answer at present. Pages go over to a new release when its process is ready, a moment
     after the lookups; each of them is of one release all the same."""
 
-    def __init__(self, settings: Settings, opened: OpenRelease) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, opened: OpenRelease, forgotten: ForgottenUsers) -> None:
+        self._settings, self._forgotten = settings, forgotten
         self._by_release: dict[OpenRelease, Apart] = {}
         self._wanted = self._shown = opened.hold()
         self._preparing: asyncio.Task | None = None
+        self._restarting: asyncio.Task | None = None
 
     @property
     def shown(self) -> OpenRelease:
@@ -124,9 +157,15 @@ class Datasettes:
     def of(self, opened: OpenRelease) -> Apart:
         found = self._by_release.get(opened)
         if found is None:
-            found = self._by_release[opened] = Apart(opened.files, self._settings)
+            found = self._by_release[opened] = Apart(opened.files, self._settings, self._forgotten)
             opened.on_close.append(lambda: self._by_release.pop(opened).close())
         return found
+
+    def look(self) -> None:
+        """Start processes again that show users who were forgotten since; what they were answering is cut short."""
+        for apart in self._by_release.values():
+            if apart.is_outdated and (self._restarting is None or self._restarting.done()):
+                self._restarting = asyncio.get_running_loop().create_task(apart.start())
 
     def show(self, opened: OpenRelease) -> None:
         """A release begins to answer: where pages of the one before were asked for, its own get ready first."""

@@ -46,7 +46,7 @@ class Application:
         self._router = Router(service.routes)
         self._browsers = Browsers(service.settings)
         self._forwarder = Forwarder()
-        self.datasettes = Datasettes(service.settings, service.current)
+        self.datasettes = Datasettes(service.settings, service.current, service.forgotten)
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope["type"] == "http":

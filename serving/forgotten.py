@@ -26,8 +26,13 @@ class ForgottenUsers:
         self.look()
 
     def __contains__(self, user_id: Any) -> bool:
+        return user_id in self.known
+
+    @property
+    def known(self) -> forgotten.Forgotten:
+        """The list as it is this moment."""
         self.look()
-        return user_id in self._known
+        return self._known
 
     def look(self) -> None:
         """Read the list again where the file is another one than before."""

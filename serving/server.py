@@ -56,7 +56,7 @@ def application(service: Service) -> Application:
     """The service's application, which follows the pointer while it runs."""
     service.routes = table(is_read_only=service.settings.read_only)
     made = Application(service)
-    follower = Follower(service, made.datasettes.show)
+    follower = Follower(service, made.datasettes)
     service.follow = follower.follow
     service.at_start.append(follower.start)
     service.at_stop += [follower.stop, made.datasettes.close]

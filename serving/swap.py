@@ -8,6 +8,7 @@ import os
 import time
 
 from schemas.errors import CineMatchError
+from serving.apart import Datasettes
 from serving.opened import OpenRelease
 from serving.service import Service
 from serving.verify import open_verified
@@ -21,11 +22,10 @@ GRACE_S = 60.0  # how long page tokens of the release before still work
 
 
 class Follower:
-    """Looks at `current` a few times a second; `show` is told of each release that begins to answer."""
+    """Looks at `current` and the files beside it a few times a second, and tells Datasette's processes what is new."""
 
-    def __init__(self, service: Service, show) -> None:
-        self._service = service
-        self._show = show
+    def __init__(self, service: Service, datasettes: Datasettes) -> None:
+        self._service, self._datasettes = service, datasettes
         self._seen: tuple | None = None
         self._retry_at = 0.0
         self._task: asyncio.Task | None = None
@@ -44,6 +44,7 @@ class Follower:
             try:
                 await self.look()
                 await self._service.look()
+                self._datasettes.look()
             except Exception:
                 log.exception("the pointer could not be followed; release %s goes on", self._service.current.id)
             await asyncio.sleep(LOOK_S)
@@ -87,7 +88,7 @@ class Follower:
     def _swap(self, opened: OpenRelease) -> None:
         service = self._service
         before, service.current = service.current, opened
-        self._show(opened)
+        self._datasettes.show(opened)
         self._end_grace()
         service.previous = before
         self._grace = asyncio.get_running_loop().call_later(GRACE_S, self._end_grace)

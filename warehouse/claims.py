@@ -31,7 +31,7 @@ def claimed(staged: Release) -> Iterator[None]:
             staged.folder.mkdir(exist_ok=True)
             yield
         finally:
-            _discard(staged)
+            discard(staged)
 
 
 def sweep(warehouse: Warehouse) -> None:
@@ -46,12 +46,13 @@ def sweep(warehouse: Warehouse) -> None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 staged = warehouse.staged(owner.stem)
                 log.info("removing %s, left by a run that ended early", staged.id)
-                _discard(staged)
+                discard(staged)
         except (BlockingIOError, FileNotFoundError):  # its run is alive, or has just ended
             continue
 
 
-def _discard(staged: Release) -> None:
+def discard(staged: Release) -> None:
+    """Remove what stands in staging under a name, and the claim."""
     for leftover in (staged.folder, staged.work):
         if leftover.exists():
             remove(leftover)

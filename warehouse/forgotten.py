@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,22 +18,33 @@ from warehouse.locks import lock
 from warehouse.sqlite import open_immutable
 
 _HEX = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+_FIELD = re.compile(r"::|[,;|\t\r\n]")
 
 
+@dataclass(frozen=True)
 class Forgotten:
     """The users not to be known again. Ask with `in`, giving an id as number or text."""
 
-    def __init__(self, salt: str, digests: frozenset[str]) -> None:
-        self._salt, self._digests = salt, digests
+    salt: str
+    digests: frozenset[str]
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self.digests)
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return len(self.digests)
 
     def __contains__(self, user_id: object) -> bool:
-        return bool(self._digests) and _digest(self._salt, user_id) in self._digests
+        return bool(self.digests) and digest(self.salt, user_id) in self.digests
+
+    def names(self, text: str) -> bool:
+        """Whether a field of a line of text is one of them."""
+        return bool(self.digests) and any(field in self for field in fields(text))
+
+
+def fields(text: str) -> list[str]:
+    """The fields of a line of any delimited file, without quotes."""
+    return [field.strip(" '\"") for field in _FIELD.split(text)]
 
 
 def read(path: Path) -> Forgotten:
@@ -76,11 +88,15 @@ def _damaged(path: Path, what: str) -> ReleaseError:
 
 def n_named_in(warehouse: Warehouse, release: Release) -> int:
     """How many users of a sealed release are on the list."""
-    known = read(warehouse.forgotten)
+    return len(named_in(release, read(warehouse.forgotten)))
+
+
+def named_in(release: Release, known: Forgotten) -> list[int | str]:
+    """The users of a release that are on the list, as the release has them."""
     if not known:
-        return 0
+        return []
     with closing(open_immutable(release.database)) as connection:
-        return sum(user_id in known for (user_id,) in connection.execute("select user_id from users"))
+        return [user_id for (user_id,) in connection.execute("select user_id from users") if user_id in known]
 
 
 def add(warehouse: Warehouse, user_id: int | str) -> None:
@@ -94,8 +110,8 @@ def add(warehouse: Warehouse, user_id: int | str) -> None:
             if path.exists()
             else [json.dumps({"salt": secrets.token_hex(16)})]
         )
-        digest = _digest(json.loads(lines[0])["salt"], user_id)
-        lines.append(json.dumps({"digest": digest, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
+        found = digest(json.loads(lines[0])["salt"], user_id)
+        lines.append(json.dumps({"digest": found, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
         temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -104,5 +120,5 @@ def add(warehouse: Warehouse, user_id: int | str) -> None:
         os.replace(temporary, path)
 
 
-def _digest(salt: str, user_id: object) -> str:
+def digest(salt: str, user_id: object) -> str:
     return hashlib.sha256(f"{salt}:{user_id}".encode()).hexdigest()

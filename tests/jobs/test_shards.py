@@ -140,3 +140,14 @@ def test_the_commands_know_the_shards(movie_release: Built, sharded: Built, tmp_
     for pair in ((sharded.release_id, sharded.release_id), (sharded.release_id, movie_release.release_id)):
         compared = compare(warehouse, *pair)
         assert (compared["n_users"], compared["mean_overlap_at_10"]) == (sharded.manifest.counts["users"], 1.0)
+
+
+def test_a_forgotten_user_is_in_no_shard_of_the_copy_for_pages(sharded: Built, tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    forgotten.add(warehouse, 3)
+    made = redact(sharded.release, forgotten.read(warehouse.forgotten), tmp_path, is_for_download=False)
+    with closing(open_immutable(made.database)) as connection:
+        for table in BY_USER:
+            (n,) = connection.execute(f"select count(*) from {table.name}").fetchone()
+            assert n == read_manifest(made).counts[table.name] < sharded.manifest.counts[table.name]
+            assert connection.execute(f"select count(*) from {table.name} where user_id = 3").fetchone()[0] == 0
