@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from jobs import key_commands, monitor_commands, release_commands
 from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
 from jobs.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
-from schemas.errors import CineMatchError, HeldBack
+from schemas.errors import CineMatchError, HeldBack, UsageError
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -29,6 +30,7 @@ EXAMPLES = {
     "promote": "cinematch promote --release 20260104T020000Z",
     "serve": "cinematch serve --port 8001",
     "forget": "cinematch forget 117",
+    "export-user": "cinematch export-user 117 --output user-117.json",
 }
 SENTENCES = {
     "run": "Every step, from a source to a promoted release.",
@@ -39,7 +41,8 @@ SENTENCES = {
     "seal": "Build, check and digest the release, and make it read-only.",
     "promote": "Make a sealed release the one that is served.",
     "serve": "Serve the promoted release with Datasette.",
-    "forget": "Erase a user: at once from what is served, for good from every later release.",
+    "forget": "Erase a user: at once from what is served, for good from every later release; with a certificate.",
+    "export-user": "Write everything that the warehouse holds on a user, as JSON.",
 }
 
 
@@ -92,7 +95,11 @@ def parser() -> argparse.ArgumentParser:
         if name == "forget":
             command.add_argument("user", help="id of the user")
             command.add_argument("--dry-run", action="store_true", help="say where the user stands, and forget nothing")
-        command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget}.get(name, _step))
+        if name == "export-user":
+            command.add_argument("user", help="id of the user")
+            command.add_argument("--format", choices=("json",), default="json", help="how it is written")
+            command.add_argument("--output", type=Path, metavar="FILE", help="file to write it to; to standard output where it is not given")
+        command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget, "export-user": _export_user}.get(name, _step))
     release_commands.add_to(commands)
     key_commands.add_to(commands)
     monitor_commands.add_to(commands)
@@ -127,6 +134,7 @@ def _report(figures: dict, json_path: Path | None) -> None:
 
 
 def _forget(parsed: argparse.Namespace) -> int:
+    from jobs import erasure
     from jobs.forget import forget
     from jobs.traces import until
 
@@ -145,6 +153,9 @@ def _forget(parsed: argparse.Namespace) -> int:
             print(f"  perhaps in {place}: {remedy}")
     if sentence := until(warehouse, found):
         print(sentence)
+    if not parsed.dry_run:
+        path, certificate = erasure.read(warehouse, parsed.user)
+        print(f"certificate {path}, which the daily audit goes on with until nothing names the user:\n{json.dumps(certificate, indent=1)}")
     report(
         {
             "command": "forget",
@@ -154,6 +165,22 @@ def _forget(parsed: argparse.Namespace) -> int:
         },
         None,
     )
+    return 0
+
+
+def _export_user(parsed: argparse.Namespace) -> int:
+    from jobs.export_user import export
+
+    text = json.dumps(export(Warehouse(Path(settings_of(parsed).warehouse)), parsed.user), indent=1, ensure_ascii=False) + "\n"
+    if parsed.output is None:
+        print(text, end="")
+        return 0
+    try:
+        with os.fdopen(os.open(parsed.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{parsed.output}: cannot be written ({error.strerror}); name a file that is not there yet") from None
+    print(f"{parsed.output}  {len(text.encode()) / 2**10:.1f} KiB, for its owner's eyes")
     return 0
 
 

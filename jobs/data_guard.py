@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import retention
 from jobs.data_limits import Change, changes
 from jobs.data_profile import Data, Profile, profile, shared
 from jobs.step import Facts
@@ -58,7 +59,7 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     if is_earlier(manifest, as_of):
         return kept | {"note": f"it is as of an earlier time than release {manifest.release}, and is promoted by hand alone"}
     try:
-        beyond, before = _compared(data, now, sealed, manifest, settings, source)
+        beyond, before = _compared(data, now, sealed, manifest, settings, source, retention.earliest(settings, datetime.fromisoformat(as_of)))
     except (OSError, pa.ArrowException, sqlite3.Error, KeyError) as error:
         log.warning("ingest: the tables of release %s cannot be compared with: %s", manifest.release, error)
         return kept | {"note": f"the tables of release {manifest.release} cannot be read ({error})"}
@@ -79,10 +80,15 @@ def guard_again(warehouse: Warehouse, release: Release, found: Facts, settings: 
 
 
 def _compared(
-    data: Data, now: Profile, sealed: Release, manifest: Manifest, settings: Settings, source: str
+    data: Data, now: Profile, sealed: Release, manifest: Manifest, settings: Settings, source: str, since: datetime | None
 ) -> tuple[list[Change], Profile]:
+    """Changes beyond a week's, and the figures of the promoted release; what retention leaves out now counts as if that had not
+    had it either."""
     earlier = Data.sealed(sealed, manifest.rows, manifest.rating_scale, manifest.id_types)
     before = profile(earlier)
+    if since is not None and before.first_rated_at is not None and before.first_rated_at < since.timestamp() <= before.last_rated_at:
+        earlier = earlier.retained(since)
+        before = profile(earlier)
     beyond = changes(now, before, shared(data, earlier), settings)
     if manifest.source != source:
         beyond.insert(0, Change("source", None, None, None, f"the source is {source} now and was {manifest.source}"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ class Data:
     items: Path
     users: list[Path]
     ratings: list[Path]
+    since: int | None = None  # earlier interactions are as if they were not there
 
     @classmethod
     def sealed(cls, release: Release, rows: dict[str, int], scale: tuple[float, float] | None, ids: IdTypes) -> Data:
@@ -39,12 +41,38 @@ class Data:
         users, ratings = (parquet.parts(release.work / name) for name in ("users", "ratings"))
         return cls(rows, scale, ids, release.table("items"), users, ratings)
 
+    def retained(self, since: datetime) -> Data:
+        """What retention would have left of it."""
+        cut = replace(self, since=int(since.timestamp()))
+        n = sum(len(block) for block in cut._blocks())
+        gone = self.rows["accepted"] - n
+        return replace(cut, rows=self.rows | {"accepted": n, "read": self.rows["read"] - gone}) if gone else self
+
     def read_users(self) -> pa.Table:
+        if self.since is not None:
+            return self._counted("user_id")
         columns = ["user_id", "n_ratings", "mean_rating", "first_rated_at", "last_rated_at"]
         return pa.concat_tables([parquet.read(path, columns) for path in self.users])
 
     def read_items(self) -> pa.Table:
-        return parquet.read(self.items, ["item_id", "title", "genres", "n_ratings", "is_in_catalogue"])
+        items = parquet.read(self.items, ["item_id", "title", "genres", "n_ratings", "is_in_catalogue"])
+        if self.since is None:
+            return items
+        counted = self._counted("item_id")
+        n = counted["n_ratings"].take(pc.index_in(items["item_id"], value_set=counted["item_id"].combine_chunks()))
+        return items.set_column(items.schema.get_field_index("n_ratings"), "n_ratings", n.fill_null(0))
+
+    def _counted(self, key: str) -> pa.Table:
+        """One row per user or item that has interactions left, a row group at a time."""
+        parts = [
+            block.group_by(key).aggregate([([], "count_all"), ("rating", "sum"), ("rated_at", "min"), ("rated_at", "max")])
+            for block in self._blocks()
+        ]
+        summed = [("count_all", "sum"), ("rating_sum", "sum"), ("rated_at_min", "min"), ("rated_at_max", "max")]
+        whole = pa.concat_tables(parts).group_by(key).aggregate(summed).sort_by(key)
+        n, total, first, last = (whole[f"{name}_{how}"] for name, how in summed)
+        mean = pc.divide(total.cast(pa.float64()), n.cast(pa.float64()))
+        return pa.table({key: whole[key], "n_ratings": n, "mean_rating": mean, "first_rated_at": first, "last_rated_at": last})
 
     def rows_of(self, users: pa.Array) -> pa.Table:
         """The interactions of these users, read a row group at a time."""
@@ -53,7 +81,8 @@ class Data:
 
     def _blocks(self) -> Iterator[pa.Table]:
         for path in self.ratings:
-            yield from parquet.blocks(path, _ROW)
+            for block in parquet.blocks(path, _ROW):
+                yield block if self.since is None else block.filter(pc.greater_equal(block["rated_at"], self.since))
 
 
 @dataclass(frozen=True)

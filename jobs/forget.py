@@ -1,6 +1,6 @@
-"""forget: a user out of the overlay, out of every later release, and a report of where the id still stands.
+"""forget: a user out of the overlay, out of every later release, and a certificate of where the id still stands.
 
-Sealed releases are not changed: they are kept out of sight by the server, and go when they are pruned. The report names them.
+Sealed releases are not changed: they are kept out of sight by the server, and go when they are pruned. The certificate names them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.sources import Batch, QUARANTINE_SCHEMA
-from jobs.traces import Found, traces
+from jobs import erasure
+from jobs.traces import Found, Person, traces
 from schemas.errors import ReleaseError, UsageError
 from schemas.tables import IdTypes
 from warehouse import forgotten, overlay, parquet
+from warehouse.claims import sweep
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Warehouse
 from warehouse.release import read_manifest, sealed_ids
@@ -30,18 +32,22 @@ def forget(warehouse: Warehouse, user: str, *, is_dry_run: bool = False) -> list
         raise UsageError(f"{warehouse.folder}: no such warehouse")
     known = _ids(warehouse, user)
     if is_dry_run:
-        return list(traces(warehouse, user))
+        return list(traces(warehouse, Person(user)))
     forgotten.add(warehouse, user)
+    removed: dict[str, int] = {}
     if warehouse.overlay.exists():
         with closing(overlay.create(warehouse.overlay)) as connection:
-            for user_id in known:
-                overlay.forget(connection, user_id)
+            removed[warehouse.overlay.name] = sum(overlay.forget(connection, user_id) for user_id in known)
     for path in parquet.parts(warehouse.online):
         rows = parquet.read(path)
         kept = rows.filter(pc.not_equal(rows["user_id"], user))
         if len(kept) < len(rows):
             parquet.write(path, [kept], rows.schema)
-    return list(traces(warehouse, user))
+            removed[path.relative_to(warehouse.folder).as_posix()] = len(rows) - len(kept)
+    sweep(warehouse)  # copies and half-built releases that killed processes have left
+    found = list(traces(warehouse, Person(user)))
+    erasure.certify(warehouse, forgotten.read(warehouse.forgotten), user, removed, found)
+    return found
 
 
 def _ids(warehouse: Warehouse, user: str) -> set[int | str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from jobs import data_guard, estimate
+from jobs import data_guard, estimate, retention
 from jobs.data_profile import Data
 from jobs.estimate import Counts
 from jobs.items import blocked_ids, blocked_items, examples, first_of_same, numbered_items, same_item_id, write_item_tables
@@ -45,12 +45,14 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     settings, release = running.settings, running.release
     as_of, blocked = _as_of(settings), blocked_ids(settings.blocked)
     shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
-    source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE)
+    since = retention.earliest(settings, as_of)
+    source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE, earliest=since)
     before = _files(source.inputs)
     expected = Counts(int(estimate.guessed_rows(source.inputs)), 0, 0)
     estimate.check("ingest", estimate.step_need("ingest", expected, settings), settings, warehouse.folder)
     overlay_id = online.archive(warehouse)
-    arrived = online.archived(warehouse, received_until=int(as_of.timestamp()))
+    everything = online.archived(warehouse, received_until=int(as_of.timestamp()))
+    arrived = retention.kept_online(everything, since)
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
     read = Reading(release, forgotten.read(warehouse.forgotten), few_users=few_users(settings))
     with Progress(f"reading {source.name}", unit="rows") as progress:
@@ -63,7 +65,10 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
     check_scale(source, read, settings)
+    read.n_expired += len(everything) - len(arrived)
     understood = read_as(source, read, catalogue)
+    if since is not None:
+        understood["retention"] = f"{read.n_expired:,} interactions before {since:%Y-%m-%d %H:%M} left out, unread (retention_days {settings.retention_days})"
     for name, words in understood.items():
         log.info("ingest: read as: %s %s", name.replace("_", " "), words)
     if len(arrived):
@@ -99,6 +104,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         raise StepError(f"ingest: rows do not add up: {rows}; read must be accepted + duplicates + quarantined")
     running.figures |= {f"n_{name}": n for name, n in rows.items()} | {f"read_{name}": words for name, words in understood.items()}
     running.figures |= {
+        "n_expired": read.n_expired,
         "n_users": sum(map(parquet.n_rows, parquet.parts(release.work / "users"))),
         "n_items": len(items),
         "n_blocked": int(is_blocked.sum()),
@@ -121,7 +127,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "n_parts": n_parts,
         "rows": rows,
         "input": inputs
-        | {"overlay_id": overlay_id, "overlay_seq": pc.max(arrived["seq"]).as_py() or 0, "n_online": len(arrived)},
+        | {"overlay_id": overlay_id, "overlay_seq": pc.max(everything["seq"]).as_py() or 0, "n_online": len(arrived)},
     }
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from jobs.reading import Reading
 from jobs.sources import Catalogue, Source
 
-READ_AS = ("columns", "left_out", "item_columns", "items_left_out", "file", "rating_scale", "times", "ids", "catalogue")
+READ_AS = ("columns", "left_out", "item_columns", "items_left_out", "file", "rating_scale", "times", "ids", "catalogue", "retention")
 FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 
 

@@ -37,13 +37,14 @@ class Reading:
         self._kinds: dict[str, pa.DataType] = {}
         self.first_at: int | None = None
         self.last_at: int | None = None
-        self.n_read = self.n_accepted = self.n_refused = self._n_parts = 0
+        self.n_read = self.n_accepted = self.n_refused = self.n_expired = self._n_parts = 0
 
     def take(self, batch: Batch) -> None:
         accepted, refused = leave_out(self._forgotten, batch)
         self.n_read += batch.n_read
         self.n_accepted += len(accepted)
         self.n_refused += len(refused)
+        self.n_expired += batch.n_expired
         self._quarantine.write_table(refused.cast(QUARANTINE_SCHEMA))
         if len(accepted) == 0:
             return

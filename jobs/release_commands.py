@@ -11,10 +11,10 @@ from pathlib import Path
 
 from jobs.arguments import add_command, settings_of
 from jobs.release_reports import compared, listing, shown
-from schemas.errors import ReleaseError
+from schemas.errors import ReleaseError, SettingError, UsageError
 from schemas.manifest import is_digested, Manifest
 from schemas.settings import resolve, Settings
-from warehouse import archive, forgotten, release as releases, servable
+from warehouse import archive, forgotten, release as releases, servable, signature
 from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
 
@@ -58,25 +58,36 @@ COMMANDS = {
         ("file",),
         "cinematch releases import 20260104T020000Z.cinematch.zip",
     ),
+    "sign": (
+        "Sign a sealed release with sign_key; `seal` and `run` do so by themselves where that is set.",
+        ("release",),
+        "cinematch releases sign 20260104T020000Z --sign-key release.key",
+    ),
+    "signing-key": (
+        "Make a key to sign releases with, in minisign's format and without a password, and beside it FILE.pub for trusted_keys.",
+        ("key",),
+        "cinematch releases signing-key release.key",
+    ),
 }
-_MEANINGS = {"file": "file of an exported release"}
+_MEANINGS = {"file": "file of an exported release", "key": "file to write the secret key to"}
 
 
 def add_to(commands) -> None:
     top = commands.add_parser(
-        "releases", help="List, show, compare, verify, promote, roll back, prune, export and import releases."
+        "releases", help="List, show, compare, verify, promote, roll back, prune, export, import and sign releases."
     )
     actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (sentence, arguments, example) in COMMANDS.items():
         action = add_command(actions, name, sentence, example=example, settings_of="releases")
         for argument in arguments:
-            action.add_argument(argument, type=Path if argument == "file" else str, help=_MEANINGS.get(argument, "id, `current` or `latest`"))
+            action.add_argument(argument, type=Path if argument in ("file", "key") else str, help=_MEANINGS.get(argument, "id, `current` or `latest`"))
         if name == "promote":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and needed for what was held back")
         if name == "rollback":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and shown by `releases list`")
         if name == "prune":
             action.add_argument("releases", nargs="*", metavar="release", help="remove these instead, whatever would be kept otherwise")
+            action.add_argument("--forgotten", action="store_true", help="remove every release but the current one that names forgotten users")
             action.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
         if name == "compare":
             action.add_argument("--user", help="also what came into this user's first ten, what went, and why")
@@ -93,7 +104,7 @@ def _do(parsed: argparse.Namespace) -> None:
     if hasattr(parsed, "releases"):
         parsed.releases = [releases.named(warehouse, name) for name in parsed.releases]
     actions = {"list": listing, "show": shown, "compare": compared}
-    (actions.get(parsed.action) or globals()[f"_{parsed.action}"])(parsed, warehouse, settings)
+    (actions.get(parsed.action) or globals()[f"_{parsed.action.replace('-', '_')}"])(parsed, warehouse, settings)
 
 
 def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -103,10 +114,16 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
 
     release = warehouse.sealed(parsed.release)
     manifest = releases.read_manifest(release)
+    trusted = signature.trusted(settings.trusted_keys)
+    trusted.check_release(release)
     problems = releases.damage(release, manifest)
     print(f"{'artifact':<44} {'status':<20} {'MiB':>9} {'load ms':>9}")
     text = release.manifest.read_text(encoding="utf-8")
     print(f"{'manifest.json':<44} {'ok' if is_digested(text) else 'has no digest':<20} {len(text) / 2**20:>9.2f}")
+    if release.signature.exists():
+        text = release.signature.read_text(encoding="utf-8")
+        said = f"key {signature.signer_of(text)}" if trusted else "not checked"
+        print(f"{release.signature.name:<44} {said:<20} {len(text) / 2**20:>9.2f}")
     for name in sorted(manifest.files.keys() | problems.keys()):
         size, load_ms = _load(release, name)
         print(f"{name:<44} {problems.get(name, 'ok'):<20} {size:>9.2f} {load_ms:>9.1f}")
@@ -180,7 +197,7 @@ def _load(release: Release, name: str) -> tuple[float, float]:
 def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    previous = releases.promote(warehouse, parsed.release, reason=parsed.reason)
+    previous = releases.promote(warehouse, parsed.release, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
     catalog.rebuild(warehouse)
     if previous == parsed.release:
         print(f"{parsed.release} is current already; nothing was changed")
@@ -192,7 +209,7 @@ def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
 def _rollback(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    name = releases.rollback(warehouse, reason=parsed.reason)
+    name = releases.rollback(warehouse, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
     catalog.rebuild(warehouse)
     print(f"{name} is current")
     _warn_of_forgotten(warehouse, name)
@@ -203,10 +220,17 @@ def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings)
     from warehouse import catalog
 
     catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes
-    if parsed.releases:
+    if parsed.forgotten:
+        if parsed.releases:
+            raise UsageError("--forgotten finds the releases by itself; leave their names out")
+        found = (releases.naming_forgotten if parsed.dry_run else releases.prune_forgotten)(warehouse)
+        now = releases.current_id(warehouse)
+        if now is not None and forgotten.names_any(warehouse.sealed(now), forgotten.read(warehouse.forgotten)):
+            print(f"kept {now}: it names forgotten users and is the current one; run this again when a new release is promoted")
+    elif parsed.releases:
         found = (releases.droppable if parsed.dry_run else releases.drop)(warehouse, parsed.releases)
     else:
-        found = (releases.to_prune if parsed.dry_run else releases.prune)(warehouse, keep=settings.keep)
+        found = (releases.to_prune if parsed.dry_run else releases.prune)(warehouse, keep=settings.keep, keep_days=settings.keep_days)
     for name, why in found.items():
         print(f"{'would remove' if parsed.dry_run else 'removed'} {name}: {why}")
     if not found:
@@ -222,10 +246,23 @@ def _export(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
 def _import(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    release = archive.import_(warehouse, parsed.file, check=_derives)
+    release = archive.import_(warehouse, parsed.file, check=_derives, trusted=signature.trusted(settings.trusted_keys))
     catalog.rebuild(warehouse)
     print(f"{release.id} is sealed in {warehouse.folder}; `cinematch releases promote {release.id}` serves it")
     _warn_of_forgotten(warehouse, release.id)
+
+
+def _sign(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
+    if not settings.sign_key:
+        raise SettingError("sign_key: expected the file of a secret key; `cinematch releases signing-key FILE` makes one")
+    key = signature.signing_key(Path(settings.sign_key))
+    releases.sign(warehouse, parsed.release, key)
+    print(f"release {parsed.release} is signed by key {signature.shown(key.id)}")
+
+
+def _signing_key(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
+    public = signature.make_key(parsed.key)
+    print(f"{parsed.key}: the secret key; let nobody else read it\n{public}: the public key, for trusted_keys")
 
 
 def _warn_of_forgotten(warehouse: Warehouse, name: str) -> None:
@@ -237,7 +274,7 @@ def _warn_of_forgotten(warehouse: Warehouse, name: str) -> None:
         return
     if n:
         print(
-            f"warning: {name} has {n:,} users who were forgotten since. Lookups leave them out; SQL pages, CSV and downloads show "
-            f"them while it is served, until a newer release is promoted and it is pruned",
+            f"warning: {name} has {n:,} users who were forgotten since. Lookups, pages, SQL and downloads of a server leave them out; its "
+            f"files name them until a newer release is promoted and `cinematch releases prune --forgotten` is run",
             file=sys.stderr,
         )

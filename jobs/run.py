@@ -16,9 +16,9 @@ from jobs.locks import locked
 from jobs.progress import PeakMemory
 from jobs.step import record, step, Step, STEPS
 from jobs.summary import print_summary
-from schemas.errors import HeldBack, ResourceError, StepError
+from schemas.errors import HeldBack, ResourceError, SettingError, StepError
 from schemas.settings import Settings
-from warehouse import catalog, release as releases
+from warehouse import catalog, release as releases, signature
 from warehouse.claims import claimed, sweep
 from warehouse.layout import Release, Warehouse
 
@@ -44,6 +44,8 @@ def run_step(
         from jobs.chosen import chosen_models
 
         chosen_models(settings)  # a model that cannot be is said before hours are spent
+    if settings.sign_key:
+        signature.signing_key(Path(settings.sign_key))  # and so is a key that cannot sign
     if warehouse.sealed(release_id).folder.exists():
         return _sealed_already(name, warehouse, release_id)
     staged = warehouse.staged(release_id)
@@ -120,9 +122,9 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict.get("decision"), "reason": reason}
     previous = releases.current_id(warehouse)
     try:
-        releases.promote(warehouse, release_id, reason=reason, by="verdict")
+        releases.promote(warehouse, release_id, reason=reason, by="verdict", trusted=signature.trusted(settings.trusted_keys))
         catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes
-        pruned = releases.prune(warehouse, keep=settings.keep)
+        pruned = releases.prune(warehouse, keep=settings.keep, keep_days=settings.keep_days)
         for name, why in pruned.items():
             log.info("promote: removed release %s, %s; its row stays in the catalogue", name, why)
         figures |= {"is_promoted": True, "previous": previous, "n_pruned": len(pruned), "n_compacted": compact(warehouse)}
@@ -141,6 +143,8 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     staged = warehouse.staged(release_id)
     if warehouse.sealed(release_id).folder.exists():
         raise StepError(f"release {release_id} is sealed already; leave --release out to build a new one")
+    if signature.trusted(settings.trusted_keys) and not settings.sign_key:
+        raise SettingError("trusted_keys is set and sign_key is not: the release could not be promoted; set sign_key, or run the steps one by one")
     started = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
     with claimed(staged), PeakMemory() as peak:

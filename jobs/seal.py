@@ -29,6 +29,7 @@ from schemas.tables import IdTypes, Table, TABLES
 from warehouse import forgotten, parquet, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
+from warehouse.signature import signing_key
 from warehouse.sqlite import failed_checks_of, open_immutable
 from warehouse.sqlite_build import Builder
 
@@ -40,7 +41,7 @@ IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists"
 
 def seal(running: Step, warehouse: Warehouse) -> Release:
     release, settings = running.release, running.settings
-    found = facts(release)
+    found, key = facts(release), signing_key(Path(settings.sign_key)) if settings.sign_key else None
     _check_forgotten(warehouse, release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
@@ -72,7 +73,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     databases = {release.database, *release.user_databases}
     running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
     _check_forgotten(warehouse, release)
-    sealed = releases.seal(warehouse, release, manifest)
+    sealed = releases.seal(warehouse, release, manifest, key=key)
     shutil.rmtree(release.work)
     return sealed
 

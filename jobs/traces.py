@@ -1,14 +1,19 @@
-"""Where a user still stands in a warehouse: every file is looked into, or named as one that was not."""
+"""Where a user still stands in a warehouse: every file is looked into, or named as one that was not.
+
+Whom to look for is a `Person`, or the list of forgotten users, which knows them by digests alone.
+"""
 
 from __future__ import annotations
 
 import gzip
-import re
+import shutil
 import sqlite3
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import ReleaseError
-from schemas.tables import TABLES
 from warehouse import parquet
-from warehouse.layout import Release, Warehouse
+from warehouse.forgotten import fields, Forgotten
+from warehouse.layout import PAGES, Release, Warehouse
 from warehouse.release import current_id, read_manifest, sealed_ids
-from warehouse.shards import shard_of
+from warehouse.shards import BY_USER, shard_of
 from warehouse.sqlite import open_immutable
 
-FIELD = re.compile(r"::|[,;|\t\r\n]")
+_USERS = ("userid", "user_id", "user")  # the column of users, where the first line of a text names columns
+_ITEMS = ("movieid", "item_id", "itemid")
 _LOGS_OF_SQLITE = ("-wal", "-shm", "-journal")
 _UNREADABLE = (
     OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, pa.ArrowException, sqlite3.Error,
@@ -38,7 +44,20 @@ class Found(NamedTuple):
     remedy: str
 
 
-def traces(warehouse: Warehouse, user: str) -> Iterator[Found]:
+@dataclass(frozen=True)
+class Person:
+    """A user by the plain id."""
+
+    user: str
+
+    def __contains__(self, user_id: object) -> bool:
+        return str(user_id) == self.user
+
+    def names(self, text: str) -> bool:
+        return self.user in text and self.user in fields(text)
+
+
+def traces(warehouse: Warehouse, who: Person | Forgotten) -> Iterator[Found]:
     """Every table, Parquet file, quarantine, archive and text file of the warehouse that still names the user."""
     try:
         now = current_id(warehouse)
@@ -49,13 +68,19 @@ def traces(warehouse: Warehouse, user: str) -> Iterator[Found]:
         remedy = f"{'promote a new release, then ' if name == now else ''}`cinematch releases prune {name}`"
         release = warehouse.sealed(name)
         try:
-            yield from _in_release(release, user, remedy)
+            yield from _in_release(release, who, remedy)
             whole.append(release.folder)
         except (ReleaseError, *_UNREADABLE):
             continue  # damaged: its files are looked into one by one
     for path in sorted(warehouse.folder.rglob("*")):
-        if path.is_file() and path != warehouse.forgotten and not any(path.is_relative_to(folder) for folder in whole):
-            yield from _in_file(warehouse, path, user)
+        if path.is_file() and not _is_own(warehouse, path) and not any(path.is_relative_to(folder) for folder in whole):
+            yield from _in_file(warehouse, path, who)
+
+
+def _is_own(warehouse: Warehouse, path: Path) -> bool:
+    """Whether a file names nobody by its making: digests, or a server's copy, which is made anew when anybody is forgotten."""
+    is_copy = path.is_relative_to(warehouse.staging) and path.relative_to(warehouse.staging).parts[0].startswith(PAGES)
+    return is_copy or path == warehouse.forgotten or path.is_relative_to(warehouse.erasures)
 
 
 def until(warehouse: Warehouse, found: list[Found]) -> str:
@@ -66,28 +91,27 @@ def until(warehouse: Warehouse, found: list[Found]) -> str:
         return ""
     is_served = current_id(warehouse) in names
     first = f"a new release is promoted in place of {current_id(warehouse)} and " if is_served else ""
-    return f"readable by SQL, CSV and downloads until {first}`cinematch releases prune {' '.join(names)}` is run"
+    return f"in sealed files, which a server shows without them, until {first}`cinematch releases prune {' '.join(names)}` is run"
 
 
-def _in_release(release: Release, user: str, remedy: str) -> Iterator[Found]:
-    user_id = read_manifest(release).id_types.parse("user_id", user)
-    found = []
-    for table in TABLES.values():
-        if "user_id" in table.names and user_id is not None:
-            with closing(open_immutable(release.database)) as connection:
-                n = connection.execute(f"select count(*) from {table.name} where user_id = ?", [user_id]).fetchone()[0]  # nosec B608  # schemas.tables
-            databases = release.user_databases
+def _in_release(release: Release, who: Person | Forgotten, remedy: str) -> Iterator[Found]:
+    read_manifest(release)
+    databases, found = release.user_databases, []
+    with closing(open_immutable(release.database)) as connection:
+        for user_id in [user_id for (user_id,) in connection.execute("select user_id from users") if user_id in who]:
             database = databases[shard_of(user_id, len(databases))]
-            found.append(Found(f"releases/{release.id}/{database.name} {table.name}", n, remedy))
-            n = parquet.count(release.table(table.name), "user_id", user_id)
-            found.append(Found(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy))
+            for table in BY_USER:
+                n = connection.execute(f"select count(*) from {table.name} where user_id = ?", [user_id]).fetchone()[0]  # nosec B608  # schemas.tables
+                found.append(Found(f"releases/{release.id}/{database.name} {table.name}", n, remedy))
+                n = parquet.count(release.table(table.name), "user_id", user_id)
+                found.append(Found(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy))
     texts = parquet.read(release.table("quarantine"), ["text"])["text"].to_pylist()
-    n = sum(_is_named(text, user) for text in texts)
+    n = sum(who.names(text) for text in texts)
     found.append(Found(f"releases/{release.id}/tables/quarantine.parquet", n, remedy))
     yield from (one for one in found if one.n)
 
 
-def _in_file(warehouse: Warehouse, path: Path, user: str) -> Iterator[Found]:
+def _in_file(warehouse: Warehouse, path: Path, who: Person | Forgotten) -> Iterator[Found]:
     place = path.relative_to(warehouse.folder).as_posix()
     if path.is_relative_to(warehouse.staging):
         remedy = "being built: it will not be sealed; build it again"
@@ -96,7 +120,7 @@ def _in_file(warehouse: Warehouse, path: Path, user: str) -> Iterator[Found]:
     else:
         remedy = "remove the lines, or the file"
     try:
-        found = list(_counts(path, user))
+        found = list(_counts(path, who))
     except FileNotFoundError:
         return  # of a step that is running
     except _UNREADABLE as error:
@@ -109,7 +133,7 @@ def _in_file(warehouse: Warehouse, path: Path, user: str) -> Iterator[Found]:
             yield Found(f"{place}{inside}", n, remedy)
 
 
-def _counts(path: Path, user: str) -> Iterator[tuple[str, int | None]]:
+def _counts(path: Path, who: Person | Forgotten) -> Iterator[tuple[str, int | None]]:
     """Places inside a file, and how often each names the user."""
     if path.name.endswith(_LOGS_OF_SQLITE):
         return
@@ -117,45 +141,72 @@ def _counts(path: Path, user: str) -> Iterator[tuple[str, int | None]]:
         head = file.read(16)
     if head.startswith(b"PAR1"):
         names = pq.read_schema(path).names
-        yield "", parquet.count(path, "user_id", user) if "user_id" in names else 0
+        yield "", sum(_n_of(block, who) for block in parquet.blocks(path, ["user_id"])) if "user_id" in names else 0
         texts = parquet.read(path, ["text"])["text"].to_pylist() if "text" in names else []
-        yield "", sum(_is_named(text, user) for text in texts if isinstance(text, str))
+        yield "", sum(who.names(text) for text in texts if isinstance(text, str))
     elif head.startswith(b"SQLite format 3\0"):
-        yield from _in_database(path, user)
+        yield from _in_database(path, who)
     elif head.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if not member.is_dir():
-                    with archive.open(member) as stream:
-                        yield f" {member.filename}", _in_stream(stream, user)
+                    yield from ((f" {member.filename}{inside}", n) for inside, n in _in_member(archive, member, who))
     elif head.startswith(b"\x1f\x8b"):
         with gzip.open(path) as stream:
-            yield "", _in_stream(stream, user)
+            yield "", _in_stream(stream, who)
     elif head.startswith(b"\x93NUMPY"):
         return  # positions and parameters; ids of users are in none
     else:
         with path.open("rb") as stream:
-            yield "", None if path.suffix == ".part" else _in_stream(stream, user)
+            yield "", None if path.suffix == ".part" else _in_stream(stream, who)
 
 
-def _in_database(path: Path, user: str) -> Iterator[tuple[str, int]]:
+def _in_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, who: Person | Forgotten) -> Iterator[tuple[str, int | None]]:
+    """A text as it is; tables and databases, as an exported release has them, are unpacked aside."""
+    if not member.filename.endswith((".parquet", ".db", ".npy")):
+        with archive.open(member) as stream:
+            yield "", _in_stream(stream, who)
+        return
+    with tempfile.TemporaryDirectory(prefix="cinematch-") as folder:
+        path = Path(folder) / Path(member.filename).name
+        with archive.open(member) as source, path.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+        yield from _counts(path, who)
+
+
+def _n_of(block: pa.Table, who: Person | Forgotten) -> int:
+    counted = block["user_id"].value_counts().to_pylist()
+    return sum(found["counts"] for found in counted if found["values"] in who)
+
+
+def _in_database(path: Path, who: Person | Forgotten) -> Iterator[tuple[str, int]]:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         tables = connection.execute(
             "select m.name from sqlite_master m join pragma_table_info(m.name) c on c.name = 'user_id' where m.type = 'table'"
         ).fetchall()
         for (table,) in tables:
             quoted = table.replace('"', '""')
-            query = f'select count(*) from "{quoted}" where cast(user_id as text) = ?'  # nosec B608  # quoted, from sqlite_master itself
-            n = connection.execute(query, [user]).fetchone()[0]
-            yield f" {table}", n
+            rows = connection.execute(f'select user_id, count(*) from "{quoted}" group by user_id')  # nosec B608  # quoted, from sqlite_master itself
+            yield f" {table}", sum(n for user_id, n in rows if user_id in who)
 
 
-def _in_stream(stream: Any, user: str) -> int | None:
+def _in_stream(stream: Any, who: Person | Forgotten) -> int | None:
     """Lines that name the user; None for an archive within an archive, and for what is no text."""
     if b"\0" in stream.peek(1024)[:1024]:
         return None
-    return sum(_is_named(line.decode("utf-8", "replace"), user) for line in stream)
+    names = _naming(fields(stream.peek(4096)[:4096].split(b"\n")[0].decode("utf-8", "replace").lower()), who)
+    return sum(names(line.decode("utf-8", "replace")) for line in stream)
 
 
-def _is_named(text: str, user: str) -> bool:
-    return user in text and any(field.strip(" '\"") == user for field in FIELD.split(text))
+def _naming(first: list[str], who: Person | Forgotten) -> Callable[[str], bool]:
+    """Whether a line names the user: by the column of users where the first line names it, else by any field, since a number may
+    be anybody's; never where it names items and no users."""
+    place = next((first.index(name) for name in _USERS if name in first), None)
+    if place is None:
+        return (lambda line: False) if any(name in first for name in _ITEMS) else who.names
+
+    def names(line: str) -> bool:
+        found = fields(line)
+        return len(found) > place and found[place] in who
+
+    return names

@@ -23,7 +23,8 @@ ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
 ANY = (
-    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "bench", "accuracy", "audit", "keys",
+    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "export-user", "bench", "accuracy",
+    "audit", "keys",
 )
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
@@ -110,6 +111,9 @@ class Settings:
         1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
     )
     min_interactions: int = _setting(100, READ, "fewer usable interactions are refused", minimum=1)
+    retention_days: int = _setting(
+        0, INGEST, "interactions older than this many days before `as_of` are left out of the release; 0 keeps all", minimum=0, maximum=36_500
+    )
     holdout_users: float = _setting(
         0.1,
         INGEST,
@@ -298,6 +302,20 @@ class Settings:
     keep: int = _setting(
         5, ("run", "promote", "releases"), "promoted releases that pruning keeps, the last ones; the current one and the one before it stay in any case", minimum=1
     )
+    keep_days: int = _setting(
+        0, ("run", "promote", "releases"), "pruning also removes releases that were built more days ago, except these two; 0: however old", minimum=0
+    )
+
+    sign_key: str = _setting(
+        "", ("run", "seal", "releases"), "file of a minisign secret key without a password; releases are signed with it when they are sealed",
+        is_machine=True,
+    )  # fmt: skip
+    trusted_keys: str = _setting(
+        "",
+        ("run", "promote", "releases", "serve", "audit"),
+        "minisign public keys, or files of them, separated by commas: a release that none of them signed is not imported, promoted or served",
+        is_machine=True,
+    )
 
     host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)
     port: int = _setting(
@@ -322,7 +340,7 @@ class Settings:
         is_machine=True,
     )
     allow_download: bool = _setting(
-        False, ("serve",), "give the whole database to whoever asks for `/cinematch.db`; it holds every user", is_machine=True
+        False, ("serve",), "give the whole database to whoever asks for `/cinematch.db`; it holds every user who is not forgotten", is_machine=True
     )
     api_key_hashes: str = _setting(
         "",

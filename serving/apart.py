@@ -138,6 +138,11 @@ class Apart:
             threading.Thread(target=self._end, name="end").start()
 
 
+async def _again(apart: Apart) -> None:
+    with suppress(RequestError):  # it died this moment; the next request starts it
+        await apart.start()
+
+
 class Datasettes:
     """The processes of the releases that answer at present. Pages go over to a new release when its process is ready, a moment
     after the lookups; each of them is of one release all the same."""
@@ -165,7 +170,7 @@ class Datasettes:
         """Start processes again that show users who were forgotten since; what they were answering is cut short."""
         for apart in self._by_release.values():
             if apart.is_outdated and (self._restarting is None or self._restarting.done()):
-                self._restarting = asyncio.get_running_loop().create_task(apart.start())
+                self._restarting = asyncio.get_running_loop().create_task(_again(apart))
 
     def show(self, opened: OpenRelease) -> None:
         """A release begins to answer: where pages of the one before were asked for, its own get ready first."""
@@ -198,6 +203,7 @@ class Datasettes:
         before.let_go()
 
     def close(self) -> None:
-        if self._preparing is not None:
-            self._preparing.cancel()
+        for task in (self._preparing, self._restarting):
+            if task is not None:
+                task.cancel()
         self._shown.let_go()

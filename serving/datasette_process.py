@@ -27,7 +27,7 @@ from datasette.plugins import pm
 from serving.site import Site
 from warehouse import redacted
 from warehouse.claims import claimed, discard, sweep
-from warehouse.forgotten import Forgotten
+from warehouse.forgotten import Forgotten, names_any
 from warehouse.layout import PAGES, Release, Warehouse
 NICE = 5
 DATA_MIB, SQLITE_MIB = 320, 96
@@ -41,12 +41,16 @@ def main(folder: str, warehouse: str, socket_folder: str, making: str, listening
     copy = within.staged(f"{PAGES}{os.getpid()}-{secrets.token_hex(4)}")
     threading.Thread(target=_end_with_input, args=(Path(socket_folder), copy), daemon=True).start()
     _limit_memory()
+    os.nice(NICE)
     pm.unregister(name="datasette.handle_exception")  # it prints tracebacks with what a request holds; the plugin answers instead
     known = Forgotten(given["salt"], frozenset(given["digests"]))
     with ExitStack() as stack:
-        if redacted.names_any(release, known):
+        if names_any(release, known):
             folder = stack.enter_context(_room(within, copy, Path(socket_folder)))
-            release = redacted.redact(release, known, folder, is_for_download=allow_download == "1")
+            try:
+                release = redacted.redact(release, known, folder, is_for_download=allow_download == "1")
+            except (OSError, sqlite3.Error) as error:
+                sys.exit(f"release {release.id} cannot be copied without its forgotten users, so no table of it is shown: {error}")
         Path(making).unlink(missing_ok=True)
         _answer(release, within.catalog, int(listening), int(query_ms), allow_download == "1")
 
@@ -72,7 +76,6 @@ def _answer(release: Release, catalog: Path, listening: int, query_ms: int, allo
         site.datasette.app(), log_config=None, access_log=False, server_header=False, date_header=False, lifespan="on",
         forwarded_allow_ips="*",
     )  # fmt: skip
-    os.nice(NICE)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 

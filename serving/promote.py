@@ -16,9 +16,9 @@ async def promote(service: Service, call: Call) -> Answer:
     """As `cinematch releases promote` does it: every byte is compared with the manifest first, and what was held back needs a
     reason. `latest` stands for the newest release."""
     name = known(service, call.path["release"]).release
-    (await asyncio.to_thread(open_verified, service.warehouse.sealed(name))).retire()  # or nothing moves
+    (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.trusted)).retire()  # or nothing moves
     previous = await asyncio.to_thread(
-        releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}"
+        releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}", trusted=service.trusted
     )
     await service.follow()
     if service.current.id != name:

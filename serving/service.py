@@ -26,7 +26,7 @@ from serving.opened import OpenRelease
 from serving.solve import Solved, solve, solve_popular, stored_history
 from serving.user_tokens import UserTokens
 from serving.verify import open_verified
-from warehouse import catalog
+from warehouse import catalog, signature
 from warehouse.layout import Warehouse
 from warehouse.overlay import fold, Held
 from warehouse.release import current, current_id, last_promoted
@@ -83,7 +83,8 @@ class Service:
         self.warehouse = warehouse
         self.settings = settings
         self.pointer, self.problem = _pointed(warehouse)
-        self.current = open_verified(warehouse.sealed(self.pointer))
+        self.trusted = signature.trusted(settings.trusted_keys)
+        self.current = open_verified(warehouse.sealed(self.pointer), self.trusted)
         self._solved: OrderedDict[tuple, Solved] = OrderedDict()
         self._said: list[str] = []
         self._catalogue: tuple[int, int, int] | None = None

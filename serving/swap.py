@@ -73,7 +73,7 @@ class Follower:
                 if service.pointer is None:
                     raise CineMatchError(f"{service.warehouse.current} is gone")
                 if service.pointer != service.current.id:
-                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(service.pointer))
+                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(service.pointer), service.trusted)
                     self._swap(opened)
                 service.problem = None
             except Exception as error:

@@ -11,13 +11,15 @@ from warehouse import servable
 from warehouse.layout import Release
 from warehouse.overlay import stored
 from warehouse.release import digest, read_manifest
+from warehouse.signature import ANYBODY, Trusted
 
 DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
 
 
-def open_verified(release: Release) -> OpenRelease:
+def open_verified(release: Release, trusted: Trusted = ANYBODY) -> OpenRelease:
     """Open a release, warm it, and solve a list with it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
     manifest = read_manifest(release)
+    trusted.check_release(release)
     _check_files(release, manifest)
     servable.check(release, manifest)
     opened = None

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from schemas.errors import ReleaseError, ResourceError, StepError, UsageError
 from schemas.manifest import Manifest
-from warehouse import servable
+from warehouse import servable, signature
 from warehouse.claims import claimed, sweep
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import damage, read_manifest, seal
 
 SUFFIX = ".cinematch.zip"
 MANIFEST_BYTES = 64 << 20
+SIGNATURE = "manifest.json.minisig"
 _MEMBER = re.compile(r"([\w.-]{1,100}/){0,4}[\w.-]{1,200}")
 # Encrypted, packed in a way unknown to Python, damaged in any way: each decompressor has errors of its own.
 _ODD = (OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -27,7 +28,7 @@ _ODD = (OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedErr
 
 def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     """Export a sealed release; `path` is a file `*.zip` that is not there yet, or a folder to put it in. The manifest is the
-    first member."""
+    first member, its signature the second where it has one."""
     release = warehouse.sealed(release_id)
     manifest = read_manifest(release)
     problems = damage(release, manifest)
@@ -40,7 +41,8 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            for name in ("manifest.json", *manifest.files):
+            first = [file.name for file in (release.manifest, release.signature) if file.exists()]
+            for name in (*first, *manifest.files):
                 archive.write(release.folder / name, name)
         temporary.replace(path)
     finally:
@@ -61,12 +63,17 @@ def _target(path: Path, release_id: str) -> Path:
 
 def read(path: Path) -> Manifest:
     """The manifest of an exported file, without unpacking anything else. Raises ReleaseError where it is none."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Manifest, str, str | None]:
+    """The manifest, its text and its signature."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("manifest.json") as member:
-            text = member.read(MANIFEST_BYTES + 1)
-        if len(text) > MANIFEST_BYTES:
-            raise ValueError(f"its manifest has more than {MANIFEST_BYTES >> 20} MiB")
-        manifest = Manifest.from_json(text.decode("utf-8"), name=path.name)
+        with zipfile.ZipFile(path) as archive:
+            text = _text(archive, "manifest.json", MANIFEST_BYTES)
+            is_signed = SIGNATURE in archive.namelist()
+            signed = _text(archive, SIGNATURE, signature.LARGEST) if is_signed else None
+        manifest = Manifest.from_json(text, name=path.name)
     except FileNotFoundError:
         raise ReleaseError(f"{path}: no such file") from None
     except OSError as error:
@@ -76,13 +83,28 @@ def read(path: Path) -> Manifest:
             f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`"
         ) from None
     manifest.check()
-    return manifest
+    return manifest, text, signed
 
 
-def import_(warehouse: Warehouse, path: Path, *, check: Callable[[Release, Manifest], None] = lambda staged, manifest: None) -> Release:
-    """Unpack aside, compare every file with the manifest, open the release, then show it; on any difference nothing is kept.
-    `check` may raise CineMatchError for what else has to be so."""
-    manifest = read(path)
+def _text(archive: zipfile.ZipFile, name: str, n_bytes: int) -> str:
+    with archive.open(name) as member:
+        text = member.read(n_bytes + 1)
+    if len(text) > n_bytes:
+        raise ValueError(f"its {name} has more than {n_bytes:,} bytes")
+    return text.decode("utf-8")
+
+
+def import_(
+    warehouse: Warehouse,
+    path: Path,
+    *,
+    check: Callable[[Release, Manifest], None] = lambda staged, manifest: None,
+    trusted: signature.Trusted = signature.ANYBODY,
+) -> Release:
+    """Check the signature, unpack aside, compare every file with the manifest, open the release, then show it; on any difference
+    nothing is kept. `check` may raise CineMatchError for what else has to be so."""
+    manifest, text, signed = _read(path)
+    trusted.check(text.encode(), signed, what=f"{path}: release {manifest.release}")
     sweep(warehouse)
     staged = warehouse.staged(checked_id(manifest.release))
     if warehouse.sealed(manifest.release).folder.exists():
@@ -106,7 +128,7 @@ def import_(warehouse: Warehouse, path: Path, *, check: Callable[[Release, Manif
             raise ReleaseError(f"{path}: {name} is {what}; nothing was imported. Export the release again")
         servable.check(staged, manifest)
         check(staged, manifest)
-        return seal(warehouse, staged, manifest)
+        return seal(warehouse, staged, manifest, signed=signed)
 
 
 def _check_room(warehouse: Warehouse, manifest: Manifest, path: Path) -> None:

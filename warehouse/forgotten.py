@@ -99,6 +99,20 @@ def named_in(release: Release, known: Forgotten) -> list[int | str]:
         return [user_id for (user_id,) in connection.execute("select user_id from users") if user_id in known]
 
 
+def refused_of(release: Release, known: Forgotten) -> list[tuple[str, int]]:
+    """Source and line of a release's refused rows whose text names a user of the list."""
+    if not known:
+        return []
+    with closing(open_immutable(release.database)) as connection:
+        rows = connection.execute("select source, line, text from quarantine where text <> ''")
+        return [(source, line) for source, line, text in rows if known.names(text)]
+
+
+def names_any(release: Release, known: Forgotten) -> bool:
+    """Whether a release names a user of the list, as a user or in the text of a refused row."""
+    return bool(named_in(release, known) or refused_of(release, known))
+
+
 def add(warehouse: Warehouse, user_id: int | str) -> None:
     """Put a user on the list, whole or not at all; twice is as good as once."""
     with lock(warehouse):

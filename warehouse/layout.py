@@ -28,6 +28,11 @@ class Release:
         return self.folder / "manifest.json"
 
     @property
+    def signature(self) -> Path:
+        """minisign's signature of the manifest, where the release is signed."""
+        return self.folder / "manifest.json.minisig"
+
+    @property
     def database(self) -> Path:
         return self.folder / "cinematch.db"
 
@@ -130,6 +135,11 @@ class Warehouse:
     def forgotten(self) -> Path:
         """Users that no ingest may take in again."""
         return self.folder / "forgotten.jsonl"
+
+    @property
+    def erasures(self) -> Path:
+        """Certificates of what was removed of forgotten users, and of what still names them."""
+        return self.folder / "erasures"
 
     @property
     def findings(self) -> Path:

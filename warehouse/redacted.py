@@ -13,16 +13,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from warehouse.forgotten import Forgotten, named_in
+from warehouse.forgotten import Forgotten, named_in, refused_of
 from warehouse.layout import Release
 from warehouse.release import read_manifest
 from warehouse.shards import BY_USER
-from warehouse.sqlite import open_immutable
-
-
-def names_any(release: Release, known: Forgotten) -> bool:
-    """Whether a release names a user of the list, as a user or in the text of a refused row."""
-    return bool(known and (named_in(release, known) or _refused(release, known)))
 
 
 def redact(release: Release, known: Forgotten, folder: Path, *, is_for_download: bool) -> Release:
@@ -30,7 +24,7 @@ def redact(release: Release, known: Forgotten, folder: Path, *, is_for_download:
     what is left. For a download the files are written anew: where rows were deleted their bytes may stand on in a file."""
     made = Release(folder / release.id)
     made.folder.mkdir()
-    users, lines = named_in(release, known), _refused(release, known)
+    users, lines = named_in(release, known), refused_of(release, known)
     removed: Counter[str] = Counter()
     for path in dict.fromkeys([release.database, *release.user_databases]):
         copy = made.folder / path.name
@@ -49,13 +43,6 @@ def redact(release: Release, known: Forgotten, folder: Path, *, is_for_download:
     return made
 
 
-def _refused(release: Release, known: Forgotten) -> list[tuple[str, int]]:
-    """Source and line of the refused rows whose text names a user of the list."""
-    with closing(open_immutable(release.database)) as connection:
-        rows = connection.execute("select source, line, text from quarantine where text <> ''")
-        return [(source, line) for source, line, text in rows if known.names(text)]
-
-
 def _leave_out(connection: sqlite3.Connection, users: list[int | str], lines: list[tuple[str, int]]) -> Counter[str]:
     """Delete the users' rows and empty the refused lines, of those tables that a database has; returns the rows deleted of each."""
     here = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
@@ -63,7 +50,7 @@ def _leave_out(connection: sqlite3.Connection, users: list[int | str], lines: li
     connection.execute("begin")
     for table in BY_USER:
         if table.name in here:
-            deleted = connection.executemany(f"delete from {table.name} where user_id = ?", ((user,) for user in users))
+            deleted = connection.executemany(f"delete from {table.name} where user_id = ?", ((user,) for user in users))  # nosec B608  # schemas.tables
             removed[table.name] = max(deleted.rowcount, 0)
     if "quarantine" in here:
         connection.executemany("update quarantine set text = '' where source = ? and line = ?", lines)

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from warehouse import forgotten, journal, servable
 from warehouse.history import promotions, prunable, standing
 from warehouse.layout import is_id, Release, RESERVED, Warehouse
 from warehouse.locks import lock
+from warehouse.signature import ANYBODY, SigningKey, Trusted
 
 
 _REMOVED = ".removed"
@@ -108,18 +109,26 @@ def digest(path: Path) -> dict[str, Any]:
 
 
 def digests(release: Release) -> dict[str, dict[str, Any]]:
-    """Size and digest of every file of a release but its manifest, by path within it."""
-    paths = sorted(p for p in release.folder.rglob("*") if p.is_file() and p != release.manifest)
+    """Size and digest of every file of a release but its manifest and the signature of that, by path within it."""
+    paths = sorted(p for p in release.folder.rglob("*") if p.is_file() and p not in (release.manifest, release.signature))
     return {path.relative_to(release.folder).as_posix(): digest(path) for path in paths}
 
 
-def seal(warehouse: Warehouse, staged: Release, manifest: Manifest) -> Release:
-    """Make a staged release final. Its folder must hold nothing but what belongs to it."""
+def seal(
+    warehouse: Warehouse, staged: Release, manifest: Manifest, *, key: SigningKey | None = None, signed: str | None = None
+) -> Release:
+    """Make a staged release final, signed by a key or with the signature that it has. Its folder must hold nothing but what
+    belongs to it."""
     sealed = warehouse.sealed(staged.id)
     if sealed.folder.exists():
         raise StepError(f"release {staged.id} is already sealed; a sealed release is never written again")
     temporary = staged.folder / ".manifest.tmp"
-    temporary.write_text(manifest.to_json(), encoding="utf-8")
+    text = manifest.to_json()
+    if key is not None:
+        signed = _signed(manifest, text, key)
+    if signed is not None:
+        staged.signature.write_text(signed, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, staged.manifest)
     for path in sorted(staged.folder.rglob("*"), reverse=True):
         sync(path)
@@ -132,6 +141,33 @@ def seal(warehouse: Warehouse, staged: Release, manifest: Manifest) -> Release:
             path.chmod(0o555)
     sync(warehouse.releases)
     return sealed
+
+
+def sign(warehouse: Warehouse, release_id: str, key: SigningKey) -> None:
+    """Sign a release that is sealed already, in place of the signature that it may have."""
+    release = warehouse.sealed(release_id)
+    manifest = read_manifest(release)
+    problems = damage(release, manifest)
+    text = release.manifest.read_text(encoding="utf-8")
+    if problems or text != manifest.to_json():
+        name, what = next(iter(problems.items()), ("manifest.json", "without a digest of its own"))
+        raise ReleaseError(f"release {release_id}: {name} is {what}; it was not signed. Roll back, or import a good copy")
+    with lock(warehouse):
+        release.folder.chmod(0o755)
+        try:
+            temporary = release.folder / ".signature.tmp"
+            temporary.write_text(_signed(manifest, text, key), encoding="utf-8")
+            temporary.chmod(0o444)
+            sync(temporary)
+            os.replace(temporary, release.signature)
+            sync(release.folder)
+        finally:
+            release.folder.chmod(0o555)
+
+
+def _signed(manifest: Manifest, text: str, key: SigningKey) -> str:
+    at = int(datetime.now(timezone.utc).timestamp())
+    return key.sign(text.encode(), comment=f"timestamp:{at}\tfile:manifest.json\trelease:{manifest.release}\thashed")
 
 
 def sync(path: Path) -> None:
@@ -152,19 +188,20 @@ def damage(release: Release, manifest: Manifest) -> dict[str, str]:
     return problems
 
 
-def promote(warehouse: Warehouse, release_id: str, *, reason: str, by: str = "hand") -> str | None:
+def promote(warehouse: Warehouse, release_id: str, *, reason: str, by: str = "hand", trusted: Trusted = ANYBODY) -> str | None:
     """Make a sealed release the current one, after comparing every byte with its manifest; returns the previous id.
 
     By its verdict only where that says so, and the champion it was judged against is still the current release and not
-    built as of a later time; by hand whatever it says, but what was held back needs a reason. Raises HeldBack, and then
-    nothing has changed.
+    built as of a later time; by hand whatever it says, but what was held back needs a reason. Raises HeldBack, and
+    ReleaseError where it is damaged or not signed by a trusted key; then nothing has changed.
     """
-    return _point(warehouse, release_id, reason=reason, by=by, undoes=None)
+    return _point(warehouse, release_id, reason=reason, by=by, undoes=None, trusted=trusted)
 
 
-def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoes: str | None) -> str | None:
+def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoes: str | None, trusted: Trusted) -> str | None:
     release = warehouse.sealed(release_id)
     manifest = read_manifest(release)
+    trusted.check_release(release)
     problems = damage(release, manifest)
     if problems:
         shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
@@ -249,7 +286,7 @@ def last_promoted(warehouse: Warehouse) -> str | None:
     return last if last in here else None
 
 
-def rollback(warehouse: Warehouse, *, reason: str = "") -> str:
+def rollback(warehouse: Warehouse, *, reason: str = "", trusted: Trusted = ANYBODY) -> str:
     """Promote the release that was current before this one, and at the next time the one before that; returns its id."""
     now, here = current_id(warehouse), set(sealed_ids(warehouse))
     usable = [name for name in standing(warehouse, now) if name != now and name in here]
@@ -257,19 +294,56 @@ def rollback(warehouse: Warehouse, *, reason: str = "") -> str:
         raise ReleaseError(
             f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}"
         )
-    _point(warehouse, usable[-1], reason=f"rolled back from {now}" + (f": {reason}" if reason else ""), by="hand", undoes=now)
+    why = f"rolled back from {now}" + (f": {reason}" if reason else "")
+    _point(warehouse, usable[-1], reason=why, by="hand", undoes=now, trusted=trusted)
     return usable[-1]
 
 
-def to_prune(warehouse: Warehouse, *, keep: int) -> dict[str, str]:
+def to_prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str, str]:
     """What pruning would remove, each release with the reason why it need not be kept."""
-    return prunable(warehouse, sealed_ids(warehouse), current_id(warehouse), keep=keep)
+    sealed, now = sealed_ids(warehouse), current_id(warehouse)
+    found = prunable(warehouse, sealed, now, keep=keep)
+    if keep_days:
+        before = datetime.now(timezone.utc) - timedelta(days=keep_days)
+        stay = {now, *[name for name in standing(warehouse, now) if name in sealed and name != now][-1:]}
+        found |= {name: f"older than {keep_days} days" for name in sealed if name not in stay | found.keys() and _is_older(warehouse, name, before)}
+    return found
 
 
-def prune(warehouse: Warehouse, *, keep: int) -> dict[str, str]:
+def _is_older(warehouse: Warehouse, name: str, than: datetime) -> bool:
+    """Whether a release was built before a time; one that cannot be read is kept, to be looked at."""
+    try:
+        return datetime.fromisoformat(read_manifest(warehouse.sealed(name)).created_at) < than
+    except ReleaseError:
+        return False
+
+
+def prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str, str]:
     """Remove what need not be kept; returns the releases removed, each with the reason."""
     with lock(warehouse):
-        doomed = to_prune(warehouse, keep=keep)
+        doomed = to_prune(warehouse, keep=keep, keep_days=keep_days)
+        _take_away(warehouse, doomed)
+    return doomed
+
+
+def naming_forgotten(warehouse: Warehouse) -> dict[str, str]:
+    """The sealed releases but the current one that name users who were forgotten, or may: what cannot be looked into."""
+    known, now, found = forgotten.read(warehouse.forgotten), current_id(warehouse), {}
+    for name in sealed_ids(warehouse) if known else ():
+        try:
+            is_named = name != now and forgotten.names_any(warehouse.sealed(name), known)
+        except (ReleaseError, sqlite3.Error):
+            found[name] = "cannot be looked into for forgotten users"
+            continue
+        if is_named:
+            found[name] = "names forgotten users"
+    return found
+
+
+def prune_forgotten(warehouse: Warehouse) -> dict[str, str]:
+    """Remove those releases, however few are kept."""
+    with lock(warehouse):
+        doomed = naming_forgotten(warehouse)
         _take_away(warehouse, doomed)
     return doomed
 

@@ -23,12 +23,14 @@ class Batch(NamedTuple):
 
     accepted: columns user_id, item_id (int64 or string), rating (float64, all null for implicit feedback),
     weight (float64, > 0), rated_at (int64 Unix seconds, null where there is none), line (int64, of the file;
-    grows). refused: rows of the quarantine table. n_read = accepted + refused rows.
+    grows). refused: rows of the quarantine table. n_read = accepted + refused rows; n_expired: rows besides, older than
+    retention keeps.
     """
 
     accepted: pa.Table
     refused: pa.Table
     n_read: int
+    n_expired: int = 0
 
 
 class Catalogue(NamedTuple):

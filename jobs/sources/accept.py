@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from jobs.sources import Batch, ids, QUARANTINE_SCHEMA
 from jobs.sources.blocks import Block, Refusal
 from jobs.sources.times import numbers_or_null, seconds
-from schemas.errors import SourceError
+from schemas.errors import SettingError, SourceError
 
 OFF_SCALE = "is off the scale"
 
@@ -24,7 +24,7 @@ OFF_SCALE = "is off the scale"
 class Rules:
     """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
     id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`; `floats` are
-    the ids that are written as 196.0."""
+    the ids that are written as 196.0; what is before `earliest` is neither accepted nor refused."""
 
     source: str
     latest: datetime
@@ -33,6 +33,7 @@ class Rules:
     rating_scale: tuple[float, float] | None = None
     time_form: str = ""
     floats: frozenset[str] = frozenset()
+    earliest: datetime | None = None
 
 
 class Sieve:
@@ -151,6 +152,12 @@ class Sieve:
         )
         return moments
 
+    def leave_out(self, is_out: np.ndarray) -> int:
+        """Drops rows without a reason; returns how many."""
+        self.is_good &= ~is_out
+        self.reasons = {i: reason for i, reason in self.reasons.items() if not is_out[i]}
+        return int(is_out.sum())
+
     def refusals(self) -> list[Refusal]:
         """The refused rows, those without columns among them, by line."""
         found = [(int(self.block.lines[i]), self.block.text(i), reason) for i, reason in self.reasons.items()]
@@ -187,10 +194,19 @@ def accept(block: Block, rules: Rules) -> Batch:
         else pa.nulls(n, pa.int64()),
         "line": pa.array(block.lines, pa.int64()),
     }
+    n_expired = sieve.leave_out(_is_before(columns["rated_at"], rules)) if rules.earliest else 0
     accepted = pa.table(columns)
     if not sieve.is_good.all():
         accepted = accepted.filter(pa.array(sieve.is_good))
-    return Batch(accepted, quarantine(rules.source, sieve.refusals()), block.n_read)
+    return Batch(accepted, quarantine(rules.source, sieve.refusals()), block.n_read - n_expired, n_expired)
+
+
+def _is_before(moments: pa.Array, rules: Rules) -> np.ndarray:
+    """Which rows are older than retention keeps. Raises SettingError where a source cannot tell."""
+    if moments.null_count == len(moments) > 0 and not rules.time_form:
+        raise SettingError(f"retention_days: {rules.source} has no times; set it to 0, or name the column of times as rated_at in columns")
+    is_old = pc.and_(pc.less(moments, math.floor(rules.earliest.timestamp())), pc.greater_equal(moments, 0))
+    return is_old.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 def quarantine(source: str, refusals: list[Refusal]) -> pa.Table:

@@ -36,6 +36,7 @@ class MovieLens:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    earliest: datetime | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -43,7 +44,7 @@ class MovieLens:
 
     def interactions(self) -> Iterator[Batch]:
         source = self.files[self.format.ratings.name]
-        rules = Rules(source.name, self.latest, "int64", "int64", self.rating_scale, SECOND)
+        rules = Rules(source.name, self.latest, "int64", "int64", self.rating_scale, SECOND, earliest=self.earliest)
         for block in self.format.ratings.blocks(source):
             yield accept(block, rules)
 

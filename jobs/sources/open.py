@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +16,13 @@ from schemas.errors import UsageError
 from schemas.settings import AUTO, Settings
 
 
-def open_source(settings: Settings, *, raw: Path, latest: datetime) -> Source:
+def open_source(settings: Settings, *, raw: Path, latest: datetime, earliest: datetime | None = None) -> Source:
     """The source to read. `raw` is the warehouse's folder of inputs: what is downloaded or generated is kept
-    there."""
+    there. What is before `earliest` is left out."""
+    return replace(_opened(settings, raw=raw, latest=latest), earliest=earliest)
+
+
+def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
     scale = parsed(settings.rating_scale)
     if settings.source == "sample":
         return open_sample(raw / "sample", seed=settings.seed, scale=settings.scale, latest=latest)

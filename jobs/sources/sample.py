@@ -37,6 +37,7 @@ class Sample:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    earliest: datetime | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -44,7 +45,7 @@ class Sample:
 
     def interactions(self) -> Iterator[Batch]:
         ratings = open_parquet(self.folder / "ratings")
-        rules = Rules("ratings", self.latest, "int64", "int64", self.rating_scale, SECOND)
+        rules = Rules("ratings", self.latest, "int64", "int64", self.rating_scale, SECOND, earliest=self.earliest)
         for block in ratings.blocks({name: name for name in ("user_id", "item_id", "rating", "rated_at")}):
             yield accept(block, rules)
 

@@ -35,6 +35,7 @@ class Table:
     item_floats: frozenset[str] = frozenset()
     read_as: Mapping[str, str] = field(default_factory=dict)
     name: str = "table"
+    earliest: datetime | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -57,6 +58,7 @@ class Table:
             self.rating_scale,
             self.time_form,
             self.floats,
+            self.earliest,
         )
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
         for block in self.file.blocks(columns):

@@ -99,7 +99,7 @@ def test_a_dry_run_forgets_nothing_and_says_until_when_rows_can_be_read(
     assert f"user {user} would be forgotten; nothing was changed\n" in shown
     assert user not in forgotten.read(built.warehouse.forgotten)
     until = f"until a new release is promoted in place of {built.release_id} and `cinematch releases prune {built.release_id} {second}` is run\n"
-    assert shown.count("until") == 1 and f"readable by SQL, CSV and downloads {until}" in shown
+    assert shown.count("until") == 1 and f"in sealed files, which a server shows without them, {until}" in shown
     promote(built.warehouse, second, reason="newer")
     drop(built.warehouse, [built.release_id])
     assert {one.place.split("/")[1] for one in forget(built.warehouse, str(user)) if one.place.startswith("releases/")} == {second}
@@ -171,14 +171,22 @@ def test_a_release_that_was_sealed_before_a_user_was_forgotten_is_promoted_by_ha
 
 
 @pytest.mark.slow
-def test_no_later_release_knows_them(tmp_path: Path) -> None:
+def test_no_later_release_knows_them_nor_what_is_too_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ratings = write_tiny_ratings(tmp_path / "ratings.csv", n_users=14)
     with ratings.open("a") as file:
-        file.write("3,1,not a number,1600000000\n")
+        file.write("3,1,not a number,1600000000\n5,1,4,1000000000\n5,2,not a number,1000000000\n")
     warehouse = Warehouse(tmp_path / "warehouse")
     warehouse.folder.mkdir()
     forget(warehouse, "3")
-    figures = run(small_settings(warehouse.folder, source="table", path=str(ratings), models="popular,ials", serve="ials", ials_factors=4))
+    with closing(overlay.create(warehouse.overlay)) as connection:
+        overlay.append(connection, Entry(0, 6, 1, 4.0, 1.0, 1_000_000_000, NOW))
+    settings = small_settings(
+        warehouse.folder, source="table", path=str(ratings), models="popular,ials", serve="ials", ials_factors=4, retention_days=2000,
+        as_of="2024-01-01",
+    )  # fmt: skip
+    figures = run(settings)
+    assert figures["n_expired"] == 3
+    assert "retention: 3 interactions before 2018-07-11 00:00 left out, unread (retention_days 2000)" in capsys.readouterr().out
     release = warehouse.sealed(figures["release"])
     manifest = read_manifest(release)
     assert manifest.rows == {"read": 141, "accepted": 130, "duplicates": 0, "quarantined": 11}

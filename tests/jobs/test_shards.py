@@ -15,11 +15,12 @@ from jobs.forget import forget
 from schemas.tables import TABLES
 from tests.conftest import build, Built
 from tests.serving.conftest import copied, Server, serving
-from warehouse import archive
+from warehouse import archive, forgotten
 from warehouse.compare import compare
 from warehouse.keys import create
 from warehouse.layout import Warehouse
-from warehouse.release import damage
+from warehouse.redacted import redact
+from warehouse.release import damage, read_manifest
 from warehouse.shards import BY_USER, shard_of
 from warehouse.sqlite import failed_checks, open_immutable
 

@@ -17,15 +17,15 @@ from warehouse.release import seal
 AddRelease = Callable[[Built, str], str]
 
 
-def add_release(built: Built, release_id: str) -> str:
-    """Seal the same content again under another id, as if it had been judged against the first."""
+def add_release(built: Built, release_id: str, **changed: object) -> str:
+    """Seal the same content again under another id, as if it had been judged against the first. `changed` is of its manifest."""
     staged = built.warehouse.staged(release_id)
     shutil.copytree(built.release.folder, staged.folder)
     for folder in [staged.folder, *(path for path in staged.folder.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
     staged.manifest.unlink()
     verdict = built.manifest.verdict | {"champion": built.release_id, "current": built.release_id}
-    seal(built.warehouse, staged, replace(built.manifest, release=release_id, verdict=verdict))
+    seal(built.warehouse, staged, replace(built.manifest, release=release_id, verdict=verdict, **changed))
     return release_id
 
 
