@@ -4,7 +4,6 @@ it, kill and see it recover, go down with nothing left. Needs a Docker engine, c
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess  # nosec B404  # each call says by itself what it runs
 import sys

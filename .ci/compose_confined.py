@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from compose_engine import AIRFLOW, ask, command, Failed, IMAGE, inside, inspected, logged_in, ours, say, SECRETS, status_of
+from compose_engine import AIRFLOW, command, Failed, IMAGE, inside, inspected, logged_in, say, SECRETS, status_of
 
 ADDED = {"postgres": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}}
 # What a process sees of its own limits: the numbers are those of the kernel, in its order of capabilities.

@@ -41,6 +41,12 @@ _TEXT = {"type": "string", "minLength": 1}
 _TIME = {"type": "string", "pattern": r"^\d+(ms|s|m|h)$"}
 _MEMORY = {"type": "string", "pattern": r"^(\d+[kmg]|\$\{\w+:-\d+[kmg]\})$"}
 _WORDS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+
+def _optional(**properties: Any) -> dict[str, Any]:
+    return {"type": ["null", "object"], "properties": properties, "additionalProperties": False}
+
+
 SCHEMA = {
     "type": "object",
     "required": ["services", "volumes", "networks", "secrets"],
@@ -48,8 +54,8 @@ SCHEMA = {
     "additionalProperties": False,
     "properties": {
         "volumes": {"type": "object", "additionalProperties": {"type": "null"}},
-        "networks": {"type": "object", "additionalProperties": {"type": ["null", "object"], "properties": {"internal": {"type": "boolean"}}, "additionalProperties": False}},
-        "secrets": {"type": "object", "additionalProperties": {"type": "object", "properties": {"file": _TEXT}, "required": ["file"], "additionalProperties": False}},
+        "networks": {"type": "object", "additionalProperties": _optional(internal={"type": "boolean"})},
+        "secrets": {"type": "object", "additionalProperties": {"type": "object", "properties": {"file": _TEXT}, "required": ["file"]}},
         "services": {
             "type": "object",
             "additionalProperties": {
@@ -67,10 +73,7 @@ SCHEMA = {
                     "pids_limit": {"type": "integer", "minimum": 1},
                     "tmpfs": {"type": "array", "items": {"type": "string", "pattern": r"^/[\w/]+:(exec,)?mode=1777,size=\d+m$"}},
                     "secrets": _WORDS,
-                    "networks": {
-                        "type": "object",
-                        "additionalProperties": {"type": ["null", "object"], "properties": {"aliases": _WORDS}, "additionalProperties": False},
-                    },
+                    "networks": {"type": "object", "additionalProperties": _optional(aliases=_WORDS)},
                     "init": {"type": "boolean"},
                     "command": _WORDS,
                     "environment": {"type": "object", "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]*$"}, "additionalProperties": {"type": "string"}},
@@ -158,10 +161,10 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 manager = SimpleAuthManager()
 def may(role):
     user = SimpleAuthManagerUser(username="cinematch", role=role)
-    dag = {f"{method} {entity.value}": manager.is_authorized_dag(method=method, access_entity=entity, user=user)
-           for method, entity in (("POST", DagAccessEntity.RUN), ("GET", DagAccessEntity.RUN), ("GET", DagAccessEntity.TASK_INSTANCE), ("GET", DagAccessEntity.XCOM))}
-    more = {f"{method} {what}": getattr(manager, f"is_authorized_{what}")(method=method, user=user)
-            for method, what in (("GET", "variable"), ("PUT", "variable"), ("GET", "connection"), ("PUT", "connection"), ("PUT", "pool"), ("PUT", "configuration"))}
+    entities = ("POST", DagAccessEntity.RUN), ("GET", DagAccessEntity.RUN), ("GET", DagAccessEntity.TASK_INSTANCE), ("GET", DagAccessEntity.XCOM)
+    dag = {f"{method} {entity.value}": manager.is_authorized_dag(method=method, access_entity=entity, user=user) for method, entity in entities}
+    others = "GET variable", "PUT variable", "GET connection", "PUT connection", "PUT pool", "PUT configuration"
+    more = {one: getattr(manager, "is_authorized_" + one.split()[1])(method=one.split()[0], user=user) for one in others}
     return [dag, more]
 print(json.dumps({role: may(role) for role in ("viewer", "user")}))
 """

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, ExitStack
+from contextlib import closing, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
