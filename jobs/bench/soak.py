@@ -208,7 +208,8 @@ def _answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     for kind in KINDS:
         taken = sorted(one.done_at - one.sent_at for one in observed if one.value.kind == kind)
         found[f"n_{kind}"] = len(taken)
-        found[f"{kind}_p99_ms"] = round(taken[min(len(taken) * 99 // 100, len(taken) - 1)] * 1e3, 3) if taken else 0.0
+        for percent in (50, 99):
+            found[f"{kind}_p{percent}_ms"] = round(taken[min(len(taken) * percent // 100, len(taken) - 1)] * 1e3, 3) if taken else 0.0
     return found
 
 
