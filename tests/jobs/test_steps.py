@@ -13,11 +13,12 @@ import pytest
 
 from jobs.run import run_step
 from jobs.step import record
-from schemas.errors import CheckError, SettingError, SourceError, StepError
+from schemas.errors import CheckError, ReleaseError, SettingError, SourceError, StepError
 from tests.conftest import build, Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps, STAGED_ID as ID, TINY
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, sealed_ids
+from warehouse.signature import make_key, trusted
 
 BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
 
@@ -149,3 +150,19 @@ def test_a_release_as_of_a_moment_holds_what_had_happened_until_then(tmp_path: P
     assert sorted(kept) == [moment for moment in moments if moment <= middle]
     assert len(refused) == sum(moment > middle for moment in moments) and all("in the future" in reason for reason in refused)
     assert record(warehouse.staged(ID), "ingest")["facts"]["as_of"] == as_of
+
+
+def test_seal_signs_and_promote_takes_only_what_is_trusted(ready: Warehouse, tmp_path: Path) -> None:
+    (public, foreign), secret = (make_key(tmp_path / name) for name in ("a.key", "b.key")), tmp_path / "a.key"
+
+    def step(name: str, **given: object) -> dict:
+        return run_step(name, ready, ID, small_settings(ready.folder, path=str(ready.folder / "ratings.csv"), **TINY | given))
+
+    with pytest.raises(SettingError, match="sign_key: .*absent.key: cannot be read"):
+        step("seal", sign_key=str(tmp_path / "absent.key"))
+    step("seal", sign_key=str(secret))
+    trusted(str(public)).check_release(ready.sealed(ID))
+    with pytest.raises(ReleaseError, match="trusted_keys has"):
+        step("promote", trusted_keys=str(foreign))
+    assert current_id(ready) is None
+    assert step("promote", trusted_keys=str(public))["verdict"]  # which decides, as ever

@@ -13,8 +13,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from serving.apart import MAKING
 from tests.conftest import Built
 from tests.serving.conftest import copied, Server, serving
+from tests.serving.inside import inside
 from warehouse import forgotten
 from warehouse.layout import PAGES, Warehouse
 from warehouse.redacted import redact
@@ -26,12 +28,11 @@ BY_USER = ("users", "ratings", "recommendations", "explanations", "ready_lists")
 
 def asked(server: Server, path: str) -> httpx.Response:
     """The answer, once the copy without the forgotten is made."""
-    while True:
-        answer = server.get(path)
-        if answer.status_code != 503:
-            return answer
+    deadline = time.monotonic() + 60
+    while (answer := server.get(path)).status_code == 503 and time.monotonic() < deadline:
         assert answer.json()["ok"] is False and int(answer.headers["retry-after"]) > 0
         time.sleep(0.1)
+    return answer
 
 
 def sql(server: Server, query: str) -> list[dict]:
@@ -126,3 +127,20 @@ def test_no_byte_of_a_forgotten_user_is_left_for_a_download(purchase_release: Bu
         assert connection.execute("select count(*) from quarantine where text = '' and reason like 'weight -2%'").fetchone() == (1,)
     assert left["users"] == counts["users"] - 1 and left["quarantine"] == counts["quarantine"]
     assert not re.search(re.escape(user.encode()) + rb"(?![0-9])", made.database.read_bytes())
+
+
+def test_while_the_copy_is_made_tables_are_not_there_and_lookups_go_on(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, key = own_movies()
+    forgotten.add(Warehouse(folder), USER)
+    with inside(folder, key) as server:
+        assert server.ask("GET", b"/cinematch/users.json?_size=1").status == 200
+        (apart,) = server._app.datasettes._by_release.values()
+        making = Path(apart._folder) / MAKING
+        assert not making.exists()
+        making.touch()
+        for path in (b"/cinematch/users", b"/cinematch.json?sql=select+1", b"/cinematch/users.csv"):
+            reply = server.ask("GET", path)
+            assert reply.status == 503 and reply.headers[b"retry-after"] == b"5" and b"being made anew" in reply.body
+        assert server.ask("GET", b"/recommend/4?strict=1").status == 200
+        making.unlink()
+        assert server.ask("GET", b"/cinematch/users.json?_size=1").status == 200
