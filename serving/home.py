@@ -21,7 +21,7 @@ def home(service: Service, call: Call) -> Answer:
     return Answer(
         rows=rows,
         key="path",
-        tag=opened.id,
+        tag=f"{opened.id}.{len(service.forgotten.known)}",  # the users to begin with are others when one is forgotten
         opened=opened,
         extra={
             "computed_at": opened.computed_at,

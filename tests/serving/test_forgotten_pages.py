@@ -105,7 +105,11 @@ def test_the_copy_is_made_again_for_the_next_one_and_goes_with_the_server(movie_
     forgotten.add(warehouse, USER)
     with serving(folder) as server:
         assert sql(server, "select min(user_id) as first from users where user_id >= 3") == [{"first": 4}]
+        kept = server.get("/").headers["etag"]
+        assert server.get("/", headers={"if-none-match": kept}).status_code == 304
         forgotten.add(warehouse, 4)
+        begun = server.get("/", headers={"if-none-match": kept})
+        assert begun.status_code == 200 and not {USER, 4} & {user["user_id"] for user in begun.json()["users"]}
         assert sql(server, "select min(user_id) as first from users where user_id >= 3") == [{"first": 5}]
         assert [path.name[: len(PAGES)] for path in warehouse.staging.iterdir() if path.is_dir()] == [PAGES]
     deadline = time.monotonic() + 10
