@@ -9,7 +9,8 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run test test-fast serve airflow accuracy docs lock audit fuzz sbom clean compose-check
+
+.PHONY: help run check test test-all lint serve airflow accuracy docs lock audit fuzz sbom clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -38,11 +39,17 @@ airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how 
 	echo "Airflow: http://127.0.0.1:$(AIRFLOW_PORT)/dags/weekly_release  user admin  password $$(sed 's/.*: "\(.*\)".*/\1/' $$passwords)"; \
 	exec airflow standalone
 
-test: $(READY_TEST) ## run every test
+check: $(READY_TEST) ## run the tests that start no process
+	$(VENV)/bin/pytest -m check
+
+test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no release of their own
+	$(VENV)/bin/pytest -m 'not system'
+
+test-all: $(READY_TEST) ## run every test
 	$(VENV)/bin/pytest
 
-test-fast: $(READY_TEST) ## run the tests that take less than ten seconds each
-	$(VENV)/bin/pytest -m 'not slow'
+lint: $(READY_TEST) ## look for mistakes, dead imports and format
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
 accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=... RETAIL=... name the data sets
 	$(VENV)/bin/python -m jobs.bench.accuracy.readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))

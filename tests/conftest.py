@@ -8,17 +8,19 @@ import hashlib
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings as hypothesis_settings
 
 from schemas.manifest import Manifest
 from schemas.settings import resolve, Settings
+from tests import tiers
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, read_manifest
 
@@ -33,6 +35,7 @@ hypothesis_settings.load_profile("cinematch")
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("CINEMATCH_TEST_DATA", ROOT / "no data"))  # real data sets; without them some tests are skipped, by name
 SMALL = {
     "spark_master": "local[2]", "spark_driver_memory": "1g", "ials_factors": 16, "ials_iterations": 4, "als_factors": 8,
     "als_iterations": 4, "n": 20, "explain_n": 10, "similar_n": 10, "popular_n": 50, "parity_users": 40,
@@ -66,6 +69,22 @@ def build(folder: Path, **changed: object) -> Built:
     figures = run(small_settings(folder, **changed))
     assert figures["is_promoted"], figures["message"]
     return Built(Warehouse(folder), figures["release"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(tiers.tier_of(item))
+
+
+@pytest.fixture(autouse=True)
+def _tier_is_kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of the tier `check` starts no process."""
+    if request.node.get_closest_marker("check"):
+        monkeypatch.setattr(subprocess.Popen, "__init__", _no_process)
+
+
+def _no_process(*given: object, **more: object) -> NoReturn:
+    pytest.fail("a test of the tier `check` starts a process; tests/tiers.py has to see by what")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,12 +17,11 @@ from jobs.kernels import lists as kernel, reasons as reason_kinds
 from jobs.kernels.histories import Histories, strength
 from jobs.kernels.item_side import assemble
 from schemas.tables import TABLES, TIME
-from tests.conftest import build, Built
+from tests.conftest import build, Built, DATA
 from warehouse import item_side, parquet
 from warehouse.release import current_id, damage
 from warehouse.sqlite import failed_checks, open_immutable
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 N_SAMPLED = 40
 
 
@@ -44,8 +43,8 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 RELEASES = [
-    "movie_release", "purchase_release", pytest.param("ml_latest_small", marks=pytest.mark.slow),
-    pytest.param("online_retail", marks=pytest.mark.slow),
+    "movie_release", "purchase_release", "ml_latest_small",
+    "online_retail",
 ]
 
 
@@ -176,7 +175,7 @@ def _rounded(share: float | None) -> float | None:
     return None if share is None or np.isnan(share) else pytest.approx(float(share), rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["movie_release", pytest.param("ml_latest_small", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["movie_release", "ml_latest_small"])
 def test_a_personal_list_finds_more_of_what_was_kept_out_than_a_popular_one(name: str, request: pytest.FixtureRequest) -> None:
     built = request.getfixturevalue(name)
     found = {(row["model"], row["metric"], row["k"]): row["value"] for row in built.manifest.metrics}

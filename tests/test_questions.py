@@ -58,7 +58,6 @@ def test_there_are_ten_and_each_is_described():
         assert query["sql"] == query["sql"].lower() or "'" in query["sql"], name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["movie_release", "purchase_release"])
 def test_sqlite_and_spark_sql_give_the_same_rows(kind: str, request: pytest.FixtureRequest):
     built: Built = request.getfixturevalue(kind)

@@ -15,7 +15,6 @@ from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(postgres.binaries() is None, reason="needs PostgreSQL's initdb and pg_ctl: apt-get install postgresql"),
 ]
 

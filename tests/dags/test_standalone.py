@@ -16,7 +16,6 @@ from warehouse.keys import create, RUN
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
-pytestmark = pytest.mark.slow
 NOW = datetime.now(timezone.utc)
 SUNDAY = (NOW - timedelta(hours=2) - timedelta(days=(NOW - timedelta(hours=2)).isoweekday() % 7)).replace(hour=2, minute=0, second=0, microsecond=0)
 PAST = f"{SUNDAY:%Y%m%dT%H%M%SZ}"

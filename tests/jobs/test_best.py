@@ -176,7 +176,6 @@ def failing(name: str, what) -> ModuleType:
     return model
 
 
-@pytest.mark.slow
 def test_a_lack_of_memory_and_a_lost_worker_fail_one_model_with_a_clear_message(spark, release: Release) -> None:
     data = replace(data_for(release), run=OnSpark(spark))
 

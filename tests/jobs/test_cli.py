@@ -226,7 +226,6 @@ def test_a_light_step_prints_its_figures_last_and_writes_them_to_a_file(command:
     assert current_id(copied.warehouse) == second
 
 
-@pytest.mark.slow
 def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> None:
     """Settings that an early step was given hold for the later ones, which are told nothing but the release."""
     write_tiny_ratings(tmp_path / "ratings.csv")

@@ -29,8 +29,6 @@ from warehouse import parquet
 from warehouse.layout import Warehouse
 from warehouse.release import sealed_ids
 
-pytestmark = pytest.mark.slow
-
 T = TypeVar("T")
 RUN_LIMIT_S = 110
 HOST = re.escape(socket.gethostname())

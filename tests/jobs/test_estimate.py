@@ -57,7 +57,6 @@ def test_input_that_the_disk_cannot_take_is_refused_before_it_is_read(tmp_path: 
     assert not list(Warehouse(tmp_path / "warehouse").staging.iterdir())
 
 
-@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_staging(tmp_path: Path) -> None:
     """No file may grow beyond some bytes: what is written next fails as on a full disk."""
     write_tiny_ratings(tmp_path / "ratings.csv", n_users=400)

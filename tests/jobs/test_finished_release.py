@@ -18,8 +18,6 @@ from serving.solve import solve, stored_history
 from tests.conftest import build, Built
 from warehouse.sqlite import open_immutable
 
-pytestmark = pytest.mark.slow
-
 BLOCKED = (3, 5, 8)
 
 

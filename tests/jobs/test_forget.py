@@ -170,7 +170,6 @@ def test_a_release_that_was_sealed_before_a_user_was_forgotten_is_promoted_by_ha
     assert current_id(built.warehouse) == built.release_id and "has 1 users who were forgotten since" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_no_later_release_knows_them_nor_what_is_too_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ratings = write_tiny_ratings(tmp_path / "ratings.csv", n_users=14)
     with ratings.open("a") as file:

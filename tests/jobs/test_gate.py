@@ -24,8 +24,6 @@ from warehouse import item_side, release as releases
 from warehouse.layout import Warehouse
 from warehouse.sqlite import open_immutable
 
-pytestmark = pytest.mark.slow
-
 N_USERS, N_ITEMS, SECOND = 120, 60, "20990101T000000Z"
 SETTINGS = {
     "source": "table", "models": "popular,ials,als,item_neighbours", "serve": "item_neighbours", "ials_factors": 4, "als_factors": 4, "holdout_users": 0.6,

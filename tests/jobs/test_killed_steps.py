@@ -77,7 +77,6 @@ def finish(warehouse: Warehouse, *steps: str, keep: int) -> None:
         run_step(step, warehouse, NEW, small_settings(warehouse.folder, **TINY | {"keep": keep}))
 
 
-@pytest.mark.slow
 def test_sealing_killed_before_every_operation(warehouse: Warehouse, tmp_path: Path) -> None:
     killed = kill_everywhere("seal", warehouse, tmp_path / "killed", keep=5)
     assert len(killed) > 30

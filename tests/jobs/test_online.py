@@ -109,7 +109,6 @@ def histories_now(built: Built, users: list) -> dict:
     return {user: (found[user], lists[user]) for user in users}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["movie_release", "purchase_release"])
 def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, request: pytest.FixtureRequest, copy_warehouse: Callable) -> None:
     original: Built = request.getfixturevalue(kind)

@@ -95,7 +95,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
     return found
 
 
-@pytest.mark.slow
 def test_a_shuffled_file_without_times_gives_the_same_release(built: list[Built]) -> None:
     manifests = [one.manifest for one in built]
     first, second = ({name: table["content_sha256"] for name, table in manifest.tables.items() if name != "quarantine"} for manifest in manifests)
@@ -104,7 +103,6 @@ def test_a_shuffled_file_without_times_gives_the_same_release(built: list[Built]
     assert (transitions["status"], transitions["message"]) == ("skipped", "no user has interactions of two different times")
 
 
-@pytest.mark.slow
 def test_a_film_of_two_ids_is_in_no_list_of_who_has_the_other_in_the_batch_and_online(built: list[Built]) -> None:
     opened = OpenRelease(built[0].release)
     try:

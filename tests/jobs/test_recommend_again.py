@@ -19,8 +19,6 @@ from tests.conftest import small_settings, write_tiny_ratings
 from tests.jobs.conftest import STAGED_ID as ID, TINY
 from warehouse.layout import Warehouse
 
-pytestmark = pytest.mark.slow
-
 N_PARTS = 40
 PATIENCE_S = 120
 

@@ -14,9 +14,10 @@ from jobs.items import examples, first_of_same, numbered_items, same_item_id
 from jobs.kernels.twins import Twins
 from jobs.sources.movielens import open_movielens
 from schemas.tables import IdTypes
+from tests.conftest import DATA
 
 LATEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
-MOVIELENS = Path(__file__).parents[3] / "shared" / "data" / "ml-latest-small"
+MOVIELENS = DATA / "ml-latest-small"
 
 
 def table(*rows: tuple) -> pa.Table:

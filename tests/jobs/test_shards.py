@@ -24,8 +24,6 @@ from warehouse.release import damage, read_manifest
 from warehouse.shards import BY_USER, shard_of
 from warehouse.sqlite import failed_checks, open_immutable
 
-pytestmark = pytest.mark.slow
-
 N = 3
 OF_ONE_RELEASE = {"release", "took_ms", "computed_at", "next", "next_url"}
 

@@ -49,14 +49,12 @@ def settings(folder: Path):
     return small_settings(folder, source="table", path=str(folder / "ratings.csv"), **ranked)
 
 
-@pytest.mark.slow
 def test_no_part_is_much_larger_than_the_others_or_than_one_user(skewed: Warehouse) -> None:
     sizes = [parquet.n_rows(path) for path in parquet.parts(skewed.staged(ID).work / "ratings")]
     assert sum(sizes) > N_ONCE + N_ACTIVE
     assert sorted(sizes)[-2] <= 2 * ROWS_PER_PART and max(sizes) <= N_ACTIVE + 2 * ROWS_PER_PART
 
 
-@pytest.mark.slow
 def test_a_part_of_many_users_is_written_block_by_block(skewed: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recommend, "USERS_PER_BLOCK", 500)
     figures = {step: run_step(step, skewed, ID, settings(skewed.folder)) for step in ("train", "evaluate", "recommend", "seal")}

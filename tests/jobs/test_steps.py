@@ -62,7 +62,6 @@ def test_training_again_gives_the_same_factors(copied: Warehouse) -> None:
             np.testing.assert_array_equal(after[path], array, err_msg=str(path))
 
 
-@pytest.mark.slow
 def test_steps_one_by_one_are_a_run(ready: Warehouse, tmp_path: Path) -> None:
     run_steps(ready, "seal", "promote")
     whole = build(tmp_path / "whole", path=str(ready.folder / "ratings.csv"), **TINY)

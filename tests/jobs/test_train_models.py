@@ -67,7 +67,6 @@ def command(warehouse: Warehouse, model: str, **more: object) -> subprocess.Pope
     )
 
 
-@pytest.mark.slow
 def test_models_fitted_at_once_in_processes_of_their_own_are_the_same_release(ingested: Warehouse, whole: Warehouse) -> None:
     running = {model: command(ingested, model) for model in ("als", "content", "ials")}
     ended = {model: (*process.communicate(timeout=120), process.returncode) for model, process in running.items()}
@@ -81,7 +80,6 @@ def test_models_fitted_at_once_in_processes_of_their_own_are_the_same_release(in
     assert made(ingested) == made(whole)
 
 
-@pytest.mark.slow
 def test_a_model_is_fitted_again_where_its_settings_or_the_input_changed(ingested: Warehouse) -> None:
     staged = ingested.staged(ID)
     run_step("train", ingested, ID, settings(ingested), model="ials")
@@ -94,7 +92,6 @@ def test_a_model_is_fitted_again_where_its_settings_or_the_input_changed(ingeste
     assert not staged.step("train-ials").exists() and not (staged.work / "interactions").exists()
 
 
-@pytest.mark.slow
 def test_a_training_that_was_killed_leaves_a_failed_row(ingested: Warehouse) -> None:
     """A model that takes its process with it is not tried again by the step that joins the others."""
     killed = command(ingested, "als", start_new_session=True)

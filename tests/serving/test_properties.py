@@ -122,7 +122,6 @@ BODY = st.one_of(
 )
 
 
-@pytest.mark.slow
 @settings(max_examples=5000)
 @given(
     method=st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO"]), segments=st.lists(SEGMENT, min_size=1, max_size=4),

@@ -274,7 +274,6 @@ def test_no_acknowledged_rating_is_lost_when_the_server_is_killed(own_movies: Ca
     kill_rounds(*own_movies(), rounds=2)
 
 
-@pytest.mark.slow
 def test_no_acknowledged_rating_is_lost_in_twenty_kills(own_movies: Callable[..., tuple[Path, str]]) -> None:
     kill_rounds(*own_movies(), rounds=20)
 

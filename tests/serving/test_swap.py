@@ -151,7 +151,6 @@ def test_what_is_missing_or_damaged_is_refused_and_the_old_goes_on(kind: str, ow
         assert ready["status"] == "ready"
 
 
-@pytest.mark.slow
 def test_fifty_swaps_leave_nothing_open(own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, _ = own_movies()
     warehouse = Warehouse(folder)

@@ -8,7 +8,6 @@ from jobs.bench import scale
 from jobs.step import STEPS
 
 
-@pytest.mark.slow
 def test_topn_measures_three_sides_on_the_same_factors(bench) -> None:
     running = bench("topn", "--users", "600", "--items", "800", "--n", "10", "--repeats", "1")
     found = running.figures()
@@ -18,7 +17,6 @@ def test_topn_measures_three_sides_on_the_same_factors(bench) -> None:
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [2, 0])
 def test_als_reaches_the_objective_of_mllib(bench, alpha: int) -> None:
     running = bench("als", "--ratings", "30000", "--factors", "8", "--iterations", "6", "--alpha", str(alpha))
@@ -29,7 +27,6 @@ def test_als_reaches_the_objective_of_mllib(bench, alpha: int) -> None:
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 def test_scale_measures_every_step_of_a_release(bench) -> None:
     running = bench("scale", "--ratings", "7500", "--served", "0")
     found = running.figures()
@@ -42,7 +39,6 @@ def test_scale_measures_every_step_of_a_release(bench) -> None:
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 def test_scale_stops_after_the_steps_that_are_asked_for(bench) -> None:
     running = bench("scale", "--ratings", "7500", "--steps", "1")
     found = running.figures()

@@ -13,7 +13,6 @@ from jobs.bench.mixed import Mixed, ROUND
 TINY = ("--users", "300", "--items", "500")
 
 
-@pytest.mark.slow
 def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
     running = bench("serve", *TINY, "--seconds", "1", "--repeats", "1", "--swaps", "2")
     found = running.figures()
@@ -41,7 +40,6 @@ def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 def test_updates_finds_every_acknowledged_rating_on_disk_and_in_the_next_list(bench) -> None:
     running = bench(
         "updates", *TINY, "--seconds", "1", "--probes", "20", "--burst", "1", "--rate", "100", "--lookups", "50"
@@ -64,7 +62,6 @@ def test_updates_finds_every_acknowledged_rating_on_disk_and_in_the_next_list(be
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reaches_all", "after_s"),
     [(False, 1), (True, 0), (True, 2)],
@@ -86,7 +83,6 @@ def test_an_interrupted_bench_leaves_nothing(bench, reaches_all: bool, after_s: 
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 def test_serve_beside_measures_lookups_with_and_without_an_attack(bench) -> None:
     running = bench("serve", *TINY, "--seconds", "1", "--repeats", "1", "--beside", "table")
     found = running.figures()
@@ -97,7 +93,6 @@ def test_serve_beside_measures_lookups_with_and_without_an_attack(bench) -> None
     assert running.left_running() == [] and running.left_behind() == []
 
 
-@pytest.mark.slow
 def test_soak_swaps_and_kills_under_load_and_loses_nothing(bench) -> None:
     running = bench("soak", *TINY, "--minutes", "0.05", "--rate", "200", "--swaps", "1", "--kills", "1")
     found = running.figures()

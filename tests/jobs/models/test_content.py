@@ -14,8 +14,9 @@ from jobs.kernels.neighbours import sparse_neighbours
 from jobs.models import content
 from jobs.sources.movielens import open_movielens
 from schemas.tables import IdTypes
+from tests.conftest import DATA
 
-MOVIELENS = Path(__file__).parents[4] / "shared" / "data" / "ml-latest-small"
+MOVIELENS = DATA / "ml-latest-small"
 SERIES = (("Harbour Lights", "Drama|Romance"), ("The Iron Wardens", "Action|Sci-Fi"), ("Professor Quill", "Comedy|Mystery"))
 PAIRS = (
     ("Godfather, The (1972)", "Godfather: Part II, The (1974)"),

@@ -13,9 +13,10 @@ import pytest
 from jobs.sources.movielens import MovieLens, open_movielens
 from jobs.sources.movielens_formats import GENRES_100K
 from schemas.errors import SourceError
+from tests.conftest import DATA
 
 LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
-SMALL = Path(__file__).parents[4] / "shared" / "data" / "ml-latest-small"
+SMALL = DATA / "ml-latest-small"
 RATINGS = [(1, 10, 4, 964982703), (1, 20, 3, 964981247), (2, 10, 5, 964982224)]
 MOVIES = [
     (10, "Cité des enfants perdus, La (1995)", ["Adventure", "Sci-Fi"]),

@@ -188,7 +188,6 @@ def rmse(errors: np.ndarray) -> float:
     return float(np.sqrt((errors**2).mean()))
 
 
-@pytest.mark.slow
 def test_many_parts_are_one_table(tmp_path):
     sample = open_sample(tmp_path, seed=42, scale=24.0, latest=LATEST)
     assert len(sample.inputs) == 1 + 3 and PART_ROWS < 24 * 150_000 / 2

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA
 from jobs.sources.table import open_table, Table
 from schemas.errors import SettingError, SourceError
+from tests.conftest import DATA
 
 LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
-RETAIL = Path(__file__).parents[4] / "shared" / "data" / "online-retail" / "online_retail.csv.gz"
+RETAIL = DATA / "online-retail" / "online_retail.csv.gz"
 MAPPED = "user_id=u,item_id=i,rating=r,rated_at=t"
 
 
