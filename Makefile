@@ -9,7 +9,6 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-
 .PHONY: help run check test test-all lint serve airflow accuracy docs lock audit fuzz sbom clean compose-check
 
 help: ## list the targets
