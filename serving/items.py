@@ -34,8 +34,8 @@ def _similar(service: Service, call: Call) -> Answer:
     opened = service.pinned(token.release) if token else call.opened
     item = known_item(opened, call)
     after, n = token.rank if token else 0, call.values["n"]
-    rows, source = [], call.values["source"]
-    for source in [source] if source else ["collaborative", "content"]:
+    rows, wanted = [], call.values["source"]
+    for source in [wanted] if wanted else ["collaborative", "content"]:
         rows = opened.reader().execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
         if rows or after:
             break

@@ -157,8 +157,11 @@ def _write(path: Path, keys: dict[str, Key]) -> None:
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    with whole(path) as temporary:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    with whole(path) as temporary, open(temporary, "w", encoding="utf-8", opener=_for_us_alone) as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -246,7 +247,7 @@ def test_the_held_out_rows_that_count_decide() -> None:
     assert verdict(challenger, champion, relevance="all")["decision"] == PROMOTE
 
 
-def metrics_of(*tables: pa.Table, stars: list[float] = [], **given: Any) -> dict[tuple, dict]:
+def metrics_of(*tables: pa.Table, stars: Sequence[float] = (), **given: Any) -> dict[tuple, dict]:
     found = rows_of(scored(*tables), settings(**given), served="ials", rater="als", stars=np.array(stars))
     return {(row["model"], row["metric"], row["k"]): row for row in found}
 
