@@ -131,6 +131,12 @@ def test_the_server_shares_a_network_with_airflows_api_alone() -> None:
     assert COMPOSE["networks"]["database"] == {"internal": True} and set(SERVICES["postgres"]["networks"]) == {"database"}
 
 
+def test_what_grows_with_the_data_is_written_to_disk() -> None:
+    """`/tmp` is memory there: a shuffle's or a sort's files would end the container."""
+    for name, variable in (("spark-worker", "SPARK_LOCAL_DIRS"), ("airflow-scheduler", "TMPDIR")):
+        assert SERVICES[name]["environment"][variable] in SERVICES[name]["volumes"]
+
+
 def test_only_postgres_starts_with_capabilities() -> None:
     assert {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service} == {
         "postgres": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
