@@ -1,7 +1,7 @@
 # Everything starts here: each target sets up what it needs. Only Python 3.11+ and Java 17+ are assumed.
 PYTHON ?= python3
 VENV := .venv
-WAREHOUSE ?= warehouse/data
+WAREHOUSE ?= data
 READY := $(VENV)/.ready
 READY_AIRFLOW := $(VENV)/.ready-airflow
 READY_TEST := $(VENV)/.ready-test
@@ -84,8 +84,8 @@ compose-check: ## run docker-compose.yml for real: needs a Docker engine, and so
 	$(PYTHON) .ci/compose_check.py
 
 clean: ## remove the environment and the warehouse in this folder
-	-chmod -R u+w warehouse/data
-	rm -rf $(VENV) warehouse/data
+	-chmod -R u+w data
+	rm -rf $(VENV) data
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

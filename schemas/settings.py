@@ -46,7 +46,7 @@ def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds
 class Settings:
     """The settings of one command, resolved and checked. Empty text stands for "not set"."""
 
-    warehouse: str = _setting("warehouse/data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
+    warehouse: str = _setting("data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
     spark_master: str = _setting(
         "local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True
     )

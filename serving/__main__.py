@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m serving",
         description="Serve the promoted release with Datasette.",
         allow_abbrev=False,
-        epilog="Example: python -m serving --warehouse warehouse/data --port 8001",
+        epilog="Example: python -m serving --warehouse data --port 8001",
     )
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings")
     for name, declared in FIELDS.items():

@@ -90,15 +90,22 @@ def named(warehouse: Warehouse, name: str) -> str:
         return name
     found = current_id(warehouse) if name == "current" else (sealed_ids(warehouse) or [None])[-1]
     if found is None:
-        raise NotFound(f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet")
+        raise NotFound(f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet{_elsewhere(warehouse)}")
     return found
+
+
+def _elsewhere(warehouse: Warehouse) -> str:
+    """Where releases are instead, if that is the folder that was the default before."""
+    before = warehouse.folder.with_name("warehouse") / "data"
+    is_there = warehouse.folder.name == "data" and (before / "releases").is_dir()
+    return f". There are releases in {before}, the default until now: name it with --warehouse, or move it" if is_there else ""
 
 
 def current(warehouse: Warehouse) -> tuple[Release, Manifest]:
     """The promoted release. Raises NotFound before the first promotion, ReleaseError where it is damaged."""
     found = current_id(warehouse)
     if found is None:
-        raise NotFound(f"{warehouse.folder}: no release is promoted yet; run `cinematch run --source sample`")
+        raise NotFound(f"{warehouse.folder}: no release is promoted yet; run `cinematch run --source sample`{_elsewhere(warehouse)}")
     release = warehouse.sealed(found)
     return release, read_manifest(release)
 

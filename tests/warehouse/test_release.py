@@ -292,3 +292,11 @@ def test_current_and_latest_stand_for_releases_and_name_none(copied: Built, tmp_
             named(Warehouse(tmp_path / "nowhere"), name)
         with pytest.raises(UsageError, match="another name"):
             copied.warehouse.staged(name)
+
+
+def test_a_warehouse_in_the_folder_that_was_the_default_before_is_named(tmp_path: Path) -> None:
+    (tmp_path / "warehouse" / "data" / "releases").mkdir(parents=True)
+    with pytest.raises(NotFound, match=r"There are releases in .*warehouse/data, the default until now"):
+        current(Warehouse(tmp_path / "data"))
+    with pytest.raises(NotFound, match=r"`cinematch run --source sample`$"):
+        current(Warehouse(tmp_path / "other"))
