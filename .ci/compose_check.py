@@ -15,8 +15,28 @@ from typing import Any
 
 from compose_confined import apart, confined, hidden, lesser
 from compose_engine import (
-    ask, command, COMPOSE, compose, DAG, ENVIRONMENT, Failed, IMAGE, is_healthy, LASTING, logged_in, ours, PORTS, PROJECT, RECOVER_S, ROOT,
-    RUN_S, say, SECRETS, state, UP_S, wait,
+    ask,
+    command,
+    COMPOSE,
+    compose,
+    DAG,
+    ENVIRONMENT,
+    Failed,
+    IMAGE,
+    is_healthy,
+    LASTING,
+    logged_in,
+    ours,
+    PORTS,
+    PROJECT,
+    RECOVER_S,
+    ROOT,
+    RUN_S,
+    say,
+    SECRETS,
+    state,
+    UP_S,
+    wait,
 )  # fmt: skip
 
 USER = 50

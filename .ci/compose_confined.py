@@ -48,7 +48,10 @@ def confined(*services: str) -> None:
                 raise Failed(f"{service}: writing {path}: expected a read-only file system, got status {status}: {said}")
         limits = dict(line.split(":", 1) for line in inside(service, "cat", "/proc/self/status")[1].splitlines() if ":" in line)
         expected = sum(1 << CAPABILITIES[name] for name in ADDED.get(service, ()))
-        if any(int(limits[name], 16) & ~expected for name in ("CapBnd", "CapPrm", "CapEff", "CapAmb")) or limits["NoNewPrivs"].strip() != "1":
+        if (
+            any(int(limits[name], 16) & ~expected for name in ("CapBnd", "CapPrm", "CapEff", "CapAmb"))
+            or limits["NoNewPrivs"].strip() != "1"
+        ):
             raise Failed(f"{service}: expected capabilities {expected:x} and no new privileges, got {limits}")
         tried = {"mount": "mount -t tmpfs none /mnt", "make a device": "mknod /tmp/device b 8 0"}
         if service not in ADDED:
@@ -122,7 +125,9 @@ def lesser(airflow: str, token: str) -> None:
                 refused.append(f"{method} {what} {status_of(f'{airflow}/api/v2/{path}', sent, token=token, method=method)}")
         if (got := status_of(f"{airflow}/api/v2/{what}", body, token=admin, method="POST")) != 201:
             raise Failed(f"admin makes one of {what}: expected 201, got {got}")
-    refused.append(f"PATCH pools {status_of(f'{airflow}/api/v2/pools/training', {'name': 'training', 'slots': 99}, token=token, method='PATCH')}")
+    refused.append(
+        f"PATCH pools {status_of(f'{airflow}/api/v2/pools/training', {'name': 'training', 'slots': 99}, token=token, method='PATCH')}"
+    )
     if any(not one.endswith(" 403") for one in refused):
         raise Failed(f"the server's user: expected 403 each, got {refused}")
     say(f"the server's user of Airflow is refused {len(refused)} ways to variables, pools and connections, which admin has")

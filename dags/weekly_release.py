@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import subprocess  # nosec B404  # each call says by itself what it runs
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,7 +81,7 @@ def text(value: object) -> str:
 
 def moment(dag_run) -> datetime:
     """The time that a run is for: of its schedule, also where it is late or a backfill; else of its trigger."""
-    return (dag_run.logical_date or dag_run.run_after).astimezone(timezone.utc)
+    return (dag_run.logical_date or dag_run.run_after).astimezone(UTC)
 
 
 def release_of(dag_run) -> str:
@@ -162,9 +162,7 @@ def step(name: str, *takes: str, hours: float, does: str, red: str, **more) -> S
             enum=[None, "sample", "movielens", "table"],
             description="where interactions come from; the deployment's setting when empty",
         ),
-        "path": Param(
-            None, type=["null", "string"], description="file, folder or zip to read; the deployment's setting when empty"
-        ),
+        "path": Param(None, type=["null", "string"], description="file, folder or zip to read; the deployment's setting when empty"),
         "models": Param(
             MODELS,
             type="array",

@@ -13,7 +13,7 @@ import smtplib
 import socket
 import ssl
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from email.message import EmailMessage
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -78,7 +78,7 @@ def _send_one(alert: Alert, target: str, settings: Settings) -> None:
 def _post(alert: Alert, url: str) -> None:
     """A JSON object with what happened; `text` holds all of it for chat services, which show that key."""
     body = asdict(alert) | {"text": f"[{alert.level}] {alert.title}\n{alert.text}", "host": socket.gethostname()}
-    body["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    body["at"] = datetime.now(UTC).isoformat(timespec="seconds")
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", "User-Agent": "cinematch"})
     with urlopen(request, timeout=TIMEOUT_S):  # nosec B310  # the operator's own address
         pass

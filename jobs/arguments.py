@@ -20,9 +20,7 @@ def add_command(commands, name: str, sentence: str, *, example: str, settings_of
         allow_abbrev=False,
         formatter_class=argparse.HelpFormatter,
     )
-    command.add_argument(
-        "--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)"
-    )
+    command.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)")
     for setting, declared in FIELDS.items():
         if settings_of in declared.metadata["commands"] and not declared.metadata.get("is_secret"):
             default = f" (default: {declared.default})" if declared.default != "" else ""

@@ -82,7 +82,9 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
         below = np.zeros(len(validation.kept)) if means is None else np.nan_to_num(values[-1])
         tried[name] = Tried(values[len(relevant) - 1], below)
     n_held, n_open = np.diff(validation.held.indptr), n_items - np.diff(validation.kept.indptr)
-    return Validated(rows, tried, doubt({name: values[0] for name, values in values_of.items()}, metrics.chance_ndcg(n_open, n_held, K), settings))
+    return Validated(
+        rows, tried, doubt({name: values[0] for name, values in values_of.items()}, metrics.chance_ndcg(n_open, n_held, K), settings)
+    )
 
 
 def _lists(release: Release, served: str, name: str, kept: Histories, settings: Settings) -> Lists:

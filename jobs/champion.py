@@ -60,10 +60,7 @@ class Champion:
         """Whether it was trained on any of the items that were kept out of each user's history, (u,)."""
         with closing(open_immutable(self.release.database)) as connection:
             return np.array(
-                [
-                    not {row[0] for row in connection.execute(_TRAINED_ON, [user])}.isdisjoint(items)
-                    for user, items in zip(users, held)
-                ],
+                [not {row[0] for row in connection.execute(_TRAINED_ON, [user])}.isdisjoint(items) for user, items in zip(users, held)],
                 bool,
             )
 
@@ -73,9 +70,7 @@ class Champion:
             return [[row[0] for row in connection.execute(_STORED, [user, n])] for user in users]
 
 
-def find(
-    warehouse: Warehouse, release: Release, found: Facts, data: dict[str, Any], settings: Settings
-) -> tuple[Champion | None, Rival]:
+def find(warehouse: Warehouse, release: Release, found: Facts, data: dict[str, Any], settings: Settings) -> tuple[Champion | None, Rival]:
     """The promoted release as champion of one that is being built, and what the verdict has to know of it; without a champion
     the rival says why there is nobody to compare with, and whether there must be. `data` is what the data guard found."""
     name = releases.current_id(warehouse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import closing, ExitStack
 from typing import Any
 
 from jobs.item_side import recommender_of

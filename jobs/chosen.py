@@ -25,7 +25,5 @@ def chosen_models(settings: Settings) -> list[str]:
     if settings.diversity and "content" not in names:
         missing.append("content, for diversity,")
     if missing:
-        raise SettingError(
-            f"models: {', '.join(missing)} must be among them: a model ranks the lists, and they fall back to popular"
-        )
+        raise SettingError(f"models: {', '.join(missing)} must be among them: a model ranks the lists, and they fall back to popular")
     return names

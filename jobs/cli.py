@@ -49,9 +49,7 @@ SENTENCES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, 0 only when it did what was asked."""
     parsed = parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, it also raises
     logging.getLogger().addFilter(is_not_of_an_interrupt)
     try:
@@ -89,16 +87,16 @@ def parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
         if name == "train":
-            command.add_argument(
-                "--model", help="fit this one alone, perhaps while others are; `train` then goes on with what it finds"
-            )
+            command.add_argument("--model", help="fit this one alone, perhaps while others are; `train` then goes on with what it finds")
         if name == "forget":
             command.add_argument("user", help="id of the user")
             command.add_argument("--dry-run", action="store_true", help="say where the user stands, and forget nothing")
         if name == "export-user":
             command.add_argument("user", help="id of the user")
             command.add_argument("--format", choices=("json",), default="json", help="how it is written")
-            command.add_argument("--output", type=Path, metavar="FILE", help="file to write it to; to standard output where it is not given")
+            command.add_argument(
+                "--output", type=Path, metavar="FILE", help="file to write it to; to standard output where it is not given"
+            )
         command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget, "export-user": _export_user}.get(name, _step))
     release_commands.add_to(commands)
     key_commands.add_to(commands)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from typing import Any
 
 import pyarrow as pa
@@ -52,14 +52,18 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     kept: dict[str, Any] = {"profile": asdict(now), "against": None, "changes": [], "note": "", "is_accepted": False}
     found = promoted(warehouse)
     if found is None:
-        return kept | {"note": "no release is promoted yet" if releases.current_id(warehouse) is None else "the promoted release cannot be read"}
+        return kept | {
+            "note": "no release is promoted yet" if releases.current_id(warehouse) is None else "the promoted release cannot be read"
+        }
     sealed, manifest = found
     if is_of_other_sample(manifest, settings):
         return kept | {"note": f"release {manifest.release} is of the generated sample, which gives way to any other source"}
     if is_earlier(manifest, as_of):
         return kept | {"note": f"it is as of an earlier time than release {manifest.release}, and is promoted by hand alone"}
     try:
-        beyond, before = _compared(data, now, sealed, manifest, settings, source, retention.earliest(settings, datetime.fromisoformat(as_of)))
+        beyond, before = _compared(
+            data, now, sealed, manifest, settings, source, retention.earliest(settings, datetime.fromisoformat(as_of))
+        )
     except (OSError, pa.ArrowException, sqlite3.Error, KeyError) as error:
         log.warning("ingest: the tables of release %s cannot be compared with: %s", manifest.release, error)
         return kept | {"note": f"the tables of release {manifest.release} cannot be read ({error})"}
@@ -97,7 +101,7 @@ def _compared(
 
 def _note_findings(warehouse: Warehouse, release: Release, manifest: Manifest, beyond: list[Change]) -> None:
     """Keep every change among the findings, where `catalog.db` has them; the release itself may never be sealed."""
-    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
     journal.append(
         warehouse.findings,
         *(

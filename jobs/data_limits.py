@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 from jobs.data_profile import Profile, Shared
 from schemas.settings import Settings
@@ -51,7 +51,13 @@ def _kinds(now: Profile, before: Profile) -> list[Change]:
     if (before.rating_low is None) != (now.rating_low is None):
         lost = now.rating_low is None
         found.append(
-            Change("ratings", None, None, None, "there were ratings and there are none now" if lost else "there were no ratings and there are some now")
+            Change(
+                "ratings",
+                None,
+                None,
+                None,
+                "there were ratings and there are none now" if lost else "there were no ratings and there are some now",
+            )
         )
     return found
 
@@ -199,7 +205,15 @@ def _ratings(now: Profile, before: Profile, settings: Settings) -> list[Change]:
     may = f"it may move by {settings.guard_scale:.0%} of the scale (guard_scale)"
     if max(abs(now.rating_low - before.rating_low), abs(now.rating_high - before.rating_high)) > most:
         scales = (f"{one.rating_low:g} to {one.rating_high:g}" for one in (now, before))
-        found.append(Change("rating_scale", width, now.rating_high - now.rating_low, most, "ratings are on {} now and were on {}; ".format(*scales) + may))
+        found.append(
+            Change(
+                "rating_scale",
+                width,
+                now.rating_high - now.rating_low,
+                most,
+                "ratings are on {} now and were on {}; ".format(*scales) + may,
+            )
+        )
     if abs(now.rating_mean - before.rating_mean) > most:
         found.append(
             Change(
@@ -236,7 +250,9 @@ def _values(shared: Shared, settings: Settings) -> list[Change]:
             )
         )  # fmt: skip
     if shared.times_lost > limit:
-        found.append(Change("times_lost", 0.0, shared.times_lost, limit, f"{shared.times_lost:.0%} of the interactions have lost their time; {may}"))
+        found.append(
+            Change("times_lost", 0.0, shared.times_lost, limit, f"{shared.times_lost:.0%} of the interactions have lost their time; {may}")
+        )
     if shared.times_changed > limit:
         shift = shared.time_shift_s
         by = f"{shift / DAY_S:+,.1f} days" if abs(shift) >= DAY_S else f"{shift / 3600:+,.1f} hours"
@@ -263,4 +279,4 @@ def _catalogue(shared: Shared, settings: Settings) -> list[Change]:
 
 
 def _day(seconds: int | None) -> str:
-    return "no time" if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M}"
+    return "no time" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"

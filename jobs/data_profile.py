@@ -240,8 +240,9 @@ def _changed(rows: pa.Table, there: _There, last: float) -> dict[str, float]:
     """What became of the rows that are still there; one given again since the last of them all may differ."""
     at = np.flatnonzero(there.place >= 0)
     place = pa.array(there.place[at])
-    before, now = ({name: _numbers(table[name]) for name in ("rating", "rated_at")} for table in
-                   (rows.take(pa.array(at)), there.rows.take(place)))
+    before, now = (
+        {name: _numbers(table[name]) for name in ("rating", "rated_at")} for table in (rows.take(pa.array(at)), there.rows.take(place))
+    )
     had = before["rated_at"]
     is_timed = np.isfinite(had)
     shift = now["rated_at"] - had
@@ -264,7 +265,9 @@ def _catalogue(items: pa.Table, items_now: pa.Table) -> dict[str, float]:
     place = pc.index_in(known["item_id"], value_set=items_now["item_id"].combine_chunks())
     known, other = known.filter(pc.is_valid(place)), items_now.take(pc.drop_null(place))
     titles, titles_now = known["title"].to_pylist(), other["title"].to_pylist()
-    lost = [not set(old.split("|")) & set(new.split("|")) for old, new in zip(known["genres"].to_pylist(), other["genres"].to_pylist()) if old]
+    lost = [
+        not set(old.split("|")) & set(new.split("|")) for old, new in zip(known["genres"].to_pylist(), other["genres"].to_pylist()) if old
+    ]
     return {
         "n_titles": len(titles),
         "titles_changed": _share(np.array([old != new for old, new in zip(titles, titles_now)], bool)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ FORMAT = 1
 
 def certify(warehouse: Warehouse, known: Forgotten, user: str, removed: Mapping[str, int], found: list[Found]) -> None:
     """Write a user's certificate, or go on with the one that is there."""
-    now, digest = _shown(datetime.now(timezone.utc)), forgotten.digest(known.salt, user)
+    now, digest = _shown(datetime.now(UTC)), forgotten.digest(known.salt, user)
     path = _path(warehouse, digest)
     before = _read(path) if path.exists() else {}
     certificate = {
@@ -96,7 +96,9 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError("it is of another version")
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReleaseError(f"{path}: the certificate cannot be read ({error}); remove it, and run `cinematch forget` for its user again") from None
+        raise ReleaseError(
+            f"{path}: the certificate cannot be read ({error}); remove it, and run `cinematch forget` for its user again"
+        ) from None
 
 
 def _write(path: Path, certificate: dict[str, Any]) -> None:

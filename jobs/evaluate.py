@@ -18,8 +18,8 @@ from scipy.sparse import csr_matrix
 from jobs import champion as champions, data_guard
 from jobs.best import RANKERS
 from jobs.champion import Champion
-from jobs.item_tables import load_items
 from jobs.item_side import recommender
+from jobs.item_tables import load_items
 from jobs.kernels import list_metrics, metrics, relevance
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
@@ -27,13 +27,23 @@ from jobs.kernels.lists import Lists
 from jobs.kernels.reasons import HISTORY
 from jobs.kernels.recommender import Recommender
 from jobs.measured import (
-    BY_STAR, CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, SUFFIXES, TOP, UNFINISHED,
+    BY_STAR,
+    CHAMPION,
+    DEPTH,
+    PROTOCOL,
+    RANKED_METRICS,
+    rows_of,
+    Scored,
+    SCORES,
+    SUFFIXES,
+    TOP,
+    UNFINISHED,
 )
 from jobs.models.known import RATER
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part, TEST
 from jobs.session import spark_session
-from jobs.step import facts, Facts, record, served_model, Step
+from jobs.step import Facts, facts, record, served_model, Step
 from jobs.verdict import judge
 from schemas.derive import arrow_schema
 from schemas.settings import ALL, LIKED, Settings
@@ -75,9 +85,7 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
 class _Scorer:
     """What every model, and the champion, does for each held-out user of one part, as a Spark task."""
 
-    def __init__(
-        self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None
-    ) -> None:
+    def __init__(self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
         self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
         self._rankers = [name for name in RANKERS if release.model(name).exists()]
 
@@ -138,12 +146,17 @@ class _Scorer:
         seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
         listable = np.setdiff1d(np.arange(side.n_items), side.blocked)
         possible = np.minimum(DEPTH, len(side.twins.once(listable)) - np.diff(kept.indptr))
-        return _blank(model, len(kept)) | found | self._by_star(top[:, :TOP], held, side.n_items) | {
-            "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
-            "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
-            "n_seen": seen.sum(axis=1),
-            "is_short": np.diff(lists.indptr) < possible,
-        }
+        return (
+            _blank(model, len(kept))
+            | found
+            | self._by_star(top[:, :TOP], held, side.n_items)
+            | {
+                "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
+                "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
+                "n_seen": seen.sum(axis=1),
+                "is_short": np.diff(lists.indptr) < possible,
+            }
+        )
 
     def _by_star(self, top: np.ndarray, held: Histories, n_items: int) -> dict[str, Any]:
         """How many rows of each star were kept out, and how many of them the first ten have; nothing without ratings."""
@@ -152,9 +165,7 @@ class _Scorer:
         stars, owners = relevance.stars(*self._facts.rating_scale), np.repeat(np.arange(len(held)), np.diff(held.indptr))
         users, places = np.nonzero(top >= 0)
         is_hit = np.isin(owners * n_items + held.items, users * n_items + top[users, places])
-        counts = (
-            relevance.counts_by_star(held.ratings[rows], owners[rows], len(held), stars) for rows in (is_hit, np.ones_like(is_hit))
-        )
+        counts = (relevance.counts_by_star(held.ratings[rows], owners[rows], len(held), stars) for rows in (is_hit, np.ones_like(is_hit)))
         return {name: pa.array(list(of), pa.list_(pa.int64())) for name, of in zip(BY_STAR, counts)}
 
 
@@ -181,9 +192,7 @@ def _blank(model: str, n_users: int) -> dict[str, Any]:
     return nothing | {"model": [model] * n_users, "n_seen": np.zeros(n_users, int), "is_short": np.zeros(n_users, bool)}
 
 
-def _errors(
-    model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None
-) -> dict[str, Any]:
+def _errors(model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> dict[str, Any]:
     """Mean squared error of each user's predicted ratings, and of how many. Of an item that the side does not know
     (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""
     errors = np.full(len(held.items), np.nan)

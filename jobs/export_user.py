@@ -6,7 +6,7 @@ import json
 import sqlite3
 import zlib
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from typing import Any
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ def export(warehouse: Warehouse, user: str) -> dict[str, Any]:
         raise NotFound(f"user {user!r}: nothing in {warehouse.folder} names them; ids are written as the source has them")
     found: dict[str, Any] = {
         "user": user,
-        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "times": "Unix seconds, UTC",
         "release": None,
         "overlay": _overlay(warehouse, user),

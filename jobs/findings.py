@@ -46,8 +46,7 @@ def newly_wrong(findings: Sequence[Finding], before: Sequence[dict[str, Any]]) -
     return [
         finding
         for finding in findings
-        if finding.level == "error"
-        or LEVELS.index(finding.level) > last.get((finding.release, finding.question), LEVELS.index("ok"))
+        if finding.level == "error" or LEVELS.index(finding.level) > last.get((finding.release, finding.question), LEVELS.index("ok"))
     ]
 
 

@@ -10,8 +10,8 @@ from contextlib import closing
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sources import Batch, QUARANTINE_SCHEMA
 from jobs import erasure
+from jobs.sources import Batch, QUARANTINE_SCHEMA
 from jobs.traces import Found, Person, traces
 from schemas.errors import ReleaseError, UsageError
 from schemas.tables import IdTypes
@@ -74,9 +74,7 @@ def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
     gone = pa.array([user for user in users.to_pylist() if user in known], users.type)
     is_gone = pc.is_in(batch.accepted["user_id"], value_set=gone)
     lines = batch.accepted.filter(is_gone)["line"].to_pylist()
-    moved = pa.table(
-        [[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA
-    )
+    moved = pa.table([[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA)
     texts = ["" if known.names(text) else text for text in batch.refused["text"].to_pylist()]
     refused = batch.refused.set_column(2, QUARANTINE_SCHEMA.field("text"), pa.array(texts, pa.string()))
     return batch.accepted.filter(pc.invert(is_gone)), pa.concat_tables([refused.cast(QUARANTINE_SCHEMA), moved])

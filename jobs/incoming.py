@@ -40,9 +40,7 @@ def incoming(
     except (ReleaseError, sqlite3.DatabaseError) as error:
         asked.say("overlay_rows", "error", None, None, f"the online ratings cannot be read: {error}")
         return
-    asked.at_most(
-        "overlay_rows", size, settings.audit_overlay_rows, "online ratings that no promoted release contains"
-    )
+    asked.at_most("overlay_rows", size, settings.audit_overlay_rows, "online ratings that no promoted release contains")
     given = [entry for entry in entries if not entry.is_deleted]
     if len(given) < settings.audit_min_ratings:
         asked.say(
@@ -71,18 +69,14 @@ def _entries(warehouse: Warehouse, manifest: Manifest) -> tuple[list[Entry], int
         return list(islice(overlay.entries(connection, after=after), MOST_ENTRIES)), size
 
 
-def _volume(
-    asked: Findings, connection: sqlite3.Connection, given: list[Entry], settings: Settings, now: datetime
-) -> None:
+def _volume(asked: Findings, connection: sqlite3.Connection, given: list[Entry], settings: Settings, now: datetime) -> None:
     """A day's ratings now, over a day's in the last weeks of the release's data: few are a broken way in, many a robot."""
     latest = connection.execute("select max(rated_at) from ratings").fetchone()[0]
     if latest is None:
         asked.say("volume_ratio", "ok", None, None, "the source has no times")
         return
     since = latest - RECENT_DAYS * DAY_S
-    before = (
-        connection.execute("select count(*) from ratings where rated_at > ?", (since,)).fetchone()[0] / RECENT_DAYS
-    )
+    before = connection.execute("select count(*) from ratings where rated_at > ?", (since,)).fetchone()[0] / RECENT_DAYS
     days = max((now.timestamp() - min(entry.received_at for entry in given)) / DAY_S, 1.0)
     ratio = len(given) / days / before
     what = f"online ratings a day over the {before:.1f} a day of the release's last {RECENT_DAYS} days"
@@ -92,14 +86,10 @@ def _volume(
         asked.at_most("volume_ratio", ratio, settings.audit_volume_ratio, what)
 
 
-def _mix(
-    asked: Findings, connection: sqlite3.Connection, given: list[Entry], manifest: Manifest, settings: Settings
-) -> None:
+def _mix(asked: Findings, connection: sqlite3.Connection, given: list[Entry], manifest: Manifest, settings: Settings) -> None:
     """Rating values, genres, and how many of the users and items the release knows."""
     if manifest.rating_scale is not None:
-        values, counts = zip(
-            *connection.execute("select rating, count(*) from ratings group by rating order by rating")
-        )
+        values, counts = zip(*connection.execute("select rating, count(*) from ratings group by rating order by rating"))
         nearest = np.abs(np.subtract.outer([entry.rating for entry in given], values)).argmin(axis=1)
         psi = population_stability_index(np.array(counts), np.bincount(nearest, minlength=len(values)))
         asked.at_most("rating_psi", psi, settings.audit_psi, "rating values, incoming against the release's")
@@ -115,12 +105,8 @@ def _mix(
         for (genre,) in connection.execute("select genre from item_genres where item_id = ?", (entry.item_id,)):
             n_now[genre] += 1
     if names and sum(n_now.values()):
-        psi = population_stability_index(
-            np.array([genres[name] for name in names]), np.array([n_now[name] for name in names])
-        )
-        asked.at_most(
-            "genre_psi", psi, settings.audit_psi, "genres of the rated items, incoming against the release's"
-        )
+        psi = population_stability_index(np.array([genres[name] for name in names]), np.array([n_now[name] for name in names]))
+        asked.at_most("genre_psi", psi, settings.audit_psi, "genres of the rated items, incoming against the release's")
     for table, key in (("users", "user_id"), ("items", "item_id")):
         query = f"select 1 from {table} where {key} = ?"  # nosec B608  # the two names stand a line above
         unknown = sum(connection.execute(query, (getattr(entry, key),)).fetchone() is None for entry in given)
@@ -133,15 +119,11 @@ def _mix(
         )
 
 
-def _ranks(
-    asked: Findings, connection: sqlite3.Connection, given: list[Entry], manifest: Manifest, settings: Settings
-) -> None:
+def _ranks(asked: Findings, connection: sqlite3.Connection, given: list[Entry], manifest: Manifest, settings: Settings) -> None:
     """Where the items that people turned to stood in their lists, against what the held-out rows promised."""
     ranks = np.array([rank for rank in _ranks_of(connection, given)], np.float64)
     promised = [
-        row["value"]
-        for row in manifest.metrics
-        if (row["model"], row["metric"], row["k"]) == (manifest.served_model, "recall", DEPTH)
+        row["value"] for row in manifest.metrics if (row["model"], row["metric"], row["k"]) == (manifest.served_model, "recall", DEPTH)
     ]
     if len(ranks) < settings.audit_min_ratings or not promised:
         asked.say(
@@ -153,9 +135,7 @@ def _ranks(
         )
         return
     limit = settings.audit_quality_ratio * promised[0]
-    what = (
-        f"share of {len(ranks)} newly rated items in their user's first {DEPTH}; held-out rows gave {promised[0]:.4f}"
-    )
+    what = f"share of {len(ranks)} newly rated items in their user's first {DEPTH}; held-out rows gave {promised[0]:.4f}"
     asked.at_least("online_recall_at_20", float((ranks <= DEPTH).mean()), limit, what)
     asked.say(
         "online_mrr",
@@ -173,11 +153,8 @@ def _ranks_of(connection: sqlite3.Connection, given: list[Entry]) -> Iterator[fl
         if (
             connection.execute("select 1 from users where user_id = ?", pair[:1]).fetchone() is None
             or connection.execute("select 1 from items where item_id = ?", pair[1:]).fetchone() is None
-            or connection.execute("select 1 from ratings where user_id = ? and item_id = ?", pair).fetchone()
-            is not None
+            or connection.execute("select 1 from ratings where user_id = ? and item_id = ?", pair).fetchone() is not None
         ):
             continue
-        row = connection.execute(
-            "select rank from recommendations where user_id = ? and item_id = ?", pair
-        ).fetchone()
+        row = connection.execute("select rank from recommendations where user_id = ? and item_id = ?", pair).fetchone()
         yield row[0] if row else np.inf

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -68,7 +68,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     read.n_expired += len(everything) - len(arrived)
     understood = read_as(source, read, catalogue)
     if since is not None:
-        understood["retention"] = f"{read.n_expired:,} interactions before {since:%Y-%m-%d %H:%M} left out, unread (retention_days {settings.retention_days})"
+        understood["retention"] = (
+            f"{read.n_expired:,} interactions before {since:%Y-%m-%d %H:%M} left out, unread (retention_days {settings.retention_days})"
+        )
     for name, words in understood.items():
         log.info("ingest: read as: %s %s", name.replace("_", " "), words)
     if len(arrived):
@@ -86,9 +88,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
                 frame = frame.withColumn(role, F.col(role).cast("long"))
         write_part = PartWriter(release, ids, settings, source.rating_scale, n_users=read.n_users)
         sorted_rows = by_user(frame, n_parts, n_rows=read.n_accepted)
-        figures = collect(
-            spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sorting by user", n_tasks=n_parts
-        )
+        figures = collect(spark, sorted_rows.mapInArrow(write_part, "n_rows long"), label="sorting by user", n_tasks=n_parts)
     n_kept = pc.sum(figures["n_rows"]).as_py()
     _enough(n_kept, read, settings)
     is_rated = source.rating_scale is not None
@@ -114,7 +114,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     }
     if same.null_count < len(same):
         shown = "; ".join(f"{title} ({', '.join(map(str, found))})" for title, found in examples(items, same))
-        log.warning("ingest: %d items have the title and year of another, of which a list names one: %s", len(same) - same.null_count, shown)
+        log.warning(
+            "ingest: %d items have the title and year of another, of which a list names one: %s", len(same) - same.null_count, shown
+        )
     data = Data.staged(release, rows, source.rating_scale, ids)
     compared = data_guard.guard(warehouse, release, data, settings, source=source.name, as_of=as_of.isoformat())
     running.held_back = data_guard.held_back(compared, release.id)
@@ -126,19 +128,18 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "rating_scale": source.rating_scale,
         "n_parts": n_parts,
         "rows": rows,
-        "input": inputs
-        | {"overlay_id": overlay_id, "overlay_seq": pc.max(everything["seq"]).as_py() or 0, "n_online": len(arrived)},
+        "input": inputs | {"overlay_id": overlay_id, "overlay_seq": pc.max(everything["seq"]).as_py() or 0, "n_online": len(arrived)},
     }
 
 
 def _as_of(settings: Settings) -> datetime:
     if not settings.as_of:
-        return datetime.now(timezone.utc).replace(microsecond=0)
+        return datetime.now(UTC).replace(microsecond=0)
     try:
         given = datetime.fromisoformat(settings.as_of)
     except ValueError:
         raise SettingError(f"as_of: expected a time such as 2026-01-04T02:00:00Z, got {settings.as_of!r}") from None
-    return given if given.tzinfo else given.replace(tzinfo=timezone.utc)
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def _enough(n: int, read: Reading, settings: Settings) -> None:

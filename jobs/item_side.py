@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,7 @@ def recommender(release: Release, served: str, settings: Mapping[str, Any], scal
     """Return the release with one of its models served. Arrays are memory-mapped, so the processes of one machine share them. Raises
     ReleaseError where one is missing."""
     folders = sorted(path for path in release.models.iterdir() if path.is_dir())
-    stamps = tuple(
-        (path.name, (path / item_side.PARAMETERS).stat().st_mtime_ns if item_side.exists(path) else 0)
-        for path in folders
-    )
+    stamps = tuple((path.name, (path / item_side.PARAMETERS).stat().st_mtime_ns if item_side.exists(path) else 0) for path in folders)
     item_ids, side = _loaded(release, served, stamps)
     return Recommender(item_ids, side, scale, *(settings[name] for name in ("n", "explain_n", "reasons_n", "min_history")))
 

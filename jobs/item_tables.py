@@ -66,9 +66,7 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
     """The most popular items of all and of each genre, from the popular model's scores."""
     arrays, _ = item_side.load(release.model("popular"))
     items, genres = load_items(release)
-    matrix = csr_matrix(
-        (np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))
-    ).tocsc()
+    matrix = csr_matrix((np.ones(len(genres[1]), np.float32), genres[1], genres[0]), shape=(len(items), len(genres[2]))).tocsc()
     rated, alike = arrays["n_ratings"] > 0, twins(release)
     rated[blocked(release)] = False
     order = np.lexsort((np.arange(len(items)), -arrays["scores"]))
@@ -133,9 +131,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
                     }
                 )
             )
-        rows = pa.concat_tables(tables).sort_by(
-            [("item_id", "ascending"), ("source", "ascending"), ("rank", "ascending")]
-        )
+        rows = pa.concat_tables(tables).sort_by([("item_id", "ascending"), ("source", "ascending"), ("rank", "ascending")])
         parquet.write(parquet.part(folder, number), [rows], schema)
         return pa.table({"n_rows": pa.array([len(rows)], pa.int64())})
 

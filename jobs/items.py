@@ -36,9 +36,7 @@ def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Tab
         }
     )
     items = pa.concat_tables([known.select(rest.column_names).cast(rest.schema), rest]).combine_chunks()
-    untitled = pc.or_kleene(
-        pc.is_null(items["title"]), pc.equal(pc.utf8_trim_whitespace(pc.fill_null(items["title"], "")), "")
-    )
+    untitled = pc.or_kleene(pc.is_null(items["title"]), pc.equal(pc.utf8_trim_whitespace(pc.fill_null(items["title"], "")), ""))
     titles = pc.if_else(untitled, items["item_id"].cast(pa.string()), items["title"])
     items = items.set_column(1, "title", titles)
     for name in ("genres", "tags"):
@@ -112,9 +110,7 @@ def write_item_tables(
     full = full.append_column("is_blocked", pa.array(is_blocked)).append_column("same_item_id", same)
     parquet.write(release.table("items"), [full], arrow_schema(ITEMS, ids))
     genres = pc.split_pattern(items["genres"].combine_chunks(), "|")
-    pairs = pa.table(
-        {"genre": pc.list_flatten(genres), "item_id": items["item_id"].take(pc.list_parent_indices(genres))}
-    )
+    pairs = pa.table({"genre": pc.list_flatten(genres), "item_id": items["item_id"].take(pc.list_parent_indices(genres))})
     pairs = pairs.filter(pc.not_equal(pairs["genre"], "")).group_by(["genre", "item_id"]).aggregate([])
     pairs = pairs.sort_by([("genre", "ascending"), ("item_id", "ascending")])
     parquet.write(release.table("item_genres"), [pairs], arrow_schema(ITEM_GENRES, ids))

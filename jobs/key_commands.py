@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 from jobs.arguments import add_command, settings_of
@@ -31,9 +31,14 @@ def add_to(commands) -> None:
             meanings = "; ".join(f"{scope}: {meaning}" for scope, meaning in keys.SCOPES.items())
             action.add_argument("--name", default="default", help="what the key is for; one key a name")
             action.add_argument(
-                "--scopes", default=keys.RATINGS, metavar="LIST", help=f"what it may, separated by commas (default: {keys.RATINGS}). {meanings}"
+                "--scopes",
+                default=keys.RATINGS,
+                metavar="LIST",
+                help=f"what it may, separated by commas (default: {keys.RATINGS}). {meanings}",
             )
-            action.add_argument("--expires", metavar="WHEN", help="days from now, or a UTC time such as 2026-12-31T00:00Z; never when left out")
+            action.add_argument(
+                "--expires", metavar="WHEN", help="days from now, or a UTC time such as 2026-12-31T00:00Z; never when left out"
+            )
         if name == "list":
             action.add_argument("--json", action="store_true", help="as JSON")
         if name == "revoke":
@@ -57,7 +62,7 @@ def _create(parsed: argparse.Namespace, warehouse: Warehouse) -> None:
 
 def _list(parsed: argparse.Namespace, warehouse: Warehouse) -> None:
     """A row a key. A server writes the last use once a minute."""
-    now, used = datetime.now(timezone.utc), keys.read_used(warehouse.keys_used)
+    now, used = datetime.now(UTC), keys.read_used(warehouse.keys_used)
     rows = [
         {
             "name": key.name,
@@ -95,11 +100,11 @@ def _moment(text: str | None) -> datetime | None:
             found = datetime.fromisoformat(text)
         except ValueError:
             raise UsageError(f"--expires: expected days, or a time such as 2026-12-31T00:00Z, got {text!r}") from None
-        return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     if not math.isfinite(days) or not 0 < days <= 36_500:
         raise UsageError(f"--expires: expected up to 36500 days, got {text}")
-    return datetime.now(timezone.utc) + timedelta(days=days)
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def _shown(at: datetime | None) -> str | None:
-    return at and f"{at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    return at and f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

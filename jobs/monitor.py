@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 from jobs import erasure
 from jobs.findings import Finding, Findings
@@ -25,7 +25,7 @@ LATE_DAYS = 30  # a request to erase is to be met within a month
 
 def audit(warehouse: Warehouse, settings: Settings, *, now: datetime | None = None) -> list[Finding]:
     """Ask everything of the promoted release, keep the findings and bring the catalogue in line with them."""
-    now = now or datetime.now(timezone.utc)
+    now = now or datetime.now(UTC)
     release, manifest = releases.current(warehouse)
     asked = Findings(now.isoformat(timespec="seconds"), release.id)
     _integrity(asked, release, manifest, signature.trusted(settings.trusted_keys))
@@ -44,7 +44,9 @@ def _erasures(asked: Findings, warehouse: Warehouse, now: datetime) -> None:
     """What still names users who were forgotten; where nothing does, their certificates are closed and not asked for again."""
     still = erasure.check(warehouse, now)
     late = [one for one in still if (now - datetime.fromisoformat(one["forgotten_at"])).days > LATE_DAYS]
-    named = sorted({one["place"].split(" ")[0] for certificate in still for one in (*certificate["still_named_in"], *certificate["not_looked_into"])})
+    named = sorted(
+        {one["place"].split(" ")[0] for certificate in still for one in (*certificate["still_named_in"], *certificate["not_looked_into"])}
+    )
     asked.say(
         "open_erasures", "warning" if late else "ok", len(still), None,
         f"named in {', '.join(named[:5])}{' and more' if len(named) > 5 else ''}; `cinematch releases prune --forgotten` removes releases that do" if still
@@ -63,14 +65,10 @@ def _integrity(asked: Findings, release: Release, manifest: Manifest, trusted: s
             asked.say("untrusted", "error", 1, 0, str(error))
     damage = releases.damage(release, manifest)
     shown = "; ".join(f"{name} {what}" for name, what in list(damage.items())[:5])
-    asked.say(
-        "damaged_files", "error" if damage else "ok", len(damage), 0, shown or "every file is as its manifest says"
-    )
+    asked.say("damaged_files", "error" if damage else "ok", len(damage), 0, shown or "every file is as its manifest says")
     if release.database.name in damage:
         asked.say("failed_checks", "error", None, 0, "the database is damaged, so its checks were not run")
         return
     with closing(open_immutable(release.database)) as connection:
         failed = failed_checks(connection, manifest.rating_scale)
-    asked.say(
-        "failed_checks", "error" if failed else "ok", len(failed), 0, "; ".join(failed) or "no check finds a row"
-    )
+    asked.say("failed_checks", "error" if failed else "ok", len(failed), 0, "; ".join(failed) or "no check finds a row")

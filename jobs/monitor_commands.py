@@ -50,23 +50,16 @@ def _audit(parsed: argparse.Namespace) -> int:
         send(Alert("error", "audit: the promoted release cannot be read", str(error)), settings)
         raise
     for finding in findings:
-        print(
-            f"{finding.level:<8} {finding.question:<22} {_shown(finding.value)}{_limit(finding.limit)}  {finding.message}"
-        )
+        print(f"{finding.level:<8} {finding.question:<22} {_shown(finding.value)}{_limit(finding.limit)}  {finding.message}")
     wrong = newly_wrong(findings, before)
     damaged = [finding for finding in findings if finding.level == "error"]
     if wrong:
-        told = "\n".join(
-            f"{finding.question} {_shown(finding.value)}{_limit(finding.limit)}: {finding.message}"
-            for finding in wrong
-        )
+        told = "\n".join(f"{finding.question} {_shown(finding.value)}{_limit(finding.limit)}: {finding.message}" for finding in wrong)
         title = f"audit: release {wrong[0].release}: {', '.join(finding.question for finding in wrong)}"
         send(Alert("error" if damaged else "warning", title, told), settings)
     report(figures(findings), parsed.json)
     if damaged:
-        raise CheckError(
-            "; ".join(f"{one.question}: {one.message}" for one in damaged) + "; roll back or import a good copy"
-        )
+        raise CheckError("; ".join(f"{one.question}: {one.message}" for one in damaged) + "; roll back or import a good copy")
     return 0
 
 

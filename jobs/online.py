@@ -61,12 +61,8 @@ class Online:
         kinds = self._kinds()
         for row in arrived.to_pylist():
             key, kind = (row["user_id"], row["item_id"]), kinds[row["seq"]]
-            rows.setdefault(key, []).append(
-                Entry(row["seq"], *key, row["rating"], row["weight"], row["rated_at"], *kind)
-            )
-        is_met = pa.array(
-            [key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_()
-        )
+            rows.setdefault(key, []).append(Entry(row["seq"], *key, row["rating"], row["weight"], row["rated_at"], *kind))
+        is_met = pa.array([key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_())
         for row in base.filter(is_met).to_pylist():
             held[row["user_id"], row["item_id"]] = Held(row["rating"], row["weight"], row["rated_at"])
         merged = [found for key, entries in rows.items() for found in self._one(key, held.get(key), entries)]
@@ -91,6 +87,4 @@ class Online:
 
     def _kinds(self) -> dict[int, _Kind]:
         table = parquet.read(self._path, ["seq", *_Kind._fields])
-        return dict(
-            zip(table["seq"].to_pylist(), map(_Kind._make, zip(*(table[name].to_pylist() for name in _Kind._fields))))
-        )
+        return dict(zip(table["seq"].to_pylist(), map(_Kind._make, zip(*(table[name].to_pylist() for name in _Kind._fields)))))

@@ -36,9 +36,7 @@ def parity(
     for user in drawn:
         check_ready(connection, user)
         lists = recommender.lists(recommender.history(stored(connection, user)), explain_n=0)
-        rows = connection.execute(
-            "select item_id, score from recommendations where user_id = ? order by rank", [user]
-        ).fetchall()
+        rows = connection.execute("select item_id, score from recommendations where user_id = ? order by rank", [user]).fetchall()
         n_same += [row[0] for row in rows] == item_ids[lists.items].tolist()
         before = {row[0]: row[1] for row in rows}
         for item, score in zip(item_ids[lists.items].tolist(), lists.scores.tolist()):

@@ -14,7 +14,6 @@ from jobs.step import Facts
 from warehouse import parquet
 from warehouse.layout import Release
 
-
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
@@ -38,9 +37,7 @@ class Part(NamedTuple):
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:
-    rows = parquet.read(
-        parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "fold"]
-    )
+    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "fold"])
     users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
     indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
     ratings = rows["rating"].fill_null(np.nan).to_numpy()
@@ -56,8 +53,6 @@ def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:
     rows = pc.list_parent_indices(lists).to_numpy()
     columns = pc.index_in(pc.list_flatten(lists), value_set=pa.array(genres, pa.string())).fill_null(-1).to_numpy()
     found = columns >= 0
-    matrix = csr_matrix(
-        (np.ones(found.sum(), np.float32), (rows[found], columns[found])), shape=(len(items), len(genres))
-    )
+    matrix = csr_matrix((np.ones(found.sum(), np.float32), (rows[found], columns[found])), shape=(len(items), len(genres)))
     matrix.data[:] = 1.0
     return matrix

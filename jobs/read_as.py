@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,4 +39,4 @@ def _range(first: int | None, last: int | None) -> str:
 
 
 def _day(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}"
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"

@@ -141,9 +141,7 @@ def head_of(connection: sqlite3.Connection, user: Any, n: int) -> list[dict[str,
     rows = []
     for rank, item, title, score, predicted, confidence, source in connection.execute(_LIST, [user, n]).fetchall():
         shown, residual = [], None
-        for name, evidence, contribution, detail, other, other_title in connection.execute(
-            _REASONS.format(kind=kind), [user, item]
-        ):
+        for name, evidence, contribution, detail, other, other_title in connection.execute(_REASONS.format(kind=kind), [user, item]):
             if name == "residual":
                 residual = contribution
                 continue

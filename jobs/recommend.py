@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.item_side import recommender
 from jobs.finished import Finished, key_of
+from jobs.item_side import recommender
 from jobs.item_tables import load_items
 from jobs.kernels import lists as kernel, reasons
 from jobs.parts import collect, each_part
 from jobs.ratings import Part, read_part
 from jobs.ready import ready_lists, Titles
 from jobs.session import spark_session
-from jobs.step import code_digest, facts, Facts, served_model, Step
+from jobs.step import code_digest, Facts, facts, served_model, Step
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
 from schemas.tables import EXPLANATIONS, READY_LISTS, RECOMMENDATIONS, Table
@@ -142,9 +142,7 @@ class _Names:
         def named(kind: int, names: pa.Array) -> pa.Array:
             return names.cast(pa.string()).take(pa.array(evidence, mask=kinds != kind))
 
-        return pc.coalesce(
-            named(reasons.HISTORY, self._item_ids), named(reasons.GENRE, pa.array(self._genres, pa.string()))
-        )
+        return pc.coalesce(named(reasons.HISTORY, self._item_ids), named(reasons.GENRE, pa.array(self._genres, pa.string())))
 
 
 def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.Array:

@@ -73,21 +73,23 @@ _MEANINGS = {"file": "file of an exported release", "key": "file to write the se
 
 
 def add_to(commands) -> None:
-    top = commands.add_parser(
-        "releases", help="List, show, compare, verify, promote, roll back, prune, export, import and sign releases."
-    )
+    top = commands.add_parser("releases", help="List, show, compare, verify, promote, roll back, prune, export, import and sign releases.")
     actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (sentence, arguments, example) in COMMANDS.items():
         action = add_command(actions, name, sentence, example=example, settings_of="releases")
         for argument in arguments:
-            action.add_argument(argument, type=Path if argument in ("file", "key") else str, help=_MEANINGS.get(argument, "id, `current` or `latest`"))
+            action.add_argument(
+                argument, type=Path if argument in ("file", "key") else str, help=_MEANINGS.get(argument, "id, `current` or `latest`")
+            )
         if name == "promote":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and needed for what was held back")
         if name == "rollback":
             action.add_argument("--reason", default="", help="why; kept in the catalogue, and shown by `releases list`")
         if name == "prune":
             action.add_argument("releases", nargs="*", metavar="release", help="remove these instead, whatever would be kept otherwise")
-            action.add_argument("--forgotten", action="store_true", help="remove every release but the current one that names forgotten users")
+            action.add_argument(
+                "--forgotten", action="store_true", help="remove every release but the current one that names forgotten users"
+            )
             action.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
         if name == "compare":
             action.add_argument("--user", help="also what came into this user's first ten, what went, and why")

@@ -11,7 +11,7 @@ from schemas.settings import FIELDS, Settings
 from warehouse import release as releases
 from warehouse.history import rolled_back
 from warehouse.layout import Warehouse
-from warehouse.measures import choice, counted, deciding, Line, lines_of, models_of
+from warehouse.measures import choice, counted, Line, lines_of, models_of
 
 
 def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -29,9 +29,7 @@ def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
     if not rows:
         print(f"no release in {warehouse.folder} yet; `cinematch run --source sample` builds one")
         return
-    print(
-        f"{'release':<20} {'status':<11} {'source':<10} {'model':<15} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created"
-    )
+    print(f"{'release':<20} {'status':<11} {'source':<10} {'model':<15} {'users':>9} {'items':>8} {'ratings':>11} {'MiB':>8}  created")
     for row in rows:
         if "source" not in row:
             print(f"{row['release']:<20} {row['status']}")
@@ -70,9 +68,7 @@ def shown(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
         print(manifest.to_json(), end="")
         return
     rows = manifest.rows
-    print(
-        f"release      {manifest.release}{'  (current)' if releases.current_id(warehouse) == manifest.release else ''}"
-    )
+    print(f"release      {manifest.release}{'  (current)' if releases.current_id(warehouse) == manifest.release else ''}")
     print(f"created at   {manifest.created_at}, as of {manifest.as_of}")
     print(
         f"input        {manifest.source}: {', '.join(file['name'] for file in manifest.input['files'])}  sha256 {manifest.input['sha256'][:16]}"
@@ -84,19 +80,40 @@ def shown(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
     print(f"served       {choice(manifest)}")
     print(f"seed         {manifest.settings.get('seed')}")
     print(f"settings     {_changed_settings(manifest)}")
-    print(f"verdict      {manifest.verdict.get('decision', 'none')}: {manifest.verdict.get('reason', 'it was not judged')} ({counted(manifest)})")
+    print(
+        f"verdict      {manifest.verdict.get('decision', 'none')}: {manifest.verdict.get('reason', 'it was not judged')} ({counted(manifest)})"
+    )
     print(f"parity       {_parity(manifest)}")
     print(f"checks       {manifest.checks['n_checks']} run, {manifest.checks['n_failed']} failed")
-    print("\n" + _table(["model", "status", "seconds", "MiB", ""], [
-        [model["model"], model["status"], f"{model['train_s']:.1f}", f"{model['size_mib']:.2f}", model["message"]] for model in manifest.models
-    ], n_text=2))
+    print(
+        "\n"
+        + _table(
+            ["model", "status", "seconds", "MiB", ""],
+            [
+                [model["model"], model["status"], f"{model['train_s']:.1f}", f"{model['size_mib']:.2f}", model["message"]]
+                for model in manifest.models
+            ],
+            n_text=2,
+        )
+    )
     print("\n" + _metrics(manifest))
-    print("\n" + _table(["step", "seconds", "MiB peak"], [
-        [step["step"], f"{step['seconds_s']:.1f}", f"{step['peak_mib']:.0f}"] for step in manifest.steps
-    ]))
-    print("\n" + _table(["table", "rows", "MiB", "content digest"], [
-        [name, f"{table['rows']:,}", f"{table['bytes'] / 2**20:.2f}", table["content_sha256"][:16]] for name, table in manifest.tables.items()
-    ]))
+    print(
+        "\n"
+        + _table(
+            ["step", "seconds", "MiB peak"],
+            [[step["step"], f"{step['seconds_s']:.1f}", f"{step['peak_mib']:.0f}"] for step in manifest.steps],
+        )
+    )
+    print(
+        "\n"
+        + _table(
+            ["table", "rows", "MiB", "content digest"],
+            [
+                [name, f"{table['rows']:,}", f"{table['bytes'] / 2**20:.2f}", table["content_sha256"][:16]]
+                for name, table in manifest.tables.items()
+            ],
+        )
+    )
 
 
 def _metrics(manifest: Manifest) -> str:
@@ -131,7 +148,9 @@ def _table(heads: list[str], rows: list[list[str]], *, n_text: int = 1) -> str:
     widths = [max(len(line[c]) for line in (heads, *rows)) for c in range(len(heads))]
 
     def shown(line: list[str]) -> str:
-        return "  ".join(cell.ljust(width) if c < n_text else cell.rjust(width) for c, (cell, width) in enumerate(zip(line, widths))).rstrip()
+        return "  ".join(
+            cell.ljust(width) if c < n_text else cell.rjust(width) for c, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
 
     return "\n".join(map(shown, (heads, *rows)))
 
@@ -169,7 +188,9 @@ def _number(value) -> str:
     return (
         ""
         if value is None
-        else f"{value:,.4f}" if isinstance(value, float) and not value.is_integer()
-        else f"{value:,.0f}" if isinstance(value, (int, float))
+        else f"{value:,.4f}"
+        if isinstance(value, float) and not value.is_integer()
+        else f"{value:,.0f}"
+        if isinstance(value, (int, float))
         else str(value)
     )

@@ -7,20 +7,20 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
 from jobs import estimate
 from jobs.locks import locked
 from jobs.progress import PeakMemory
-from jobs.step import record, step, Step, STEPS
+from jobs.step import record, Step, step, STEPS
 from jobs.summary import print_summary
 from schemas.errors import HeldBack, ResourceError, SettingError, StepError
 from schemas.settings import Settings
 from warehouse import catalog, release as releases, signature
 from warehouse.claims import claimed, sweep
-from warehouse.layout import Release, Warehouse
+from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
 
@@ -33,9 +33,7 @@ NEEDS = {
 }
 
 
-def run_step(
-    name: str, warehouse: Warehouse, release_id: str, settings: Settings, *, model: str | None = None
-) -> dict[str, Any]:
+def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Settings, *, model: str | None = None) -> dict[str, Any]:
     """Run one step, or of `train` one model; returns its figures. A sealed release is not built again: its steps end at once,
     well. The steps of one release wait for each other, for instance for what a scheduler that died has left running."""
     if name == "promote":
@@ -139,12 +137,14 @@ def run(settings: Settings, *, release_id: str | None = None) -> dict[str, Any]:
     log."""
     warehouse = Warehouse(Path(settings.warehouse).absolute())  # workers of a cluster run in other folders
     sweep(warehouse)
-    release_id = release_id or releases.new_id(warehouse, datetime.now(timezone.utc))
+    release_id = release_id or releases.new_id(warehouse, datetime.now(UTC))
     staged = warehouse.staged(release_id)
     if warehouse.sealed(release_id).folder.exists():
         raise StepError(f"release {release_id} is sealed already; leave --release out to build a new one")
     if signature.trusted(settings.trusted_keys) and not settings.sign_key:
-        raise SettingError("trusted_keys is set and sign_key is not: the release could not be promoted; set sign_key, or run the steps one by one")
+        raise SettingError(
+            "trusted_keys is set and sign_key is not: the release could not be promoted; set sign_key, or run the steps one by one"
+        )
     started = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
     with claimed(staged), PeakMemory() as peak:

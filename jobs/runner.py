@@ -12,7 +12,6 @@ from pyspark.sql import SparkSession
 from jobs.parts import collect, each_part
 from jobs.progress import processors
 
-
 ONE_TASK = 2_000_000  # interactions below which sharing work out costs more than it saves
 RANGES_A_WORKER = 4
 LOST = ("Python worker exited unexpectedly", "ExecutorLostFailure", "Python worker failed to connect back")
@@ -49,9 +48,7 @@ class OnSpark:
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
-        self.n_workers = max(
-            spark.sparkContext.defaultParallelism, processors() if spark.sparkContext.master.startswith("local") else 1
-        )
+        self.n_workers = max(spark.sparkContext.defaultParallelism, processors() if spark.sparkContext.master.startswith("local") else 1)
 
     def each(self, n: int, task: Callable[[int], None], *, label: str) -> None:
         def produce(number: int) -> pa.Table:

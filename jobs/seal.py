@@ -10,7 +10,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from jobs import parity
 from jobs.progress import processors, Progress
 from jobs.seal_shards import build_shards
-from jobs.step import code_digest, facts, Facts, record, served_model, Step, STEPS
+from jobs.step import code_digest, Facts, facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
@@ -61,9 +61,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
         shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
         raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
     connection = open_immutable(release.database)
-    compared = parity.parity(
-        release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users
-    )
+    compared = parity.parity(release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users)
     connection.close()
     if compared["largest_relative_difference"] > parity.TOLERANCE:
         raise CheckError(f"release {release.id}: lists of one user at a time differ from the stored ones: {compared}")
@@ -131,7 +129,7 @@ def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) ->
     tables = {name: _table_facts(release, table, files) for name, table in TABLES.items()}
     return Manifest(
         release=release.id,
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         as_of=found.as_of,
         source=found.source,
         rating_scale=found.rating_scale,

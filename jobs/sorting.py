@@ -48,9 +48,7 @@ def _part_of(bounds: list, first: int, last: int) -> Column:
     if first == last:
         return F.lit(first)
     middle = (first + last) // 2
-    return F.when(F.col("user_id") < bounds[middle], _part_of(bounds, first, middle)).otherwise(
-        _part_of(bounds, middle + 1, last)
-    )
+    return F.when(F.col("user_id") < bounds[middle], _part_of(bounds, first, middle)).otherwise(_part_of(bounds, middle + 1, last))
 
 
 def few_users(settings: Settings) -> int:
@@ -69,9 +67,7 @@ def held_out_share(settings: Settings, n_users: int) -> float:
 class PartWriter:
     """Takes one part of by_user."""
 
-    def __init__(
-        self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None, *, n_users: int
-    ) -> None:
+    def __init__(self, release: Release, ids: IdTypes, settings: Settings, scale: tuple[float, float] | None, *, n_users: int) -> None:
         self._release, self._ids, self._settings, self._is_rated = release, ids, settings, scale is not None
         self._share = held_out_share(settings, n_users)
         self._online = Online(release.work / "online.parquet", is_implicit=scale is None)
@@ -135,9 +131,7 @@ class PartWriter:
         place = np.empty(len(rows), np.int64)
         place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
         is_held = place >= np.repeat(lengths - n_held, lengths)
-        fold = np.where(
-            is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN
-        ).astype(np.int8)
+        fold = np.where(is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN).astype(np.int8)
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
         ratings = rows.append_column("is_held_out", pa.array(is_held)).select(RATINGS.names)
@@ -149,18 +143,12 @@ class PartWriter:
         starts = np.cumsum(lengths) - lengths
         sums = np.bincount(user_of, rows["rating"].fill_null(0.0).to_numpy(), len(lengths))
         times = rows["rated_at"].to_numpy(zero_copy_only=False).astype(float) if len(rows) else np.zeros(0)
-        first, last = (
-            (np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts))
-            if len(rows)
-            else (np.zeros(0), np.zeros(0))
-        )
+        first, last = (np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts)) if len(rows) else (np.zeros(0), np.zeros(0))
         return pa.table(
             {
                 "user_id": user_ids,
                 "n_ratings": pa.array(lengths, pa.int64()),
-                "mean_rating": pa.array(sums / np.maximum(lengths, 1))
-                if self._is_rated
-                else pa.nulls(len(lengths), pa.float64()),
+                "mean_rating": pa.array(sums / np.maximum(lengths, 1)) if self._is_rated else pa.nulls(len(lengths), pa.float64()),
                 "first_rated_at": _seconds(first),
                 "last_rated_at": _seconds(last),
                 "is_held_out": pa.array(n_held > 0),

@@ -63,9 +63,7 @@ class Step:
 
 
 @contextmanager
-def step(
-    name: str, release: Release, settings: Settings, *, needs: tuple[str, ...] = (), part: str | None = None
-) -> Iterator[Step]:
+def step(name: str, release: Release, settings: Settings, *, needs: tuple[str, ...] = (), part: str | None = None) -> Iterator[Step]:
     """Run a step: check that the ones it needs are done, then record its figures, seconds and peak memory.
 
     The record is written last and at once, so a step that was killed has none and is simply run again. Running a step again
@@ -78,9 +76,7 @@ def step(
         )
     for needed in needs:
         if not release.step(needed).exists():
-            raise StepError(
-                f"{name}: release {release.id} has no finished {needed}; run `cinematch {needed} --release {release.id}` first"
-            )
+            raise StepError(f"{name}: release {release.id} has no finished {needed}; run `cinematch {needed} --release {release.id}` first")
     for later in STEPS[STEPS.index(name) :]:
         release.step(later).unlink(missing_ok=True)
         for path in [] if later == name else release.work.glob(f"steps/{part_name(later, '*')}.json"):

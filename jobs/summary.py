@@ -80,7 +80,9 @@ def _compared(manifest: Manifest, before: Manifest) -> str:
     said = ", ".join(f"{name} {now - then:+,} ({now / then - 1:+.1%})" if then else f"{name} {now:+,}" for name, now, then in sizes)
     measure = next((m for m in manifest.verdict.get("measures", []) if None not in (m["challenger"], m["champion"])), None)
     if measure is not None:
-        said += f"; {measure['metric']} {measure['challenger']:.4f}, before {measure['champion']:.4f}, of the same {measure['n_users']:,} users"
+        said += (
+            f"; {measure['metric']} {measure['challenger']:.4f}, before {measure['champion']:.4f}, of the same {measure['n_users']:,} users"
+        )
     return f"{said}, since {before.release}"
 
 
@@ -112,7 +114,9 @@ def _held_out(manifest: Manifest) -> list[dict]:
     return [
         row
         for row in manifest.metrics
-        if row["metric"] in shown and row["protocol"] == HELD_OUT and (row["metric"] != "below_mean" or row["model"] == manifest.served_model)
+        if row["metric"] in shown
+        and row["protocol"] == HELD_OUT
+        and (row["metric"] != "below_mean" or row["model"] == manifest.served_model)
     ]
 
 
@@ -148,9 +152,7 @@ def _reasons(connection: sqlite3.Connection, user, item) -> list[str]:
     return [reason_text(**dict(row)) for row in rows]
 
 
-def reason_text(
-    kind: str, evidence_id: str | None, contribution: float | None, detail: str | None, title: str | None
-) -> str:
+def reason_text(kind: str, evidence_id: str | None, contribution: float | None, detail: str | None, title: str | None) -> str:
     """One reason as a person would say it."""
     more = json.loads(detail) if detail else {}
     share = "" if contribution is None else f"{contribution:+.3f}  "
@@ -171,4 +173,6 @@ def reason_text(
 
 def _of_all_users(over_mean: float) -> str:
     stars = round(over_mean, 1)
-    return f"all users rate it {abs(stars):.1f} {'above' if stars > 0 else 'below'} the mean" if stars else "all users rate it about the mean"
+    return (
+        f"all users rate it {abs(stars):.1f} {'above' if stars > 0 else 'below'} the mean" if stars else "all users rate it about the mean"
+    )

@@ -102,9 +102,7 @@ def _fitted(release: Release, settings: Settings, names: list[str]) -> dict[str,
 def _deciding(recorded: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide how a model is fitted."""
     return {
-        name: value
-        for name, value in recorded.items()
-        if "train" in FIELDS[name].metadata["commands"] and name not in ("models", "serve")
+        name: value for name, value in recorded.items() if "train" in FIELDS[name].metadata["commands"] and name not in ("models", "serve")
     }
 
 
@@ -176,9 +174,7 @@ def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
 
 def _parameters(model: ModuleType, settings: Settings) -> str:
     prefix = f"{model.NAME}_"
-    own = {
-        k.removeprefix(prefix): v for k, v in settings.recorded().items() if k.startswith(prefix) and k != "popular_n"
-    }
+    own = {k.removeprefix(prefix): v for k, v in settings.recorded().items() if k.startswith(prefix) and k != "popular_n"}
     return json.dumps(own, sort_keys=True)
 
 

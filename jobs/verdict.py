@@ -43,9 +43,7 @@ class Rival:
     ndcg: float | None = None
 
 
-def judge(
-    scored: Scored, settings: Settings, *, served: str, rater: str, rival: Rival, doubt: str = ""
-) -> dict[str, Any]:
+def judge(scored: Scored, settings: Settings, *, served: str, rater: str, rival: Rival, doubt: str = "") -> dict[str, Any]:
     """The verdict as the manifest keeps it: decision, reason, against whom, on how many users, and every measure. A doubt, which
     says that these figures mean nothing, holds back whatever they are."""
     champion = rival.champion
@@ -59,9 +57,7 @@ def judge(
         measures += _rmse(scored, settings, rater, left_out)
         measures += _spread(scored, settings, served) if enough else []
         measures += [*_churn(scored, settings, rival), *_champion_then(scored, settings, rival, left_out)]
-    measures += [
-        _none(name, scored.of(served, column)) for name, column in (("items already seen", "n_seen"), ("short lists", "is_short"))
-    ]
+    measures += [_none(name, scored.of(served, column)) for name, column in (("items already seen", "n_seen"), ("short lists", "is_short"))]
     n_left_out = int(left_out.sum()) if left_out is not None else 0
     of_all = _ndcg_of(scored, settings, served)
     n_held_out = int((~np.isnan(of_all)).sum())

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 from schemas.errors import StepError
 
@@ -65,9 +65,7 @@ def versions() -> dict[str, str]:
     """Of what decides a result, in this process."""
     import pyspark
 
-    return {"python": platform.python_version(), "pyspark": pyspark.__version__} | {
-        name: _version(name) for name in COMPUTE
-    }
+    return {"python": platform.python_version(), "pyspark": pyspark.__version__} | {name: _version(name) for name in COMPUTE}
 
 
 def _version(name: str) -> str:

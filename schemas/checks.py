@@ -93,9 +93,7 @@ def declared_checks(table: Table) -> dict[str, str]:
             checks[f"{name} is inside its bounds"] = f"select * from {table.name} where {' or '.join(outside)}"  # nosec B608  # schemas.tables
         if column.choices:
             choices = ", ".join(f"'{choice}'" for choice in column.choices)
-            checks[f"{name} is one of its choices"] = (
-                f"select * from {table.name} where {column.name} not in ({choices})"  # nosec B608  # schemas.tables
-            )
+            checks[f"{name} is one of its choices"] = f"select * from {table.name} where {column.name} not in ({choices})"  # nosec B608  # schemas.tables
     for reference in table.references:
         checks[f"{table.name}.{reference.column} is in {reference.table}"] = (
             f"select distinct {reference.column} from {table.name} "  # nosec B608  # schemas.tables

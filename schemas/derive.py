@@ -48,10 +48,7 @@ def sqlite_ddl(table: Table, ids: IdTypes) -> str:
 
 
 def sqlite_indexes(table: Table) -> list[str]:
-    return [
-        f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})"
-        for columns in table.indexes
-    ]
+    return [f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})" for columns in table.indexes]
 
 
 def datasette_metadata(queries: dict[str, dict], ids: IdTypes) -> dict:
@@ -91,10 +88,7 @@ def data_dictionary() -> str:
             for c in table.columns
         ]
         key = ", ".join(f"`{name}`" for name in table.key)
-        blocks.append(
-            f"**`{table.name}`**: {table.grain}. Key: {key}.\n\n| column | type | meaning |\n|---|---|---|\n"
-            + "\n".join(rows)
-        )
+        blocks.append(f"**`{table.name}`**: {table.grain}. Key: {key}.\n\n| column | type | meaning |\n|---|---|---|\n" + "\n".join(rows))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -80,14 +80,10 @@ class Manifest:
         declared = {f.name for f in fields(cls)}
         if values.get("format") != FORMAT or set(values) != declared:
             wrong = ", ".join(sorted(set(values) ^ declared)) or f"format {values.get('format')!r}"
-            raise ReleaseError(
-                f"release {name}: manifest.json is of another version (differs in {wrong}); expected format {FORMAT}"
-            )
+            raise ReleaseError(f"release {name}: manifest.json is of another version (differs in {wrong}); expected format {FORMAT}")
         wrong = [part for part, hint in get_type_hints(cls).items() if not _fits(values[part], hint)]
         if wrong:
-            raise ReleaseError(
-                f"release {name}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there"
-            )
+            raise ReleaseError(f"release {name}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there")
         if values["rating_scale"] is not None:
             values["rating_scale"] = tuple(values["rating_scale"])
         found = cls(**values)
@@ -108,9 +104,7 @@ class Manifest:
         wrong += ["input"] * (not isinstance(self.input.get("overlay_seq", 0), int))
         wrong += ["verdict"] * (self.verdict.get("decision") is not None and not isinstance(self.verdict.get("reason"), str))
         if wrong:
-            raise ReleaseError(
-                f"release {self.release}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there"
-            )
+            raise ReleaseError(f"release {self.release}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there")
 
 
 def is_digested(text: str) -> bool:

@@ -23,8 +23,21 @@ ENVIRONMENT_PREFIX = "CINEMATCH_"
 DEFAULT_FILE = "cinematch.toml"
 
 ANY = (
-    "run", "ingest", "train", "evaluate", "recommend", "seal", "promote", "releases", "serve", "forget", "export-user", "bench", "accuracy",
-    "audit", "keys",
+    "run",
+    "ingest",
+    "train",
+    "evaluate",
+    "recommend",
+    "seal",
+    "promote",
+    "releases",
+    "serve",
+    "forget",
+    "export-user",
+    "bench",
+    "accuracy",
+    "audit",
+    "keys",
 )
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
@@ -47,22 +60,14 @@ class Settings:
     """The settings of one command, resolved and checked. Empty text stands for "not set"."""
 
     warehouse: str = _setting("data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
-    spark_master: str = _setting(
-        "local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True
-    )
+    spark_master: str = _setting("local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True)
     spark_driver_memory: str = _setting("2g", BUILD, "heap of Spark's driver, in Spark's notation", is_machine=True)
-    spark_executor_memory: str = _setting(
-        "2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True
-    )
+    spark_executor_memory: str = _setting("2g", BUILD, "heap of each Spark executor on a cluster, in Spark's notation", is_machine=True)
     spark_cores: int = _setting(
         0, BUILD, "most cores of a cluster that a step takes; 0 takes all that are free", minimum=0, is_machine=True
     )
-    spark_python: str = _setting(
-        "", BUILD, "Python on the workers of a cluster; at the driver's path when empty", is_machine=True
-    )
-    spark_wait_s: int = _setting(
-        600, BUILD, "seconds that a step waits for a first executor of a cluster", minimum=1, is_machine=True
-    )
+    spark_python: str = _setting("", BUILD, "Python on the workers of a cluster; at the driver's path when empty", is_machine=True)
+    spark_wait_s: int = _setting(600, BUILD, "seconds that a step waits for a first executor of a cluster", minimum=1, is_machine=True)
     memory_mib: int = _setting(
         0,
         BUILD,
@@ -80,25 +85,15 @@ class Settings:
 
     source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
     path: str = _setting("", READ, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
-    dataset: str = _setting(
-        "", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`"
-    )
+    dataset: str = _setting("", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
     dataset_url: str = _setting(
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True
     )
-    columns: str = _setting(
-        "", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True
-    )
+    columns: str = _setting("", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True)
     items: str = _setting("", READ, "`table`: file of the item catalogue", is_machine=True)
-    item_columns: str = _setting(
-        "", READ, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True
-    )
-    blocked: str = _setting(
-        "", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True
-    )
-    rating_scale: str = _setting(
-        "", READ, "lowest and highest rating, such as `1:5`; read from the source when empty"
-    )
+    item_columns: str = _setting("", READ, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True)
+    blocked: str = _setting("", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True)
+    rating_scale: str = _setting("", READ, "lowest and highest rating, such as `1:5`; read from the source when empty")
     date_format: str = _setting(
         AUTO,
         READ,
@@ -107,12 +102,14 @@ class Settings:
         choices=(AUTO, "dmy", "mdy"),
     )
     as_of: str = _setting("", INGEST, "build as of this UTC time (ISO 8601), from what had happened until then; now when empty")
-    scale: float = _setting(
-        1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000
-    )
+    scale: float = _setting(1.0, READ, "`sample`: size, 1 = 2,000 users, 1,200 films, about 150,000 ratings", minimum=0.05, maximum=1000)
     min_interactions: int = _setting(100, READ, "fewer usable interactions are refused", minimum=1)
     retention_days: int = _setting(
-        0, INGEST, "interactions older than this many days before `as_of` are left out of the release; 0 keeps all", minimum=0, maximum=36_500
+        0,
+        INGEST,
+        "interactions older than this many days before `as_of` are left out of the release; 0 keeps all",
+        minimum=0,
+        maximum=36_500,
     )
     holdout_users: float = _setting(
         0.1,
@@ -141,15 +138,9 @@ class Settings:
         minimum=0,
         maximum=1,
     )
-    guard_retention: float = _setting(
-        0.5, INGEST, "share of the older half of its interactions that may be gone", minimum=0, maximum=1
-    )
-    guard_popular: float = _setting(
-        0.05, INGEST, "share of its hundred most popular items that may be gone", minimum=0, maximum=1
-    )
-    guard_growth: float = _setting(
-        1.0, INGEST, "share by which interactions, users or items may grow; 1 is twice as many", minimum=0
-    )
+    guard_retention: float = _setting(0.5, INGEST, "share of the older half of its interactions that may be gone", minimum=0, maximum=1)
+    guard_popular: float = _setting(0.05, INGEST, "share of its hundred most popular items that may be gone", minimum=0, maximum=1)
+    guard_growth: float = _setting(1.0, INGEST, "share by which interactions, users or items may grow; 1 is twice as many", minimum=0)
     guard_refused: float = _setting(
         0.05, INGEST, "how much larger the share of duplicates, or of quarantined rows, may be", minimum=0, maximum=1
     )
@@ -176,9 +167,7 @@ class Settings:
         "model that ranks the lists; `auto` takes the one that is best on the validation users",
         choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
     )
-    diversity: float = _setting(
-        0.0, CHOICE, "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1
-    )
+    diversity: float = _setting(0.0, CHOICE, "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1)
     calibration: float = _setting(
         0.0,
         CHOICE,
@@ -201,14 +190,10 @@ class Settings:
     ials_factors: int = _setting(64, TRAIN, "factors of `ials`", minimum=1, maximum=1024)
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
     ials_alpha: float = _setting(2.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)
-    ials_reg: float = _setting(
-        0.0, TRAIN, "regularisation of `ials`, times the interactions of a row; 0: chosen by validation", minimum=0
-    )
+    ials_reg: float = _setting(0.0, TRAIN, "regularisation of `ials`, times the interactions of a row; 0: chosen by validation", minimum=0)
     als_factors: int = _setting(32, TRAIN, "factors of `als`", minimum=1, maximum=1024)
     als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
-    als_reg: float = _setting(
-        0.0, TRAIN, "regularisation of `als`, times the ratings of a row; 0: chosen by validation", minimum=0
-    )
+    als_reg: float = _setting(0.0, TRAIN, "regularisation of `als`, times the ratings of a row; 0: chosen by validation", minimum=0)
     bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
     als_engine: str = _setting(
         "auto",
@@ -226,12 +211,8 @@ class Settings:
         "what makes items neighbours in `item_neighbours`",
         choices=("cosine", "bm25", "adjusted_cosine"),
     )
-    neighbours_n: int = _setting(
-        0, TRAIN, "users that count as neighbours in `user_neighbours`; 0: chosen by validation", minimum=0
-    )
-    neighbour_users: int = _setting(
-        5000, TRAIN, "users that `user_neighbours` compares with, evenly spread over all", minimum=1
-    )
+    neighbours_n: int = _setting(0, TRAIN, "users that count as neighbours in `user_neighbours`; 0: chosen by validation", minimum=0)
+    neighbour_users: int = _setting(5000, TRAIN, "users that `user_neighbours` compares with, evenly spread over all", minimum=1)
     transitions_lags: int = _setting(
         0, TRAIN, "moments after an item that count as a transition; 0: chosen by validation", minimum=0, maximum=1000
     )
@@ -246,15 +227,9 @@ class Settings:
     similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)
 
     n: int = _setting(50, ("run", "recommend"), "length of a stored list", minimum=1, maximum=1000)
-    explain_n: int = _setting(
-        20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0
-    )
-    reasons_n: int = _setting(
-        3, ("run", "recommend"), "strongest contributions stored for each", minimum=1, maximum=100
-    )
-    min_history: int = _setting(
-        3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1
-    )
+    explain_n: int = _setting(20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0)
+    reasons_n: int = _setting(3, ("run", "recommend"), "strongest contributions stored for each", minimum=1, maximum=100)
+    min_history: int = _setting(3, ("run", "recommend", "evaluate"), "users with fewer interactions get the fallback", minimum=1)
     shards: int = _setting(
         1,
         ("run", "seal"),
@@ -262,9 +237,7 @@ class Settings:
         minimum=1,
         maximum=10,
     )
-    parity_users: int = _setting(
-        100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0
-    )
+    parity_users: int = _setting(100, ("run", "seal"), "users whose lists are computed again, one by one, before sealing", minimum=0)
     gate_margin: float = _setting(
         0.05,
         EVALUATE,
@@ -297,13 +270,22 @@ class Settings:
         maximum=1,
     )
     gate_users: int = _setting(
-        30, EVALUATE, "held-out users below whom coverage and evenness are not compared, and the verdict says that it rests on few", minimum=1
+        30,
+        EVALUATE,
+        "held-out users below whom coverage and evenness are not compared, and the verdict says that it rests on few",
+        minimum=1,
     )
     keep: int = _setting(
-        5, ("run", "promote", "releases"), "promoted releases that pruning keeps, the last ones; the current one and the one before it stay in any case", minimum=1
+        5,
+        ("run", "promote", "releases"),
+        "promoted releases that pruning keeps, the last ones; the current one and the one before it stay in any case",
+        minimum=1,
     )
     keep_days: int = _setting(
-        0, ("run", "promote", "releases"), "pruning also removes releases that were built more days ago, except these two; 0: however old", minimum=0
+        0,
+        ("run", "promote", "releases"),
+        "pruning also removes releases that were built more days ago, except these two; 0: however old",
+        minimum=0,
     )
 
     sign_key: str = _setting(
@@ -318,9 +300,7 @@ class Settings:
     )
 
     host: str = _setting("127.0.0.1", ("serve",), "address to listen on", is_machine=True)
-    port: int = _setting(
-        8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True
-    )
+    port: int = _setting(8001, ("serve",), "port to listen on; 0 takes a free one", minimum=0, maximum=65535, is_machine=True)
     read_only: bool = _setting(False, ("serve",), "no write routes at all", is_machine=True)
     private: bool = _setting(
         False,
@@ -332,15 +312,22 @@ class Settings:
         False, ("serve",), "let everybody read who reaches the server, though `host` is not of this machine alone", is_machine=True
     )
     allowed_hosts: str = _setting(
-        "", ("serve",), "names that requests may ask for, besides `localhost`, addresses and `host`, separated by commas; `*` is any",
+        "",
+        ("serve",),
+        "names that requests may ask for, besides `localhost`, addresses and `host`, separated by commas; `*` is any",
         is_machine=True,
     )
     cors_origins: str = _setting(
-        "", ("serve",), "origins whose pages may read answers, such as `https://shop.example`, separated by commas; `*` is any",
+        "",
+        ("serve",),
+        "origins whose pages may read answers, such as `https://shop.example`, separated by commas; `*` is any",
         is_machine=True,
     )
     allow_download: bool = _setting(
-        False, ("serve",), "give the whole database to whoever asks for `/cinematch.db`; it holds every user who is not forgotten", is_machine=True
+        False,
+        ("serve",),
+        "give the whole database to whoever asks for `/cinematch.db`; it holds every user who is not forgotten",
+        is_machine=True,
     )
     api_key_hashes: str = _setting(
         "",
@@ -360,27 +347,33 @@ class Settings:
     stale_after_days: float = _setting(
         8.0, ("serve", "audit"), "answers of an older release say that they are stale", minimum=0, is_machine=True
     )
-    query_ms: int = _setting(
-        1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True
-    )
+    query_ms: int = _setting(1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True)
     address_connections: int = _setting(
-        256, ("serve",), "connections that one address may have at once; behind a proxy all come from one; 0: any number",
-        minimum=0, maximum=20_000, is_machine=True,
+        256,
+        ("serve",),
+        "connections that one address may have at once; behind a proxy all come from one; 0: any number",
+        minimum=0,
+        maximum=20_000,
+        is_machine=True,
     )
     address_reads: int = _setting(
-        200, ("serve",), "reads a second that one address may ask for without a key, and ten times as many at once; of this machine, "
-        "and with 0, any number", minimum=0, maximum=1_000_000, is_machine=True,
+        200,
+        ("serve",),
+        "reads a second that one address may ask for without a key, and ten times as many at once; of this machine, and with 0, any number",
+        minimum=0,
+        maximum=1_000_000,
+        is_machine=True,
     )
     key_reads: int = _setting(
-        2000, ("serve",), "reads a second that one API key may ask for, and ten times as many at once; 0: any number",
-        minimum=0, maximum=1_000_000, is_machine=True,
+        2000,
+        ("serve",),
+        "reads a second that one API key may ask for, and ten times as many at once; 0: any number",
+        minimum=0,
+        maximum=1_000_000,
+        is_machine=True,
     )
-    body_kib: int = _setting(
-        1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True
-    )
-    batch_n: int = _setting(
-        1000, ("serve",), "most ratings in one request", minimum=1, maximum=100_000, is_machine=True
-    )
+    body_kib: int = _setting(1024, ("serve",), "largest body of a request, KiB", minimum=1, maximum=65_536, is_machine=True)
+    batch_n: int = _setting(1000, ("serve",), "most ratings in one request", minimum=1, maximum=100_000, is_machine=True)
     write_rate: int = _setting(
         5000, ("serve",), "ratings a second that one API key may send, and as many at once", minimum=1, is_machine=True
     )
@@ -397,9 +390,7 @@ class Settings:
         is_secret=True,
     )
 
-    audit_min_ratings: int = _setting(
-        200, ("audit",), "fewer online ratings are not compared with the release", minimum=1, is_machine=True
-    )
+    audit_min_ratings: int = _setting(200, ("audit",), "fewer online ratings are not compared with the release", minimum=1, is_machine=True)
     audit_psi: float = _setting(
         0.25,
         ("audit",),
@@ -494,9 +485,7 @@ def _secret(path: str, variable: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(
-            f"the environment ({variable}): expected a file with the secret, got {path!r}: {type(error).__name__}"
-        ) from None
+        raise SettingError(f"the environment ({variable}): expected a file with the secret, got {path!r}: {type(error).__name__}") from None
 
 
 def _flat(name: str, value: Any, where: str) -> Any:

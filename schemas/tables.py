@@ -138,9 +138,7 @@ RATINGS = Table(
         Column("user_id", USER_ID, "the user"),
         Column("item_id", ITEM_ID, "the item"),
         Column("rating", REAL, "the rating on the source's scale; null for implicit feedback", True),
-        Column(
-            "weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0
-        ),
+        Column("weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0),
         Column("rated_at", TIME, "time of the interaction, Unix seconds UTC; null where the source has none", True, minimum=0),
         Column("is_held_out", BOOLEAN, "whether this row was kept out of training, to choose models or to evaluate"),
     ),
@@ -157,14 +155,11 @@ RECOMMENDATIONS = Table(
         Column("rank", INTEGER, "position in the list, from 1", minimum=1),
         Column("item_id", ITEM_ID, "the recommended item, never one that the user has"),
         Column("score", REAL, "orders the list; means nothing across users"),
-        Column(
-            "predicted_rating", REAL, "rating the user would give, on the source's scale; null without ratings", True
-        ),
+        Column("predicted_rating", REAL, "rating the user would give, on the source's scale; null without ratings", True),
         Column(
             "confidence",
             REAL,
-            "share of the variance of the score of `ials` that the user's history removes, 0 to 1, more with each row; "
-            "null for a fallback",
+            "share of the variance of the score of `ials` that the user's history removes, 0 to 1, more with each row; null for a fallback",
             True,
             0,
             1,
@@ -304,9 +299,7 @@ QUARANTINE = Table(
     key=("source", "line"),
     columns=(
         Column("source", TEXT, "file that the row came from"),
-        Column(
-            "line", INTEGER, "line of the file, from 1, the header included; row number in a Parquet file", minimum=1
-        ),
+        Column("line", INTEGER, "line of the file, from 1, the header included; row number in a Parquet file", minimum=1),
         Column("text", TEXT, "the row as read; bytes that are not UTF-8 shown as \\xNN"),
         Column("reason", TEXT, "why it was refused"),
     ),

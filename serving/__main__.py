@@ -18,9 +18,7 @@ from schemas.settings import FIELDS, resolve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
     parsed = vars(_parser().parse_args(arguments))
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
     try:
         settings = resolve(parsed, os.environ)
         from serving.server import serve

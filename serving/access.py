@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from typing import TYPE_CHECKING
 
 from serving.answers import RequestError
@@ -91,7 +91,7 @@ def _caller(
         return None
     if digest is not None:
         service.wrong_keys.was_right(who, digest)
-        if found.has_expired(datetime.fromtimestamp(service.now(), timezone.utc)):
+        if found.has_expired(datetime.fromtimestamp(service.now(), UTC)):
             raise _unauthorized(f"this API key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
     elif found.problem is not None:
         raise _unauthorized(f"this user's token is not taken: {found.problem}", 'Bearer error="invalid_token"')

@@ -80,7 +80,9 @@ class Apart:
         while (Path(self._folder) / MAKING).exists() and self._process.poll() is None:
             if time.monotonic() - started > wait_s:
                 raise RequestError(
-                    "tables and SQL are being made anew without users who were forgotten; ask again in a few seconds", 503, {"retry-after": "5"}
+                    "tables and SQL are being made anew without users who were forgotten; ask again in a few seconds",
+                    503,
+                    {"retry-after": "5"},
                 )
             await asyncio.sleep(0.02)
         return await asyncio.open_unix_connection(str(Path(self._folder) / "datasette"), limit=BUFFER)

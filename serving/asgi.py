@@ -31,9 +31,7 @@ _VARY = (b"vary", b"accept")
 _OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings)(\.json)?)")
 _WHERE = "no such path; /openapi.json says what there is to ask, and under /cinematch are the tables"
 _PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
-_TOO_LARGE = RequestError(
-    f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"}
-)
+_TOO_LARGE = RequestError(f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"})
 QUERY_BYTES, LARGE = 16 << 10, 64 << 10
 _FOR_EVER = b"max-age=31536000, immutable"
 
@@ -163,9 +161,7 @@ class Application:
             return headers
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 
-    def _represent(
-        self, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str
-    ) -> tuple[int, bytes, Headers]:
+    def _represent(self, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         if answer.text is not None:
             kind = answer.kind.encode()
@@ -178,9 +174,7 @@ class Application:
         if shape == "objects":
             body, kind = envelope(answer, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
         else:
-            body, kind = shaped(
-                answer, shape, has_newlines=call.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url
-            )
+            body, kind = shaped(answer, shape, has_newlines=call.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url)
         headers.append((b"content-type", kind))
         return answer.status, body, headers
 
@@ -246,11 +240,7 @@ def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
     if token is None:
         return None
     path = raw.decode("latin-1")
-    kept = (
-        "&".join(part for part in query.split("&") if part and not part.startswith("next="))
-        if "next=" in query
-        else query
-    )
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("next=")) if "next=" in query else query
     return f"{path}?{kept}&next={token}" if kept else f"{path}?next={token}"
 
 

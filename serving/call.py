@@ -40,12 +40,6 @@ class Token(NamedTuple):
     def parse(cls, text: str, list: str) -> Token:
         """Raises RequestError where the text is not a token of that list."""
         parts = text.split("~")
-        if (
-            len(parts) != 4
-            or parts[0] != list
-            or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts[2:])
-        ):
-            raise RequestError(
-                f"next: {text[:100]!r} is not a token of this list; give it back as the page before gave it"
-            )
+        if len(parts) != 4 or parts[0] != list or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts[2:]):
+            raise RequestError(f"next: {text[:100]!r} is not a token of this list; give it back as the page before gave it")
         return cls(list, parts[1], int(parts[2]), int(parts[3]))

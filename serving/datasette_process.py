@@ -29,6 +29,7 @@ from warehouse import redacted
 from warehouse.claims import claimed, discard, sweep
 from warehouse.forgotten import Forgotten, names_any
 from warehouse.layout import PAGES, Release, Warehouse
+
 NICE = 5
 DATA_MIB, SQLITE_MIB = 320, 96
 LATE_S = 5.0

@@ -13,11 +13,7 @@ def home(service: Service, call: Call) -> Answer:
     """The routes as rows; the page adds a few users and the release's figures."""
     opened = call.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
-    users = [
-        {"user_id": user, "n_ratings": n}
-        for user, n in opened.connection.execute(_SOME_USERS)
-        if not service.is_forgotten(user)
-    ]
+    users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.is_forgotten(user)]
     return Answer(
         rows=rows,
         key="path",

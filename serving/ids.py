@@ -23,9 +23,7 @@ def known_item(opened: OpenRelease, call: Call) -> Any:
     """The item that a path names. Raises NotFound where the release does not know it."""
     item = path_id(opened, call, "item_id")
     if opened.title(item) is None:
-        raise NotFound(
-            f"item {call.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title"
-        )
+        raise NotFound(f"item {call.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title")
     return item
 
 

@@ -10,7 +10,7 @@ import binascii
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 from schemas.errors import SettingError, UsageError
 from warehouse import keys
@@ -73,7 +73,7 @@ class Keys:
     def take_used(self, now: float) -> dict[str, datetime]:
         """What is to be written, and is counted as written from now on: it may be lost, for it only informs."""
         used, self._used, self._saved_at = self._used, {}, now
-        return {digest: datetime.fromtimestamp(at, timezone.utc) for digest, at in used.items()}
+        return {digest: datetime.fromtimestamp(at, UTC) for digest, at in used.items()}
 
     def save(self, used: Mapping[str, datetime]) -> None:
         """Write when keys were used, from any thread."""

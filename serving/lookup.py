@@ -16,7 +16,7 @@ from serving.opened import iso, OpenRelease
 from serving.parameters import MANY_ROWS, MAX_N
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
-from serving.solve import outside_genre, solve, Solved, solve_pairs
+from serving.solve import outside_genre, solve, solve_pairs, Solved
 from serving.stored import encoded_list, ready_list, stored_list
 
 
@@ -35,11 +35,7 @@ def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
         if page.encoded is not None:
             return list_answer(service, page)
         if page.rows:
-            return (
-                _with_all_reasons(service, page)
-                if opened.manifest.settings["explain_n"]
-                else list_answer(service, page)
-            )
+            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
     is_known = user is not None and (since > 0 or opened.has_user(user))
     if not is_known and call.values["strict"]:
         raise NotFound(
@@ -140,9 +136,7 @@ async def _solved(
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or is_filtered else None
     since = service.user_seq(opened, user) if call.values["next"] else None
-    page = Page(
-        opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since
-    )
+    page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return await whole_answer(service, page)
@@ -166,9 +160,7 @@ def list_answer(service: Service, page: Page) -> Answer:
     if not is_personal:
         service.metrics.fallbacks[page.source] += 1
     return Answer(
-        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows]
-        if page.encoded is None
-        else (),
+        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows] if page.encoded is None else (),
         encoded=page.encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
         extra={

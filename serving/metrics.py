@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from serving.service import Service
@@ -29,9 +29,7 @@ class Metrics:
         self.ratings: Counter[str] = Counter({"accepted": 0, "duplicate": 0, "refused": 0})
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        method = (
-            method if method in METHODS else "other"
-        )  # a client may invent methods, and must not fill memory with them
+        method = method if method in METHODS else "other"  # a client may invent methods, and must not fill memory with them
         try:
             counted = self.requests[method, route, status]
         except KeyError:
@@ -41,9 +39,7 @@ class Metrics:
 
     def text(self, service: Service) -> str:
         """The exposition, with the gauges of this moment."""
-        labels = {
-            key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)
-        }
+        labels = {key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)}
         now = time.time()
         pending, last = service.overlay_lag()
         families = [
@@ -81,10 +77,7 @@ class Metrics:
         lines = []
         for name, kind, sentence, values in families:
             lines += [f"# HELP cinematch_{name} {sentence}", f"# TYPE cinematch_{name} {kind}"]
-            lines += [
-                f"cinematch_{name}{{{label}}} {value}" if label else f"cinematch_{name} {value}"
-                for label, value in values.items()
-            ]
+            lines += [f"cinematch_{name}{{{label}}} {value}" if label else f"cinematch_{name} {value}" for label, value in values.items()]
         return "\n".join(lines) + "\n"
 
 

@@ -45,9 +45,7 @@ class Online:
         self._retry_at = time.monotonic() + RETRY_S
         found = file_of(self._warehouse.overlay)
         if found is None and self._file is not None:
-            self.problem = (
-                f"{self._warehouse.overlay} is gone; put it back, or restart the server to begin without the ratings in it"
-            )
+            self.problem = f"{self._warehouse.overlay} is gone; put it back, or restart the server to begin without the ratings in it"
             return
         if found is None and self._is_read_only:
             return

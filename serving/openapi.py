@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, TYPE_CHECKING
 
 from serving.answers import Answer, compact
 from serving.call import Call

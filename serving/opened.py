@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ class OpenRelease:
     def recommender(self) -> Recommender:
         settings = self.manifest.settings
         least = settings["min_history"]
-        return Recommender(self.item_ids, self.side, self.manifest.rating_scale, self.n, settings["explain_n"], settings["reasons_n"], least)
+        return Recommender(
+            self.item_ids, self.side, self.manifest.rating_scale, self.n, settings["explain_n"], settings["reasons_n"], least
+        )
 
     @cached_property
     def has_ratings(self) -> bool:
@@ -172,4 +174,4 @@ def _plain(release: Release, path: Path | None = None) -> sqlite3.Connection:
 
 def iso(seconds: float) -> str:
     """A Unix time as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

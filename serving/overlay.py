@@ -218,9 +218,7 @@ def _refusal(error: Exception) -> CineMatchError:
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _FULL:
-        return ResourceError(
-            "the disk of overlay.db is full or fails; nothing of this request was written. Free space and send it again"
-        )
+        return ResourceError("the disk of overlay.db is full or fails; nothing of this request was written. Free space and send it again")
     return RequestError(
         "ratings cannot be written just now; nothing of this request was written. Send it again",
         503,

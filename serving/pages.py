@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TYPE_CHECKING
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader
@@ -34,9 +34,7 @@ async def page(
     return await service.aside(opened, _page, route, call, answer, opened, next_url, took_ms)
 
 
-def _page(
-    route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float
-) -> bytes:
+def _page(route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
     rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
     return _rendered(
         route.page,

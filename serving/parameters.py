@@ -42,14 +42,10 @@ class Parameter:
         if self.kind == "integer":
             digits = text.removeprefix("-")
             if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-                raise RequestError(
-                    f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}"
-                )
+                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}")
             value = int(text)
             if not self.minimum <= value <= self.maximum:
-                raise RequestError(
-                    f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}"
-                )
+                raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}")
             return value
         if self.kind == "flag":
             if text not in FLAGS:
@@ -76,14 +72,11 @@ class Parameter:
 
 FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 N = Parameter("n", "integer", "rows to give", READY_N, 1, MAX_N)
-GENRE = Parameter(
-    "genre", "text", "only items of this genre", once="; a list cannot be limited to several genres, ask for each by itself"
-)
+GENRE = Parameter("genre", "text", "only items of this genre", once="; a list cannot be limited to several genres, ask for each by itself")
 EXCLUDE = Parameter(
     "exclude",
     "list",
-    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written "
-    "\\, or \\\\",
+    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written \\, or \\\\",
     (),
 )
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)

@@ -23,6 +23,4 @@ async def promote(service: Service, call: Call) -> Answer:
     await service.follow()
     if service.current.id != name:
         raise RequestError(f"release {name} is promoted, but this server could not open it: {service.problem}", 503)
-    return Answer(
-        rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current
-    )
+    return Answer(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)

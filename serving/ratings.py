@@ -65,15 +65,11 @@ async def _held(service: Service, call: Call, entries: Sequence[Entry]) -> list[
     """What the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
     opened = call.opened
     seqs = {entry.user_id: service.user_seq(opened, entry.user_id) for entry in entries}
-    of_users = await service.run_on(
-        opened, lambda: {user: service.held(opened, user, seq) for user, seq in seqs.items()}
-    )
+    of_users = await service.run_on(opened, lambda: {user: service.held(opened, user, seq) for user, seq in seqs.items()})
     return [of_users[entry.user_id].pop(entry.item_id, None) for entry in entries]
 
 
-def _sent(
-    service: Service, call: Call, *, is_overwrite: bool = False, is_deleted: bool = False
-) -> tuple[list[Entry], list[bool]]:
+def _sent(service: Service, call: Call, *, is_overwrite: bool = False, is_deleted: bool = False) -> tuple[list[Entry], list[bool]]:
     """The entries of a body, and which of them brought their own time. Refused as a whole."""
     n_rows, now, entries, has_times = 1, int(time.time()), [], []
     try:
@@ -97,9 +93,7 @@ def _sent(
     return entries, has_times
 
 
-async def _written(
-    service: Service, call: Call, entries: Sequence[Entry], has_times: Sequence[bool]
-) -> list[Written]:
+async def _written(service: Service, call: Call, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
     service.limit(call.key, len(entries))
     if service.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
         raise RequestError(f"ratings cannot be written: {service.forgotten.problem}", 503)
@@ -153,9 +147,7 @@ async def of_user(service: Service, call: Call) -> Answer:
     since = service.user_seq(opened, user)
     seq = min(token.seq, since) if token else since
     if user is None or not (since or opened.has_user(user)):
-        raise NotFound(
-            f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online"
-        )
+        raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
     after, n = token.rank if token else 0, call.values["n"]
     rows, n_ratings = await service.run_on(opened, _newest, service, opened, user, seq, after, n)
     return Answer(
@@ -168,9 +160,7 @@ async def of_user(service: Service, call: Call) -> Answer:
     )
 
 
-def _newest(
-    service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int
-) -> tuple[list[dict[str, Any]], int]:
+def _newest(service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int) -> tuple[list[dict[str, Any]], int]:
     """The rows of a page, and how many there are in all."""
     held: dict[Any, Held] = service.held(opened, user, seq)
     ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))

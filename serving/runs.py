@@ -89,9 +89,7 @@ class _Airflow:
     def _ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, or RequestError: 400 where Airflow refuses the parameters, 502 or 503 where it fails."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(
-            self._url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method
-        )
+        request = Request(self._url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method)
         where = f"Airflow at {urlsplit(self._url).netloc.rpartition('@')[2]}"
         try:
             with urlopen(request, timeout=TIMEOUT_S) as answer:  # nosec B310  # the operator's own address
@@ -130,16 +128,11 @@ def _found(settings: Settings, run_id: str) -> dict[str, Any]:
     airflow, path = _Airflow(settings), f"/dagRuns/{quote(run_id, safe='')}"
     run = airflow.call("GET", path)
     tasks = airflow.call("GET", f"{path}/taskInstances?limit=100")["task_instances"]
-    states = {
-        task["task_id"] + (f"[{task['rendered_map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
-        for task in tasks
-    }
+    states = {task["task_id"] + (f"[{task['rendered_map_index']}]" if task["map_index"] >= 0 else ""): task["state"] for task in tasks}
     figures: dict[str, Any] = {}
     for task in ("promote", "ingest"):
         try:
-            figures = (
-                figures or airflow.call("GET", f"{path}/taskInstances/{task}/xcomEntries/return_value")["value"] or {}
-            )
+            figures = figures or airflow.call("GET", f"{path}/taskInstances/{task}/xcomEntries/return_value")["value"] or {}
         except NotFound:
             continue  # it has not ended yet
     return _row(run) | {"release": figures.get("release"), "message": figures.get("message"), "tasks": states}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -34,9 +33,7 @@ def rows_of(found: Any, limit: int) -> list[dict]:
         found = found["ratings"]
     rows = [found] if isinstance(found, dict) else found
     if not isinstance(rows, list) or not rows:
-        raise RequestError(
-            "the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one"
-        )
+        raise RequestError("the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one")
     return checked_rows(rows, limit)
 
 
@@ -53,9 +50,7 @@ def checked_rows(rows: list, limit: int) -> list[dict]:
 def check_fields(row: dict, place: int, known: Collection[str]) -> None:
     unknown = sorted(set(row) - set(known))
     if unknown:
-        raise RequestError(
-            f"row {place}: {unknown[0][:100]}: is not a field of a rating here; there are {', '.join(sorted(known))}"
-        )
+        raise RequestError(f"row {place}: {unknown[0][:100]}: is not a field of a rating here; there are {', '.join(sorted(known))}")
 
 
 def checked_id(opened: OpenRelease, row: dict, place: int, role: str) -> int | str:
@@ -66,16 +61,12 @@ def checked_id(opened: OpenRelease, row: dict, place: int, role: str) -> int | s
     return found
 
 
-def checked_rating(
-    opened: OpenRelease, row: dict, place: int, *, may_be_event: bool = False
-) -> tuple[float | None, float]:
+def checked_rating(opened: OpenRelease, row: dict, place: int, *, may_be_event: bool = False) -> tuple[float | None, float]:
     """Rating and weight: the one where the release has ratings, the other where it has none. An event has no rating."""
     scale = opened.manifest.rating_scale
     if scale is None:
         if row.get("rating") is not None:
-            raise _bad(
-                place, "rating", "expected none: this release learns from interactions without ratings", row["rating"]
-            )
+            raise _bad(place, "rating", "expected none: this release learns from interactions without ratings", row["rating"])
         return None, 1.0 if row.get("weight") is None else _number(row["weight"], place, "weight", *WEIGHTS)
     if row.get("weight") is not None:
         raise _bad(place, "weight", "expected none: this release learns from ratings", row["weight"])
@@ -105,9 +96,7 @@ def checked_time(row: dict, place: int, now: int) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= now + DAY:
-        raise _bad(
-            place, "rated_at", "expected Unix seconds or ISO 8601 with a zone, from 1970 to tomorrow", row["rated_at"]
-        )
+        raise _bad(place, "rated_at", "expected Unix seconds or ISO 8601 with a zone, from 1970 to tomorrow", row["rated_at"])
     return value
 
 

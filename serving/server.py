@@ -25,9 +25,7 @@ SWITCH_S = 0.0001
 
 def serve(settings: Settings) -> None:
     """Serve until a signal. Raises NotFound where no release is promoted, UsageError where the address is taken."""
-    sys.setswitchinterval(
-        SWITCH_S
-    )  # the thread that solves hands the interpreter back fifty times sooner than by default
+    sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back fifty times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
     app = application(service)
     listening = _listen(settings.host, settings.port)
@@ -73,9 +71,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
         listening.listen(1024)
     except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any"
-        ) from None
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any") from None
     listening.setblocking(False)
     return listening
 

@@ -23,7 +23,7 @@ from serving.limits import Buckets, WrongKeys
 from serving.metrics import AccessLog, Metrics
 from serving.online import Online
 from serving.opened import OpenRelease
-from serving.solve import Solved, solve, solve_popular, stored_history
+from serving.solve import solve, solve_popular, Solved, stored_history
 from serving.user_tokens import UserTokens
 from serving.verify import open_verified
 from warehouse import catalog, signature
@@ -193,9 +193,7 @@ class Service:
     async def run_on(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, with the release kept open until it is done. Raises RequestError (429) where too many wait already."""
         if self._n_waiting >= WAITING:
-            raise RequestError(
-                f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"}
-            )
+            raise RequestError(f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"})
         opened.hold()
         self._n_waiting += 1
         try:
@@ -209,14 +207,10 @@ class Service:
         runs Python makes the event loop wait for its turn."""
         return await self.beside(self._maker, opened, function, *arguments)
 
-    async def beside(
-        self, pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any
-    ) -> Any:
+    async def beside(self, pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the threads of a pool, with the release kept open. Raises as `run_on` does."""
         if self._n_beside >= WAITING:
-            raise RequestError(
-                f"{WAITING} searches and pages wait already; ask again in a second", 429, {"retry-after": "1"}
-            )
+            raise RequestError(f"{WAITING} searches and pages wait already; ask again in a second", 429, {"retry-after": "1"})
         opened.hold()
         self._n_beside += 1
         try:
@@ -292,7 +286,5 @@ class Service:
         try:
             return solve(opened, rows, n=n)
         except ValueError:  # the rating is safe in the overlay; the list is the fallback until the next release
-            log.exception(
-                "release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows)
-            )
+            log.exception("release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows))
             return solve_popular(opened, rows, n=n)

@@ -29,9 +29,7 @@ def stored_history(opened: OpenRelease, user_id: Any) -> History:
     return stored(opened.reader(), user_id)
 
 
-def solve(
-    opened: OpenRelease, rows: History, *, n: int, excluded: np.ndarray | None = None, explain_n: int | None = None
-) -> Solved:
+def solve(opened: OpenRelease, rows: History, *, n: int, excluded: np.ndarray | None = None, explain_n: int | None = None) -> Solved:
     """The list of a history: up to n items; without explain_n as many of them with reasons as the batch stores."""
     recommender = opened.recommender
     return _solved(opened, rows, recommender.lists(recommender.history(rows), n=n, explain_n=explain_n, excluded=excluded))

@@ -29,8 +29,19 @@ _LIMITS = {
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 _FUNCTIONS = frozenset({"fts3_tokenizer", "load_extension", "sqlite_compileoption_get", "sqlite_compileoption_used", "sqlite_log"})
 _PRAGMAS = frozenset(
-    {"data_version", "database_list", "foreign_key_list", "index_info", "index_list", "index_xinfo", "page_count", "page_size",
-     "schema_version", "table_info", "table_xinfo"}
+    {
+        "data_version",
+        "database_list",
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "page_count",
+        "page_size",
+        "schema_version",
+        "table_info",
+        "table_xinfo",
+    }
 )
 _DERIVED = frozenset(
     {"sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema", "json_each", "json_tree",
@@ -80,7 +91,5 @@ class _Counted:
             self._cursor, self._n = weakref.ref(cursor), 0
         self._n += sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in values)
         if self._n > ANSWER_BYTES:
-            raise self._refuse(
-                f"the rows hold more than {ANSWER_BYTES >> 20} MiB; ask for fewer of them, or for fewer or shorter columns"
-            )
+            raise self._refuse(f"the rows hold more than {ANSWER_BYTES >> 20} MiB; ask for fewer of them, or for fewer or shorter columns")
         return sqlite3.Row(cursor, values)

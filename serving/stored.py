@@ -64,9 +64,7 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
     return f"[{','.join(rows)}]".encode()
 
 
-def encoded_reason(
-    opened: OpenRelease, kind: str, evidence: str | None, contribution: float | None, detail: str | None
-) -> str:
+def encoded_reason(opened: OpenRelease, kind: str, evidence: str | None, contribution: float | None, detail: str | None) -> str:
     """A reason's keys and values and the brace that ends it; `detail` is JSON itself."""
     if kind == "history":
         item_id = int(evidence) if opened.ids.item_id == "int64" else evidence

@@ -34,9 +34,7 @@ def open_verified(release: Release, trusted: Trusted = ANYBODY) -> OpenRelease:
             opened.retire()
         if isinstance(error, ReleaseError):
             raise
-        raise ReleaseError(
-            f"release {release.id} cannot be opened ({error}); roll back, or import a good copy"
-        ) from None
+        raise ReleaseError(f"release {release.id} cannot be opened ({error}); roll back, or import a good copy") from None
     return opened
 
 
@@ -53,6 +51,4 @@ def _check_files(release: Release, manifest: Manifest) -> None:
         except OSError as error:
             raise ReleaseError(f"release {release.id} is damaged: {name} cannot be read ({error.strerror})") from None
         if any(sealed[key] != value for key, value in found.items()):
-            raise ReleaseError(
-                f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy"
-            )
+            raise ReleaseError(f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy")

@@ -43,16 +43,12 @@ def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[
     return answer
 
 
-async def _why_now(
-    service: Service, call: Call, user: Any, item: Any, seq: int, reasons_n: int | None
-) -> Answer:
+async def _why_now(service: Service, call: Call, user: Any, item: Any, seq: int, reasons_n: int | None) -> Answer:
     opened = call.opened
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
     reasons = found.reasons.get(item, [])
     residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
-    answer = _why(
-        service, call, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found)
-    )
+    answer = _why(service, call, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found))
     answer.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     return answer
 
@@ -147,9 +143,5 @@ def _known(service: Service, call: Call, user: Any, seq: int) -> Any:
     return None
 
 
-async def _solve_pair(
-    service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None
-) -> Solved:
-    return await service.run_on(
-        opened, lambda: solve_pairs(opened, service.held(opened, user, seq), [item], reasons_n=reasons_n)
-    )
+async def _solve_pair(service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None) -> Solved:
+    return await service.run_on(opened, lambda: solve_pairs(opened, service.held(opened, user, seq), [item], reasons_n=reasons_n))

@@ -26,7 +26,11 @@ from warehouse.release import current_id, read_manifest
 
 # A shared machine decides how long an example takes; what it does must not depend on that. Examples repeat from run to run.
 hypothesis_settings.register_profile(
-    "cinematch", deadline=None, derandomize=True, max_examples=100, print_blob=True,
+    "cinematch",
+    deadline=None,
+    derandomize=True,
+    max_examples=100,
+    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 hypothesis_settings.load_profile("cinematch")
@@ -37,8 +41,17 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CINEMATCH_TEST_DATA", ROOT / "no data"))  # real data sets; without them some tests are skipped, by name
 SMALL = {
-    "spark_master": "local[2]", "spark_driver_memory": "1g", "ials_factors": 16, "ials_iterations": 4, "als_factors": 8,
-    "als_iterations": 4, "n": 20, "explain_n": 10, "similar_n": 10, "popular_n": 50, "parity_users": 40,
+    "spark_master": "local[2]",
+    "spark_driver_memory": "1g",
+    "ials_factors": 16,
+    "ials_iterations": 4,
+    "als_factors": 8,
+    "als_iterations": 4,
+    "n": 20,
+    "explain_n": 10,
+    "similar_n": 10,
+    "popular_n": 50,
+    "parity_users": 40,
 }
 
 
@@ -158,9 +171,13 @@ def _purchases(folder: Path) -> Built:
     folder.mkdir()
     purchases, items = write_purchases(folder)
     return build(
-        folder, source="table", path=str(purchases), items=str(items),
+        folder,
+        source="table",
+        path=str(purchases),
+        items=str(items),
         columns="user_id=customer,item_id=article,weight=quantity,rated_at=bought_at",
-        item_columns="item_id=article,title=name,genres=category", holdout_users=0.3,
+        item_columns="item_id=article,title=name,genres=category",
+        holdout_users=0.3,
     )
 
 
@@ -186,7 +203,7 @@ def spark(tmp_path: Path) -> Iterator:
         yield session
 
 
-PLACES = ("Zürich", "東京", "New York", "São Paulo/Centro", "Łódź", "O'Hara & Sons", "100%", "a+b=c?", "Ελλάδα", "naïve \"quoted\"")
+PLACES = ("Zürich", "東京", "New York", "São Paulo/Centro", "Łódź", "O'Hara & Sons", "100%", "a+b=c?", "Ελλάδα", 'naïve "quoted"')
 WARES = ("mug", "lamp", "clock", "frame", "bowl", "candle", "basket", "ribbon", "tile", "bell", "coaster", "jar")
 ROOMS = ("kitchen", "living room", "garden/outdoor", "büro")
 N_REFUSED_PURCHASES = 3
@@ -208,8 +225,11 @@ def write_purchases(folder: Path) -> tuple[Path, Path]:
             rows.append([user, article, draw.choice((1, 1, 2, 6, 24)), at])
     rows += [[row[0], row[1], 3, "2025-12-29 10:00:00"] for row in rows[40:60]]
     rows += [["Zürich #0", "only in the purchases", 1, "2025-06-01 12:00:00"]]
-    rows += [["", articles[0], 1, "2025-06-01 12:00:00"], ["Łódź #4", articles[1], -2, "2025-06-01 12:00:00"],
-             ["Łódź #4", articles[2], 1, "not a time"]]
+    rows += [
+        ["", articles[0], 1, "2025-06-01 12:00:00"],
+        ["Łódź #4", articles[1], -2, "2025-06-01 12:00:00"],
+        ["Łódź #4", articles[2], 1, "not a time"],
+    ]
     catalogue = [[article, f"{article.split('/')[0]} from {article.split('/', 1)[1]}", room_of[article]] for article in articles]
     catalogue += [["never bought", "A shelf that nobody bought", "kitchen"]]
     return (
@@ -223,7 +243,8 @@ def write_tiny_ratings(path: Path, *, n_users: int = 12, item_ids: Sequence = ra
     draw = random.Random(1)
     rows = [
         [user, item, draw.randint(1, 5), 1_600_000_000 + draw.randint(0, 10**6)]
-        for user in range(n_users) for item in draw.sample(item_ids, n_each)
+        for user in range(n_users)
+        for item in draw.sample(item_ids, n_each)
     ]
     return _write_csv(path, ["user_id", "item_id", "rating", "rated_at"], rows)
 

@@ -76,7 +76,11 @@ SCHEMA = {
                     "networks": {"type": "object", "additionalProperties": _optional(aliases=_WORDS)},
                     "init": {"type": "boolean"},
                     "command": _WORDS,
-                    "environment": {"type": "object", "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]*$"}, "additionalProperties": {"type": "string"}},
+                    "environment": {
+                        "type": "object",
+                        "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]*$"},
+                        "additionalProperties": {"type": "string"},
+                    },
                     "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\$\{\w+:-\d+\}:\d+$"}},
                     "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^([a-z]+:)?/[\w/.-]+$"}},
                     "mem_limit": _MEMORY,
@@ -84,7 +88,9 @@ SCHEMA = {
                     "depends_on": {
                         "type": "object",
                         "additionalProperties": {
-                            "type": "object", "required": ["condition"], "additionalProperties": False,
+                            "type": "object",
+                            "required": ["condition"],
+                            "additionalProperties": False,
                             "properties": {"condition": {"enum": ["service_healthy", "service_completed_successfully"]}},
                         },
                     },
@@ -94,7 +100,10 @@ SCHEMA = {
                         "additionalProperties": False,
                         "properties": {
                             "test": {"type": "array", "prefixItems": [{"const": "CMD"}], "items": _TEXT, "minItems": 2},
-                            "interval": _TIME, "timeout": _TIME, "start_period": _TIME, "retries": {"type": "integer", "minimum": 1},
+                            "interval": _TIME,
+                            "timeout": _TIME,
+                            "start_period": _TIME,
+                            "retries": {"type": "integer", "minimum": 1},
                         },
                     },
                 },
@@ -157,7 +166,9 @@ def test_a_secret_is_a_file_that_only_who_needs_it_can_read() -> None:
 
 def test_the_servers_user_of_airflow_may_start_and_read_runs_and_no_more(tmp_path: Path) -> None:
     """As the installed Airflow decides: the role below could not start one."""
-    users = dict(user.split(":") for user in SERVICES["airflow-api-server"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(","))
+    users = dict(
+        user.split(":") for user in SERVICES["airflow-api-server"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
+    )
     assert users == {"admin": "admin", SERVICES["serving"]["environment"]["CINEMATCH_AIRFLOW_USER"]: "user"}
     ask = """
 import json, sys
@@ -175,7 +186,12 @@ def may(role):
 print(json.dumps({role: may(role) for role in ("viewer", "user")}))
 """
     done = subprocess.run(
-        [sys.executable, "-c", ask], env=os.environ | {"AIRFLOW_HOME": str(tmp_path)}, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", ask],
+        env=os.environ | {"AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert all(found["user"][0].values()) and not any(found["user"][1].values())
@@ -217,7 +233,9 @@ def test_every_program_is_in_the_environment() -> None:
 def test_airflow_and_cinematch_know_the_arguments(tmp_path: Path) -> None:
     asked = [[defaults(word) for word in words[1:]] for words in ALL if words[0] == "airflow"]
     read = "import json, sys; from airflow.cli.cli_parser import get_parser; [get_parser().parse_args(words) for words in json.loads(sys.argv[1])]"
-    subprocess.run([sys.executable, "-c", read, json.dumps(asked)], env=os.environ | {"AIRFLOW_HOME": str(tmp_path)}, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", read, json.dumps(asked)], env=os.environ | {"AIRFLOW_HOME": str(tmp_path)}, check=True, timeout=120
+    )
     for words in ALL:
         if words[0] == "cinematch":
             parser().parse_args(words[1:])

@@ -7,7 +7,6 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -39,11 +38,15 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Built:
     if not path.exists():
         pytest.skip("online-retail is not here")
     columns = "user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity,title=Description"
-    return build(tmp_path_factory.mktemp("online-retail"), source="table", path=str(path), columns=columns, ials_factors=32, ials_iterations=6)
+    return build(
+        tmp_path_factory.mktemp("online-retail"), source="table", path=str(path), columns=columns, ials_factors=32, ials_iterations=6
+    )
 
 
 RELEASES = [
-    "movie_release", "purchase_release", "ml_latest_small",
+    "movie_release",
+    "purchase_release",
+    "ml_latest_small",
     "online_retail",
 ]
 
@@ -80,10 +83,16 @@ def test_rows_read_are_accepted_duplicates_and_quarantined(built: Built, databas
 def test_interactions_are_those_of_the_users_and_those_of_the_items(database: sqlite3.Connection) -> None:
     n = one(database, "select count(*) from ratings")
     assert one(database, "select sum(n_ratings) from users") == one(database, "select sum(n_ratings) from items") == n
-    assert one(database, """select count(*) from users join (
+    assert (
+        one(
+            database,
+            """select count(*) from users join (
         select user_id, count(*) as n, avg(rating) as mean, min(rated_at) as first, max(rated_at) as last from ratings group by user_id
     ) r using (user_id) where r.n != n_ratings or abs(coalesce(mean - mean_rating, 0)) > 1e-9
-        or first is not first_rated_at or last is not last_rated_at or (mean is null) != (mean_rating is null)""") == 0
+        or first is not first_rated_at or last is not last_rated_at or (mean is null) != (mean_rating is null)""",
+        )
+        == 0
+    )
 
 
 def test_the_manifest_counts_what_is_there(built: Built, database: sqlite3.Connection) -> None:
@@ -92,9 +101,12 @@ def test_the_manifest_counts_what_is_there(built: Built, database: sqlite3.Conne
 
 
 def test_the_contributions_of_every_stored_pair_sum_to_its_score(built: Built, database: sqlite3.Connection) -> None:
-    rows = database.execute("""select r.score, count(e.position), total(e.contribution) from recommendations r
+    rows = database.execute(
+        """select r.score, count(e.position), total(e.contribution) from recommendations r
         left join explanations e on e.user_id = r.user_id and e.item_id = r.item_id
-        where r.rank <= ? group by r.user_id, r.rank""", [built.manifest.settings["explain_n"]]).fetchall()
+        where r.rank <= ? group by r.user_id, r.rank""",
+        [built.manifest.settings["explain_n"]],
+    ).fetchall()
     scores, n_reasons, totals = (np.array(column, float) for column in zip(*map(tuple, rows)))
     assert len(rows) > 0 and (n_reasons > 0).all()
     assert (np.abs(scores - totals) <= 1e-5 * np.maximum(np.abs(scores), 1e-3)).all()
@@ -135,21 +147,32 @@ def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(bu
     """Items, scores, predictions, confidence and every reason, from nothing but the sealed files."""
     settings, scale = built.manifest.settings, built.manifest.rating_scale
     files = {folder.name: item_side.load(folder) for folder in built.release.models.iterdir()}
-    side, item_ids, genres = assemble(files, served=built.manifest.served_model), files["items"][0]["item_ids"].tolist(), files["items"][1]["genres"]
+    side, item_ids, genres = (
+        assemble(files, served=built.manifest.served_model),
+        files["items"][0]["item_ids"].tolist(),
+        files["items"][1]["genres"],
+    )
     number_of = {item: number for number, item in enumerate(item_ids)}
     users = [row[0] for row in database.execute("select user_id from users order by user_id")]
     for user in random.Random(5).sample(users, min(N_SAMPLED, len(users))):
-        history = sorted((number_of[item], rating, weight, at) for item, rating, weight, at in map(
-            tuple, database.execute("select item_id, rating, weight, coalesce(rated_at, 0) from ratings where user_id = ?", [user])
-        ))
+        history = sorted(
+            (number_of[item], rating, weight, at)
+            for item, rating, weight, at in map(
+                tuple, database.execute("select item_id, rating, weight, coalesce(rated_at, 0) from ratings where user_id = ?", [user])
+            )
+        )
         numbers, ratings, weights, times = zip(*history)
         steps = np.array([sorted(set(times)).index(at) for at in times])
         ratings = np.array([np.nan if rating is None else rating for rating in ratings], float)
         low, high = scale or (None, None)
         strengths = strength(ratings, np.array(weights, float), low=low, high=high)
         lists = kernel.recommend(
-            side, Histories(np.array([0, len(numbers)]), np.array(numbers, np.int32), strengths, ratings, steps),
-            n=settings["n"], explain_n=settings["explain_n"], reasons_n=settings["reasons_n"], min_history=settings["min_history"],
+            side,
+            Histories(np.array([0, len(numbers)]), np.array(numbers, np.int32), strengths, ratings, steps),
+            n=settings["n"],
+            explain_n=settings["explain_n"],
+            reasons_n=settings["reasons_n"],
+            min_history=settings["min_history"],
         )
         stored = database.execute(
             "select item_id, score, predicted_rating, confidence from recommendations where user_id = ? order by rank", [user]

@@ -93,9 +93,20 @@ def test_importing_the_kernels_imports_nothing_heavy() -> None:
 
 def test_kernels_touch_no_file_clock_environment_or_log() -> None:
     for path in sorted((ROOT / "jobs/kernels").glob("*.py")):
-        found = {module.split(".")[0] for _, module in imported(path)} & {"os", "io", "pathlib", "time", "datetime", "logging", "random", "sys"}
+        found = {module.split(".")[0] for _, module in imported(path)} & {
+            "os",
+            "io",
+            "pathlib",
+            "time",
+            "datetime",
+            "logging",
+            "random",
+            "sys",
+        }
         assert not found, f"{path.name} imports {found}"
-        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        calls = {
+            node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
         assert not calls & {"open", "print", "input"}, path.name
 
 

@@ -83,7 +83,9 @@ def test_a_plain_datasette_gives_them_too(kind: str, request: pytest.FixtureRequ
         datasette = Datasette(immutables=[str(built.release.database)], metadata=metadata, settings={"sql_time_limit_ms": 20_000})
         found = {}
         for name in QUERIES:
-            answer = await datasette.client.get(f"/cinematch/{name}.json", params={"_shape": "arrays", **{k: str(v) for k, v in values.items()}})
+            answer = await datasette.client.get(
+                f"/cinematch/{name}.json", params={"_shape": "arrays", **{k: str(v) for k, v in values.items()}}
+            )
             assert answer.status_code == 200, (name, answer.text)
             found[name] = answer.json()["rows"]
         return found
@@ -114,6 +116,10 @@ def test_sqlite3_program_runs_a_file(movie_release: Built):
     values = asked(movie_release)
     done = subprocess.run(
         ["sqlite3", "-readonly", str(movie_release.release.database), "-cmd", f".parameter set :user_id {values['user_id']}"],
-        input=(FOLDER / "list_of_user.sql").read_text(encoding="utf-8"), capture_output=True, text=True, timeout=60, check=True,
+        input=(FOLDER / "list_of_user.sql").read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert len(done.stdout.splitlines()) == movie_release.manifest.settings["n"]

@@ -42,7 +42,7 @@ def test_named_commands_are_commands(line: str):
     groups = [words]
     if "|" in words:
         shared = [] if words[0] != "releases" else words[:1]
-        alternatives = " ".join(words[len(shared):]).split(" | ")
+        alternatives = " ".join(words[len(shared) :]).split(" | ")
         groups = [shared + part.split() for part in alternatives]
     for group in groups:
         group = _with_arguments(group)

@@ -54,7 +54,7 @@ def test_locks_agree_with_each_other_and_with_what_is_declared() -> None:
 
 
 def test_no_test_tool_is_in_production() -> None:
-    assert TEST_TOOLS <= set(pinned("requirements-test.lock"))
+    assert set(pinned("requirements-test.lock")) >= TEST_TOOLS
     assert not TEST_TOOLS & set(pinned("requirements.lock")), "what `make run` installs"
     assert not TEST_TOOLS & set(pinned("requirements-airflow.lock")), "what the image installs"
 
@@ -89,7 +89,9 @@ def test_the_bill_of_materials_has_what_the_image_installs_and_nothing_else(tmp_
     bill = json.loads(path.read_text(encoding="utf-8"))
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "cinematch")
     locked = pinned("requirements-airflow.lock")
-    assert {normalised(one["name"]): one["version"] for one in bill["components"]} == {name: version for name, (version, _) in locked.items()}
+    assert {normalised(one["name"]): one["version"] for one in bill["components"]} == {
+        name: version for name, (version, _) in locked.items()
+    }
     for one in bill["components"]:
         hashes = {made["content"] for reference in one["externalReferences"] for made in reference["hashes"]}
         assert len(hashes) == locked[normalised(one["name"])][1] and one["purl"] == f"pkg:pypi/{normalised(one['name'])}@{one['version']}"
@@ -102,7 +104,12 @@ def test_no_call_of_ours_is_dangerous_but_those_whose_line_says_why_not() -> Non
 
 def test_an_exception_of_the_audit_names_its_finding_and_its_reason() -> None:
     folders = [ROOT / word for word in recipe("audit") if (ROOT / word).is_dir() and word != recipe("audit")[0]]
-    said = [(path, match[1]) for folder in folders for path in folder.rglob("*.py") for match in NOSEC.finditer(path.read_text(encoding="utf-8"))]
+    said = [
+        (path, match[1])
+        for folder in folders
+        for path in folder.rglob("*.py")
+        for match in NOSEC.finditer(path.read_text(encoding="utf-8"))
+    ]
     assert len(said) > 30
     bare = [f"{path.relative_to(ROOT)}: {text}" for path, text in said if not re.fullmatch(r" B\d{3}(, B\d{3})*  # \S.{5,}", text)]
     assert not bare

@@ -1,8 +1,8 @@
 """The tier of a test, told from what its module imports and which fixtures it asks for; nobody marks it by hand.
 
-    check    no process but this one: no Java, no server, no Airflow          make check
-    release  the shared releases, Spark, servers, commands                    make test, with those above
-    system   Airflow, a cluster, kills, benches, releases of its own          make test-all, with those above
+check    no process but this one: no Java, no server, no Airflow          make check
+release  the shared releases, Spark, servers, commands                    make test, with those above
+system   Airflow, a cluster, kills, benches, releases of its own          make test-all, with those above
 """
 
 from __future__ import annotations

@@ -34,9 +34,7 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
     problems = damage(release, manifest)
     if problems:
         name, what = next(iter(problems.items()))
-        raise ReleaseError(
-            f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy"
-        )
+        raise ReleaseError(f"release {release_id}: {name} is {what}; it was not exported. Roll back, or import a good copy")
     path = _target(path, release_id)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -79,9 +77,7 @@ def _read(path: Path) -> tuple[Manifest, str, str | None]:
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _ODD as error:
-        raise ReleaseError(
-            f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`"
-        ) from None
+        raise ReleaseError(f"{path}: not an exported release ({error}); expected a file made by `cinematch releases export`") from None
     manifest.check()
     return manifest, text, signed
 

@@ -24,9 +24,7 @@ def claimed(staged: Release) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StepError(
-                f"release {staged.id} is being built by another run; wait for it, or leave --release out"
-            ) from None
+            raise StepError(f"release {staged.id} is being built by another run; wait for it, or leave --release out") from None
         try:
             staged.folder.mkdir(exist_ok=True)
             yield

@@ -9,7 +9,7 @@ import re
 import secrets
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 from schemas.errors import ReleaseError
@@ -119,13 +119,9 @@ def add(warehouse: Warehouse, user_id: int | str) -> None:
         path = warehouse.forgotten
         if user_id in read(path):
             return
-        lines = (
-            path.read_text(encoding="utf-8").splitlines()
-            if path.exists()
-            else [json.dumps({"salt": secrets.token_hex(16)})]
-        )
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else [json.dumps({"salt": secrets.token_hex(16)})]
         found = digest(json.loads(lines[0])["salt"], user_id)
-        lines.append(json.dumps({"digest": found, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
+        lines.append(json.dumps({"digest": found, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
         temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")

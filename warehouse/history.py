@@ -1,6 +1,6 @@
 """The history of a warehouse: what was promoted, in which order, and what a rollback has undone since.
 
-    promoted A, B, C; rolled back to B; promoted D     standing: A, B, D     rolled back: C
+promoted A, B, C; rolled back to B; promoted D     standing: A, B, D     rolled back: C
 """
 
 from __future__ import annotations

@@ -22,9 +22,7 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], parameters: Mapping[str
     for name, array in arrays.items():
         save_array(folder / f"{name}.npy", array)
     with whole(folder / PARAMETERS) as temporary:
-        temporary.write_text(
-            json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def exists(folder: Path) -> bool:

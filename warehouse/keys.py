@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,11 @@ def scopes_of(text: str, *, separator: str = ",") -> tuple[str, ...]:
     return tuple(scope for scope in SCOPES if scope in found)
 
 
-def create(
-    warehouse: Warehouse, name: str, *, scopes: Iterable[str] = (RATINGS,), expires_at: datetime | None = None
-) -> str:
+def create(warehouse: Warehouse, name: str, *, scopes: Iterable[str] = (RATINGS,), expires_at: datetime | None = None) -> str:
     """Make a key, keep its digest under a name, and return it; it cannot be had again."""
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: expected up to 64 letters, digits, spaces, `.`, `_` and `-`, got {ascii(name)[:100]}")
-    key, now = f"cm_{secrets.token_urlsafe(32)}", datetime.now(timezone.utc)
+    key, now = f"cm_{secrets.token_urlsafe(32)}", datetime.now(UTC)
     made = Key(name, digest_of(key), scopes_of(",".join(scopes)), now, expires_at)
     if made.has_expired(now):
         raise UsageError(f"--expires: expected a time to come, got {_written(expires_at)}")
@@ -143,7 +141,7 @@ def _time(text: str) -> datetime:
 
 
 def _written(at: datetime | None) -> str | None:
-    return at and at.astimezone(timezone.utc).isoformat(timespec="seconds")
+    return at and at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _write(path: Path, keys: dict[str, Key]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from schemas import metrics as declared
 from schemas.manifest import Manifest
-from schemas.metrics import LESS, METRICS, metric_of, MORE
+from schemas.metrics import LESS, metric_of, METRICS, MORE
 from schemas.settings import ALL, AUTO, FIELDS
 
 HELD_OUT, VALIDATION = "held_out_last", "validation"

@@ -219,9 +219,7 @@ def removal(entry: Entry, held: Held) -> Entry:
 def put_back(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
     """Add entries that were removed, under the numbers that they had; returns how many."""
     connection.execute("begin immediate")
-    n = connection.executemany(
-        "insert or ignore into ratings values (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries
-    ).rowcount
+    n = connection.executemany("insert or ignore into ratings values (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries).rowcount
     connection.execute("update removals set n = n + 1")  # readers that keep anything read all again
     connection.execute("commit")
     return n

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from warehouse.history import promotions, prunable, standing
 from warehouse.layout import is_id, Release, RESERVED, Warehouse
 from warehouse.locks import lock
 from warehouse.signature import ANYBODY, SigningKey, Trusted
-
 
 _REMOVED = ".removed"
 _REPOINT = "promote a release, and it is written anew"
@@ -51,9 +50,7 @@ def read_manifest(release: Release) -> Manifest:
             raise ReleaseError(
                 f"release {release.id}: {release.folder} has no manifest.json, so it is not a release; remove the folder"
             ) from None
-        raise NotFound(
-            f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are"
-        ) from None
+        raise NotFound(f"release {release.id}: not in {release.folder.parent}; `cinematch releases list` shows those that are") from None
     if manifest.release != release.id:
         raise ReleaseError(
             f"release {release.id}: its manifest is that of {manifest.release!r}; the folder was renamed or copied, rename it back"
@@ -90,7 +87,9 @@ def named(warehouse: Warehouse, name: str) -> str:
         return name
     found = current_id(warehouse) if name == "current" else (sealed_ids(warehouse) or [None])[-1]
     if found is None:
-        raise NotFound(f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet{_elsewhere(warehouse)}")
+        raise NotFound(
+            f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet{_elsewhere(warehouse)}"
+        )
     return found
 
 
@@ -121,9 +120,7 @@ def digests(release: Release) -> dict[str, dict[str, Any]]:
     return {path.relative_to(release.folder).as_posix(): digest(path) for path in paths}
 
 
-def seal(
-    warehouse: Warehouse, staged: Release, manifest: Manifest, *, key: SigningKey | None = None, signed: str | None = None
-) -> Release:
+def seal(warehouse: Warehouse, staged: Release, manifest: Manifest, *, key: SigningKey | None = None, signed: str | None = None) -> Release:
     """Make a staged release final, signed by a key or with the signature that it has. Its folder must hold nothing but what
     belongs to it."""
     sealed = warehouse.sealed(staged.id)
@@ -173,7 +170,7 @@ def sign(warehouse: Warehouse, release_id: str, key: SigningKey) -> None:
 
 
 def _signed(manifest: Manifest, text: str, key: SigningKey) -> str:
-    at = int(datetime.now(timezone.utc).timestamp())
+    at = int(datetime.now(UTC).timestamp())
     return key.sign(text.encode(), comment=f"timestamp:{at}\tfile:manifest.json\trelease:{manifest.release}\thashed")
 
 
@@ -212,9 +209,7 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
     problems = damage(release, manifest)
     if problems:
         shown = "; ".join(f"{name} {what}" for name, what in list(problems.items())[:5])
-        raise ReleaseError(
-            f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy"
-        )
+        raise ReleaseError(f"release {release_id} is damaged ({shown}); it was not promoted. Build it again, or import a good copy")
     servable.check(release, manifest)
     with lock(warehouse):
         read_manifest(release)  # still there, now that nobody can prune it
@@ -223,7 +218,7 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
             return previous
         _admit(warehouse, manifest, previous, reason=reason, by=by)
         _refill(warehouse, manifest)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"at": now, "release": release_id, "previous": previous, "by": by, "reason": reason or f"promoted by {by}"}
         entry |= {"undoes": undoes, "verdict": manifest.verdict.get("decision"), "served_model": manifest.served_model}
         journal.append(warehouse.promotions, entry)
@@ -298,9 +293,7 @@ def rollback(warehouse: Warehouse, *, reason: str = "", trusted: Trusted = ANYBO
     now, here = current_id(warehouse), set(sealed_ids(warehouse))
     usable = [name for name in standing(warehouse, now) if name != now and name in here]
     if not usable:
-        raise ReleaseError(
-            f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}"
-        )
+        raise ReleaseError(f"no release to roll back to: nothing that is still here was current before {now or 'the first promotion'}")
     why = f"rolled back from {now}" + (f": {reason}" if reason else "")
     _point(warehouse, usable[-1], reason=why, by="hand", undoes=now, trusted=trusted)
     return usable[-1]
@@ -311,9 +304,13 @@ def to_prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str
     sealed, now = sealed_ids(warehouse), current_id(warehouse)
     found = prunable(warehouse, sealed, now, keep=keep)
     if keep_days:
-        before = datetime.now(timezone.utc) - timedelta(days=keep_days)
+        before = datetime.now(UTC) - timedelta(days=keep_days)
         stay = {now, *[name for name in standing(warehouse, now) if name in sealed and name != now][-1:]}
-        found |= {name: f"older than {keep_days} days" for name in sealed if name not in stay | found.keys() and _is_older(warehouse, name, before)}
+        found |= {
+            name: f"older than {keep_days} days"
+            for name in sealed
+            if name not in stay | found.keys() and _is_older(warehouse, name, before)
+        }
     return found
 
 

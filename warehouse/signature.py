@@ -39,7 +39,12 @@ class SigningKey:
         """The text of a `.minisig` file over the message and the comment."""
         signed = self.secret.sign(_prehashed(message))
         whole = self.secret.sign(signed + comment.encode())
-        lines = [f"{_UNTRUSTED}signature of key {shown(self.id)}", _encoded(PREHASHED + self.id + signed), _TRUSTED + comment, _encoded(whole)]
+        lines = [
+            f"{_UNTRUSTED}signature of key {shown(self.id)}",
+            _encoded(PREHASHED + self.id + signed),
+            _TRUSTED + comment,
+            _encoded(whole),
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -65,7 +70,9 @@ class Trusted:
             )
         key_id, signed, comment, whole = _parsed(text, what)
         if key_id not in self.keys:
-            raise ReleaseError(f"{what} is signed by key {shown(key_id)}, and trusted_keys has {self._named()}; get a copy that one of those signed")
+            raise ReleaseError(
+                f"{what} is signed by key {shown(key_id)}, and trusted_keys has {self._named()}; get a copy that one of those signed"
+            )
         try:
             self.keys[key_id].verify(signed, _prehashed(message))
             self.keys[key_id].verify(whole, signed + comment.encode())
@@ -129,7 +136,9 @@ def signing_key(path: Path) -> SigningKey:
     if raw is None or raw[:2] != KEY or raw[4:6] != CHECKSUM:
         raise SettingError(f"sign_key: {path}: expected a secret key of minisign; {_MAKE}")
     if raw[2:4] != NO_PASSWORD:
-        raise SettingError(f"sign_key: {path}: is behind a password, which nobody types in a weekly run; {_MAKE}, and let nobody else read it")
+        raise SettingError(
+            f"sign_key: {path}: is behind a password, which nobody types in a weekly run; {_MAKE}, and let nobody else read it"
+        )
     key_id, pair, checksum = raw[54:62], raw[62:126], raw[126:]
     secret = Ed25519PrivateKey.from_private_bytes(pair[:32])
     # minisign leaves the checksum of a key without a password empty

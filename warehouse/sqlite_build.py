@@ -43,9 +43,7 @@ class Builder:
         """Create one table and insert blocks of its columns, in key order; returns the rows written."""
         self._added.append(table)
         schema = pa.schema([(c.name, _stored(arrow_type(c.type, self._ids))) for c in table.columns])
-        batches = (
-            batch for block in blocks for batch in block.select(table.names).cast(schema).to_batches(ROWS_PER_BATCH)
-        )
+        batches = (batch for block in blocks for batch in block.select(table.names).cast(schema).to_batches(ROWS_PER_BATCH))
         with self._writer.cursor() as cursor:
             cursor.executescript(sqlite_ddl(table, self._ids))
             return cursor.adbc_ingest(table.name, pa.RecordBatchReader.from_batches(schema, batches), mode="append")

@@ -97,7 +97,10 @@ def measure_beside(server: Server, names: Sequence[str], *, users: int, seconds:
                 statuses |= set(attackers.statuses)
                 n_errors += alone.n_errors + under.n_errors
                 progress.add(1)
-            found |= _figures(name, quiet, beside) | {f"{name}_n_errors": n_errors, f"{name}_statuses": ", ".join(map(str, sorted(statuses)))}
+            found |= _figures(name, quiet, beside) | {
+                f"{name}_n_errors": n_errors,
+                f"{name}_statuses": ", ".join(map(str, sorted(statuses))),
+            }
     ratios = {name: found[f"{name}_p99_ratio"] for name in names}
     worst = max(ratios, key=lambda name: ratios[name])
     return found | {"worst_beside": worst, "worst_p99_ratio": ratios[worst]}

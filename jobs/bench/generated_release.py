@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from importlib.metadata import version
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def _models(settings: Settings) -> pa.Table:
 
 
 def _manifest(release: Release, settings: Settings, files: dict) -> Manifest:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     counts = {name: parquet.n_rows(release.table(name)) for name in TABLES}
     tables = {
         name: {
@@ -178,9 +178,7 @@ def second_edition(warehouse: Warehouse) -> Release:
     items = parquet.read(first.table("items"))
     titles = pa.array([title.replace(FIRST, SECOND) for title in items["title"].to_pylist()])
     place = items.column_names.index("title")
-    parquet.write(
-        staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes())
-    )
+    parquet.write(staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes()))
     return releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
 
 

@@ -61,9 +61,7 @@ class Generated:
     def _block(self, start: int, stop: int) -> Block:
         rng, n, width = np.random.default_rng([self.seed, start]), stop - start, RATINGS + LISTED
         # Sorted draws with repetition, spread by 0, 1, 2, ...: distinct, ascending, low numbers more often.
-        drawn = np.sort(((self.n_items - width) * rng.random((n, width)) ** 2).astype(np.int32), axis=1) + np.arange(
-            width, dtype=np.int32
-        )
+        drawn = np.sort(((self.n_items - width) * rng.random((n, width)) ** 2).astype(np.int32), axis=1) + np.arange(width, dtype=np.int32)
         is_listed = np.zeros((n, width), bool)
         np.put_along_axis(is_listed, np.argsort(rng.random((n, width), np.float32), axis=1)[:, :LISTED], True, axis=1)
         gets = rng.permuted(drawn[is_listed].reshape(n, LISTED), axis=1)
@@ -167,9 +165,7 @@ class Generated:
         """Two genre numbers (n_items, 2) of each item, ascending."""
         rng = np.random.default_rng([self.seed, 1])
         first = rng.integers(0, len(GENRES), self.n_items)
-        return np.sort(
-            np.stack([first, (first + rng.integers(1, len(GENRES), self.n_items)) % len(GENRES)], axis=1), axis=1
-        )
+        return np.sort(np.stack([first, (first + rng.integers(1, len(GENRES), self.n_items)) % len(GENRES)], axis=1), axis=1)
 
     def items(self, edition: str) -> pa.Table:
         """The items; every title ends with the edition, so that a title says which release it was read from."""
@@ -194,9 +190,7 @@ class Generated:
 
     def item_genres(self) -> pa.Table:
         numbers, order = self.genres.ravel(), np.argsort(self.genres.ravel(), kind="stable")
-        return pa.table(
-            {"genre": pa.array(GENRES).take(pa.array(numbers[order])), "item_id": np.repeat(self.item_ids, 2)[order]}
-        )
+        return pa.table({"genre": pa.array(GENRES).take(pa.array(numbers[order])), "item_id": np.repeat(self.item_ids, 2)[order]})
 
     def similar_items(self) -> pa.Table:
         """For either source the same distances in item_num, and falling cosines."""
@@ -236,9 +230,7 @@ class Generated:
         return n * (means - LOW) / (HIGH - LOW), means
 
 
-_DETAILS = pa.array(
-    [json.dumps({"n": RATINGS - REASONS})] + [json.dumps({"rating": half / 2}) for half in range(1, 11)]
-)
+_DETAILS = pa.array([json.dumps({"n": RATINGS - REASONS})] + [json.dumps({"rating": half / 2}) for half in range(1, 11)])
 
 
 def _repeated(text: str, n: int) -> pa.Array:

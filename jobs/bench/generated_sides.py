@@ -30,7 +30,10 @@ def sides(rows: Generated, settings: Settings) -> dict[str, tuple[dict[str, np.n
     rating = {"mu": (LOW + HIGH) / 2, "reg": REG, "damping": settings.bias_damping}
     return {
         "items": (names, {"genres": list(GENRES)}),
-        "popular": ({"scores": scores, "damped_means": means, "n_ratings": rows.counts[0]}, {"mu": rating["mu"], "damping": rating["damping"]}),
+        "popular": (
+            {"scores": scores, "damped_means": means, "n_ratings": rows.counts[0]},
+            {"mu": rating["mu"], "damping": rating["damping"]},
+        ),
         SERVED: ({"item_factors": factors, "gramian": gramian(factors)}, ranking),
         "als": ({"item_factors": rater, "item_biases": rng.normal(0, 0.3, n)}, {**rating, "low": LOW, "high": HIGH}),
     }

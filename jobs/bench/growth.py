@@ -93,12 +93,11 @@ def growth_plot() -> str:
     sizes = [record["n_accepted"] for record in records]
     values = {step: [(r["n_accepted"], per_million(r, step)) for r in comparable(step)] for step in (*SHOWN, "steps")}
     flat = [value for line in values.values() for _, value in line]
-    low, high = (10.0 ** whole for whole in (math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat)))))
+    low, high = (10.0**whole for whole in (math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat)))))
     x = _axis(min(sizes), max(sizes), LEFT, WIDTH - RIGHT)
     y = _axis(low, high, HEIGHT - BOTTOM, TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
     ]
     for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
@@ -116,9 +115,7 @@ def growth_plot() -> str:
         wide = 3 if step == "steps" else 1.5
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{wide}"/>')
         label = "all steps" if step == "steps" else step
-        parts.append(
-            f'<text x="{WIDTH - RIGHT + 8}" y="{labels[step] + 4:.1f}" fill="{colour}">{label} {line[-1][1]:.2g}</text>'
-        )
+        parts.append(f'<text x="{WIDTH - RIGHT + 8}" y="{labels[step] + 4:.1f}" fill="{colour}">{label} {line[-1][1]:.2g}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

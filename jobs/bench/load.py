@@ -166,9 +166,7 @@ class Loading:
         self._limit_s = plan.seconds + 3 * LATE_S
         self._process = context.Process(target=_drive, args=(plan, theirs), daemon=True)
         resource_tracker.ensure_running()  # it unblocks signals when it starts, so it starts before they are blocked
-        before = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # Ctrl-C reaches the whole group; who asked ends the load
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches the whole group; who asked ends the load
         try:
             self._process.start()
         finally:

@@ -19,8 +19,22 @@ def measure(settings: Settings, *, ratings: int) -> dict[str, Any]:
     The ratings are generated inside the run, so its time is part of ingest."""
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as folder:
         command = [
-            sys.executable, "-m", "jobs.cli", "run", "--source", "sample", "--scale", str(ratings / SMALL[2]), "--warehouse", folder,
-            "--seed", str(settings.seed), "--spark-master", settings.spark_master, "--json", f"{folder}/figures.json",
+            sys.executable,
+            "-m",
+            "jobs.cli",
+            "run",
+            "--source",
+            "sample",
+            "--scale",
+            str(ratings / SMALL[2]),
+            "--warehouse",
+            folder,
+            "--seed",
+            str(settings.seed),
+            "--spark-master",
+            settings.spark_master,
+            "--json",
+            f"{folder}/figures.json",
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)  # nosec B603  # no shell; our own command, on this machine
         with open(f"{folder}/figures.json", encoding="utf-8") as file:

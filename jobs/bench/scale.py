@@ -136,4 +136,3 @@ def _lists(warehouse: Warehouse) -> tuple[bytes, ...]:
         users = [row[0] for row in connection.execute("select user_id from users")]
     drawn = random.Random(1).sample(users, min(ASKED, len(users)))  # nosec B311  # a draw that anybody may repeat, not a secret
     return tuple(request("GET", f"/recommend/{user}?n=10") for user in drawn)
-

@@ -32,7 +32,7 @@ from jobs.bench.load import loaded, Plan
 from jobs.bench.server import empty_server, product_server, Server
 from jobs.bench.swaps import measure_swaps
 from jobs.bench.wire import request
-from jobs.progress import Progress, processors
+from jobs.progress import processors, Progress
 from schemas.errors import CheckError
 from schemas.settings import Settings
 from warehouse.layout import Release, Warehouse
@@ -41,9 +41,7 @@ from warehouse.sqlite import open_immutable
 PAIRS, PROBED, WARM_S = 20_000, 50, 0.5
 
 
-def measure(
-    settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int, beside: str = ""
-) -> dict[str, Any]:
+def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int, beside: str = "") -> dict[str, Any]:
     """Generate two releases, serve them, ask; everything is in a temporary folder that is removed. With `beside` only the waiting
     of lookups beside what others ask is measured."""
     attacks = chosen(beside) if beside else []
@@ -107,9 +105,7 @@ def _probe(server: Server, users: int) -> None:
 def _is_same(one: Any, other: Any) -> bool:
     """The same JSON, numbers to nine digits."""
     if isinstance(one, float) or isinstance(other, float):
-        return (
-            isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-9)
-        )
+        return isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-9)
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -117,9 +113,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def _rates(
-    server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int
-) -> dict[str, Any]:
+def _rates(server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int) -> dict[str, Any]:
     """Each side in turn, `repeats` times over; medians."""
     pairs = stored_pairs(release, users)
     sides: dict[str, tuple[Server, Callable[..., bytes]]] = {

@@ -78,13 +78,13 @@ class Load:
         return {one.value.sequence: self._mixed.entry(one.index) for one in observed if one.value.sequence is not None}
 
 
-def measure(
-    settings: Settings, *, minutes: float, users: int, items: int, rate: int, swaps: int, kills: int
-) -> dict[str, Any]:
+def measure(settings: Settings, *, minutes: float, users: int, items: int, rate: int, swaps: int, kills: int) -> dict[str, Any]:
     """Generate two releases, serve them twice, load, swap and kill; everything is in a temporary folder that is removed."""
     seconds = minutes * 60
     if seconds <= 0 or rate < 2 or swaps < 0 or kills < 0:
-        raise SettingError(f"bench soak: expected some minutes, a rate of at least 2, no negative numbers, got {minutes}, {rate}, {swaps}, {kills}")
+        raise SettingError(
+            f"bench soak: expected some minutes, a rate of at least 2, no negative numbers, got {minutes}, {rate}, {swaps}, {kills}"
+        )
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)
         warehouse, key = Warehouse(folder / "warehouse"), secrets.token_urlsafe(32)
@@ -173,9 +173,7 @@ class Killed:
         }
 
 
-def _watched(
-    warehouse: Warehouse, stays: Server, second: Killed, *, seconds: float, swaps: int, kills: int
-) -> tuple[list[Seen], int]:
+def _watched(warehouse: Warehouse, stays: Server, second: Killed, *, seconds: float, swaps: int, kills: int) -> tuple[list[Seen], int]:
     """Swap and kill at even distances until the time is up, looking at the server that stays meanwhile."""
     started, seen, swapped, killed = time.monotonic(), [], 0, 0
     with Progress("bench soak", total=round(seconds), unit="s") as progress:

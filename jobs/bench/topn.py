@@ -24,7 +24,7 @@ from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories, joined
 from jobs.kernels.topn import FILTERED, top_n
 from jobs.parts import each_part
-from jobs.progress import Progress, processors
+from jobs.progress import processors, Progress
 from jobs.session import spark_session
 from schemas.settings import Settings
 from warehouse import parquet
@@ -42,8 +42,17 @@ def measure(settings: Settings, *, users: int, items: int, n: int, repeats: int)
             _histories(folder, users, items, settings.seed)
             n_parts = -(-users // USERS_PER_PART)
             frame = spark.read.parquet(*map(str, parquet.parts(folder))).withColumnRenamed("user_id", "user_num")
-            als = ALS(rank=FACTORS, maxIter=1, regParam=REG, alpha=ALPHA, implicitPrefs=True, seed=settings.seed,
-                      userCol="user_num", itemCol="item_id", ratingCol="weight")
+            als = ALS(
+                rank=FACTORS,
+                maxIter=1,
+                regParam=REG,
+                alpha=ALPHA,
+                implicitPrefs=True,
+                seed=settings.seed,
+                userCol="user_num",
+                itemCol="item_id",
+                ratingCol="weight",
+            )
             model = als.fit(frame)
             _save_factors(model.itemFactors.toArrow(), folder, items)
             subset = frame.select("user_num").distinct().cache()
@@ -57,8 +66,13 @@ def measure(settings: Settings, *, users: int, items: int, n: int, repeats: int)
                     seconds[side] = [_timed(work, progress) for _ in range(repeats + 1)][1:]
     rates = {side: users / statistics.median(values) for side, values in seconds.items()}
     return {
-        "n_users": users, "n_items": items, "n_factors": FACTORS, "n": n, "n_processors": processors(),
-        "ours_users_per_s": round(rates["ours"], 1), "spark_users_per_s": round(rates["spark"], 1),
+        "n_users": users,
+        "n_items": items,
+        "n_factors": FACTORS,
+        "n": n,
+        "n_processors": processors(),
+        "ours_users_per_s": round(rates["ours"], 1),
+        "spark_users_per_s": round(rates["spark"], 1),
         "implicit_users_per_s": round(rates["implicit"], 1),
         "ours_to_spark_ratio": round(rates["ours"] / rates["spark"], 2),
         "implicit_to_ours_ratio": round(rates["implicit"] / rates["ours"], 2),
@@ -106,9 +120,9 @@ def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
     """The kernel alone, on arrays that are there already."""
     side = _side(folder)
     blocks = [_whole(parquet.read(parquet.part(folder, number)))[0] for number in range(n_parts)]
-    queries = np.array([
-        side.fold_in(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))
-    ], np.float32)
+    queries = np.array(
+        [side.fold_in(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))], np.float32
+    )
     whole = joined(blocks).matrix(len(side.item_factors))
 
     def run() -> None:
@@ -139,7 +153,11 @@ def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start:
     queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
     found, scores = top_n(side.item_factors, queries, n, seen=block.matrix(len(side.item_factors)))
     kept = scores > FILTERED
-    return pa.table({
-        "user_id": np.repeat(user_ids[start:stop], kept.sum(axis=1)), "rank": np.broadcast_to(np.arange(1, n + 1), found.shape)[kept],
-        "item_id": found[kept].astype(np.int64), "score": scores[kept].astype(np.float64),
-    })
+    return pa.table(
+        {
+            "user_id": np.repeat(user_ids[start:stop], kept.sum(axis=1)),
+            "rank": np.broadcast_to(np.arange(1, n + 1), found.shape)[kept],
+            "item_id": found[kept].astype(np.int64),
+            "score": scores[kept].astype(np.float64),
+        }
+    )

@@ -71,16 +71,12 @@ def paired_difference(
     left, nothing was shown, and the challenger is not non-inferior.
     """
     if challenger.shape != champion.shape:
-        raise ValueError(
-            f"values of the same users are needed: got {len(challenger)} of the challenger, {len(champion)} of the champion"
-        )
+        raise ValueError(f"values of the same users are needed: got {len(challenger)} of the challenger, {len(champion)} of the champion")
     mean, low, high, n = mean_interval(challenger - champion, seed=seed, n_resamples=n_resamples, level=level)
     return Comparison(mean, low, high, n, is_non_inferior=low > -margin, is_better=low > 0)
 
 
-def _resampled_means(
-    values: np.ndarray, weights: np.ndarray | None, n_resamples: int, draw: np.random.Generator
-) -> np.ndarray:
+def _resampled_means(values: np.ndarray, weights: np.ndarray | None, n_resamples: int, draw: np.random.Generator) -> np.ndarray:
     n = len(values)
     means = np.empty(n_resamples)
     weighted = values if weights is None else values * weights

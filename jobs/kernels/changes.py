@@ -39,14 +39,16 @@ class Change(NamedTuple):
     cause: str
 
 
-def changes(
-    lists: Lists, *, rated: tuple[Collection, Collection], listable: tuple[Collection, Collection]
-) -> list[Change]:
+def changes(lists: Lists, *, rated: tuple[Collection, Collection], listable: tuple[Collection, Collection]) -> list[Change]:
     """What went, in its old order, then what came, in its new; `rated` is the history before and now, `listable` the items
     that either release may list at all."""
     before, now = ({item: rank for rank, item in enumerate(items, 1)} for items in lists[:2])
-    found = [Change(item, rank, None, _cause(item, lists, rated[1], listable[1], was=True)) for item, rank in before.items() if item not in now]
-    found += [Change(item, None, rank, _cause(item, lists, rated[0], listable[0], was=False)) for item, rank in now.items() if item not in before]
+    found = [
+        Change(item, rank, None, _cause(item, lists, rated[1], listable[1], was=True)) for item, rank in before.items() if item not in now
+    ]
+    found += [
+        Change(item, None, rank, _cause(item, lists, rated[0], listable[0], was=False)) for item, rank in now.items() if item not in before
+    ]
     return found
 
 

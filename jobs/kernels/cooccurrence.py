@@ -35,9 +35,7 @@ GATHERED = 1 << 22  # interactions of an item's users gathered at a time
 LONG = 8  # a row of the product is long where it adds up more than an eighth of the items
 
 
-def bm25_weights(
-    indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, *, k1: float = K1, b: float = B
-) -> np.ndarray:
+def bm25_weights(indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n_items: int, *, k1: float = K1, b: float = B) -> np.ndarray:
     """BM25 weight of each interaction, (m,) float64."""
     sums = np.bincount(items, strengths, n_items)
     length = 1.0 - b + b * sums / max(sums.mean(), np.finfo(float).tiny)
@@ -102,9 +100,7 @@ class Columns(NamedTuple):
         return found.indptr, found.indices, found.data
 
 
-def _products(
-    X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a
     quarter of the time of a sparse product; for short ones the vector would be mostly zeros. Either adds a
     row's users in their order."""

@@ -42,9 +42,7 @@ def most_popular(items: np.ndarray, n_items: int, n_kept: int) -> np.ndarray:
     return np.sort(order[counts[order] > 0]).astype(np.int32)
 
 
-def gram(
-    indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, *, pairs: int = PAIRS, dense: float = DENSE
-) -> np.ndarray:
+def gram(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, *, pairs: int = PAIRS, dense: float = DENSE) -> np.ndarray:
     """X'X over the kept items, (k, k) float32, X binary. indptr (u + 1,), items (m,) by user; kept (k,)
     ascending.
 

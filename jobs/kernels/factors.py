@@ -233,9 +233,7 @@ class ExplicitFactors:
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
-        raw = (
-            posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
-        )
+        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
         return np.clip(raw, self.low, self.high)
 
 

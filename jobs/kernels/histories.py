@@ -65,9 +65,7 @@ class Histories(NamedTuple):
     def select(self, keep: np.ndarray) -> Histories:
         """The same users with only the rows where keep (m,) is true."""
         before = np.concatenate([[0], np.cumsum(keep)])
-        return Histories(
-            before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.steps[keep]
-        )
+        return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.steps[keep])
 
     def take(self, users: np.ndarray) -> Histories:
         """Only these users (k,), by position, in the order given."""
@@ -157,8 +155,6 @@ def one_history(
     rows = np.flatnonzero(item_ids[np.minimum(numbers, len(item_ids) - 1)] == wanted)
     rows = rows[np.argsort(numbers[rows], kind="stable")]
     given = np.array([np.nan if rating is None else rating for rating in ratings], float)[rows]
-    steps = moments(
-        np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64)
-    )
+    steps = moments(np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64))
     strengths = strength(given, np.array(weights, float)[rows], low=low, high=high)
     return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, steps)

@@ -185,9 +185,7 @@ def _joined(parts, kind) -> np.ndarray:
     return np.concatenate(parts).astype(kind, copy=False) if parts else np.zeros(0, kind)
 
 
-def _rank(
-    side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, left_out: np.ndarray
-) -> Ranking:
+def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, left_out: np.ndarray) -> Ranking:
     if user is None:
         ranked, scores, model_ranks = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
     else:
@@ -204,9 +202,7 @@ def _rank(
     )
 
 
-def _ranked(
-    side: ItemSide, user: Any, candidates: np.ndarray, history: History, n: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ranked(side: ItemSide, user: Any, candidates: np.ndarray, history: History, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first n by score, or as they are finished; with their ranks by score, 0 where that is what they are."""
     exact = side.ranker.scores(user, candidates)
     by_score = np.lexsort((candidates, -exact))

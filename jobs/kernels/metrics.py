@@ -42,9 +42,7 @@ def hit_table(lists: np.ndarray, held_indptr: np.ndarray, held_items: np.ndarray
     return np.isin(users[:, None] * n_items + lists, held) & (lists >= 0)
 
 
-def hits(
-    indptr: np.ndarray, items: np.ndarray, held_indptr: np.ndarray, held_items: np.ndarray, k: int, n_items: int
-) -> np.ndarray:
+def hits(indptr: np.ndarray, items: np.ndarray, held_indptr: np.ndarray, held_items: np.ndarray, k: int, n_items: int) -> np.ndarray:
     """h, (u, k) bool, of lists one after another, as in Lists."""
     return hit_table(fixed_width(indptr, items, k), held_indptr, held_items, n_items)
 

@@ -145,15 +145,11 @@ def strong_generalization(
     fewer than min_items left is not tested.
     """
     is_kept = np.ones(len(rows.users), bool) if above is None else rows.ratings > above
-    is_kept = is_kept & (
-        np.bincount(rows.users[is_kept], minlength=rows.users.max(initial=-1) + 1)[rows.users] >= min_items
-    )
+    is_kept = is_kept & (np.bincount(rows.users[is_kept], minlength=rows.users.max(initial=-1) + 1)[rows.users] >= min_items)
     users = np.unique(rows.users[is_kept])
     n_train = len(users) - n_groups * n_held
     if not 0 <= group < n_groups or n_held < 1 or n_train < 1:
-        raise ValueError(
-            f"group {group} of {n_groups} groups of {n_held} users cannot be held out of {len(users)} users: hold out fewer"
-        )
+        raise ValueError(f"group {group} of {n_groups} groups of {n_held} users cannot be held out of {len(users)} users: hold out fewer")
     users = users[np.random.RandomState(seed).permutation(len(users))]
     train = is_kept & np.isin(rows.users, users[:n_train])
     tested = users[len(users) - (group + 1) * n_held : len(users) - group * n_held]
@@ -180,9 +176,7 @@ def validation_of(rows: Rows, train: np.ndarray, protocol: Protocol) -> Split:
     return inner._replace(train=widened(inner.train), history=widened(inner.history), test=widened(inner.test))
 
 
-def _split(
-    rows: Rows, *, test: np.ndarray, train: np.ndarray | None = None, history: np.ndarray | None = None
-) -> Split:
+def _split(rows: Rows, *, test: np.ndarray, train: np.ndarray | None = None, history: np.ndarray | None = None) -> Split:
     train = ~test if train is None else train
     return Split(train, train if history is None else history, test, np.unique(rows.users[test]))
 

@@ -27,9 +27,7 @@ def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.nd
     return lists
 
 
-def best_among(
-    scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, relevant: np.ndarray, k: int
-) -> np.ndarray:
+def best_among(scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """The k best of each user's candidates (u, c), -1 where a row is shorter; relevant[indptr[u]:indptr[u + 1]] are what
     should be found."""
     rows = np.arange(len(scores))[:, None]

@@ -13,7 +13,6 @@ from jobs.kernels.chosen import near_best
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.weights import ItemWeights, Terms
 
-
 FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
 
 
@@ -79,9 +78,7 @@ class WeightRanker:
 
     def candidates(self, histories: Histories, users: list[Terms], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """All that reach the n-th best score; items that the history says nothing of are not among them."""
-        return [
-            near_best(_left(user.all_scores(), histories.user(k).items, barred), n) for k, user in enumerate(users)
-        ]
+        return [near_best(_left(user.all_scores(), histories.user(k).items, barred), n) for k, user in enumerate(users)]
 
     def add_scores(self, users: list[Terms], factor: float, total: np.ndarray) -> np.ndarray:
         for row, user in zip(total, users):
@@ -124,15 +121,11 @@ class Blend:
         Items that no part says anything of are not among them."""
         total = np.zeros((len(users), self.n_items), np.float32)
         noise = self.add_scores(users, 1.0, total)
-        return [
-            near_best(_left(row, histories.user(k).items, barred), n, noise=float(2 * noise[k]))
-            for k, row in enumerate(total)
-        ]
+        return [near_best(_left(row, histories.user(k).items, barred), n, noise=float(2 * noise[k])) for k, row in enumerate(total)]
 
     def add_scores(self, users: list[tuple], factor: float, total: np.ndarray) -> np.ndarray:
         noise = sum(
-            ranker.add_scores([user[place] for user in users], factor * share, total)
-            for place, (share, ranker) in enumerate(self.parts)
+            ranker.add_scores([user[place] for user in users], factor * share, total) for place, (share, ranker) in enumerate(self.parts)
         )
         return noise + FLOAT32_NOISE * np.maximum(total.max(axis=1, initial=0.0), -total.min(axis=1, initial=0.0))
 

@@ -117,9 +117,7 @@ def genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.n
 def joined(parts: list[tuple]) -> tuple[np.ndarray, ...]:
     """Parts, each of some rows with what all have in common, as the last six arrays of Lists: by row, positions from 1."""
     columns = [
-        np.concatenate([np.broadcast_to(part[c], len(part[0])) for part in parts]).astype(kind, copy=False)
-        if parts
-        else np.zeros(0, kind)
+        np.concatenate([np.broadcast_to(part[c], len(part[0])) for part in parts]).astype(kind, copy=False) if parts else np.zeros(0, kind)
         for c, kind in enumerate(TYPES)
     ]
     order = np.lexsort((columns[1], columns[0]))

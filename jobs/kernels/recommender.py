@@ -57,7 +57,9 @@ class Recommender:
         strengths = strength(histories.ratings, histories.strengths, low=low, high=high)
         return Histories(histories.indptr, histories.items, strengths, histories.ratings, histories.steps)
 
-    def lists(self, histories: Histories, *, n: int | None = None, explain_n: int | None = None, excluded: np.ndarray | None = None) -> Lists:
+    def lists(
+        self, histories: Histories, *, n: int | None = None, explain_n: int | None = None, excluded: np.ndarray | None = None
+    ) -> Lists:
         """Return the lists of the histories, as `jobs.kernels.lists.recommend` makes them. excluded: (m,) item_nums besides those that the
         side bars."""
         return recommend(

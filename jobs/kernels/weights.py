@@ -112,9 +112,7 @@ def recency(since: np.ndarray, half_life: float | None) -> np.ndarray:
     return 0.5 ** (since / half_life)
 
 
-def combined(
-    terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int, *, block_cells: int = BLOCK_CELLS
-) -> ItemWeights:
+def combined(terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int, *, block_cells: int = BLOCK_CELLS) -> ItemWeights:
     """sum_t factor_t W_t, of each row the keep entries that are largest in size: a blend that is still
     linear.
 

@@ -22,9 +22,7 @@ from warehouse.whole import save_array
 USERS_A_TASK = 20_000
 
 
-def item_factors(
-    data: TrainingData, value_of: Callable[[Histories], np.ndarray], equations: Equations
-) -> tuple[np.ndarray, str]:
+def item_factors(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equations: Equations) -> tuple[np.ndarray, str]:
     """Item factors (n_items, f) float32 and the name of the engine that found them. Items without interactions are zero.
 
     Setting als_engine: `fold_in` where the factors of both sides fit into als_broadcast_mib, since every task maps the whole
@@ -67,13 +65,9 @@ def _mllib(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equa
         start, stop = number * USERS_A_TASK, min((number + 1) * USERS_A_TASK, n_users)
         block = interactions.histories(start, stop)
         users = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(block.indptr))
-        return pa.table(
-            {"user_num": users, "item_num": pa.array(block.items), "value": value_of(block).astype(np.float32)}
-        )
+        return pa.table({"user_num": users, "item_num": pa.array(block.items), "value": value_of(block).astype(np.float32)})
 
-    values = each_part(
-        data.run.spark, max(1, -(-n_users // USERS_A_TASK)), rows, "user_num int, item_num int, value float"
-    )
+    values = each_part(data.run.spark, max(1, -(-n_users // USERS_A_TASK)), rows, "user_num int, item_num int, value float")
     data.run.spark.sparkContext.setCheckpointDir(str(data.scratch / "checkpoints"))  # or its lineage outgrows the stack
     als = ALS(
         userCol="user_num",

@@ -89,15 +89,9 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
         save_array(by_user.folder / "indptr.npy", interactions.indptr)
         save_array(by_user.folder / "columns.npy", interactions.items)
         values = np.empty(len(interactions), np.float32)
-        bounds = np.unique(
-            np.append(
-                np.searchsorted(interactions.indptr, np.arange(0, len(interactions), BLOCK)), interactions.n_users
-            )
-        )
+        bounds = np.unique(np.append(np.searchsorted(interactions.indptr, np.arange(0, len(interactions), BLOCK)), interactions.n_users))
         for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist()):
-            values[interactions.indptr[start] : interactions.indptr[stop]] = value_of(
-                interactions.histories(start, stop)
-            )
+            values[interactions.indptr[start] : interactions.indptr[stop]] = value_of(interactions.histories(start, stop))
         save_array(by_user.folder / "values.npy", values)
         transposed = interactions.matrix(values).tocsc()
         for name, array in (
@@ -111,9 +105,7 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
     return by_user, by_item
 
 
-def _solve(
-    side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str
-) -> float:
+def _solve(side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str) -> float:
     """Half an iteration; returns the losses of the rows of this side."""
     bounds = ranges(side.indptr, RANGES_A_WORKER * run.n_workers)
     save_array(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))

@@ -82,7 +82,9 @@ def named_features(items: pa.Table) -> tuple[csr_matrix, np.ndarray]:
     try:
         matrix = vectorizer.fit_transform(_terms(items)).tocsr()
     except ValueError:  # no term is in two items and not in most
-        raise CannotBe("no two items share a genre, a tag, a year or a word of a title; an item catalogue, the setting items, has them") from None
+        raise CannotBe(
+            "no two items share a genre, a tag, a year or a word of a title; an item catalogue, the setting items, has them"
+        ) from None
     matrix.sort_indices()
     names = vectorizer.get_feature_names_out()
     return _weighed(matrix, names), names
@@ -110,9 +112,7 @@ def _with_years(matrix: csr_matrix, is_year: np.ndarray, weight: float) -> csr_m
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:
     arrays, parameters = side.arrays, side.parameters
-    rows = csr_matrix(
-        (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"])
-    )
+    rows = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"]))
     liked = popular.fit(data).arrays["scores"]
     rows = _with_years(rows, np.asarray(arrays["is_year"]), parameters["years"])
     return _scorer(rows, liked, parameters["fame"], parameters["base"], parameters["half_life"])
@@ -140,9 +140,7 @@ def _scorers(
     return scores
 
 
-def _best(
-    judge: Judge, rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float
-) -> tuple[float, float]:
+def _best(judge: Judge, rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float) -> tuple[float, float]:
     """The fame and base that rank best, ties to the first."""
     values = judge.ndcgs(_scorers(rows, liked, mixes, half_life))
     return mixes[values.index(max(values))]

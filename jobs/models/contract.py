@@ -21,7 +21,6 @@ from schemas.errors import StepError
 from schemas.settings import Settings
 
 
-
 class CannotBe(ValueError):
     """Raised by `fit` where the data has nothing that the model is made of. That is no failure: the model is skipped."""
 

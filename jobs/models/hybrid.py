@@ -37,9 +37,7 @@ def fit(data: TrainingData) -> ItemSide:
         raise ValueError(f"nothing to blend: none of {', '.join((*ITEM_BY_ITEM, ials.NAME))} was trained")
     sample, judge = data.interactions.some(SAMPLE_USERS), judge_of(data, rater=parts.get(als.NAME))
     if data.chosen:
-        shares: Weights = {
-            (part_of(term), data.chosen["half_lives"][term]): share for term, share in data.chosen["shares"].items()
-        }
+        shares: Weights = {(part_of(term), data.chosen["half_lives"][term]): share for term, share in data.chosen["shares"].items()}
         learned = {key: data.chosen[key] for key in ("validation_ndcg_at_10", "n_validation_users")}
     elif judge is not None:
         pool = Pool(parts, lambda term: scorer_of(parts, term), judge, sample, half_life=data.settings.half_life)

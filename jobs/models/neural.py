@@ -100,7 +100,9 @@ def _epoch(torch: Any, model: _Layers, optimiser: Any, data: TrainingData, known
     lengths = np.diff(rows.indptr)
     user_of = np.repeat(np.arange(rows.n_users), lengths)
     order = draw.permutation(np.flatnonzero(lengths[user_of] > 1))
-    history = csr_matrix((np.ones(len(rows.items), np.float32), np.asarray(rows.items), np.asarray(rows.indptr)), shape=(rows.n_users, rows.n_items))
+    history = csr_matrix(
+        (np.ones(len(rows.items), np.float32), np.asarray(rows.items), np.asarray(rows.indptr)), shape=(rows.n_users, rows.n_items)
+    )
     size = int(np.clip(len(order) // BATCHES, 32, LARGEST))
     for start in range(0, len(order), size):
         batch = order[start : start + size]

@@ -22,9 +22,7 @@ def fit(data: TrainingData) -> ItemSide:
     mu = data.rating_sum.sum() / max(n.sum(), 1)
     means = (data.rating_sum + damping * mu) / np.maximum(n + damping, 1e-9)
     scores = n * (means - low) / (high - low)
-    return ItemSide(
-        {"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping}
-    )
+    return ItemSide({"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping})
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:

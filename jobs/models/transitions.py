@@ -8,7 +8,7 @@ from jobs.kernels.transitions import transitions
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import decided, HALF_LIVES, half_life_of, judge_of
+from jobs.models.tuning import decided, half_life_of, HALF_LIVES, judge_of
 from jobs.models.weights import scorer, weights_side
 
 NAME = "transitions"

@@ -8,9 +8,7 @@ from jobs.models.scoring import by_weights
 
 
 def weights_side(found: ItemWeights, half_life: float, **parameters) -> ItemSide:
-    return ItemSide(
-        {"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters}
-    )
+    return ItemSide({"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters})
 
 
 def scorer(side: ItemSide, data: TrainingData) -> Scorer:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -46,11 +46,7 @@ class Sieve:
 
     def refuse(self, is_bad: pa.Array | np.ndarray, reason: Callable[[int], str]) -> None:
         """Drops the rows that are bad and were good so far."""
-        bad = (
-            is_bad
-            if isinstance(is_bad, np.ndarray)
-            else is_bad.fill_null(True).to_numpy(zero_copy_only=False)
-        )
+        bad = is_bad if isinstance(is_bad, np.ndarray) else is_bad.fill_null(True).to_numpy(zero_copy_only=False)
         for i in np.flatnonzero(bad & self.is_good):
             self.reasons[int(i)] = reason(int(i))
         self.is_good &= ~bad
@@ -94,17 +90,11 @@ class Sieve:
     def number(self, name: str) -> pa.Array:
         """Finite numbers; anything else is refused."""
         values = self.block.columns[name]
-        if (
-            pa.types.is_binary(values.type)
-            or pa.types.is_string(values.type)
-            or pa.types.is_large_string(values.type)
-        ):
+        if pa.types.is_binary(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
             text = self.text(name)
             numbers = numbers_or_null(text, pa.float64())
             if numbers.null_count:
-                self.refuse(
-                    pc.equal(pc.utf8_trim_whitespace(text), "").fill_null(True), lambda i: f"{name} is empty"
-                )
+                self.refuse(pc.equal(pc.utf8_trim_whitespace(text), "").fill_null(True), lambda i: f"{name} is empty")
                 self.refuse(numbers.is_null(), lambda i: f"{name} '{text[i]}' is not a number")
         else:
             numbers = values.cast(pa.float64())
@@ -136,7 +126,7 @@ class Sieve:
         def shown(i: int) -> str:
             """The day, or the value as read where no calendar reaches."""
             try:
-                return f"{datetime.fromtimestamp(moments[i].as_py(), timezone.utc):%Y-%m-%d}"
+                return f"{datetime.fromtimestamp(moments[i].as_py(), UTC):%Y-%m-%d}"
             except (ValueError, OverflowError, OSError):
                 return f"'{raw[i]}'"
 
@@ -189,9 +179,7 @@ def accept(block: Block, rules: Rules) -> Batch:
         "item_id": item_ids,
         "rating": sieve.rating(rules.rating_scale) if "rating" in has else pa.nulls(n, pa.float64()),
         "weight": sieve.weight() if "weight" in has else pa.array(np.ones(n)),
-        "rated_at": sieve.rated_at(rules.time_form, rules.latest)
-        if "rated_at" in has
-        else pa.nulls(n, pa.int64()),
+        "rated_at": sieve.rated_at(rules.time_form, rules.latest) if "rated_at" in has else pa.nulls(n, pa.int64()),
         "line": pa.array(block.lines, pa.int64()),
     }
     n_expired = sieve.leave_out(_is_before(columns["rated_at"], rules)) if rules.earliest else 0

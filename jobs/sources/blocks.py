@@ -61,9 +61,7 @@ def shown(raw: bytes) -> str:
     return raw.decode("utf-8", errors="backslashreplace")
 
 
-def parse(
-    body: bytes, dialect: Dialect, names: list[str], wanted: dict[str, int], first_line: int, is_last: bool
-) -> tuple[Block, int]:
+def parse(body: bytes, dialect: Dialect, names: list[str], wanted: dict[str, int], first_line: int, is_last: bool) -> tuple[Block, int]:
     """The rows of `body`, whole lines of which the first is `first_line`, and how many bytes of it were used:
     all of it unless a quoted field is still open at its end and more is to come. `wanted` gives each column's
     position."""
@@ -71,10 +69,7 @@ def parse(
     if len(separator) > 1:
         single = next((bytes([b]) for b in (31, 30, 29, 28, *range(1, 9)) if bytes([b]) not in body), None)
         if single is None:
-            raise SourceError(
-                f"line {first_line} and on: control characters throughout; not a file delimited by "
-                f"{dialect.delimiter!r}"
-            )
+            raise SourceError(f"line {first_line} and on: control characters throughout; not a file delimited by {dialect.delimiter!r}")
         body, separator = body.replace(separator, single), single
     lines = _Lines(body, separator, dialect, len(names))
     columns = lines.all_at_once(wanted)
@@ -86,9 +81,7 @@ def parse(
     starts, ends = lines.starts[lines.rows], lines.row_ends[lines.rows]
 
     def text(i: int) -> str:
-        return shown(lines.body[starts[i] : ends[i]].strip(b"\r")).replace(
-            separator.decode(), dialect.delimiter
-        )
+        return shown(lines.body[starts[i] : ends[i]].strip(b"\r")).replace(separator.decode(), dialect.delimiter)
 
     used += (len(dialect.delimiter) - 1) * lines.body.count(separator, 0, used)
     return Block(columns, lines.rows + first_line, text, refused), used
@@ -167,10 +160,7 @@ class _Lines:
         runs = zip(starts[np.append(True, is_gap)], ends[np.append(is_gap, True)], strict=True)
         columns = self._parsed(b"".join(self.body[a:b] for a, b in runs), wanted, len(self.rows))
         if columns is None:
-            raise SourceError(
-                f"{len(self.rows)} lines cannot be told apart; expected fields delimited by "
-                f"{self.dialect.delimiter!r}"
-            )
+            raise SourceError(f"{len(self.rows)} lines cannot be told apart; expected fields delimited by {self.dialect.delimiter!r}")
         return columns
 
     def _holds(self, byte: int, *, but_last: bool = False) -> np.ndarray:
@@ -226,9 +216,7 @@ class _Lines:
                     quote_char='"' if self.dialect.has_quotes else False,
                     newlines_in_values=n_rows < len(self.starts),
                 ),
-                pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(chosen, pa.binary()), include_columns=chosen
-                ),
+                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(chosen, pa.binary()), include_columns=chosen),
             )
         except pa.ArrowInvalid:  # a row with too few or too many fields
             return None

@@ -32,9 +32,7 @@ def empty(item_id_type: str | None) -> Catalogue:
     return Catalogue(schema(item_id_type).empty_table(), quarantine("", []), 0)
 
 
-def from_items(
-    blocks: Iterable[Block], source: str, item_id_type: str | None, floats: frozenset[str] = frozenset()
-) -> Catalogue:
+def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None, floats: frozenset[str] = frozenset()) -> Catalogue:
     """The catalogue of a file of items. Of several rows with one id the first is taken and the others are
     refused."""
     first_lines: dict[int | str, int] = {}
@@ -66,11 +64,7 @@ def from_interactions(blocks: Iterable[Block], item_id_type: str | None, floats:
         sieve = Sieve(block, floats)
         ids = sieve.id("item_id", item_id_type)
         is_good = pa.array(sieve.is_good)
-        known = (
-            pa.concat_tables([known, pa.table({"item_id": ids}).filter(is_good)])
-            .group_by("item_id", use_threads=False)
-            .aggregate([])
-        )
+        known = pa.concat_tables([known, pa.table({"item_id": ids}).filter(is_good)]).group_by("item_id", use_threads=False).aggregate([])
         for name in ATTRIBUTES:
             if name in block.columns:
                 rows = pa.table({"item_id": ids, name: _joined(sieve, name, is_lenient=True)}).filter(is_good)
@@ -95,9 +89,7 @@ def described(ids: pa.Array, texts: Mapping[str, pa.Array]) -> pa.Table:
     columns = {
         "item_id": ids,
         "title": title,
-        "year": pc.coalesce(_year(texts["year"]), year_of_title(title))
-        if "year" in texts
-        else year_of_title(title),
+        "year": pc.coalesce(_year(texts["year"]), year_of_title(title)) if "year" in texts else year_of_title(title),
         "genres": _listed(texts.get("genres"), len(ids)),
         "tags": _listed(texts.get("tags"), len(ids)),
         "description": _null_if_empty(texts.get("description"), len(ids)),
@@ -112,9 +104,7 @@ def year_of_title(titles: pa.Array) -> pa.Array:
 
 def _year(texts: pa.Array) -> pa.Array:
     """A year, alone or as a part of a date such as 1999-03-31 or 31-Mar-1999."""
-    return pc.coalesce(
-        _bounded(pc.extract_regex(texts, _YEAR_AT_START)), _bounded(pc.extract_regex(texts, _LAST_YEAR))
-    )
+    return pc.coalesce(_bounded(pc.extract_regex(texts, _YEAR_AT_START)), _bounded(pc.extract_regex(texts, _LAST_YEAR)))
 
 
 def _bounded(found: pa.Array) -> pa.Array:
@@ -139,9 +129,7 @@ def readable(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array(
-            [value.decode("utf-8", errors="backslashreplace") for value in values.to_pylist()], pa.string()
-        )
+        return pa.array([value.decode("utf-8", errors="backslashreplace") for value in values.to_pylist()], pa.string())
 
 
 def _listed(texts: pa.Array | None, n: int) -> pa.Array:

@@ -34,9 +34,7 @@ def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
         if not equals:
             raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece!r}")
         if ours not in allowed:
-            raise SettingError(
-                f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}"
-            )
+            raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
         if ours in columns:
             raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
         if not theirs:

@@ -38,10 +38,7 @@ class Delimited:
         found = [i for i, name in enumerate(self.fields) if name == field]
         if len(found) != 1:
             problem = "no column" if not found else f"{len(found)} columns"
-            raise SourceError(
-                f"{self.input.label}: {problem} {field!r} (for {role}); the file has: "
-                f"{', '.join(self.fields)}"
-            )
+            raise SourceError(f"{self.input.label}: {problem} {field!r} (for {role}); the file has: {', '.join(self.fields)}")
         return found[0]
 
     def blocks(self, columns: Mapping[str, str], *, block_bytes: int | None = None) -> Iterator[Block]:
@@ -68,8 +65,7 @@ class Delimited:
                         yield block
                 if len(rest) > MAX_LINE_BYTES + size:
                     raise SourceError(
-                        f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a "
-                        "delimited text file"
+                        f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a delimited text file"
                     )
 
 
@@ -88,9 +84,7 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
     """A file whose first line names its columns. Without a dialect the delimiter is the commonest in that
     line."""
     with source.open() as stream:
-        chunks = _decoded(
-            iter(lambda: stream.read(2**16), b""), dialect.encoding if dialect else "utf-8", source
-        )
+        chunks = _decoded(iter(lambda: stream.read(2**16), b""), dialect.encoding if dialect else "utf-8", source)
         head = b""
         for chunk in chunks:
             head += chunk
@@ -99,23 +93,15 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
     lines = head.split(b"\n")
     n_blank = next((i for i, line in enumerate(lines) if line.strip()), None)
     if n_blank is None:
-        raise SourceError(
-            f"{source.label}: empty; expected a line that names the columns, then one row a line"
-        )
+        raise SourceError(f"{source.label}: empty; expected a line that names the columns, then one row a line")
     header = lines[n_blank].rstrip(b"\r")
     if b"\0" in header:
-        raise SourceError(
-            f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet"
-        )
+        raise SourceError(f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet")
     if dialect is None:
         n_fields = {d: count_fields(header, d.encode()) or 1 for d in _DELIMITERS}
         dialect = Dialect(max(_DELIMITERS, key=lambda d: n_fields[d]))
     text = header.decode("utf-8", errors="backslashreplace")
-    fields = (
-        next(csv.reader([text], delimiter=dialect.delimiter))
-        if dialect.has_quotes
-        else text.split(dialect.delimiter)
-    )
+    fields = next(csv.reader([text], delimiter=dialect.delimiter)) if dialect.has_quotes else text.split(dialect.delimiter)
     return Delimited(source, dialect, tuple(field.strip() for field in fields), n_blank + 2)
 
 
@@ -123,10 +109,7 @@ def without_header(source: Input, dialect: Dialect, fields: tuple[str, ...]) -> 
     """A file that begins with a row. Raises SourceError where it is empty."""
     with source.open() as stream:
         if not stream.read(1):
-            raise SourceError(
-                f"{source.label}: empty; expected rows of {', '.join(fields)} delimited by "
-                f"{dialect.delimiter!r}"
-            )
+            raise SourceError(f"{source.label}: empty; expected rows of {', '.join(fields)} delimited by {dialect.delimiter!r}")
     return Delimited(source, dialect, fields)
 
 

@@ -59,10 +59,7 @@ def _transfer(address: str, part: Path, dataset: str) -> None:
         if attempt < ATTEMPTS:
             time.sleep(0.2 * attempt)
     n_bytes = part.stat().st_size if part.exists() else 0
-    raise SourceError(
-        f"{address}: stopped after {n_bytes:,} bytes, {ATTEMPTS} times ({problem}); run again to go on from "
-        "there"
-    )
+    raise SourceError(f"{address}: stopped after {n_bytes:,} bytes, {ATTEMPTS} times ({problem}); run again to go on from there")
 
 
 def _append(address: str, part: Path, dataset: str) -> bool:
@@ -73,9 +70,7 @@ def _append(address: str, part: Path, dataset: str) -> bool:
         response = _open(request)
     except urllib.error.HTTPError as error:
         with error:
-            if (
-                error.code == 416
-            ):  # nothing after what we have: all of it, or the file was replaced by a shorter one
+            if error.code == 416:  # nothing after what we have: all of it, or the file was replaced by a shorter one
                 total = error.headers.get("Content-Range", "").rpartition("/")[2]
                 if total == str(have):
                     return True
@@ -83,18 +78,13 @@ def _append(address: str, part: Path, dataset: str) -> bool:
                 return False
             if error.code == 404:
                 raise SourceError(
-                    f"{address}: not found (404); expected dataset to be one of {', '.join(KNOWN)}; got "
-                    f"{dataset!r}"
+                    f"{address}: not found (404); expected dataset to be one of {', '.join(KNOWN)}; got {dataset!r}"
                 ) from None
-            raise SourceError(
-                f"{address}: the server answered {error.code} {error.reason}; try again later, or give path"
-            ) from None
+            raise SourceError(f"{address}: the server answered {error.code} {error.reason}; try again later, or give path") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError | ConnectionResetError):
             raise error.reason from None
-        raise SourceError(
-            f"{address}: cannot be reached: {error.reason}; check dataset_url and the network, or give path"
-        ) from None
+        raise SourceError(f"{address}: cannot be reached: {error.reason}; check dataset_url and the network, or give path") from None
     with response:
         is_resumed = response.status == 206
         start = have if is_resumed else 0
@@ -125,13 +115,9 @@ def _published_md5(address: str) -> str | None:
         error.close()
         if error.code in (403, 404):
             return None
-        raise SourceError(
-            f"{address}: the server answered {error.code}; the download is kept, run again to check it"
-        ) from None
+        raise SourceError(f"{address}: the server answered {error.code}; the download is kept, run again to check it") from None
     except (urllib.error.URLError, *_BROKEN) as error:
-        raise SourceError(
-            f"{address}: cannot be reached: {error}; the download is kept, run again to check it"
-        ) from None
+        raise SourceError(f"{address}: cannot be reached: {error}; the download is kept, run again to check it") from None
     if found is None:
         raise SourceError(f"{address}: holds no MD5 checksum; expected 32 hexadecimal digits")
     return found[0].lower()
@@ -145,10 +131,7 @@ def _check(part: Path, expected: str | None, address: str) -> None:
             got = hashlib.file_digest(stream, "md5").hexdigest()
         if got != expected:
             part.unlink()
-            raise SourceError(
-                f"{address}: checksum {got}, expected {expected}; the file was removed, run again to fetch "
-                "it anew"
-            )
+            raise SourceError(f"{address}: checksum {got}, expected {expected}; the file was removed, run again to fetch it anew")
         return
     _say(f"{address}: no checksum is published, so only the archive's own were checked")
     try:
@@ -158,9 +141,7 @@ def _check(part: Path, expected: str | None, address: str) -> None:
         damaged = str(error)
     if damaged is not None:
         part.unlink()
-        raise SourceError(
-            f"{address}: not a sound zip ({damaged}); the file was removed, run again to fetch it anew"
-        )
+        raise SourceError(f"{address}: not a sound zip ({damaged}); the file was removed, run again to fetch it anew")
 
 
 @contextmanager

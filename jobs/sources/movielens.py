@@ -17,7 +17,7 @@ from jobs.sources.accept import accept, Rules
 from jobs.sources.blocks import Block
 from jobs.sources.catalogue import from_items
 from jobs.sources.delimited import first_rows
-from jobs.sources.movielens_formats import Format, FORMATS, GENRE_FLAGS, GENRES_100K, ML_100K, ML_10M
+from jobs.sources.movielens_formats import Format, FORMATS, GENRE_FLAGS, GENRES_100K, ML_10M, ML_100K
 from jobs.sources.streams import Input, magic, ZIP
 from jobs.sources.tags import with_tags
 from jobs.sources.times import SECOND
@@ -65,17 +65,11 @@ class MovieLens:
             return GENRES_100K
         with self.files["u.genre"].open() as stream:
             lines = stream.read().decode("latin-1").splitlines()
-        named = {
-            int(number): name
-            for name, _, number in (line.partition("|") for line in lines)
-            if number.strip().isdigit()
-        }
+        named = {int(number): name for name, _, number in (line.partition("|") for line in lines) if number.strip().isdigit()}
         return tuple(named.get(i, name) for i, name in enumerate(GENRES_100K))
 
 
-def open_movielens(
-    path: Path, *, latest: datetime, rating_scale: tuple[float, float] | None = None
-) -> MovieLens:
+def open_movielens(path: Path, *, latest: datetime, rating_scale: tuple[float, float] | None = None) -> MovieLens:
     """The data set in a folder, a zip, or beside the ratings file that the path names; its format told by its
     files."""
     if path.is_file() and magic(path) != ZIP:
@@ -88,10 +82,7 @@ def open_movielens(
             if form.ratings.name not in files or (form is ML_10M and not _is_10m(files)):
                 continue
             if form.movies.name not in files:
-                raise SourceError(
-                    f"{path}: {form.ratings.name} without {form.movies.name}; found: "
-                    f"{', '.join(sorted(files))}"
-                )
+                raise SourceError(f"{path}: {form.ratings.name} without {form.movies.name}; found: {', '.join(sorted(files))}")
             used = (
                 form.ratings.name,
                 form.movies.name,
@@ -121,9 +112,7 @@ def _zip_members(path: Path) -> list[dict[str, Input]]:
     """Members by name, folder by folder."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [
-                name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name
-            ]
+            members = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
     except zipfile.BadZipFile as error:
         raise SourceError(f"{path}: not a readable zip ({error}); fetch the file again") from None
     folders: dict[str, dict[str, Input]] = {}

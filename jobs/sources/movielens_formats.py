@@ -44,11 +44,7 @@ class Part:
     fields: tuple[str, ...] = ()
 
     def open(self, source: Input) -> Delimited:
-        return (
-            without_header(source, self.dialect, self.fields)
-            if self.fields
-            else with_header(source, self.dialect)
-        )
+        return without_header(source, self.dialect, self.fields) if self.fields else with_header(source, self.dialect)
 
     def blocks(self, source: Input) -> Iterator[Block]:
         return self.open(source).blocks(self.columns)
@@ -94,9 +90,7 @@ ML_10M = Format(
         ("user_id", "item_id", "tag", "tagged_at"),
     ),
 )
-ML_1M = Format(
-    "ml-1m", WHOLE_STARS, _RATINGS_DAT, Part("movies.dat", _DOUBLE_COLON_LATIN, _MOVIES, tuple(_MOVIES))
-)
+ML_1M = Format("ml-1m", WHOLE_STARS, _RATINGS_DAT, Part("movies.dat", _DOUBLE_COLON_LATIN, _MOVIES, tuple(_MOVIES)))
 ML_100K = Format(
     "ml-100k",
     WHOLE_STARS,

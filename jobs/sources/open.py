@@ -32,10 +32,7 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         if settings.dataset:
             archive = fetched(settings.dataset, url=settings.dataset_url, folder=raw / "movielens")
             return open_movielens(archive, latest=latest, rating_scale=scale)
-        raise UsageError(
-            "source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to "
-            "download"
-        )
+        raise UsageError("source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to download")
     if not settings.path:
         raise UsageError("source table: expected path, a CSV or Parquet file of interactions")
     return open_table(

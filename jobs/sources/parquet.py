@@ -40,13 +40,8 @@ class Parquet:
         for part in self.parts:
             try:
                 with pq.ParquetFile(part, memory_map=True) as file:
-                    for batch in file.iter_batches(
-                        block_rows or BLOCK_ROWS, columns=theirs, use_threads=False
-                    ):
-                        found = {
-                            ours: plain(batch.column(batch.schema.get_field_index(name)))
-                            for ours, name in columns.items()
-                        }
+                    for batch in file.iter_batches(block_rows or BLOCK_ROWS, columns=theirs, use_threads=False):
+                        found = {ours: plain(batch.column(batch.schema.get_field_index(name))) for ours, name in columns.items()}
                         yield _block(found, line, batch.num_rows)
                         line += batch.num_rows
             except (pa.ArrowException, OSError) as error:
@@ -59,9 +54,7 @@ class Parquet:
             return "int64"
         if pa.types.is_string(kind) or pa.types.is_binary(kind):
             return "string"
-        raise SourceError(
-            f"{self.label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text"
-        )
+        raise SourceError(f"{self.label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text")
 
 
 def open_parquet(path: Path) -> Parquet:
@@ -76,9 +69,7 @@ def open_parquet(path: Path) -> Parquet:
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{part}: not a readable Parquet file: {error}") from error
         if not schemas[0].equals(schemas[-1]):
-            raise SourceError(
-                f"{part}: its columns differ from those of {parts[0].name}; expected parts of one table"
-            )
+            raise SourceError(f"{part}: its columns differ from those of {parts[0].name}; expected parts of one table")
     return Parquet(path.name, parts, schemas[0])
 
 
@@ -88,11 +79,7 @@ def plain(what: pa.Array | pa.DataType) -> pa.Array | pa.DataType:
     plainer = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_large_string(plainer) or pa.types.is_string_view(plainer):
         plainer = pa.string()
-    elif (
-        pa.types.is_large_binary(plainer)
-        or pa.types.is_binary_view(plainer)
-        or pa.types.is_fixed_size_binary(plainer)
-    ):
+    elif pa.types.is_large_binary(plainer) or pa.types.is_binary_view(plainer) or pa.types.is_fixed_size_binary(plainer):
         plainer = pa.binary()
     elif pa.types.is_decimal(plainer) or pa.types.is_float16(plainer):
         plainer = pa.float64()

@@ -96,16 +96,11 @@ def _is_whole(folder: Path) -> bool:
 
 def _counted(folder: Path) -> dict[str, int]:
     """Rows of each file, from their footers."""
-    return {
-        str(path.relative_to(folder)): pq.read_metadata(path).num_rows
-        for path in sorted(folder.rglob("*.parquet"))
-    }
+    return {str(path.relative_to(folder)): pq.read_metadata(path).num_rows for path in sorted(folder.rglob("*.parquet"))}
 
 
 def _write(cells: list[pa.Table], folder: Path, n_parts: int) -> int:
-    pq.write_table(
-        pa.concat_tables(cells), folder / "ratings" / f"part-{n_parts:05d}.parquet", compression="zstd"
-    )
+    pq.write_table(pa.concat_tables(cells), folder / "ratings" / f"part-{n_parts:05d}.parquet", compression="zstd")
     return n_parts + 1
 
 

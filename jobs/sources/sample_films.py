@@ -65,9 +65,7 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     generator = np.random.default_rng([seed, 1])
     n_topics = int(np.clip(0.6 * n_films**0.5, 14, 96))
     topic_genres = _topic_genres(generator, n_topics)
-    years = np.sort(
-        LAST_YEAR - np.minimum(generator.gamma(1.3, 16.0, n_films), LAST_YEAR - FIRST_YEAR).astype(np.int64)
-    )
+    years = np.sort(LAST_YEAR - np.minimum(generator.gamma(1.3, 16.0, n_films), LAST_YEAR - FIRST_YEAR).astype(np.int64))
 
     first, second = generator.choice(n_topics, (2, n_films), p=_shares(generator, topic_genres))
     has_second = generator.random(n_films) < 0.35
@@ -76,11 +74,7 @@ def make_films(n_films: int, seed: int) -> tuple[Films, pa.Table]:
     quality = generator.normal(0, 0.45, n_films)
     renown, fame = _renown(generator, n_films, quality, years)
     topics = generator.normal(0, 1, (n_topics, N_HIDDEN)).astype(np.float32)
-    hidden = (
-        share[:, None] * topics[first]
-        + (1 - share[:, None]) * topics[second]
-        + generator.normal(0, 0.45, (n_films, N_HIDDEN))
-    )
+    hidden = share[:, None] * topics[first] + (1 - share[:, None]) * topics[second] + generator.normal(0, 0.45, (n_films, N_HIDDEN))
 
     members, cumulative, topic_weights = _membership(n_topics, first, second, share, renown)
     films = Films(
@@ -120,9 +114,7 @@ def _shares(generator: np.random.Generator, topic_genres: np.ndarray) -> np.ndar
     return shares / shares.sum()
 
 
-def _renown(
-    generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How often a film is picked within its topics, and how often by anybody, each up to a factor: bent power
     laws over ranks that favour good and recent films. The second is steeper, as a few films are known to all.
     Some films are cold."""
@@ -163,11 +155,7 @@ def _catalogue(
     with_other = generator.random(len(years)) < 0.6
     rows: dict[str, list] = {"title": [], "genres": [], "tags": []}
     for i, year in enumerate(years.tolist()):
-        numbers = (
-            [first[i, 0]]
-            + ([first[i, 1]] if with_other[i] else [])
-            + ([second[i, 0]] if has_second[i] else [])
-        )
+        numbers = [first[i, 0]] + ([first[i, 1]] if with_other[i] else []) + ([second[i, 0]] if has_second[i] else [])
         genres = [GENRES[number] for number in dict.fromkeys(numbers)]
         rows["title"].append(titles.title(genres[0], genres[-1], year))
         rows["genres"].append("|".join(sorted(genres)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ MIN_RATINGS = 15
 MAX_SHARE = 0.35
 ROUNDS = 14
 SCALE = (0.5, 5.0)
-BEGIN, END = (int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()) for year in (1997, 2024))
+BEGIN, END = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1997, 2024))
 DAY_S = 86_400
 _SITTING = 12
 _FOCUS = 0.5
@@ -38,9 +38,7 @@ def counts_of_users(n_users: int, n_films: int, n_ratings: int, seed: int) -> np
     low, high = 0.0, float(n_ratings)
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if np.minimum(least + middle * tail, most).sum() < n_ratings else (low, middle)
-        )
+        low, high = (middle, high) if np.minimum(least + middle * tail, most).sum() < n_ratings else (low, middle)
     counts = np.minimum(least + low * tail, most).astype(np.int64)
     short = n_ratings - int(counts.sum())
     room = np.flatnonzero(counts < most)
@@ -97,9 +95,7 @@ def _slots(generator: np.random.Generator, counts: np.ndarray, n_films: int) -> 
     squeeze = np.minimum(1.0, 0.8 * (END - BEGIN) / np.maximum(span, 1))
     elapsed *= squeeze[user]
     earliest = np.minimum(counts / (MAX_SHARE * n_films), 1.0)
-    begin = BEGIN + (END - BEGIN - span * squeeze) * (
-        earliest + (1 - earliest) * generator.random(len(counts)) ** 0.7
-    )
+    begin = BEGIN + (END - BEGIN - span * squeeze) * (earliest + (1 - earliest) * generator.random(len(counts)) ** 0.7)
     position = np.arange(n) - starts[user]
     progress = position / np.maximum(counts - 1, 1)[user]
     return Slots(user, (begin[user] + elapsed).astype(np.int64), position, progress, np.cumsum(opens) - 1)
@@ -109,18 +105,14 @@ def _mixtures(generator: np.random.Generator, n_users: int, topic_weights: np.nd
     """Topics of each user at the start and at the end of their stay, (2, users, topics); half of the taste
     stays."""
     first, later = (
-        generator.standard_gamma(np.broadcast_to(topic_weights, (n_users, len(topic_weights))))
-        + 1e-9 * topic_weights
-        for _ in range(2)
+        generator.standard_gamma(np.broadcast_to(topic_weights, (n_users, len(topic_weights)))) + 1e-9 * topic_weights for _ in range(2)
     )
     first /= first.sum(axis=1, keepdims=True)
     later /= later.sum(axis=1, keepdims=True)
     return np.stack([first, 0.55 * first + 0.45 * later])
 
 
-def _topics(
-    generator: np.random.Generator, mixtures: np.ndarray, user: np.ndarray, progress: np.ndarray
-) -> np.ndarray:
+def _topics(generator: np.random.Generator, mixtures: np.ndarray, user: np.ndarray, progress: np.ndarray) -> np.ndarray:
     """A topic for each of some moments, from the user's mixture there."""
     n_users, n_topics = mixtures.shape[1:]
     row = user + n_users * (generator.random(len(user)) < progress)
@@ -173,9 +165,7 @@ def _watched(generator: np.random.Generator, films: Films, slots: Slots, mixture
     return watched
 
 
-def _fill(
-    generator: np.random.Generator, films: Films, user: np.ndarray, year: np.ndarray, watched: np.ndarray
-) -> None:
+def _fill(generator: np.random.Generator, films: Films, user: np.ndarray, year: np.ndarray, watched: np.ndarray) -> None:
     """Gives the slots that are still empty any film that was out and that the user has not watched."""
     is_empty = watched < 0
     starts = np.searchsorted(user, np.arange(user[-1] + 2))
@@ -188,9 +178,7 @@ def _fill(
         watched[empty[: len(chosen)]] = chosen
 
 
-def _ratings(
-    generator: np.random.Generator, films: Films, slots: Slots, mixtures: np.ndarray, watched: np.ndarray
-) -> np.ndarray:
+def _ratings(generator: np.random.Generator, films: Films, slots: Slots, mixtures: np.ndarray, watched: np.ndarray) -> np.ndarray:
     """Stars: what the user gives on average, what the film gets, how they fit now, and chance; some users
     give whole stars only."""
     n_users = mixtures.shape[1]
@@ -202,9 +190,7 @@ def _ratings(
     mean = generator.normal(3.5, 0.42, n_users)
     spread = generator.lognormal(0, 0.2, n_users)
     gives_halves = generator.random(n_users) < 0.7
-    fit = np.einsum(
-        "nh,nh->n", (1 - progress) * likes[0][user] + progress * likes[1][user], films.hidden[watched]
-    )
+    fit = np.einsum("nh,nh->n", (1 - progress) * likes[0][user] + progress * likes[1][user], films.hidden[watched])
     centred = 0.42 * (fit - 0.9) + films.quality[watched] + generator.normal(0, 0.72, len(user))
     stars = mean[user] + spread[user] * centred
     stars = np.where(gives_halves[user], np.round(stars * 2) / 2, np.round(stars))

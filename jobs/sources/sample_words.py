@@ -80,8 +80,7 @@ NOUNS: dict[str, str] = {
     "Keyhole Midnight Rain Killer Alibi",
 }
 ADJECTIVES: dict[str, str] = {
-    "": "Last Silent Hidden Broken Long Golden Empty Distant Forgotten Second Secret Quiet Lost Other "
-    "Northern Old Blue Perfect",
+    "": "Last Silent Hidden Broken Long Golden Empty Distant Forgotten Second Secret Quiet Lost Other Northern Old Blue Perfect",
     "Drama": "Unspoken Bitter Tender Ordinary Fragile Faithful",
     "Comedy": "Awkward Accidental Ridiculous Reluctant Clumsy Loud",
     "Thriller": "Deadly Cold Unknown False Final Fatal",
@@ -122,14 +121,12 @@ SURNAMES = (
     "Pemberton Rourke Vance"
 ).split()
 DAYS = (
-    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday "
-    "January February March April June August October November December"
+    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June August October November December"
 ).split()
 NUMBERS = "Two Three Four Five Six Seven Nine Ten Twelve Thirteen Forty A_Hundred A_Thousand".split()
 
 TAGS: dict[str, str] = {
-    "Drama": "family,bittersweet,based on a book,thought-provoking,coming of age,slow paced,great "
-    "acting,grief",
+    "Drama": "family,bittersweet,based on a book,thought-provoking,coming of age,slow paced,great acting,grief",
     "Comedy": "funny,witty,slapstick,satire,feel-good,quirky,friendship,deadpan",
     "Thriller": "suspense,twist ending,tense,conspiracy,cat and mouse,fast paced,psychological",
     "Romance": "love story,chemistry,bittersweet romance,wedding,tearjerker,date night,second chances",
@@ -148,7 +145,6 @@ TAGS: dict[str, str] = {
     "Western": "gunfight,cowboys,frontier,outlaws,revenge ride,desert landscape,spaghetti western",
     "Film-Noir": "femme fatale,hard-boiled,voice-over,black and white,private eye,moral ambiguity",
 }
-MOODS = (
-    "underrated,cult film,overlong,visually stunning,original,predictable,rewatchable,dialogue,low budget,"
-    "festival favourite"
-).split(",")
+MOODS = ("underrated,cult film,overlong,visually stunning,original,predictable,rewatchable,dialogue,low budget,festival favourite").split(
+    ","
+)

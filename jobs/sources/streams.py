@@ -52,9 +52,7 @@ class Input:
                 with self.path.open("rb") as stream:
                     yield stream
         except _DAMAGED as error:
-            raise SourceError(
-                f"{self.label}: damaged or cut short ({error}); fetch the file again"
-            ) from error
+            raise SourceError(f"{self.label}: damaged or cut short ({error}); fetch the file again") from error
         except OSError as error:
             raise SourceError(f"{self.label}: cannot be read: {error.strerror or error}") from error
 

@@ -94,8 +94,7 @@ def open_table(
     _check_unique(file, mapping)
     if rating_scale and "rating" not in mapping:
         raise SettingError(
-            f"rating_scale: {file.label} has no rating column; name one with columns, such as "
-            "rating=NAME, or leave the scale out"
+            f"rating_scale: {file.label} has no rating column; name one with columns, such as rating=NAME, or leave the scale out"
         )
     found = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
     table = Table(file, mapping, found.rating_scale, found.time_form, latest, floats=found.floats, read_as=found.read_as)
@@ -138,7 +137,4 @@ def _paths(file: Delimited | Parquet) -> tuple[Path, ...]:
 def _check_unique(file: Delimited | Parquet, mapping: Mapping[str, str]) -> None:
     for ours, theirs in mapping.items():
         if file.fields.count(theirs) > 1:
-            raise SourceError(
-                f"{file.label}: {file.fields.count(theirs)} columns are called {theirs!r} (for "
-                f"{ours}); expected one"
-            )
+            raise SourceError(f"{file.label}: {file.fields.count(theirs)} columns are called {theirs!r} (for {ours}); expected one")

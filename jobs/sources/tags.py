@@ -17,23 +17,15 @@ TAGS_PER_ITEM = 20
 def counted(blocks: Iterable[Block]) -> tuple[pa.Table, list[Refusal]]:
     """How often each item got each tag, in lower case: columns item_id, tag, n; and the rows that were
     refused."""
-    counts = pa.table(
-        {"item_id": pa.array([], pa.int64()), "tag": pa.array([], pa.string()), "n": pa.array([], pa.int64())}
-    )
+    counts = pa.table({"item_id": pa.array([], pa.int64()), "tag": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
     refused: list[Refusal] = []
     for block in blocks:
         sieve = Sieve(block)
         ids = sieve.id("item_id", "int64")
         tags = pc.replace_substring(pc.utf8_lower(pc.utf8_trim_whitespace(sieve.text("tag"))), "|", "/")
         sieve.refuse(pc.equal(tags, ""), lambda i: "tag is empty")
-        rows = pa.table({"item_id": ids, "tag": tags, "n": pa.array([1] * len(ids), pa.int64())}).filter(
-            pa.array(sieve.is_good)
-        )
-        totals = (
-            pa.concat_tables([counts, rows])
-            .group_by(["item_id", "tag"], use_threads=False)
-            .aggregate([("n", "sum")])
-        )
+        rows = pa.table({"item_id": ids, "tag": tags, "n": pa.array([1] * len(ids), pa.int64())}).filter(pa.array(sieve.is_good))
+        totals = pa.concat_tables([counts, rows]).group_by(["item_id", "tag"], use_threads=False).aggregate([("n", "sum")])
         counts = totals.rename_columns({"n_sum": "n"}).select(["item_id", "tag", "n"])
         refused += sieve.refusals()
     return counts, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -112,15 +112,9 @@ def seconds(values: pa.Array, form: str) -> pa.Array:
         whole = numbers_or_null(values, pa.int64()) if _is_text(values) else None
         if whole is not None and whole.null_count == values.null_count:
             return _floor(whole, _PER_SECOND[form])
-        numbers = (
-            numbers_or_null(values, pa.float64())
-            if _is_text(values)
-            else values.cast(pa.float64(), safe=False)
-        )
+        numbers = numbers_or_null(values, pa.float64()) if _is_text(values) else values.cast(pa.float64(), safe=False)
         scaled = pc.floor(pc.divide(numbers, float(_PER_SECOND[form])))
-        bounded = pc.max_element_wise(
-            pc.min_element_wise(scaled, _FURTHEST, skip_nulls=False), -_FURTHEST, skip_nulls=False
-        )
+        bounded = pc.max_element_wise(pc.min_element_wise(scaled, _FURTHEST, skip_nulls=False), -_FURTHEST, skip_nulls=False)
         return pc.if_else(pc.is_finite(scaled), bounded, None).cast(pa.int64())
     text = _text(values)
     return _iso(text) if form == ISO else _by_pattern(text, form)
@@ -147,9 +141,7 @@ def cast_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
         if len(values) <= _BISECT_TO:
             return pa.concat_arrays([_one(values.slice(i, 1), kind) for i in range(len(values))])
     middle = len(values) // 2
-    return pa.concat_arrays(
-        [cast_or_null(values.slice(0, middle), kind), cast_or_null(values.slice(middle), kind)]
-    )
+    return pa.concat_arrays([cast_or_null(values.slice(0, middle), kind), cast_or_null(values.slice(middle), kind)])
 
 
 def _one(value: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -186,7 +178,7 @@ def _python_iso(text: str) -> int | None:
     """What Arrow does not read of ISO 8601, such as more than six decimals or weeks."""
     try:
         moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() // 1)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 1)
     except (ValueError, OverflowError):
         return None
 
@@ -196,9 +188,7 @@ def _by_pattern(text: pa.Array, pattern: str) -> pa.Array:
     shape = "^" + re.sub("%.", lambda match: _SHAPES[match[0]], pattern.replace(".", r"\.")) + "$"
     shape = shape.replace("{1,2}", "{2}") if pattern == COMPACT else shape
     written = pc.extract_regex(text, shape)
-    moments = pc.strptime(
-        pc.if_else(written.is_valid(), text, None), format=pattern, unit="s", error_is_null=True
-    )
+    moments = pc.strptime(pc.if_else(written.is_valid(), text, None), format=pattern, unit="s", error_is_null=True)
     day = pc.struct_field(written, "day").cast(pa.int64())
     return pc.if_else(pc.equal(pc.day(moments), day), moments, None).cast(pa.int64())
 

@@ -6,7 +6,7 @@ Where the rows leave it open, and a wrong guess would change every rating or dat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from itertools import chain
 from typing import NamedTuple
 
@@ -87,9 +87,7 @@ def _first_rows(file: Delimited | Parquet, columns: Mapping[str, str]) -> Block:
     return next((block for block in file.blocks(columns, block_rows=_N_FIRST) if len(block.lines)), none)
 
 
-def _scale(
-    file: Delimited | Parquet, column: str, values: pa.Array, given: tuple[float, float] | None
-) -> tuple[tuple[float, float], str]:
+def _scale(file: Delimited | Parquet, column: str, values: pa.Array, given: tuple[float, float] | None) -> tuple[tuple[float, float], str]:
     """The scale, and where it is from."""
     if given is not None:
         return given, f"{_span(given)}, as set"
@@ -141,7 +139,7 @@ def _time_form(file: Delimited | Parquet, column: str, values: pa.Array, order: 
 
 def _day(text: str, form: str) -> str:
     at = times.seconds(pa.array([text]), form)[0].as_py()
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}"
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
 def _form_in_words(form: str) -> str:

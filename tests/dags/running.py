@@ -26,10 +26,19 @@ UP_S, RUN_S, STOP_S = 240, 480, 30  # on a machine that others keep busy too; al
 
 # A release in seconds: the settings that a deployment would have in its environment.
 SMALL = {
-    "CINEMATCH_SCALE": "0.05", "CINEMATCH_SPARK_MASTER": "local[2]", "CINEMATCH_SPARK_DRIVER_MEMORY": "1g", "CINEMATCH_N": "10",
-    "CINEMATCH_IALS_FACTORS": "8", "CINEMATCH_IALS_ITERATIONS": "2", "CINEMATCH_EXPLAIN_N": "5", "CINEMATCH_SIMILAR_N": "5",
-    "CINEMATCH_PARITY_USERS": "10", "CINEMATCH_SERVE": "ials", "CINEMATCH_MODELS": "popular,content,ials",
-    "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1", "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+    "CINEMATCH_SCALE": "0.05",
+    "CINEMATCH_SPARK_MASTER": "local[2]",
+    "CINEMATCH_SPARK_DRIVER_MEMORY": "1g",
+    "CINEMATCH_N": "10",
+    "CINEMATCH_IALS_FACTORS": "8",
+    "CINEMATCH_IALS_ITERATIONS": "2",
+    "CINEMATCH_EXPLAIN_N": "5",
+    "CINEMATCH_SIMILAR_N": "5",
+    "CINEMATCH_PARITY_USERS": "10",
+    "CINEMATCH_SERVE": "ials",
+    "CINEMATCH_MODELS": "popular,content,ials",
+    "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
 }
 
 
@@ -41,11 +50,15 @@ class Airflow:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CINEMATCH"))}
-        self.env |= SMALL | {
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        } | dict(variables)
+        self.env |= (
+            SMALL
+            | {
+                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+                "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            }
+            | dict(variables)
+        )
         self.started: dict[str, psutil.Popen] = {}
         self._sessions: set[int] = set()
         self._token = ""
@@ -97,9 +110,7 @@ class Airflow:
     def tasks(self, run_id: str) -> dict[str, str]:
         """State of each task, a mapped one by its model: `train_model[ials]`."""
         found = self.get(f"/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
-        return {
-            task["task_id"] + (f"[{task['rendered_map_index']}]" if task["map_index"] >= 0 else ""): task["state"] for task in found
-        }
+        return {task["task_id"] + (f"[{task['rendered_map_index']}]" if task["map_index"] >= 0 else ""): task["state"] for task in found}
 
     def state(self, run_id: str) -> str:
         return self.get(f"/dags/{DAG}/dagRuns/{quote(run_id)}")["state"]

@@ -66,7 +66,12 @@ print(json.dumps({
 def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CINEMATCH"))}
     home = tmp_path_factory.mktemp("policy")
-    env |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(ROOT / "dags"), "PATH": f"{BIN}:{env['PATH']}"}
+    env |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(ROOT / "dags"),
+        "PATH": f"{BIN}:{env['PATH']}",
+    }
     done = subprocess.run([sys.executable, "-c", READ, str(ROOT / "dags")], cwd=home, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -107,7 +112,9 @@ def test_tasks_are_named_as_the_steps_and_are_their_commands(weekly: dict[str, A
     assert set(tasks) == {*STEPS, "models", "train_model"}
     assert {step: tasks[step]["command"] for step in STEPS} == {step: step for step in STEPS} and tasks["train_model"]["command"] == "train"
     assert {name: task["takes"] for name, task in tasks.items() if task["takes"]} == {
-        "ingest": ["as_of", "source", "path", "models", "serve"], "train_model": ["models", "serve"], "train": ["models", "serve"],
+        "ingest": ["as_of", "source", "path", "models", "serve"],
+        "train_model": ["models", "serve"],
+        "train": ["models", "serve"],
     }
     order = ["ingest", "train_model", "train", "evaluate", "recommend", "seal", "promote"]
     for before, after in zip(order, order[1:]):
@@ -143,13 +150,27 @@ def test_a_run_has_one_release_whose_id_sorts_by_time(read: dict[str, Any]) -> N
 def test_what_a_form_gives_cannot_become_a_command(read: dict[str, Any]) -> None:
     """No shell reads a command: whatever a parameter holds is one argument, and belongs to its flag."""
     assert read["arguments"] == [
-        "cinematch", "ingest", "--json=figures.json", "--release=20260104T020000Z", "--model=$(id)",
-        "--as-of=2026-01-01T00:00:00Z; touch PWNED; echo ", "--path=--a b; rm -rf /", "--models=popular,`id`",
+        "cinematch",
+        "ingest",
+        "--json=figures.json",
+        "--release=20260104T020000Z",
+        "--model=$(id)",
+        "--as-of=2026-01-01T00:00:00Z; touch PWNED; echo ",
+        "--path=--a b; rm -rf /",
+        "--models=popular,`id`",
     ]
 
 
 @pytest.mark.parametrize(
-    "wrong", ["yesterday", "2026-01-01T00:00:00Z; touch PWNED; echo ", "2026-01-01T00:00", "2026-13-01T00:00:00Z", "$(id)", "2026-01-01T00:00:00Z\n;id"]
+    "wrong",
+    [
+        "yesterday",
+        "2026-01-01T00:00:00Z; touch PWNED; echo ",
+        "2026-01-01T00:00",
+        "2026-13-01T00:00:00Z",
+        "$(id)",
+        "2026-01-01T00:00:00Z\n;id",
+    ],
 )
 def test_a_time_that_is_none_is_refused_with_the_form(weekly: dict[str, Any], wrong: str) -> None:
     schema = weekly["params"]["as_of"]

@@ -25,13 +25,19 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     with postgres.cluster() as address:
         airflow = Airflow(folder, {})
         airflow.env |= {
-            "AIRFLOW_HOME": str(airflow.home), "CINEMATCH_WAREHOUSE": str(airflow.warehouse),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address, "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW_HOME": str(airflow.home),
+            "CINEMATCH_WAREHOUSE": str(airflow.warehouse),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address,
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow.url}/execution/",
-            "AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": str(airflow.port), "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(airflow.port),
+            "AIRFLOW__API__WORKERS": "1",
             # By default Airflow looks every five minutes for what a scheduler that is gone has left.
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1", "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "6",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "6",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "3",
         }
         with stopped_at_the_end(airflow):
@@ -48,8 +54,11 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 def survived(deployed: Airflow) -> str:
     """A run whose scheduler was killed, with its workers, while models were trained, and was started again; it has ended."""
     run_id = deployed.trigger()
-    wait(lambda: "running" in [deployed.tasks(run_id).get(f"train_model[{name}]") for name in ("popular", "content", "ials")],
-         UP_S, lambda: str(deployed.tasks(run_id)))
+    wait(
+        lambda: "running" in [deployed.tasks(run_id).get(f"train_model[{name}]") for name in ("popular", "content", "ials")],
+        UP_S,
+        lambda: str(deployed.tasks(run_id)),
+    )
     staged = list(Warehouse(deployed.warehouse).staging.glob("*.work"))
     wait(lambda: any(staged[0].glob("steps/train-*.json")), UP_S, lambda: "no model is being trained")
     left = deployed.kill_scheduler()
@@ -80,6 +89,8 @@ def test_what_was_running_was_tried_again(deployed: Airflow, survived: str) -> N
 def test_it_is_postgresql(deployed: Airflow) -> None:
     said = subprocess.run(["airflow", "db", "check"], env=deployed.env, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0
-    shown = subprocess.run(["airflow", "config", "get-value", "core", "executor"], env=deployed.env, capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(
+        ["airflow", "config", "get-value", "core", "executor"], env=deployed.env, capture_output=True, text=True, timeout=60
+    )
     assert re.search("^LocalExecutor$", shown.stdout, re.MULTILINE)
     assert not list(Path(deployed.home).glob("*.db")), "no SQLite file beside it"

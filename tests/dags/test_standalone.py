@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from urllib.parse import quote
 
 import pytest
@@ -16,8 +16,10 @@ from warehouse.keys import create, RUN
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
-NOW = datetime.now(timezone.utc)
-SUNDAY = (NOW - timedelta(hours=2) - timedelta(days=(NOW - timedelta(hours=2)).isoweekday() % 7)).replace(hour=2, minute=0, second=0, microsecond=0)
+NOW = datetime.now(UTC)
+SUNDAY = (NOW - timedelta(hours=2) - timedelta(days=(NOW - timedelta(hours=2)).isoweekday() % 7)).replace(
+    hour=2, minute=0, second=0, microsecond=0
+)
 PAST = f"{SUNDAY:%Y%m%dT%H%M%SZ}"
 STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
 
@@ -36,8 +38,13 @@ def past_week(standalone: Airflow, by_hand: str) -> str:
     ratings = write_tiny_ratings(standalone.warehouse / "ratings.csv", item_ids="abcdefghijklmnopqrst")
     conf = {"source": "table", "path": str(ratings)}
     asked = {
-        "dag_id": DAG, "from_date": f"{SUNDAY:%Y-%m-%d}T00:00:00Z", "to_date": f"{SUNDAY:%Y-%m-%d}T23:59:59Z", "dag_run_conf": conf,
-        "run_backwards": False, "max_active_runs": 1, "reprocess_behavior": "none",
+        "dag_id": DAG,
+        "from_date": f"{SUNDAY:%Y-%m-%d}T00:00:00Z",
+        "to_date": f"{SUNDAY:%Y-%m-%d}T23:59:59Z",
+        "dag_run_conf": conf,
+        "run_backwards": False,
+        "max_active_runs": 1,
+        "reprocess_behavior": "none",
     }
     standalone.ask("POST", "/backfills", asked)
     runs = []
@@ -89,7 +96,13 @@ def test_a_promotion_is_an_event_of_the_asset(standalone: Airflow, by_hand: str)
 def test_a_cleared_run_works_on_the_same_release_and_builds_nothing_twice(standalone: Airflow, by_hand: str) -> None:
     warehouse = Warehouse(standalone.warehouse)
     before = (sealed_ids(warehouse), current_id(warehouse), warehouse.sealed(current_id(warehouse)).manifest.stat().st_mtime_ns)
-    asked = {"dry_run": False, "dag_run_id": by_hand, "task_ids": ["ingest", "seal", "promote"], "only_failed": False, "reset_dag_runs": True}
+    asked = {
+        "dry_run": False,
+        "dag_run_id": by_hand,
+        "task_ids": ["ingest", "seal", "promote"],
+        "only_failed": False,
+        "reset_dag_runs": True,
+    }
     standalone.ask("POST", f"/dags/{DAG}/clearTaskInstances", asked)
     assert standalone.wait_for(by_hand) == "success"
     assert standalone.xcom(by_hand, "ingest")["is_sealed"] and standalone.xcom(by_hand, "seal")["is_sealed"]
@@ -117,7 +130,13 @@ def test_a_model_that_cannot_be_does_not_stop_the_release(standalone: Airflow, p
 
 
 def test_parameters_that_do_not_fit_are_refused(standalone: Airflow) -> None:
-    for wrong in ({"source": "radio"}, {"models": ["magic"]}, {"as_of": "yesterday"}, {"as_of": "2026-01-01T00:00"}, {"promote": "perhaps"}):
+    for wrong in (
+        {"source": "radio"},
+        {"models": ["magic"]},
+        {"as_of": "yesterday"},
+        {"as_of": "2026-01-01T00:00"},
+        {"promote": "perhaps"},
+    ):
         with pytest.raises(Refused, match=f" 400 .*{next(iter(wrong))}"):
             standalone.trigger(**wrong)
 

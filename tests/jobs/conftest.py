@@ -14,7 +14,15 @@ from tests.conftest import small_settings, write_tiny_ratings
 from warehouse.layout import Warehouse
 
 STAGED_ID = "20260104T020000Z"
-TINY = {"source": "table", "models": "popular,content,ials,als", "serve": "ials", "ials_factors": 4, "als_factors": 4, "parity_users": 12, "holdout_users": 0.5}
+TINY = {
+    "source": "table",
+    "models": "popular,content,ials,als",
+    "serve": "ials",
+    "ials_factors": 4,
+    "als_factors": 4,
+    "parity_users": 12,
+    "holdout_users": 0.5,
+}
 
 
 def run_steps(warehouse: Warehouse, *names: str, release_id: str = STAGED_ID) -> dict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from warehouse.layout import Release
 from warehouse.online import SCHEMA
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "jobs" / "GATE.md"
-LATEST = datetime(2025, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(2025, 1, 1, tzinfo=UTC)
 WEEK = 0.01  # share of the rows that came in the last week
 Source = tuple[pd.DataFrame, pd.DataFrame]  # interactions in order of user and time, and the catalogue
 BROKEN: dict[str, tuple[Callable[[Source], Source], str]] = {}
@@ -72,7 +72,11 @@ def last_week(source: Source) -> Source:
 
 
 def settings(folder: Path, **given: object) -> Settings:
-    return resolve({"warehouse": str(folder), "source": "table", "path": str(folder / "ratings.csv"), "items": str(folder / "items.csv")} | given, {}, folder=folder)
+    return resolve(
+        {"warehouse": str(folder), "source": "table", "path": str(folder / "ratings.csv"), "items": str(folder / "items.csv")} | given,
+        {},
+        folder=folder,
+    )
 
 
 def ingested(folder: Path, source: Source) -> Data:
@@ -93,7 +97,11 @@ def ingested(folder: Path, source: Source) -> Data:
     numbered = numbered_items(catalogue, read.item_ids(), ids)
     parquet.write(release.work / "items.parquet", [numbered], numbered.schema)
     writer = PartWriter(release, ids, given, opened.rating_scale, n_users=read.n_users)
-    rows = pa.concat_tables([parquet.read(path) for path in parquet.parts(release.work / "read")]).select(writer.schema().names).cast(writer.schema())
+    rows = (
+        pa.concat_tables([parquet.read(path) for path in parquet.parts(release.work / "read")])
+        .select(writer.schema().names)
+        .cast(writer.schema())
+    )
     n_kept = writer.write(0, rows.sort_by([(name, "ascending") for name in ORDER]))
     is_blocked, same = np.zeros(len(numbered), bool), same_item_id(first_of_same(numbered), numbered["item_id"].combine_chunks())
     write_item_tables(release, numbered, ids, 1, is_rated=opened.rating_scale is not None, is_blocked=is_blocked, same=same)
@@ -337,7 +345,9 @@ def _(source: Source) -> Source:
     new = items.head(len(items) // 20)
     added = new.assign(item_id=new.item_id + 10_000, title=new.title + " II")
     more = ratings.sample(frac=0.05, random_state=3)
-    return pd.concat([ratings, more.assign(item_id=10_000 + draw().choice(new.item_id, len(more)), rated_at=ratings.rated_at.max())]), pd.concat([items, added])
+    return pd.concat(
+        [ratings, more.assign(item_id=10_000 + draw().choice(new.item_id, len(more)), rated_at=ratings.rated_at.max())]
+    ), pd.concat([items, added])
 
 
 @_honest("new items that nobody knows yet")
@@ -432,8 +442,9 @@ def _(source: Source) -> Source:
 def _(source: Source) -> Source:
     ratings, items = source
     more = ratings.sample(frac=0.06, random_state=9)
-    return pd.concat([ratings, more.assign(item_id=1 + (more.item_id + 17) % items.item_id.max(), rated_at=ratings.rated_at.max())]).drop_duplicates(
-        ["user_id", "item_id"]), items
+    return pd.concat(
+        [ratings, more.assign(item_id=1 + (more.item_id + 17) % items.item_id.max(), rated_at=ratings.rated_at.max())]
+    ).drop_duplicates(["user_id", "item_id"]), items
 
 
 def said() -> tuple[dict[str, list[Change]], dict[str, list[Change]]]:

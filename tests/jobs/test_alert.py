@@ -93,9 +93,7 @@ def mail() -> Iterator[socketserver.TCPServer]:
 def test_by_default_the_log_hears(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="cinematch"):
         assert send(HELD_BACK, settings()) == []
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", f"alert: {HELD_BACK.title}: {HELD_BACK.text}")
-    ]
+    assert [(record.levelname, record.message) for record in caplog.records] == [("WARNING", f"alert: {HELD_BACK.title}: {HELD_BACK.text}")]
 
 
 def test_a_webhook_gets_what_happened_as_json(webhook: HTTPServer) -> None:

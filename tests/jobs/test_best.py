@@ -35,7 +35,9 @@ def release(tmp_path: Path) -> Release:
 def data_for(release: Release, **settings) -> TrainingData:
     """Training data whose item sides lie where a release has them, with the items' own."""
     rows, validation = split(N_ITEMS)
-    data = replace(training(release.folder, rows, N_ITEMS, validation=validation, ials_factors=8, ials_iterations=4, **settings), sides=release.models)
+    data = replace(
+        training(release.folder, rows, N_ITEMS, validation=validation, ials_factors=8, ials_iterations=4, **settings), sides=release.models
+    )
     ids = {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr.astype(np.int64)}
     item_side.save(release.model("items"), ids, {"genres": ["a", "b", "c"]})
     return data
@@ -104,7 +106,9 @@ def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> 
     first = best.served(names, best.validated(release, names, data).tried, data.settings)
     arrays, parameters = item_side.load(release.model(first))
     order = np.random.default_rng(0).permutation(len(arrays["data"]))
-    item_side.save(release.model(first), {**{k: np.array(v) for k, v in arrays.items()}, "data": np.array(arrays["data"])[order]}, parameters)
+    item_side.save(
+        release.model(first), {**{k: np.array(v) for k, v in arrays.items()}, "data": np.array(arrays["data"])[order]}, parameters
+    )
     assert best.served(names, best.validated(release, names, data).tried, data.settings) != first
 
 
@@ -132,18 +136,28 @@ def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) ->
 
 def test_without_times_there_is_nothing_to_turn_to(release: Release) -> None:
     data = data_for(release)
-    interactions = Interactions({name: getattr(data.interactions, name) for name in TYPES} | {"steps": np.zeros_like(data.interactions.steps)}, N_ITEMS)
+    interactions = Interactions(
+        {name: getattr(data.interactions, name) for name in TYPES} | {"steps": np.zeros_like(data.interactions.steps)}, N_ITEMS
+    )
     row = _fit(transitions, replace(data, interactions=interactions), release)
     assert (row["status"], row["message"]) == ("skipped", "no user has interactions of two different times")
     assert not release.model("transitions").exists()
 
 
-@pytest.mark.parametrize(("serve", "failed", "message"), [
-    ("ease", ["ease"], "ease was not trained: too large"), ("auto", ["popular"], "popular was not trained: too large"),
-    ("auto", ["ease", "ials"], "ease was not trained: too large; ials was not trained: too large"),
-])
-def test_without_what_is_needed_there_is_no_release_and_every_reason_is_said(release: Release, serve: str, failed: list[str], message: str) -> None:
-    rows = [{"model": name, "status": "failed" if name in failed else "trained", "message": "too large"} for name in ("popular", "ease", "ials")]
+@pytest.mark.parametrize(
+    ("serve", "failed", "message"),
+    [
+        ("ease", ["ease"], "ease was not trained: too large"),
+        ("auto", ["popular"], "popular was not trained: too large"),
+        ("auto", ["ease", "ials"], "ease was not trained: too large; ials was not trained: too large"),
+    ],
+)
+def test_without_what_is_needed_there_is_no_release_and_every_reason_is_said(
+    release: Release, serve: str, failed: list[str], message: str
+) -> None:
+    rows = [
+        {"model": name, "status": "failed" if name in failed else "trained", "message": "too large"} for name in ("popular", "ease", "ials")
+    ]
     with pytest.raises(StepError, match=f"{message}. The promoted release goes on"):
         best.rankers(release, rows, resolve({"serve": serve}, {}))
 

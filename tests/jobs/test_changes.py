@@ -23,7 +23,9 @@ SECOND = "20990101T000000Z"
 def user_and_list(built: Built) -> tuple[int, list[int]]:
     """A user who is ranked, and the first ten."""
     with closing(open_immutable(built.release.database)) as connection:
-        user = connection.execute("select user_id from recommendations where rank = 10 and source = ? limit 1", [built.manifest.served_model]).fetchone()[0]
+        user = connection.execute(
+            "select user_id from recommendations where rank = 10 and source = ? limit 1", [built.manifest.served_model]
+        ).fetchone()[0]
         rows = connection.execute("select item_id from recommendations where user_id = ? and rank <= 10 order by rank", [user])
         return user, [row[0] for row in rows]
 
@@ -62,7 +64,12 @@ def test_an_item_that_was_rated_meanwhile_is_the_cause_of_its_going(pair) -> Non
 
 def test_with_the_same_side_every_other_change_is_the_history_and_with_the_same_history_it_is_the_side(pair) -> None:
     user, _ = user_and_list(pair[0])
-    in_second(pair, "delete from ratings where user_id = ? and item_id in (select item_id from ratings where user_id = ? order by rated_at desc limit 5)", user, user)
+    in_second(
+        pair,
+        "delete from ratings where user_id = ? and item_id in (select item_id from ratings where user_id = ? order by rated_at desc limit 5)",
+        user,
+        user,
+    )
     found = changed(pair, user)
     assert found and {row["cause"] for row in found} <= {"history", "already rated"}
 
@@ -75,7 +82,9 @@ def test_another_item_side_is_the_cause_where_the_history_is_the_same(pair) -> N
     item_side.save(folder, {name: np.array(array) for name, array in arrays.items()} | {name: np.array(arrays[name])[::-1]}, parameters)
     found = changed(pair, user)
     assert found and {row["cause"] for row in found} == {"item side"}
-    assert [row["rank_before"] for row in found if row["rank_before"]] == [rank for rank, item in enumerate(top, 1) if item in {row["item_id"] for row in found}]
+    assert [row["rank_before"] for row in found if row["rank_before"]] == [
+        rank for rank, item in enumerate(top, 1) if item in {row["item_id"] for row in found}
+    ]
 
 
 def test_an_item_that_was_blocked_meanwhile_is_filtered(pair) -> None:

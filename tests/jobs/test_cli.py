@@ -78,30 +78,34 @@ def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) 
             assert (f"--{setting.replace('_', '-')} " in shown) == is_taken, setting
 
 
-@pytest.mark.parametrize(("arguments", "status", "message"), [
-    (["run", "--ials-factors", "none"], 2, "ials_factors in --ials-factors: expected a whole number, got 'none'"),
-    (["run", "--source", "radio"], 2, "expected one of sample, movielens, table"),
-    (["run", "--source", "table"], 2, "expected path, a CSV or Parquet file"),
-    (["run", "--source", "table", "--path", "absent.csv"], 3, "absent.csv"),
-    *[
-        ([step, *flags, "--source", "table", "--path", "absent.csv"], 2, message)
-        for step in ("run", "ingest --release x") for flags, message in (
-            (["--models", "popular,foo"], "models: unknown foo; expected some of popular, content"),
-            (["--models", "ials"], "models: popular must be among them"),
-            (["--models", "popular,ials", "--serve", "ease"], "models: ease must be among them"),
-            (["--models", "popular,svd"], "models: one of item_neighbours, transitions"),
-            (["--blocked", "absent.txt"], "blocked: absent.txt cannot be read"),
-            (["--diversity", "0.6", "--calibration", "0.6"], "expected 1 together at most"),
-        )
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["run", "--ials-factors", "none"], 2, "ials_factors in --ials-factors: expected a whole number, got 'none'"),
+        (["run", "--source", "radio"], 2, "expected one of sample, movielens, table"),
+        (["run", "--source", "table"], 2, "expected path, a CSV or Parquet file"),
+        (["run", "--source", "table", "--path", "absent.csv"], 3, "absent.csv"),
+        *[
+            ([step, *flags, "--source", "table", "--path", "absent.csv"], 2, message)
+            for step in ("run", "ingest --release x")
+            for flags, message in (
+                (["--models", "popular,foo"], "models: unknown foo; expected some of popular, content"),
+                (["--models", "ials"], "models: popular must be among them"),
+                (["--models", "popular,ials", "--serve", "ease"], "models: ease must be among them"),
+                (["--models", "popular,svd"], "models: one of item_neighbours, transitions"),
+                (["--blocked", "absent.txt"], "blocked: absent.txt cannot be read"),
+                (["--diversity", "0.6", "--calibration", "0.6"], "expected 1 together at most"),
+            )
+        ],
+        (["run", "--settings", "absent.toml"], 2, "absent.toml: no such settings file"),
+        (["train", "--release", "20260104T020000Z"], 4, "run `cinematch ingest --release 20260104T020000Z` first"),
+        (["train", "--release", "../escape"], 2, "release id '../escape'"),
+        (["promote", "--release", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
+        (["releases", "show", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
+        (["releases", "rollback"], 5, "no release to roll back to"),
+        (["releases", "import", "absent.zip"], 5, "absent.zip: no such file"),
     ],
-    (["run", "--settings", "absent.toml"], 2, "absent.toml: no such settings file"),
-    (["train", "--release", "20260104T020000Z"], 4, "run `cinematch ingest --release 20260104T020000Z` first"),
-    (["train", "--release", "../escape"], 2, "release id '../escape'"),
-    (["promote", "--release", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
-    (["releases", "show", "20260104T020000Z"], 6, "`cinematch releases list` shows those that are"),
-    (["releases", "rollback"], 5, "no release to roll back to"),
-    (["releases", "import", "absent.zip"], 5, "absent.zip: no such file"),
-])
+)
 def test_an_error_is_one_line_and_an_exit_status(command: Command, arguments: list[str], status: int, message: str) -> None:
     found, shown, said = command(*arguments[0].split(), *arguments[1:])
     assert (found, shown) == (status, "")
@@ -169,11 +173,18 @@ def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
     status, shown, _ = command("releases", "show", copied.release_id, "--warehouse", copied.warehouse.folder)
     rows = copied.manifest.rows
     assert status == 0 and f"{rows['read']:,} read = {rows['accepted']:,} accepted + {rows['duplicates']:,} duplicates" in shown
-    assert f"seed         {copied.manifest.settings['seed']}\n" in shown and "parity_users = 40" in shown and "{" not in shown and "@0" not in shown
+    assert (
+        f"seed         {copied.manifest.settings['seed']}\n" in shown
+        and "parity_users = 40" in shown
+        and "{" not in shown
+        and "@0" not in shown
+    )
     assert f"{copied.manifest.verdict['reason']} (nDCG counts every held-out row)\n" in shown  # of purchases every row counts
     heads = next(line.split() for line in shown.splitlines() if line.startswith("protocol"))
     line = next(line.split() for line in shown.splitlines() if line.startswith("held_out_last  ndcg@10"))
-    values = {row["model"]: row["value"] for row in copied.manifest.metrics if (row["protocol"], row["metric"]) == ("held_out_last", "ndcg")}
+    values = {
+        row["model"]: row["value"] for row in copied.manifest.metrics if (row["protocol"], row["metric"]) == ("held_out_last", "ndcg")
+    }
     assert [float(cell.rstrip("*")) for cell in line[2:]] == [round(values[model], 4) for model in heads[4:] if model in values]
     assert {float(cell[:-1]) for cell in line[2:] if cell.endswith("*")} == {round(max(values.values()), 4)}
     status, shown, _ = command("releases", "show", "current", "--warehouse", copied.warehouse.folder, "--json")
@@ -188,7 +199,9 @@ def test_verify_passes_a_good_release(command: Command, purchase_release: Built)
     assert f"{n} of {n} lists derived again are the stored ones" in shown
 
 
-@pytest.mark.parametrize("name", ["cinematch.db", "tables/explanations.parquet", "model/ials/item_factors.npy", "model/items/parameters.json"])
+@pytest.mark.parametrize(
+    "name", ["cinematch.db", "tables/explanations.parquet", "model/ials/item_factors.npy", "model/items/parameters.json"]
+)
 def test_verify_names_the_file_that_changed(command: Command, copied: Built, name: str) -> None:
     path = copied.release.folder / name
     path.chmod(0o644)
@@ -232,14 +245,21 @@ def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> 
     name = "20260104T020000Z"
     small = ["--ials-factors", "3", "--ials-iterations", "2", "--models", "popular,ials", "--serve", "ials", "--n", "7"]
     given = {
-        "ingest": ["--source", "table", "--path", "ratings.csv", "--min-interactions", "50"], "train": small[:-2], "evaluate": [],
-        "recommend": small[-2:], "seal": ["--parity-users", "5"], "promote": [],
+        "ingest": ["--source", "table", "--path", "ratings.csv", "--min-interactions", "50"],
+        "train": small[:-2],
+        "evaluate": [],
+        "recommend": small[-2:],
+        "seal": ["--parity-users", "5"],
+        "promote": [],
     }
     for step, flags in given.items():
         spark = [] if step == "promote" else ["--spark-master", "local[2]"]
         done = subprocess.run(
             [sys.executable, "-m", "jobs.cli", step, "--release", name, "--warehouse", "w", "--json", f"{step}.json", *spark, *flags],
-            cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=dict(os.environ),
         )
         assert done.returncode == 0, done.stderr
         figures = json.loads(done.stdout.splitlines()[-1])
@@ -302,8 +322,19 @@ def test_a_pipe_is_not_waited_for(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_command_that_is_stopped_leaves_nothing_in_staging(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     running = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from jobs.command import main; sys.exit(main())", "run", "--source", "sample", "--warehouse", str(tmp_path)],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        [
+            sys.executable,
+            "-c",
+            "import sys; from jobs.command import main; sys.exit(main())",
+            "run",
+            "--source",
+            "sample",
+            "--warehouse",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("releases/.staging/*.work")) and time.monotonic() < deadline:

@@ -34,7 +34,9 @@ RUN_LIMIT_S = 110
 HOST = re.escape(socket.gethostname())
 SPARK = Path(pyspark.__file__).parent
 ENVIRONMENT = os.environ | {
-    "SPARK_HOME": str(SPARK), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m",
+    "SPARK_HOME": str(SPARK),
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "SPARK_DAEMON_MEMORY": "256m",
     "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",
 }
 
@@ -69,9 +71,21 @@ class Cluster:
         log = self._folder / f"{kind}-{len(self._started)}.log"
         with log.open("wb") as file:
             process = psutil.Popen(
-                [SPARK / "bin" / "spark-class", f"org.apache.spark.deploy.{kind}.{kind.title()}", "--host", "127.0.0.1",
-                 "--port", "0", "--webui-port", "0", *arguments],
-                env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                [
+                    SPARK / "bin" / "spark-class",
+                    f"org.apache.spark.deploy.{kind}.{kind.title()}",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    "0",
+                    "--webui-port",
+                    "0",
+                    *arguments,
+                ],
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
         self._started.append(process)
         return process, log
@@ -128,15 +142,16 @@ def training_process(cluster: Cluster) -> int:
     return 0
 
 
-def test_a_release_is_the_same_where_a_worker_is_killed_while_it_trains(
-    cluster: Cluster, movie_release: Built, tmp_path: Path
-) -> None:
+def test_a_release_is_the_same_where_a_worker_is_killed_while_it_trains(cluster: Cluster, movie_release: Built, tmp_path: Path) -> None:
     flags = SMALL | {"spark_master": cluster.url, "spark_executor_memory": "600m", "source": "sample", "scale": 0.1, "holdout_users": 0.3}
     command = [sys.executable, "-m", "jobs.cli", "run", "--warehouse", "w"]  # a relative path, which is another on a worker
     command += [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    with (tmp_path / "log").open("wb") as log, psutil.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])}, stdout=log, stderr=subprocess.STDOUT
-    ) as run:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        psutil.Popen(
+            command, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])}, stdout=log, stderr=subprocess.STDOUT
+        ) as run,
+    ):
         try:
             trains = awaited(lambda: training_process(cluster) or run.poll() is not None, "training", limit_s=RUN_LIMIT_S, every_s=0.01)
             if run.poll() is None:
@@ -199,23 +214,37 @@ def other_numpy(tmp_path: Path) -> Path:
 
 def test_a_worker_with_another_package_is_named(cluster: Cluster, tmp_path: Path, other_numpy: Path) -> None:
     numpy = re.escape(version("numpy"))
-    refused_to_start(cluster, tmp_path, f"Spark worker {HOST} has numpy 1.0 where the driver has {numpy}; install requirements.lock", spark_python=str(other_numpy))
+    refused_to_start(
+        cluster,
+        tmp_path,
+        f"Spark worker {HOST} has numpy 1.0 where the driver has {numpy}; install requirements.lock",
+        spark_python=str(other_numpy),
+    )
 
 
 def test_a_worker_without_our_python_is_named(cluster: Cluster, tmp_path: Path) -> None:
-    refused_to_start(cluster, tmp_path, r"Spark worker 127\.0\.0\.1 cannot run our tasks: Cannot run program .*/nowhere/python", spark_python="/nowhere/python")
+    refused_to_start(
+        cluster,
+        tmp_path,
+        r"Spark worker 127\.0\.0\.1 cannot run our tasks: Cannot run program .*/nowhere/python",
+        spark_python="/nowhere/python",
+    )
 
 
 def test_a_worker_that_does_not_see_the_warehouse_is_named(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The warehouse lies where each process sees its own working directory."""
     monkeypatch.chdir(tmp_path)
     refused_to_start(
-        cluster, Path("/proc/self/cwd"), rf"Spark worker {HOST} cannot use the warehouse: .*No such file.*mount it there at the driver's path"
+        cluster,
+        Path("/proc/self/cwd"),
+        rf"Spark worker {HOST} cannot use the warehouse: .*No such file.*mount it there at the driver's path",
     )
 
 
 def test_a_cluster_without_room_is_given_up_after_a_while(cluster: Cluster, tmp_path: Path) -> None:
-    refused_to_start(cluster, tmp_path, "no executor of spark://.* within 2 s.*64g of free memory", spark_executor_memory="64g", spark_wait_s=2)
+    refused_to_start(
+        cluster, tmp_path, "no executor of spark://.* within 2 s.*64g of free memory", spark_executor_memory="64g", spark_wait_s=2
+    )
 
 
 def refused_to_start(cluster: Cluster, folder: Path, message: str, **changed: object) -> None:

@@ -19,13 +19,21 @@ def values(mean: float, seed: int) -> np.ndarray:
     return found * mean / found.mean()
 
 
-@pytest.mark.parametrize(("personal", "popular", "n_open", "said"), [
-    (0.150, 0.080, 1_700, ""),
-    (0.020, 0.004, 90_000, ""),
-    (0.004, 0.0005, 40_981, "best model, ials, has nDCG@10 0.0040 over 400 users, lists by chance would have 0.0002; look at the times"),
-    (0.050, 0.070, 1_700, "best model, ials, has nDCG@10 0.0500 over 400 users, popular has 0.0700; look at the times"),
-    (0.300, 0.290, 15, "lists by chance would have 0.5"),
-])
+@pytest.mark.parametrize(
+    ("personal", "popular", "n_open", "said"),
+    [
+        (0.150, 0.080, 1_700, ""),
+        (0.020, 0.004, 90_000, ""),
+        (
+            0.004,
+            0.0005,
+            40_981,
+            "best model, ials, has nDCG@10 0.0040 over 400 users, lists by chance would have 0.0002; look at the times",
+        ),
+        (0.050, 0.070, 1_700, "best model, ials, has nDCG@10 0.0500 over 400 users, popular has 0.0700; look at the times"),
+        (0.300, 0.290, 15, "lists by chance would have 0.5"),
+    ],
+)
 def test_what_validation_may_not_say(personal: float, popular: float, n_open: int, said: str) -> None:
     ndcgs = {"ease": values(personal * 0.9, 1), "ials": values(personal, 2), "popular": values(popular, 3)}
     n_held = np.full(N, 7)

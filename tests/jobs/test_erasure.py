@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -65,10 +65,17 @@ def test_the_certificate_says_what_went_and_what_still_names_the_user(built: Bui
     assert f"releases/{built.release_id}/cinematch.db ratings" in places and kept["closed_at"] is None and kept["not_looked_into"] == []
     assert all("promote a new release" in one["until"] for one in places.values())
     assert kept["sources"]["files"] == [file["name"] for file in built.manifest.input["files"]]
-    assert kept["user"] == "sha256:" + forgotten.digest(forgotten.read(warehouse.forgotten).salt, USER) and kept["forgotten_at"] == kept["checked_at"]
+    assert (
+        kept["user"] == "sha256:" + forgotten.digest(forgotten.read(warehouse.forgotten).salt, USER)
+        and kept["forgotten_at"] == kept["checked_at"]
+    )
     forget(warehouse, str(USER))
     again = erasure.read(warehouse, str(USER))[1]
-    assert again["removed"] == kept["removed"] and again["still_named_in"] == kept["still_named_in"] and again["forgotten_at"] == kept["forgotten_at"]
+    assert (
+        again["removed"] == kept["removed"]
+        and again["still_named_in"] == kept["still_named_in"]
+        and again["forgotten_at"] == kept["forgotten_at"]
+    )
 
 
 def test_no_certificate_names_its_user_and_a_dry_run_makes_none(copy_warehouse: Callable[[Built], Built], purchase_release: Built) -> None:
@@ -81,7 +88,9 @@ def test_no_certificate_names_its_user_and_a_dry_run_makes_none(copy_warehouse: 
     assert user not in path.read_text() and user not in json.dumps(json.loads(path.read_text()), ensure_ascii=False)
 
 
-def test_the_audit_goes_on_until_nothing_names_the_user_and_then_closes(built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_goes_on_until_nothing_names_the_user_and_then_closes(
+    built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     warehouse, settings = built.warehouse, small_settings(built.warehouse.folder)
     backup = warehouse.folder / "backup.cinematch.zip"
     archive.write(warehouse, built.release_id, backup)
@@ -89,7 +98,7 @@ def test_the_audit_goes_on_until_nothing_names_the_user_and_then_closes(built: B
     at = datetime.fromisoformat(built.manifest.created_at)
 
     def asked(days: float):
-        found = {finding.question: finding for finding in audit(warehouse, settings, now=max(at, datetime.now(timezone.utc)) + timedelta(days=days))}
+        found = {finding.question: finding for finding in audit(warehouse, settings, now=max(at, datetime.now(UTC)) + timedelta(days=days))}
         return found["open_erasures"], erasure.read(warehouse, str(USER))[1]
 
     finding, certificate = asked(1)
@@ -102,7 +111,11 @@ def test_the_audit_goes_on_until_nothing_names_the_user_and_then_closes(built: B
     promote(warehouse, SECOND, reason="without the user")
     assert main(["releases", "prune", "--forgotten", "--warehouse", str(warehouse.folder)]) == 0
     finding, certificate = asked(33)
-    assert (finding.level, finding.value) == ("ok", 0) and certificate["closed_at"] == certificate["checked_at"] and certificate["still_named_in"] == []
+    assert (
+        (finding.level, finding.value) == ("ok", 0)
+        and certificate["closed_at"] == certificate["checked_at"]
+        and certificate["still_named_in"] == []
+    )
     (warehouse.folder / "new.csv").write_text(f"user_id,item_id\n{USER},1\n")
     assert asked(34)[1] == certificate, "a closed one is not asked for again"
     forget(warehouse, str(USER))
@@ -123,7 +136,9 @@ def without(built: Built, release_id: str) -> None:
         for table in BY_USER:
             connection.execute(f"delete from {table.name} where user_id = ?", [USER])
             rows = parquet.read(staged.table(table.name))
-            parquet.write(staged.table(table.name), [rows.filter(pc.not_equal(rows["user_id"], USER))], pq.read_schema(staged.table(table.name)))
+            parquet.write(
+                staged.table(table.name), [rows.filter(pc.not_equal(rows["user_id"], USER))], pq.read_schema(staged.table(table.name))
+            )
     seal(built.warehouse, staged, replace(built.manifest, release=release_id, files=digests(staged)))
 
 

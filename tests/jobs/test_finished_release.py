@@ -26,8 +26,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("finished")
     (folder / "blocked.txt").write_text("\n".join(map(str, BLOCKED)) + "\n\n999999\n")
     return build(
-        folder / "w", source="sample", scale=0.05, holdout_users=0.5, diversity=0.3, calibration=0.3, blocked=str(folder / "blocked.txt"),
-        models="popular,content,ials,als,item_neighbours", n=12,
+        folder / "w",
+        source="sample",
+        scale=0.05,
+        holdout_users=0.5,
+        diversity=0.3,
+        calibration=0.3,
+        blocked=str(folder / "blocked.txt"),
+        models="popular,content,ials,als,item_neighbours",
+        n=12,
     )
 
 
@@ -50,7 +57,11 @@ def test_both_positions_are_recorded_and_what_it_cost(built: Built, database: sq
         "select count(*), sum(model_rank != rank), sum(model_rank is null) from recommendations where source = ?", [served]
     ).fetchone()
     assert ranked > 0 and moved > ranked / 4 and unfinished == 0
-    found = {row["metric"]: row["value"] for row in built.manifest.metrics if row["model"] == served and row["k"] == 10 and row["protocol"] == "held_out_last"}
+    found = {
+        row["metric"]: row["value"]
+        for row in built.manifest.metrics
+        if row["model"] == served and row["k"] == 10 and row["protocol"] == "held_out_last"
+    }
     assert found["intra_list_diversity"] > found["intra_list_diversity_before_finishing"]
     assert found["miscalibration"] < found["miscalibration_before_finishing"]
     assert -1 <= found["ndcg_cost_of_finishing"] <= 1

@@ -45,15 +45,17 @@ def test_a_forgotten_users_rows_are_refused_without_their_text(tmp_path: Path) -
     warehouse = Warehouse(tmp_path)
     forgotten.add(warehouse, "anna")
     accepted = pa.table({"user_id": ["anna", "ben", "anna"], "item_id": ["x", "x", "y"], "line": [2, 3, 5]})
-    refused = pa.table(
-        [["f.csv"] * 3, [4, 6, 7], ['"anna",z,bad', "susanna,z,bad", "1::anna ::z"], ["r"] * 3], schema=QUARANTINE_SCHEMA
-    )
+    refused = pa.table([["f.csv"] * 3, [4, 6, 7], ['"anna",z,bad', "susanna,z,bad", "1::anna ::z"], ["r"] * 3], schema=QUARANTINE_SCHEMA)
     kept, gone = leave_out(forgotten.read(warehouse.forgotten), Batch(accepted, refused, 6))
     assert kept["user_id"].to_pylist() == ["ben"]
     assert len(kept) + len(gone) == 6
     rows = [tuple(row.values()) for row in gone.to_pylist()]
     assert rows == [
-        ("f.csv", 4, "", "r"), ("f.csv", 6, "susanna,z,bad", "r"), ("f.csv", 7, "", "r"), (FILED_UNDER, 2, "", REASON), (FILED_UNDER, 5, "", REASON),
+        ("f.csv", 4, "", "r"),
+        ("f.csv", 6, "susanna,z,bad", "r"),
+        ("f.csv", 7, "", "r"),
+        (FILED_UNDER, 2, "", REASON),
+        (FILED_UNDER, 5, "", REASON),
     ]
 
 

@@ -26,8 +26,15 @@ from warehouse.sqlite import open_immutable
 
 N_USERS, N_ITEMS, SECOND = 120, 60, "20990101T000000Z"
 SETTINGS = {
-    "source": "table", "models": "popular,ials,als,item_neighbours", "serve": "item_neighbours", "ials_factors": 4, "als_factors": 4, "holdout_users": 0.6,
-    "parity_users": 10, "n": 10, "explain_n": 3,
+    "source": "table",
+    "models": "popular,ials,als,item_neighbours",
+    "serve": "item_neighbours",
+    "ials_factors": 4,
+    "als_factors": 4,
+    "holdout_users": 0.6,
+    "parity_users": 10,
+    "n": 10,
+    "explain_n": 3,
 }
 
 
@@ -42,7 +49,8 @@ def write_weeks(path: Path, n_weeks: int) -> Path:
             items = draw.sample(own, 14) + draw.sample([item for item in range(N_ITEMS) if item not in own], 4)
             draw.shuffle(items)
             rows = [
-                [user, item, draw.choice((4, 5) if item in own else (1, 2, 3)), 1_600_000_000 + 3_600 * place] for place, item in enumerate(items)
+                [user, item, draw.choice((4, 5) if item in own else (1, 2, 3)), 1_600_000_000 + 3_600 * place]
+                for place, item in enumerate(items)
             ]
             writer.writerows(rows[: 10 + 2 * (n_weeks - 1)])
     return path
@@ -88,7 +96,10 @@ def test_the_same_input_again_gives_the_same_figures_and_is_promoted(champion: W
     ndcg = found["measures"][0]
     assert ndcg["difference"] == pytest.approx(0.0, abs=1e-9) and ndcg["challenger"] == pytest.approx(ndcg["champion"])
     metrics = {
-        name: {(row["model"], row["metric"], row["k"]): (row["value"], row["low"], row["high"]) for row in releases.read_manifest(champion.sealed(name)).metrics}
+        name: {
+            (row["model"], row["metric"], row["k"]): (row["value"], row["low"], row["high"])
+            for row in releases.read_manifest(champion.sealed(name)).metrics
+        }
         for name in (before, SECOND)
     }
     assert metrics[SECOND].pop(("item_neighbours", "overlap_with_champion", 10))[0] == 1.0
@@ -105,7 +116,11 @@ def damaged(warehouse: Warehouse, release_id: str) -> None:
     arrays, parameters = item_side.load(folder)
     shifted, indptr = (np.array(arrays["indices"]) + 1) % N_ITEMS, arrays["indptr"]
     order = np.concatenate([start + np.argsort(shifted[start:stop]) for start, stop in zip(indptr, indptr[1:])])
-    item_side.save(folder, {"indptr": np.array(indptr), "indices": shifted[order].astype(np.int32), "data": np.array(arrays["data"])[order]}, parameters)
+    item_side.save(
+        folder,
+        {"indptr": np.array(indptr), "indices": shifted[order].astype(np.int32), "data": np.array(arrays["data"])[order]},
+        parameters,
+    )
     for name in ("evaluate", "recommend", "seal"):
         run_step(name, warehouse, release_id, given)
 
@@ -132,7 +147,9 @@ def test_a_damaged_challenger_is_held_back_and_goes_on_by_hand_with_a_reason(
     assert (last["reason"], last["by"], last["verdict"], last["previous"]) == ("the shop was renumbered", "hand", "hold back", before)
     with closing(sqlite3.connect(champion.catalog)) as catalog:
         assert catalog.execute("select release, reason, verdict from promotions order by position desc limit 1").fetchone() == (
-            SECOND, "the shop was renumbered", "hold back"
+            SECOND,
+            "the shop was renumbered",
+            "hold back",
         )
     assert main(["releases", "rollback", "--warehouse", str(champion.folder)]) == 0 and releases.current_id(champion) == before
 
@@ -180,12 +197,24 @@ def test_a_source_that_was_cut_is_held_back_before_it_is_trained_and_may_be_acce
     before = releases.current_id(champion)
     lines = (champion.folder / "ratings.csv").read_text().splitlines()
     (champion.folder / "ratings.csv").write_text("\n".join(lines[: 1 + len(lines) // 2]) + "\n")
-    flags = [f"--{name}={value}" for name, value in {"warehouse": champion.folder, "path": champion.folder / "ratings.csv", "source": "table", "spark-master": "local[2]"}.items()]
+    flags = [
+        f"--{name}={value}"
+        for name, value in {
+            "warehouse": champion.folder,
+            "path": champion.folder / "ratings.csv",
+            "source": "table",
+            "spark-master": "local[2]",
+        }.items()
+    ]
     assert main(["run", "--release", SECOND, *flags]) == 7
     shown, said = capsys.readouterr()
     figures = json.loads(shown.splitlines()[-1])
     assert figures["is_promoted"] is False and figures["message"] in said and "train_s" not in figures
-    assert "60 of the 120 users who were active in the later half are gone" in said and f"{before} goes on" in said and "--data-guard accept" in said
+    assert (
+        "60 of the 120 users who were active in the later half are gone" in said
+        and f"{before} goes on" in said
+        and "--data-guard accept" in said
+    )
     assert not champion.staged(SECOND).folder.exists() and releases.sealed_ids(champion) == [before]
     with closing(sqlite3.connect(champion.catalog)) as catalog:
         found = dict(catalog.execute("select question, value from findings where release = ?", [SECOND]))
@@ -206,7 +235,9 @@ def test_items_that_were_mixed_up_hold_it_back_after_training_too(champion: Ware
     mixed = random.Random(9).sample(range(N_ITEMS), N_ITEMS)
     header, *lines = (champion.folder / "ratings.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines]
-    (champion.folder / "ratings.csv").write_text("\n".join([header, *(f"{user},{mixed[int(item)]},{rest[0]},{rest[1]}" for user, item, *rest in rows)]) + "\n")
+    (champion.folder / "ratings.csv").write_text(
+        "\n".join([header, *(f"{user},{mixed[int(item)]},{rest[0]},{rest[1]}" for user, item, *rest in rows)]) + "\n"
+    )
     open_wide = {name: 1 for name in ("guard_loss", "guard_retention", "guard_popular", "guard_changed", "guard_refused", "guard_scale")}
     for name in ("ingest", "train", "evaluate"):
         run_step(name, champion, SECOND, settings(champion, **open_wide))

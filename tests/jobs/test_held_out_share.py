@@ -8,7 +8,9 @@ from jobs.sorting import few_users, held_out_share
 from schemas.settings import resolve
 
 
-@pytest.mark.parametrize(("n_users", "share"), [(20, 0.3), (610, 0.3), (943, 0.25), (1_500, 0.15), (1_999, 0.15), (2_000, 0.1), (200_948, 0.1)])
+@pytest.mark.parametrize(
+    ("n_users", "share"), [(20, 0.3), (610, 0.3), (943, 0.25), (1_500, 0.15), (1_999, 0.15), (2_000, 0.1), (200_948, 0.1)]
+)
 def test_a_small_source_holds_out_two_hundred_users_as_far_as_three_in_ten(n_users: int, share: float) -> None:
     given = resolve({}, {})
     assert held_out_share(given, min(n_users, few_users(given))) == share

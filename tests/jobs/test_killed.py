@@ -29,8 +29,17 @@ from warehouse.sqlite import failed_checks, open_immutable
 N_IN_EACH_STEP, N_ANYWHERE, N_AT_ONCE, SEED = 2, 8, 2, 11
 PATIENCE_S = 120
 OPTIONS = {
-    "source": "table", "path": "ratings.csv", "spark-master": "local[1]", "spark-driver-memory": "512m", "models": "popular,ials", "serve": "ials",
-    "holdout-users": "1", "ials-factors": "2", "ials-iterations": "1", "n": "5", "parity-users": "3",
+    "source": "table",
+    "path": "ratings.csv",
+    "spark-master": "local[1]",
+    "spark-driver-memory": "512m",
+    "models": "popular,ials",
+    "serve": "ials",
+    "holdout-users": "1",
+    "ials-factors": "2",
+    "ials-iterations": "1",
+    "n": "5",
+    "parity-users": "3",
 }
 # Promoting says nothing in the log; it begins where sealing is done.
 BEGINS = {step: rf" {step}: release \S+ starts" for step in STEPS} | {"promote": r" seal: release \S+ done"}
@@ -47,8 +56,12 @@ class Run:
         options = [word for name, value in (OPTIONS | {"warehouse": str(self.folder)}).items() for word in (f"--{name}", value)]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", "run", *options], cwd=self.folder.parent, start_new_session=True, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "jobs.cli", "run", *options],
+            cwd=self.folder.parent,
+            start_new_session=True,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         self._said = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -14,8 +14,8 @@ from jobs.run import run_step
 from schemas.errors import StepError
 from tests.conftest import small_settings
 from tests.jobs.conftest import run_steps, STAGED_ID, TINY
-from warehouse.layout import Warehouse
 from warehouse.claims import claimed, sweep
+from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, promote, read_manifest, sealed_ids
 from warehouse.sqlite import failed_checks, open_immutable
 

@@ -118,10 +118,17 @@ def test_online_quality_is_where_new_items_stood_in_the_lists(copied: Built) -> 
     """Half of the users rate the first of their list, the other half the last: recall 0.5 at a depth between."""
     depth = 20
     tops = rows(copied, "select user_id, item_id from recommendations where rank = 1 and source = 'hybrid' limit 150")
-    seen = {row for row in rows(copied, "select user_id, item_id from ratings")} | {row for row in rows(copied, "select user_id, item_id from recommendations")}
+    seen = {row for row in rows(copied, "select user_id, item_id from ratings")} | {
+        row for row in rows(copied, "select user_id, item_id from recommendations")
+    }
     items = [row[0] for row in rows(copied, "select item_id from items")]
     outside = [(user, next(item for item in items if (user, item) not in seen), 4.0) for user, _ in tops]
-    arrive(copied, [(user, item, 5.0) for user, item in tops] + outside + [(user, item, 3.0) for user, item in rows(copied, "select user_id, item_id from ratings limit 50")])
+    arrive(
+        copied,
+        [(user, item, 5.0) for user, item in tops]
+        + outside
+        + [(user, item, 3.0) for user, item in rows(copied, "select user_id, item_id from ratings limit 50")],
+    )
     found = asked(copied, audit_quality_ratio=0.0)
     assert found["online_recall_at_20"].value == 0.5 and found["online_mrr"].value == 0.5
     assert f"of {2 * len(tops)} newly rated items in their user's first {depth}" in found["online_recall_at_20"].message
@@ -140,7 +147,9 @@ def test_findings_are_rows_of_the_catalogue_and_outlive_it(copied: Built) -> Non
     copied.warehouse.catalog.unlink()
     catalog.rebuild(copied.warehouse)
     with closing(sqlite3.connect(copied.warehouse.catalog)) as connection:
-        found = connection.execute("select release, question, level, value from findings where question = 'age_days' order by position").fetchall()
+        found = connection.execute(
+            "select release, question, level, value from findings where question = 'age_days' order by position"
+        ).fetchall()
     assert found == [(copied.release_id, "age_days", "ok", 1.0), (copied.release_id, "age_days", "warning", 9.0)]
 
 
@@ -162,7 +171,9 @@ def test_only_what_is_newly_wrong_is_told_but_damage_always(copied: Built) -> No
     assert newly_wrong(damaged, before) == damaged
 
 
-def test_the_command_shows_tells_and_fails_for_damage_alone(copied: Built, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_command_shows_tells_and_fails_for_damage_alone(
+    copied: Built, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     command = ["audit", "--warehouse", str(copied.warehouse.folder), "--stale-after-days", "0"]
     assert main(command) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])

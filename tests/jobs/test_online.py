@@ -23,10 +23,16 @@ from warehouse.overlay import Entry, fold, Held
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
-BASE = pa.schema([
-    ("user_id", pa.int64()), ("item_id", pa.int64()), ("rating", pa.float64()), ("weight", pa.float64()), ("rated_at", pa.int64()),
-    ("seq", pa.int64()),
-])
+BASE = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("item_id", pa.int64()),
+        ("rating", pa.float64()),
+        ("weight", pa.float64()),
+        ("rated_at", pa.int64()),
+        ("seq", pa.int64()),
+    ]
+)
 
 
 def write(warehouse: Warehouse, entries: list[Entry]) -> None:
@@ -63,18 +69,26 @@ def test_the_archive_grows_by_what_is_new_and_outlives_the_overlay(tmp_path: Pat
 
 times = st.integers(NOW, NOW + 5)
 events = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1, 5), times, times, st.sampled_from(["rate", "delete", "overwrite"])), max_size=12
+    st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1, 5), times, times, st.sampled_from(["rate", "delete", "overwrite"])),
+    max_size=12,
 )
 
 
 @given(st.dictionaries(st.tuples(st.integers(0, 2), st.integers(0, 2)), st.tuples(st.integers(1, 5), times)), events, st.booleans())
 def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, arrived, is_implicit: bool) -> None:
-    held = {
-        key: Held(None if is_implicit else float(value), float(value) if is_implicit else 1.0, at) for key, (value, at) in base.items()
-    }
+    held = {key: Held(None if is_implicit else float(value), float(value) if is_implicit else 1.0, at) for key, (value, at) in base.items()}
     entries = [
-        Entry(seq, user, item, None if is_implicit else float(value), float(value) if is_implicit else 1.0, at, received,
-              kind == "delete", kind == "overwrite")
+        Entry(
+            seq,
+            user,
+            item,
+            None if is_implicit else float(value),
+            float(value) if is_implicit else 1.0,
+            at,
+            received,
+            kind == "delete",
+            kind == "overwrite",
+        )
         for seq, (user, item, value, at, received, kind) in enumerate(arrived, 1)
     ]
     path = tmp_path_factory.mktemp("online") / "online.parquet"
@@ -110,7 +124,9 @@ def histories_now(built: Built, users: list) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["movie_release", "purchase_release"])
-def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, request: pytest.FixtureRequest, copy_warehouse: Callable) -> None:
+def test_an_online_rating_is_worth_the_same_in_the_next_release(
+    kind: str, request: pytest.FixtureRequest, copy_warehouse: Callable
+) -> None:
     original: Built = request.getfixturevalue(kind)
     built: Built = copy_warehouse(original)
     with open_immutable(built.release.database) as database:
@@ -119,10 +135,15 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(kind: str, reque
         had = database.execute("select item_id from ratings where user_id = ? limit 1", [users[1]]).fetchone()[0]
     new_user = 10**9 if built.manifest.ids["user_id"] == "int64" else "somebody new/?"
     stars = 4.5 if built.manifest.rating_scale else None
-    write(built.warehouse, [
-        *(rating(users[0], item, stars) for item in items[:5]), rating(users[1], had, None, is_deleted=True),
-        rating(users[2], items[0], stars, weight=3.0, is_overwrite=True), *(rating(new_user, item, stars) for item in items[3:9]),
-    ])
+    write(
+        built.warehouse,
+        [
+            *(rating(users[0], item, stars) for item in items[:5]),
+            rating(users[1], had, None, is_deleted=True),
+            rating(users[2], items[0], stars, weight=3.0, is_overwrite=True),
+            *(rating(new_user, item, stars) for item in items[3:9]),
+        ],
+    )
     users = [*users, new_user]
     online = histories_now(built, users)
     path = {name: original.manifest.settings[name] for name in ("source", "columns", "item_columns", "scale", "holdout_users", "seed")}

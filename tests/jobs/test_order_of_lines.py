@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from warehouse import parquet
 from warehouse.layout import Warehouse
 from warehouse.overlay import Held
 
-LATEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(2026, 1, 1, tzinfo=UTC)
 DOUBLE = (3, 33)  # one film under two ids; other titles come several times too, but without a year
 HEADER = ("user_id", "item_id", "rating", "rated_at", "title")
 
@@ -51,8 +51,17 @@ def write(path: Path, rows: list[list]) -> None:
 
 def settings_for(folder: Path, path: Path, columns: str, **changed) -> Settings:
     return small_settings(
-        folder, source="table", path=str(path), columns=columns, holdout_users=0.5, models="popular,content,ials,als,transitions", serve="ials",
-        ials_factors=4, als_factors=4, parity_users=12, **changed,
+        folder,
+        source="table",
+        path=str(path),
+        columns=columns,
+        holdout_users=0.5,
+        models="popular,content,ials,als,transitions",
+        serve="ials",
+        ials_factors=4,
+        als_factors=4,
+        parity_users=12,
+        **changed,
     )
 
 
@@ -97,7 +106,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
 
 def test_a_shuffled_file_without_times_gives_the_same_release(built: list[Built]) -> None:
     manifests = [one.manifest for one in built]
-    first, second = ({name: table["content_sha256"] for name, table in manifest.tables.items() if name != "quarantine"} for manifest in manifests)
+    first, second = (
+        {name: table["content_sha256"] for name, table in manifest.tables.items() if name != "quarantine"} for manifest in manifests
+    )
     assert first == second and manifests[0].rows["duplicates"] > 50
     transitions = next(row for row in manifests[0].models if row["model"] == "transitions")
     assert (transitions["status"], transitions["message"]) == ("skipped", "no user has interactions of two different times")
@@ -111,7 +122,9 @@ def test_a_film_of_two_ids_is_in_no_list_of_who_has_the_other_in_the_batch_and_o
         parity = built[0].manifest.parity
         assert parity["n_same_lists"] == parity["n_users"] > 0  # sealing has asked the lists for doubles, too
         for user in range(40):
-            stored = [row[0] for row in opened.connection.execute("select item_id from recommendations where user_id = ? order by rank", [user])]
+            stored = [
+                row[0] for row in opened.connection.execute("select item_id from recommendations where user_id = ? order by rank", [user])
+            ]
             assert [row.item_id for row in solve(opened, stored_history(opened, user), n=20).rows] == stored
         for item, other in (DOUBLE, DOUBLE[::-1]):
             for history in ([item], [item, 1, 2, 4, 5]):  # too short to rank by, and not

@@ -13,10 +13,14 @@ from jobs.progress import Progress
 NOISE = "WARNING: Using incubator modules: jdk.incubator.vector\nSetting default log level to WARN.\n"
 
 
-@pytest.mark.parametrize(("total", "done", "line"), [
-    (1, 0, "ease: solving: 10 s so far"), (8, 0, "ease: solving: 10 s so far, 8 parts at work"),
-    (8, 2, "ease: solving: 2 of 8 parts, 12.0 a minute, about 30 s left"),
-])
+@pytest.mark.parametrize(
+    ("total", "done", "line"),
+    [
+        (1, 0, "ease: solving: 10 s so far"),
+        (8, 0, "ease: solving: 10 s so far, 8 parts at work"),
+        (8, 2, "ease: solving: 2 of 8 parts, 12.0 a minute, about 30 s left"),
+    ],
+)
 def test_a_line_says_what_is_being_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], total: int, done: int, line: str
 ) -> None:
@@ -30,7 +34,9 @@ def test_a_line_says_what_is_being_done(
 
 def test_what_java_greets_with_is_left_out_and_what_it_says_later_is_not(capfd: pytest.CaptureFixture[str]) -> None:
     with greetings.left_out():
-        started = subprocess.Popen(["sh", "-c", f'printf "%s" "{NOISE}" >&2; read line; echo "SPARK ERROR $line" >&2'], stdin=subprocess.PIPE, text=True)
+        started = subprocess.Popen(
+            ["sh", "-c", f'printf "%s" "{NOISE}" >&2; read line; echo "SPARK ERROR $line" >&2'], stdin=subprocess.PIPE, text=True
+        )
     subprocess.run(["sh", "-c", "echo mine >&2"], check=True)
     started.communicate("lost a task")
     said = ""

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,13 @@ from jobs.runner import InProcess
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from tests.jobs.kernels import plain
-from tests.jobs.kernels.worlds import histories, HIGH, item_side, LOW, World, worlds
+from tests.jobs.kernels.worlds import HIGH, histories, item_side, LOW, World, worlds
 from warehouse import archive, item_side as item_side_files, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.overlay import Entry, fold, Held
 
 ID = "20260104T020000Z"
-NOW = datetime(2026, 1, 4, 2, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 4, 2, tzinfo=UTC)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -51,7 +51,11 @@ def lists_of(world: World, *, side: ItemSide | None = None, n: int = 10, min_his
 def write(release: Release, side: ItemSide) -> None:
     """An item side as the models of a release."""
     ranker, rater = side.ranker, side.rater
-    genres = {"item_ids": np.arange(side.n_items), "genre_indices": side.genres.indices.astype(np.int32), "genre_indptr": side.genres.indptr.astype(np.int64)}
+    genres = {
+        "item_ids": np.arange(side.n_items),
+        "genre_indices": side.genres.indices.astype(np.int32),
+        "genre_indptr": side.genres.indptr.astype(np.int64),
+    }
     item_side_files.save(release.model("items"), genres, {"genres": [f"g{k}" for k in range(side.genres.shape[1])]})
     means = {} if math.isnan(side.mu) else {"mu": side.mu, "damping": side.damping}
     item_side_files.save(release.model("popular"), {"scores": side.popularity}, means)
@@ -65,17 +69,34 @@ def write(release: Release, side: ItemSide) -> None:
 
 def manifest_of(release: Release) -> Manifest:
     return Manifest(
-        release=release.id, created_at=NOW.isoformat(), as_of=NOW.isoformat(), source="drawn", rating_scale=(LOW, HIGH),
-        ids={"user_id": "int64", "item_id": "int64"}, input={"sha256": ""}, rows=dict.fromkeys(("read", "accepted", "duplicates", "quarantined"), 0),
-        counts=dict.fromkeys(("users", "items", "ratings", "recommendations"), 0), settings=Settings(serve="ials").recorded(), versions={}, steps=[],
-        models=[], metrics=[], parity={}, checks={}, verdict={}, tables={}, files=releases.digests(release),
+        release=release.id,
+        created_at=NOW.isoformat(),
+        as_of=NOW.isoformat(),
+        source="drawn",
+        rating_scale=(LOW, HIGH),
+        ids={"user_id": "int64", "item_id": "int64"},
+        input={"sha256": ""},
+        rows=dict.fromkeys(("read", "accepted", "duplicates", "quarantined"), 0),
+        counts=dict.fromkeys(("users", "items", "ratings", "recommendations"), 0),
+        settings=Settings(serve="ials").recorded(),
+        versions={},
+        steps=[],
+        models=[],
+        metrics=[],
+        parity={},
+        checks={},
+        verdict={},
+        tables={},
+        files=releases.digests(release),
     )
 
 
 @given(worlds())
 def test_round_trip_of_a_release_gives_the_same_predictions(world: World) -> None:
     """Written, sealed, exported, unpacked elsewhere and mapped again: every list, rating, confidence and reason, to the bit."""
-    side = replace(world.side, ranker=(finite := replace(world.side.ranker, half_life=min(world.side.ranker.half_life, 1e9))), factors=finite)
+    side = replace(
+        world.side, ranker=(finite := replace(world.side.ranker, half_life=min(world.side.ranker.half_life, 1e9))), factors=finite
+    )
     with folder() as place:
         first, second = Warehouse(place / "first"), Warehouse(place / "second")
         first.releases.mkdir(parents=True)
@@ -111,7 +132,12 @@ def trained(seed: int, lengths: list[int], equations: Equations, n_items: int = 
 
 LENGTHS = st.lists(st.integers(1, 8), min_size=2, max_size=8)
 EQUATIONS = st.builds(
-    Equations, alpha=st.none() | st.floats(0.5, 10), reg=st.floats(0.01, 1), n_factors=st.integers(1, 6), n_iterations=st.integers(1, 3), seed=st.integers(0, 999),
+    Equations,
+    alpha=st.none() | st.floats(0.5, 10),
+    reg=st.floats(0.01, 1),
+    n_factors=st.integers(1, 6),
+    n_iterations=st.integers(1, 3),
+    seed=st.integers(0, 999),
 )
 
 
@@ -135,13 +161,21 @@ def test_a_rating_shows_in_the_next_list(world: World, data: st.DataObject) -> N
     base = {int(j): Held(float(r), 1.0, int(at)) for j, r, at in zip(history.items, history.ratings, history.steps)}
     held = fold(base, [Entry(1, "u", item, rating, 1.0, 10_000, 10_000, False)], is_implicit=False)
     next_history = one_history(
-        ids, list(held), [h.rating for h in held.values()], [h.weight for h in held.values()], [h.rated_at for h in held.values()], low=LOW, high=HIGH
+        ids,
+        list(held),
+        [h.rating for h in held.values()],
+        [h.weight for h in held.values()],
+        [h.rated_at for h in held.values()],
+        low=LOW,
+        high=HIGH,
     )
     now = recommend(world.side, next_history, n=world.side.n_items, explain_n=0, reasons_n=0, min_history=1)
     assert item not in now.items
     ranked = now.items[now.tiers == RANKED]
     split = score_items(world.side, next_history, ranked, reasons_n=50, min_history=1, is_whole=True)
-    named = {int(row) for row, kind, evidence in zip(split.reason_rows, split.kinds, split.evidence) if kind == HISTORY and evidence == item}
+    named = {
+        int(row) for row, kind, evidence in zip(split.reason_rows, split.kinds, split.evidence) if kind == HISTORY and evidence == item
+    }
     assert named == set(range(len(ranked)))
 
 
@@ -201,7 +235,11 @@ def test_a_newer_release_sorts_later(seconds: list[int]) -> None:
 ITEMS = st.integers(0, 11)
 
 
-@given(st.lists(st.tuples(st.lists(ITEMS, max_size=8, unique=True), st.sets(ITEMS, min_size=1)), min_size=1, max_size=5), st.integers(1, 10), SEEDS)
+@given(
+    st.lists(st.tuples(st.lists(ITEMS, max_size=8, unique=True), st.sets(ITEMS, min_size=1)), min_size=1, max_size=5),
+    st.integers(1, 10),
+    SEEDS,
+)
 def test_metrics_equal_their_definitions(users: list[tuple[list[int], set[int]]], k: int, seed: int) -> None:
     def flat(rows) -> tuple[np.ndarray, np.ndarray]:
         return np.cumsum([0, *map(len, rows)]), np.array([item for row in rows for item in row], int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from warehouse import forgotten
 from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
 
-LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def looked_through(folder: Path, rows: str, **more: object) -> tuple[Source, Reading, Catalogue]:
@@ -57,7 +57,9 @@ def test_a_scale_that_only_the_first_rows_have_is_not_taken(tmp_path: Path) -> N
     rows = [f"{'u' * 60}{i},x,{1 + i // 15_000},{i}\n" for i in range(120_000)]  # of which the first 4 MiB are looked at
     source, read, _ = looked_through(tmp_path, "".join(rows))
     assert source.rating_scale == (1.0, 5.0)
-    with pytest.raises(SourceError, match=r"rating_scale: 37.5% of the ratings lie off 1 to 5, which the first rows said; set rating_scale"):
+    with pytest.raises(
+        SourceError, match=r"rating_scale: 37.5% of the ratings lie off 1 to 5, which the first rows said; set rating_scale"
+    ):
         check_scale(source, read, resolve({}, {}))
     check_scale(source, read, resolve({"rating_scale": "1:5"}, {}))
     marks = rows[:60_000] + [f"v{i},x,{99 if i % 1_000 == 0 else 4},{i}\n" for i in range(10_000)]
@@ -75,7 +77,11 @@ def test_the_summary_has_it_all(copy_warehouse: Callable, purchase_release: Buil
     print_summary(copied.warehouse, copied.release_id)
     shown = capsys.readouterr().out
     assert "read as    columns: user_id=customer, item_id=article, weight=quantity, rated_at=bought_at\n" in shown
-    assert "rating scale: none: implicit feedback\n" in shown and "times: 2025-" in shown and " items that have interactions are in it" in shown
+    assert (
+        "rating scale: none: implicit feedback\n" in shown
+        and "times: 2025-" in shown
+        and " items that have interactions are in it" in shown
+    )
     assert "\n  before " not in shown
     second = add_release(copied, "20990101T000000Z")
     print_summary(copied.warehouse, second)

@@ -55,8 +55,17 @@ def test_a_list_that_says_something_else_is_found(movie_release: Built, tmp_path
 def test_texts_and_nulls_of_any_kind() -> None:
     titles = Titles(pa.table({"item_id": ODD, "title": ODD[::-1]}))
     lists = [
-        {"user_id": user, "rank": rank, "item_id": ODD[rank - 1], "score": 1 / rank, "predicted_rating": None, "confidence": 1e-20, "source": "p"}
-        for user in ODD for rank in range(1, 6)
+        {
+            "user_id": user,
+            "rank": rank,
+            "item_id": ODD[rank - 1],
+            "score": 1 / rank,
+            "predicted_rating": None,
+            "confidence": 1e-20,
+            "source": "p",
+        }
+        for user in ODD
+        for rank in range(1, 6)
     ]
     reasons = [
         {"user_id": user, "item_id": item, "position": position, "kind": kind, "evidence_id": evidence, "contribution": share, "detail": detail}

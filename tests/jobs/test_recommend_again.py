@@ -53,7 +53,18 @@ def digests(warehouse: Warehouse) -> dict[str, str]:
 def killed_when(warehouse: Warehouse, n_done: int) -> int:
     """Kill the command's process group once so many parts are recorded; how many were."""
     finished = warehouse.staged(ID).work / "recommended"
-    command = [sys.executable, "-m", "jobs.cli", "recommend", "--release", ID, "--warehouse", str(warehouse.folder), "--spark-master", "local[1]"]
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.cli",
+        "recommend",
+        "--release",
+        ID,
+        "--warehouse",
+        str(warehouse.folder),
+        "--spark-master",
+        "local[1]",
+    ]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + PATIENCE_S
     while len(list(finished.glob("part-*.json"))) < n_done:

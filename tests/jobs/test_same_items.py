@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from jobs.sources.movielens import open_movielens
 from schemas.tables import IdTypes
 from tests.conftest import DATA
 
-LATEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(2026, 1, 1, tzinfo=UTC)
 MOVIELENS = DATA / "ml-latest-small"
 
 
@@ -24,13 +23,29 @@ def table(*rows: tuple) -> pa.Table:
     """Items from (title, year), in the catalogue unless their title is their id."""
     titles, years = zip(*rows)
     ids = pa.array(range(1, len(rows) + 1), pa.int64())
-    return pa.table({"item_id": ids, "title": titles, "year": pa.array(years, pa.int64()), "is_in_catalogue": [title != str(n) for n, title in enumerate(titles, 1)]})
+    return pa.table(
+        {
+            "item_id": ids,
+            "title": titles,
+            "year": pa.array(years, pa.int64()),
+            "is_in_catalogue": [title != str(n) for n, title in enumerate(titles, 1)],
+        }
+    )
 
 
 def test_titles_and_years_tell_and_nothing_else() -> None:
     items = table(
-        ("Emma (1996)", 1996), ("EMMA!  (1996)", 1996), ("Emma (2020)", 2020), ("Emma", None), ("Emma", None), ("6", 1996), ("emma", 1996),
-        ("...", 1996), ("!", 1996), ("Война и мир", 1966), ("война  и мир (1966)", 1966),
+        ("Emma (1996)", 1996),
+        ("EMMA!  (1996)", 1996),
+        ("Emma (2020)", 2020),
+        ("Emma", None),
+        ("Emma", None),
+        ("6", 1996),
+        ("emma", 1996),
+        ("...", 1996),
+        ("!", 1996),
+        ("Война и мир", 1966),
+        ("война  и мир (1966)", 1966),
     )
     first = first_of_same(items)
     assert first.tolist() == [0, 0, 2, 3, 4, 5, 0, 7, 8, 9, 9]
@@ -54,6 +69,10 @@ def test_the_doubles_of_movielens_are_found() -> None:
     items = numbered_items(catalogue, pa.array([], pa.int64()), IdTypes())
     found = examples(items, same_item_id(first_of_same(items), items["item_id"].combine_chunks()), n=100)
     assert sorted(title for title, _ in found) == [
-        "Confessions of a Dangerous Mind (2002)", "Emma (1996)", "Eros (2004)", "Saturn 3 (1980)", "War of the Worlds (2005)",
+        "Confessions of a Dangerous Mind (2002)",
+        "Emma (1996)",
+        "Eros (2004)",
+        "Saturn 3 (1980)",
+        "War of the Worlds (2005)",
     ]
     assert ("Emma (1996)", [838, 26958]) in found

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from scipy.sparse import csr_matrix
 
 from jobs import ingest, recommend
 from jobs.kernels import lists
@@ -18,7 +19,6 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.rankers import Blend, WeightRanker
 from jobs.kernels.weights import ItemWeights
 from jobs.run import run_step
-from scipy.sparse import csr_matrix
 from tests.conftest import small_settings
 from tests.jobs.conftest import STAGED_ID as ID
 from warehouse import parquet

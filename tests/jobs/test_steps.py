@@ -4,7 +4,7 @@ downstream of given factors."""
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ def content(release: Release) -> dict[str, str]:
     that training makes for itself."""
     return {
         path.relative_to(release.folder.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for root in (release.folder, release.work) for path in sorted(root.rglob("*"))
+        for root in (release.folder, release.work)
+        for path in sorted(root.rglob("*"))
         if path.is_file() and not {"steps", "spark", "interactions"} & set(path.parts)
     }
 
@@ -127,9 +128,13 @@ def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> No
     assert not list(Warehouse(tmp_path / "w").staging.iterdir())
 
 
-@pytest.mark.parametrize(("models", "message"), [
-    ("popular,content", "ials must be among them"), ("popular,ials,magic", "unknown magic; expected some of popular, content"),
-])
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("popular,content", "ials must be among them"),
+        ("popular,ials,magic", "unknown magic; expected some of popular, content"),
+    ],
+)
 def test_models_that_cannot_make_a_release_are_refused(copied: Warehouse, models: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         run_step("train", copied, ID, small_settings(copied.folder, **TINY | {"models": models}))
@@ -140,7 +145,7 @@ def test_a_release_as_of_a_moment_holds_what_had_happened_until_then(tmp_path: P
     path = write_tiny_ratings(tmp_path / "ratings.csv")
     moments = sorted(int(line.split(",")[3]) for line in path.read_text().splitlines()[1:])
     middle = moments[len(moments) // 2]
-    as_of = datetime.fromtimestamp(middle, timezone.utc).isoformat()
+    as_of = datetime.fromtimestamp(middle, UTC).isoformat()
     warehouse = Warehouse(tmp_path / "w")
     run_step("ingest", warehouse, ID, small_settings(warehouse.folder, path=str(path), source="table", as_of=as_of, min_interactions=10))
     work = warehouse.staged(ID).work

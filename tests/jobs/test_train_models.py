@@ -54,7 +54,11 @@ def rows(warehouse: Warehouse) -> list[dict]:
 def made(warehouse: Warehouse) -> dict[str, str]:
     """Digests of what training made and a release keeps, but of the table that has seconds in it."""
     staged = warehouse.staged(ID).folder
-    return {name: digest for name, digest in content(warehouse.staged(ID)).items() if name.startswith(f"{staged.name}/") and "models.parquet" not in name}
+    return {
+        name: digest
+        for name, digest in content(warehouse.staged(ID)).items()
+        if name.startswith(f"{staged.name}/") and "models.parquet" not in name
+    }
 
 
 def command(warehouse: Warehouse, model: str, **more: object) -> subprocess.Popen:
@@ -63,7 +67,10 @@ def command(warehouse: Warehouse, model: str, **more: object) -> subprocess.Pope
     flags = [f"--{name.replace('_', '-')}={(SMALL | TINY)[name]}" for name in taken]
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "train", "--release", ID, "--warehouse", warehouse.folder, "--model", model, *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
     )
 
 

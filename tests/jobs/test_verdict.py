@@ -22,14 +22,26 @@ LISTS = DRAW.permuted(np.tile(np.arange(100), (N, 1)), axis=1)[:, :TOP]
 def rows(model: str, ndcg: np.ndarray, **changed: Any) -> pa.Table:
     n = len(ndcg)
     columns = {field.name: pa.nulls(n, field.type) for field in SCORES} | {
-        "model": [model] * n, "ndcg_at_10": ndcg, "hit_rate_at_10": ndcg > 0, "recall_at_20": ndcg,
-        "ndcg_liked_at_10": ndcg, "hit_rate_liked_at_10": ndcg > 0, "recall_liked_at_20": ndcg, "top": LISTS[:n].tolist(),
-        "n_seen": np.zeros(n, int), "is_short": np.zeros(n, bool),
+        "model": [model] * n,
+        "ndcg_at_10": ndcg,
+        "hit_rate_at_10": ndcg > 0,
+        "recall_at_20": ndcg,
+        "ndcg_liked_at_10": ndcg,
+        "hit_rate_liked_at_10": ndcg > 0,
+        "recall_liked_at_20": ndcg,
+        "top": LISTS[:n].tolist(),
+        "n_seen": np.zeros(n, int),
+        "is_short": np.zeros(n, bool),
     }
     if model == CHAMPION:
         columns["is_left_out"] = np.zeros(n, bool)
-    return pa.table({name: pa.array(value).cast(SCORES.field(name).type) if not isinstance(value, pa.Array) else value
-                     for name, value in (columns | changed).items()}, schema=SCORES)
+    return pa.table(
+        {
+            name: pa.array(value).cast(SCORES.field(name).type) if not isinstance(value, pa.Array) else value
+            for name, value in (columns | changed).items()
+        },
+        schema=SCORES,
+    )
 
 
 def scored(*tables: pa.Table) -> Scored:
@@ -57,11 +69,21 @@ def test_the_same_figures_pass_whatever_the_margin() -> None:
         found = verdict(rows("ials", NDCG), rows(CHAMPION, NDCG), gate_margin=margin)
         assert found["decision"] == PROMOTE and found["n_users"] == N and found["measures"][0]["difference"] == 0.0
         mean, may = NDCG.mean(), margin * NDCG.mean()
-        assert found["reason"] == f"nDCG@10 {mean:.4f} against {mean:.4f} of before on the same 200 users: no difference; it may lose {may:.4f}"
+        assert (
+            found["reason"]
+            == f"nDCG@10 {mean:.4f} against {mean:.4f} of before on the same 200 users: no difference; it may lose {may:.4f}"
+        )
 
 
 def test_figures_that_are_in_doubt_hold_back_whatever_they_are() -> None:
-    found = judge(scored(rows("ials", NDCG * 1.2), rows("popular", NDCG)), settings(), served="ials", rater="als", rival=Rival(), doubt="it contradicts sense")
+    found = judge(
+        scored(rows("ials", NDCG * 1.2), rows("popular", NDCG)),
+        settings(),
+        served="ials",
+        rater="als",
+        rival=Rival(),
+        doubt="it contradicts sense",
+    )
     assert found["decision"] == HOLD_BACK and found["reason"] == "it contradicts sense" and found["measures"][0]["is_met"]
 
 
@@ -70,7 +92,10 @@ def test_a_challenger_that_is_worse_is_held_back_and_the_reason_has_the_figures(
     first = found["measures"][0]
     assert found["decision"] == HOLD_BACK and not first["is_met"] and first["high"] < first["least"] < 0
     assert first["difference"] == pytest.approx(-0.2 * NDCG.mean()) and first["champion"] == pytest.approx(NDCG.mean())
-    assert f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"] and "and it is shown to have lost more" in found["reason"]
+    assert (
+        f"{first['challenger']:.4f} against {first['champion']:.4f} of before" in found["reason"]
+        and "and it is shown to have lost more" in found["reason"]
+    )
 
 
 def test_a_loss_within_the_margin_passes_and_one_that_is_shown_to_be_beyond_it_does_not() -> None:
@@ -129,7 +154,10 @@ def test_with_a_champion_of_the_same_source_and_nobody_to_compare_it_is_held_bac
     champion, popular = rows(CHAMPION, NDCG, is_left_out=np.ones(N, bool)), rows("popular", NDCG * 0.5)
     found = verdict(rows("ials", NDCG), champion, popular)
     assert (found["decision"], found["n_users"], found["n_left_out"], found["n_held_out"]) == (HOLD_BACK, 0, N, N)
-    assert "only 0 of 200 held-out users can be compared, 30 are needed: before was trained on what was held out of the others" in found["reason"]
+    assert (
+        "only 0 of 200 held-out users can be compared, 30 are needed: before was trained on what was held out of the others"
+        in found["reason"]
+    )
     few = rows(CHAMPION, NDCG, is_left_out=np.arange(N) >= 29)
     assert "only 29 of 200" in verdict(rows("ials", NDCG), few, popular)["reason"]
     assert verdict(rows("ials", NDCG[:50]), rows(CHAMPION, NDCG[:50], is_left_out=np.arange(50) >= 28), popular)["decision"] == PROMOTE
@@ -179,7 +207,12 @@ def test_without_a_champion_it_must_be_better_than_popularity() -> None:
     assert verdict(rows("ials", NDCG + 0.05), None, popular)["decision"] == PROMOTE
     for worse in (NDCG, NDCG * 0.9):
         found = verdict(rows("ials", worse), None, popular)
-        assert found["decision"] == HOLD_BACK and found["champion"] is None and "of popular" in found["reason"] and "not better" in found["reason"]
+        assert (
+            found["decision"] == HOLD_BACK
+            and found["champion"] is None
+            and "of popular" in found["reason"]
+            and "not better" in found["reason"]
+        )
 
 
 def test_users_whose_rows_the_champion_was_trained_on_are_not_compared() -> None:
@@ -189,7 +222,10 @@ def test_users_whose_rows_the_champion_was_trained_on_are_not_compared() -> None
     assert (found["decision"], found["n_users"], found["n_left_out"]) == (PROMOTE, N - 50, 50)
     assert found["measures"][0]["champion"] == pytest.approx(NDCG[50:].mean())
     assert "on the same 150 users" in found["reason"]
-    assert f"before was trained on the rows of the other 50 of 200 held-out users, who are not compared; on all of them it has nDCG@10 {NDCG.mean():.4f}" in found["reason"]
+    assert (
+        f"before was trained on the rows of the other 50 of 200 held-out users, who are not compared; on all of them it has nDCG@10 {NDCG.mean():.4f}"
+        in found["reason"]
+    )
 
 
 def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
@@ -203,7 +239,10 @@ def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
     assert found(1.0)["decision"] == found(0.9)["decision"] == PROMOTE
     assert found(1.3)["decision"] == HOLD_BACK and "RMSE" in found(1.3)["reason"]
     measure = found(1.3)["measures"][1]
-    assert (measure["challenger"], measure["champion"]) == (pytest.approx((1.3 * squared).mean() ** 0.5), pytest.approx(squared.mean() ** 0.5))
+    assert (measure["challenger"], measure["champion"]) == (
+        pytest.approx((1.3 * squared).mean() ** 0.5),
+        pytest.approx(squared.mean() ** 0.5),
+    )
     rmse = squared.mean() ** 0.5
     assert f"lost {(1.3**0.5 - 1) * rmse:.4f}" in found(1.3)["reason"] and f"it may lose {0.02 * rmse:.4f}" in found(1.3)["reason"]
     assert measure["difference"] == pytest.approx(measure["champion"] - measure["challenger"])
@@ -214,7 +253,11 @@ def test_ratings_that_are_predicted_worse_hold_it_back() -> None:
 def test_lists_that_all_show_the_same_few_items_are_held_back() -> None:
     same = rows("ials", NDCG, top=[list(range(TOP))] * N)
     found = verdict(same, rows(CHAMPION, NDCG))
-    assert found["decision"] == HOLD_BACK and "coverage@10 is 0.1000 and was 1.0000 for before; at least 0.5000 is expected (gate_spread)" in found["reason"] and "evenness@10" in found["reason"]
+    assert (
+        found["decision"] == HOLD_BACK
+        and "coverage@10 is 0.1000 and was 1.0000 for before; at least 0.5000 is expected (gate_spread)" in found["reason"]
+        and "evenness@10" in found["reason"]
+    )
     assert verdict(same, rows(CHAMPION, NDCG), gate_spread=0.0)["decision"] == PROMOTE
 
 
@@ -223,7 +266,10 @@ def test_how_much_of_the_lists_stays_is_measured_and_hardly_any_holds_it_back() 
     found = verdict(rows("ials", NDCG), champion)
     assert found["decision"] == PROMOTE and {m["metric"]: m["challenger"] for m in found["measures"]}["overlap@10"] == pytest.approx(0.4)
     held = verdict(rows("ials", NDCG), champion, gate_overlap=0.5)
-    assert held["decision"] == HOLD_BACK and "first tens of 200 users share 40% with those of before, and at least 50% are expected" in held["reason"]
+    assert (
+        held["decision"] == HOLD_BACK
+        and "first tens of 200 users share 40% with those of before, and at least 50% are expected" in held["reason"]
+    )
     other = rows(CHAMPION, NDCG, overlap=np.full(N, 0.01))
     assert "were ids renumbered?" in verdict(rows("ials", NDCG), other)["reason"]
     assert verdict(rows("ials", NDCG), other, rival=Rival("before", "before"))["decision"] == PROMOTE
@@ -274,7 +320,8 @@ def test_metrics_of_what_is_liked_and_of_each_star() -> None:
     given = {"held_out_by_star": held, "hits_by_star": hits, "below_mean": np.full(N, 0.25), "reasons_below_mean": np.full(N, 0.1)}
     found = metrics_of(
         rows("ials", NDCG, ndcg_liked_at_10=NDCG / 4, **given),
-        rows("popular", NDCG / 2, ndcg_liked_at_10=np.where(np.arange(N) < 5, np.nan, NDCG / 5), **given), stars=[1, 2, 3, 4],
+        rows("popular", NDCG / 2, ndcg_liked_at_10=np.where(np.arange(N) < 5, np.nan, NDCG / 5), **given),
+        stars=[1, 2, 3, 4],
     )
     assert found["ials", "ndcg", 10]["value"] == pytest.approx(NDCG.mean())
     assert found["ials", "ndcg_liked", 10]["value"] == pytest.approx(NDCG.mean() / 4)

@@ -43,7 +43,8 @@ def tables(table: Table, ids: IdTypes, *, max_size: int = 8) -> st.SearchStrateg
     """Tables in key order, each key once."""
     rows = st.lists(
         st.fixed_dictionaries({column.name: values(column, ids) for column in table.columns}),
-        max_size=max_size, unique_by=lambda row: tuple(row[name] for name in table.key),
+        max_size=max_size,
+        unique_by=lambda row: tuple(row[name] for name in table.key),
     )
 
     def built(found: list[dict]) -> pa.Table:

@@ -85,7 +85,10 @@ def planted(table: Table, column: Column | Reference) -> Iterator[tuple[str, str
         return
     for bound, beyond in ((column.minimum, -1), (column.maximum, 1)):
         if bound is not None:
-            yield f"{table.name}.{column.name} is inside its bounds", f"update {table.name} set {column.name} = {bound + beyond} where {where}"
+            yield (
+                f"{table.name}.{column.name} is inside its bounds",
+                f"update {table.name} set {column.name} = {bound + beyond} where {where}",
+            )
     if column.choices:
         yield f"{table.name}.{column.name} is one of its choices", f"update {table.name} set {column.name} = 'other' where {where}"
 

@@ -21,10 +21,25 @@ LIST = st.lists(OBJECT, max_size=3)
 NUMBER = st.floats(-100, 100)
 
 MANIFESTS = st.builds(
-    Manifest, release=TEXT, created_at=TEXT, as_of=TEXT, source=TEXT, rating_scale=st.none() | st.tuples(NUMBER, NUMBER),
-    ids=st.fixed_dictionaries({role: st.sampled_from(("int64", "string")) for role in ("user_id", "item_id")}), input=OBJECT,
-    rows=COUNTS, counts=COUNTS, settings=OBJECT, versions=st.dictionaries(TEXT, TEXT, max_size=3), steps=LIST, models=LIST,
-    metrics=LIST, parity=OBJECT, checks=COUNTS, verdict=OBJECT, tables=st.dictionaries(TEXT, OBJECT, max_size=3),
+    Manifest,
+    release=TEXT,
+    created_at=TEXT,
+    as_of=TEXT,
+    source=TEXT,
+    rating_scale=st.none() | st.tuples(NUMBER, NUMBER),
+    ids=st.fixed_dictionaries({role: st.sampled_from(("int64", "string")) for role in ("user_id", "item_id")}),
+    input=OBJECT,
+    rows=COUNTS,
+    counts=COUNTS,
+    settings=OBJECT,
+    versions=st.dictionaries(TEXT, TEXT, max_size=3),
+    steps=LIST,
+    models=LIST,
+    metrics=LIST,
+    parity=OBJECT,
+    checks=COUNTS,
+    verdict=OBJECT,
+    tables=st.dictionaries(TEXT, OBJECT, max_size=3),
     files=st.dictionaries(TEXT, OBJECT, max_size=3),
 )
 NAMES = [field.name for field in fields(Manifest)]

@@ -36,9 +36,14 @@ def test_the_file_may_be_named_by_flag_or_environment(tmp_path: Path) -> None:
     assert resolve({}, {"CINEMATCH_SETTINGS": str(named)}, folder=tmp_path).model_names() == ["popular", "ials"]
 
 
-@pytest.mark.parametrize(("place", "where"), [
-    ("flag", "--ials-factor"), ("environment", "CINEMATCH_IALS_FACTOR"), ("file", "cinematch.toml"),
-])
+@pytest.mark.parametrize(
+    ("place", "where"),
+    [
+        ("flag", "--ials-factor"),
+        ("environment", "CINEMATCH_IALS_FACTOR"),
+        ("file", "cinematch.toml"),
+    ],
+)
 def test_an_unknown_setting_is_an_error_that_names_its_place_and_the_nearest(tmp_path: Path, place: str, where: str) -> None:
     if place == "file":
         (tmp_path / "cinematch.toml").write_text("ials_factor = 3\n")
@@ -48,13 +53,25 @@ def test_an_unknown_setting_is_an_error_that_names_its_place_and_the_nearest(tmp
         resolve(flags, environment, folder=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value", "message"), [
-    ("n", "0", "expected at least 1, got 0"), ("n", "1001", "expected at most 1000"), ("n", "ten", "expected a whole number, got 'ten'"),
-    ("n", "1.5", "expected a whole number"), ("n", True, "expected a whole number"), ("n", 2.5, "expected a whole number"),
-    ("ials_reg", "-1", "expected at least 0"), ("ials_reg", "nan", "expected a number"), ("ials_reg", "inf", "expected a number"),
-    ("source", "film", "expected one of sample, movielens, table, got 'film'"), ("holdout_users", "1.01", "expected at most 1"),
-    ("models", 3, "expected text"), ("seed", "-1", "expected at least 0"), ("read_only", "perhaps", "expected true or false"),
-])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n", "0", "expected at least 1, got 0"),
+        ("n", "1001", "expected at most 1000"),
+        ("n", "ten", "expected a whole number, got 'ten'"),
+        ("n", "1.5", "expected a whole number"),
+        ("n", True, "expected a whole number"),
+        ("n", 2.5, "expected a whole number"),
+        ("ials_reg", "-1", "expected at least 0"),
+        ("ials_reg", "nan", "expected a number"),
+        ("ials_reg", "inf", "expected a number"),
+        ("source", "film", "expected one of sample, movielens, table, got 'film'"),
+        ("holdout_users", "1.01", "expected at most 1"),
+        ("models", 3, "expected text"),
+        ("seed", "-1", "expected at least 0"),
+        ("read_only", "perhaps", "expected true or false"),
+    ],
+)
 def test_a_value_that_does_not_fit_says_what_was_expected_and_got(tmp_path: Path, name: str, value, message: str) -> None:
     with pytest.raises(SettingError, match=f"{name} in --.*{message}"):
         resolve({name: value}, {}, folder=tmp_path)
@@ -81,11 +98,17 @@ def test_a_file_may_say_lists_and_tables_as_toml_does(tmp_path: Path) -> None:
     assert (found.columns, found.item_columns) == ("user_id=Customer ID,item_id=SKU", "title=Name")
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ('models = ["popular,ials"]', "without a comma, got 'popular,ials'"), ("models = [1]", "without a comma, got 1"),
-    ('columns = ["user_id"]', "expected text"), ('warehouse = ["here"]', "expected text"), ("models = {a = 1}", "expected text"),
-    ("[columns]\nuser_id = 1", "without a comma, got 1"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('models = ["popular,ials"]', "without a comma, got 'popular,ials'"),
+        ("models = [1]", "without a comma, got 1"),
+        ('columns = ["user_id"]', "expected text"),
+        ('warehouse = ["here"]', "expected text"),
+        ("models = {a = 1}", "expected text"),
+        ("[columns]\nuser_id = 1", "without a comma, got 1"),
+    ],
+)
 def test_a_list_or_a_table_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "cinematch.toml").write_text(content)
     with pytest.raises(SettingError, match=message):
@@ -101,7 +124,7 @@ def fitting(name: str) -> st.SearchStrategy:
     if kind is bool:
         return st.booleans()
     if kind is int:
-        return st.integers(bounds.get("minimum", -10**6), bounds.get("maximum", 10**6))
+        return st.integers(bounds.get("minimum", -(10**6)), bounds.get("maximum", 10**6))
     if kind is float:
         return st.floats(bounds.get("minimum", -1e6), bounds.get("maximum", 1e6), allow_nan=False)
     return st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\"\\'"), max_size=15)

@@ -103,11 +103,26 @@ def test_rows_of_every_table_survive_sqlite(ids: IdTypes, tmp_path) -> None:
     survive()
 
 
-@pytest.mark.parametrize(("kind", "text", "value"), [
-    ("int64", "12", 12), ("int64", "-3", -3), ("int64", "0", 0), ("int64", "012", None), ("int64", "x", None), ("int64", "", None),
-    ("int64", "1.0", None), ("int64", "9" * 30, None), ("int64", "9" * 5000, None),
-    ("int64", "9223372036854775807", 2**63 - 1), ("int64", "9223372036854775808", None),
-    ("int64", "-9223372036854775808", -(2**63)), ("int64", "-0", None), ("int64", "٣", None), ("string", "012", "012"), ("string", "a/b c", "a/b c"),
-])
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("int64", "12", 12),
+        ("int64", "-3", -3),
+        ("int64", "0", 0),
+        ("int64", "012", None),
+        ("int64", "x", None),
+        ("int64", "", None),
+        ("int64", "1.0", None),
+        ("int64", "9" * 30, None),
+        ("int64", "9" * 5000, None),
+        ("int64", "9223372036854775807", 2**63 - 1),
+        ("int64", "9223372036854775808", None),
+        ("int64", "-9223372036854775808", -(2**63)),
+        ("int64", "-0", None),
+        ("int64", "٣", None),
+        ("string", "012", "012"),
+        ("string", "a/b c", "a/b c"),
+    ],
+)
 def test_an_id_from_outside_is_read_as_the_release_writes_it(kind: str, text: str, value) -> None:
     assert IdTypes(item_id=kind).parse("item_id", text) == value

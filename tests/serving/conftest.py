@@ -34,8 +34,13 @@ class Server:
         self.key = key
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--warehouse", str(warehouse), "--port", "0", *flags], cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            [sys.executable, "-m", "serving", "--warehouse", str(warehouse), "--port", "0", *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=preexec,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()

@@ -46,8 +46,17 @@ class Inside:
         raw, _, query = target.partition(b"?")
         given = {b"host": b"localhost", b"authorization": b"Bearer " + self._key} | (headers or {})
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": raw.decode("latin-1"),
-            "raw_path": raw, "query_string": query, "headers": [pair for pair in given.items() if pair[1] is not None], "client": (client, 1), "server": ("127.0.0.1", 2),
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": raw.decode("latin-1"),
+            "raw_path": raw,
+            "query_string": query,
+            "headers": [pair for pair in given.items() if pair[1] is not None],
+            "client": (client, 1),
+            "server": ("127.0.0.1", 2),
         }
         return self._loop.run_until_complete(asyncio.wait_for(self._asked(scope, body), 20))
 

@@ -23,9 +23,17 @@ WRITES = [("POST", "/ratings"), ("PUT", "/ratings"), ("DELETE", "/ratings"), ("D
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-@pytest.mark.parametrize("headers", [
-    {}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer two words"}, {"x-api-key": ""}, {"x-api-key": "ü".encode()}, {"authorization": "Basic !!!"},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": "Bearer two words"},
+        {"x-api-key": ""},
+        {"x-api-key": "ü".encode()},
+        {"authorization": "Basic !!!"},
+    ],
+)
 def test_a_write_needs_a_key(method: str, path: str, headers: dict, movies: Server) -> None:
     answer = movies.client.request(method, path, content=json.dumps(ONE), headers=headers)
     assert answer.status_code == 401 and answer.json()["ok"] is False and answer.headers["www-authenticate"] == "Bearer"
@@ -93,8 +101,20 @@ def test_read_only_has_no_route_that_writes(own_movies: Callable[..., tuple[Path
 def test_a_private_server_asks_a_key_for_everything_but_its_health(own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, key = own_movies()
     with serving(folder, "--private", key=key) as server:
-        paths = ["/", "/recommend/1", "/popular", "/releases", "/metrics", "/openapi.json", "/cinematch", "/cinematch/users.json", "/-/metadata.json", "/-/settings",
-                 "/cinematch.json?sql=select+1", "/nowhere"]
+        paths = [
+            "/",
+            "/recommend/1",
+            "/popular",
+            "/releases",
+            "/metrics",
+            "/openapi.json",
+            "/cinematch",
+            "/cinematch/users.json",
+            "/-/metadata.json",
+            "/-/settings",
+            "/cinematch.json?sql=select+1",
+            "/nowhere",
+        ]
         for path in paths:
             refused = server.get(path)
             assert refused.status_code == 401 and refused.json() == {"ok": False, "error": refused.json()["error"], "status": 401}, path
@@ -168,6 +188,9 @@ def test_a_taken_port_is_said_in_one_line(movies: Server) -> None:
     port = movies.url.rstrip("/").rsplit(":", 1)[1]
     done = subprocess.run(
         [sys.executable, "-m", "serving", "--warehouse", str(movies.warehouse.folder), "--port", port, "--read-only"],
-        capture_output=True, text=True, timeout=60, cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
     )
     assert done.returncode == 2 and "cannot listen" in done.stderr and "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, ExitStack
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -129,7 +129,12 @@ def test_a_head_is_bounded(head: bytes, movies: Server) -> None:
 
 def test_a_body_that_is_too_large_is_told_so_and_not_cut_off(movies: Server) -> None:
     large = b" " * (10 << 20)
-    for method, path, status in (("POST", "/ratings", 413), ("POST", "/recommend/session", 413), ("GET", "/cinematch", 413), ("POST", "/cinematch", 405)):
+    for method, path, status in (
+        ("POST", "/ratings", 413),
+        ("POST", "/recommend/session", 413),
+        ("GET", "/cinematch", 413),
+        ("POST", "/cinematch", 405),
+    ):
         answer = movies.client.request(method, path, content=large, headers=movies.auth)
         assert answer.status_code == status and answer.json()["status"] == status
     assert movies.client.post("/ratings", content=large).status_code == 401

@@ -33,7 +33,10 @@ def test_the_catalogue_is_a_second_database_and_follows_its_file(own_movies: Cal
     with serving(folder, key=key) as server:
         assert names(server) == [first]
         page = server.get("/catalog", headers=BROWSER).text
-        assert "what became of it" in page and "One row per release, model, protocol, metric and k" in server.get("/catalog/metrics", headers=BROWSER).text
+        assert (
+            "what became of it" in page
+            and "One row per release, model, protocol, metric and k" in server.get("/catalog/metrics", headers=BROWSER).text
+        )
         (row,) = server.get("/catalog.json?sql=select+count(*)+as+n+from+metrics&_shape=array").json()
         assert row["n"] > 0 and server.get("/catalog.json?sql=delete+from+metrics").status_code == 400
         second = clone(warehouse, first, "20990101T000000Z")
@@ -77,7 +80,9 @@ def test_datasettes_own_search_knows_the_index_of_titles(movies: Server, movie_r
     assert 'name="_search"' in movies.get("/cinematch/items", headers=BROWSER).text
 
 
-@pytest.mark.parametrize("path", ["/nothing-here", "/nothing/here/at/all", "/cinematch/no_table", "/cinematch/users/no-such-user", "/-/nothing", "/catalog/none"])
+@pytest.mark.parametrize(
+    "path", ["/nothing-here", "/nothing/here/at/all", "/cinematch/no_table", "/cinematch/users/no-such-user", "/-/nothing", "/catalog/none"]
+)
 def test_a_path_that_is_not_there_is_json_unless_a_page_is_asked_for(path: str, movies: Server) -> None:
     for accept in ("*/*", "application/json", "application/json, text/html;q=0.9", ""):
         answer = movies.get(path, headers={"accept": accept})
@@ -88,10 +93,25 @@ def test_a_path_that_is_not_there_is_json_unless_a_page_is_asked_for(path: str, 
     assert movies.client.head(path).status_code == 404
 
 
-@pytest.mark.parametrize(("accept", "is_page"), [
-    (None, False), (b"", False), (b"*/*", False), (b"application/json", False), (b"text/html", True), (b"text/*", True), (b"text/html, */*;q=0.8", True),
-    (b"text/html;q=0.5, application/json", False), (b"application/json;q=0.5, text/html", True), (b"text/html, application/json", False),
-    (b"text/html;q=0, */*", False), (b"TEXT/HTML", True), (b"text/html;q=x", False), (b"text/plain", False), (b"application/xhtml+xml,text/html;q=0.9,*/*;q=0.8", True),
-])
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [
+        (None, False),
+        (b"", False),
+        (b"*/*", False),
+        (b"application/json", False),
+        (b"text/html", True),
+        (b"text/*", True),
+        (b"text/html, */*;q=0.8", True),
+        (b"text/html;q=0.5, application/json", False),
+        (b"application/json;q=0.5, text/html", True),
+        (b"text/html, application/json", False),
+        (b"text/html;q=0, */*", False),
+        (b"TEXT/HTML", True),
+        (b"text/html;q=x", False),
+        (b"text/plain", False),
+        (b"application/xhtml+xml,text/html;q=0.9,*/*;q=0.8", True),
+    ],
+)
 def test_what_a_client_prefers(accept: bytes | None, is_page: bool) -> None:
     assert wants_page(accept, b"/popular") is is_page and wants_page(accept, b"/popular.json") is False

@@ -165,11 +165,17 @@ def test_no_request_is_an_error_of_the_server(own_movies: Callable[..., tuple[Pa
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss, process.num_fds()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            found = [one for part in pool.map(lambda number: list(sent(server, number, REQUESTS // CLIENTS)), range(CLIENTS)) for one in part]
+            found = [
+                one for part in pool.map(lambda number: list(sent(server, number, REQUESTS // CLIENTS)), range(CLIENTS)) for one in part
+            ]
         counts = Counter(got for got, _ in found)
         print(f"{len(found)} requests: {dict(counts)}; resident {before[0] >> 20} to {process.memory_info().rss >> 20} MiB, "
               f"descriptors {before[1]} to {process.num_fds()}, log {sum(map(len, server.log)) >> 10} KiB")  # fmt: skip
-        bad = [(got, raw[:600]) for got, raw in found if isinstance(got, str) and "Timeout" in got or got == "traceback" or isinstance(got, int) and got >= 500]
+        bad = [
+            (got, raw[:600])
+            for got, raw in found
+            if isinstance(got, str) and "Timeout" in got or got == "traceback" or isinstance(got, int) and got >= 500
+        ]
         assert server.process.poll() is None and server.get("/recommend/1").status_code == server.get("/cinematch").status_code == 200
         log = "".join(server.log)
     assert not bad, (len(bad), bad[:5])

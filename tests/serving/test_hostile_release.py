@@ -83,8 +83,24 @@ def test_descriptions_of_a_foreign_release_are_not_shown(own_movies: Own) -> Non
     def write(path: Path) -> None:
         query = {"sql": "select 1", "title": evil, "description_html": evil}
         tables = {"users": {"description_html": evil, "source_url": "javascript:alert(1)", "source": evil, "units": {"n_ratings": evil}}}
-        described = {"description_html": evil, "license_url": "javascript:alert(1)", "license": evil, "queries": {"evil": query}, "tables": tables}
-        path.write_text(json.dumps({"title": evil, "description": evil, "description_html": evil, "source_url": "javascript:alert(1)", "databases": {"cinematch": described}}))
+        described = {
+            "description_html": evil,
+            "license_url": "javascript:alert(1)",
+            "license": evil,
+            "queries": {"evil": query},
+            "tables": tables,
+        }
+        path.write_text(
+            json.dumps(
+                {
+                    "title": evil,
+                    "description": evil,
+                    "description_html": evil,
+                    "source_url": "javascript:alert(1)",
+                    "databases": {"cinematch": described},
+                }
+            )
+        )
 
     with_file(warehouse, "metadata.json", write)
     promote(warehouse, BAD, reason="carried here")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,7 +92,9 @@ def test_every_write_has_a_scope_that_there_is() -> None:
     routes = table(is_read_only=False)
     assert {route.scope for route in routes} - {None} <= keys.SCOPES.keys()
     for route in routes:
-        assert (route.scope is None) == (route.method == "GET" and route.name != "show_run" or route.name == "recommend_session"), route.name
+        assert (route.scope is None) == (route.method == "GET" and route.name != "show_run" or route.name == "recommend_session"), (
+            route.name
+        )
         assert not route.for_users or route.scope is None and route.method == "GET"
 
 
@@ -130,7 +132,7 @@ def test_a_key_may_have_its_scopes_in_the_setting(folder: Path, of: dict[str, st
 
 def test_a_key_expires_and_is_revoked_and_its_last_use_is_kept(movie_release: Built, tmp_path: Path) -> None:
     warehouse = Warehouse(copied(movie_release, tmp_path / "own"))
-    soon = datetime.now(timezone.utc) + timedelta(hours=1)
+    soon = datetime.now(UTC) + timedelta(hours=1)
     short, long = (keys.create(warehouse, name, expires_at=at) for name, at in (("short", soon), ("long", None)))
     with inside(warehouse.folder, long) as asked:
         for key in (short, long):
@@ -231,7 +233,11 @@ def test_private_and_public_contradict(tmp_path: Path) -> None:
 
 
 def test_the_start_says_who_may_read_and_why(folder: Path, of: dict[str, str]) -> None:
-    for flags, said in [({}, None), ({"host": "0.0.0.0"}, "others than this machine reach 0.0.0.0; --public"), ({"host": "0.0.0.0", "public": True}, "Public: whoever")]:
+    for flags, said in [
+        ({}, None),
+        ({"host": "0.0.0.0"}, "others than this machine reach 0.0.0.0; --public"),
+        ({"host": "0.0.0.0", "public": True}, "Public: whoever"),
+    ]:
         with inside(folder, of["ratings"], **flags) as asked:
             lines = _banner(asked.service, asked.service.settings, 8001).splitlines()[1:]
             assert lines == [] if said is None else said in lines[0]
@@ -268,7 +274,9 @@ def test_wrong_keys_wait_longer_and_longer_and_nobody_else_does(folder: Path, of
         assert ask(of["read"], OTHER).status == 200 and asked.ask("GET", b"/health/live", client=STRANGER).status == 200
         clock[0] += 301
         assert ask(of["read"]).status == 200
-        assert [ask("wrong").status for _ in range(2)] == [401, 429] and ask(of["read"]).status == 200, "a key that was right from there goes on"
+        assert [ask("wrong").status for _ in range(2)] == [401, 429] and ask(of["read"]).status == 200, (
+            "a key that was right from there goes on"
+        )
         assert ask(of["ratings"]).status == 429
         for _ in range(20):
             assert ask("wrong", "127.0.0.1").status == 401
@@ -280,10 +288,14 @@ def test_reads_are_counted_by_key_and_by_address(folder: Path, of: dict[str, str
             assert b"ratelimit" not in asked.ask("GET", path, headers=NO_KEY).headers, "this machine is not counted"
         replies = [asked.ask("GET", b"/popular?n=1", headers=NO_KEY, client=STRANGER) for _ in range(20)]
         assert all(reply.status == 200 and reply.headers[b"ratelimit-policy"] == b'"address";q=20;w=10' for reply in replies)
-        assert replies[0].headers[b"ratelimit"] == b'"address";r=19;t=1' and replies[-1].headers[b"ratelimit"].startswith(b'"address";r=0;t=')
+        assert replies[0].headers[b"ratelimit"] == b'"address";r=19;t=1' and replies[-1].headers[b"ratelimit"].startswith(
+            b'"address";r=0;t='
+        )
         for path in (b"/popular?n=1", b"/cinematch/items.json", b"/nowhere"):
             refused = asked.ask("GET", path, headers=NO_KEY, client=STRANGER)
-            assert refused.status == 429 and refused.headers[b"retry-after"] == b"1" and refused.headers[b"ratelimit"] == b'"address";r=0;t=10', path
+            assert (
+                refused.status == 429 and refused.headers[b"retry-after"] == b"1" and refused.headers[b"ratelimit"] == b'"address";r=0;t=10'
+            ), path
         assert asked.ask("GET", b"/popular?n=1", headers=bearer("wrong"), client=STRANGER).status == 429
         assert asked.ask("GET", b"/health/live", headers=NO_KEY, client=STRANGER).status == 200
         assert asked.ask("GET", b"/popular?n=1", headers=NO_KEY, client=OTHER).status == 200
@@ -335,5 +347,7 @@ def test_an_address_counts_as_whom_it_belongs_to() -> None:
 
 def test_secrets_have_no_flag(folder: Path) -> None:
     for command in ([sys.executable, "-m", "serving"], [str(Path(sys.executable).with_name("cinematch")), "serve"]):
-        done = subprocess.run([*command, "--user-token-secret", SECRET, "--warehouse", str(folder)], capture_output=True, text=True, cwd=ROOT, timeout=30)
+        done = subprocess.run(
+            [*command, "--user-token-secret", SECRET, "--warehouse", str(folder)], capture_output=True, text=True, cwd=ROOT, timeout=30
+        )
         assert done.returncode == 2 and "unrecognized" in done.stderr

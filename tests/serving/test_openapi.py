@@ -13,7 +13,13 @@ import pytest
 from tests.serving.conftest import Server
 
 KINDS = {
-    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
 }
 fresh = itertools.count(3_000_000)
 
@@ -21,8 +27,24 @@ fresh = itertools.count(3_000_000)
 def faults(schema: dict, value: Any, schemas: dict, where: str = "answer") -> Iterator[str]:
     """What a value has against a JSON schema, of the words that the description uses."""
     unknown = set(schema) - {
-        "$ref", "anyOf", "type", "const", "enum", "required", "properties", "additionalProperties", "items", "minimum", "maximum", "pattern", "minItems",
-        "maxItems", "minLength", "maxLength", "format", "description",
+        "$ref",
+        "anyOf",
+        "type",
+        "const",
+        "enum",
+        "required",
+        "properties",
+        "additionalProperties",
+        "items",
+        "minimum",
+        "maximum",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "format",
+        "description",
     }
     assert not unknown, unknown
     if "$ref" in schema:
@@ -69,7 +91,10 @@ def is_described(server: Server, pattern: str, path: str, method: str = "get", b
         found = list(faults(response["content"]["application/json"]["schema"], answer.json(), schemas))
         assert not found, (path, shape, found[:3])
         if shape == "objects":
-            whole, (name,) = answer.json(), [part["$ref"].rpartition("/")[2] for part in response["content"]["application/json"]["schema"]["anyOf"][:1]]
+            whole, (name,) = (
+                answer.json(),
+                [part["$ref"].rpartition("/")[2] for part in response["content"]["application/json"]["schema"]["anyOf"][:1]],
+            )
             assert not list(faults({"$ref": f"#/{name}"}, whole, schemas)) and set(whole) <= set(schemas[name]["properties"]), path
             row = schemas[name.replace("Answer", "Row")]["properties"]
             assert all(set(each) <= set(row) for each in whole["rows"]), path
@@ -95,11 +120,19 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
     listed = server.rows(f"/recommend/{first}?n=1")[0]["item_id"]
     known, unseen = quote(str(item), safe=""), quote(str(listed), safe="")
     for pattern, paths in {
-        "/": ["/"], "/recommend/{user_id}": [f"/recommend/{first}?n=12", f"/recommend/{last}", f"/recommend/{first}?exclude={unseen}"],
-        "/why/{user_id}/{item_id}": [f"/why/{first}/{unseen}", f"/why/{last}/{known}", f"/why/{first}/{known}?n=2"], "/predict/{user_id}/{item_id}": [f"/predict/{first}/{unseen}", f"/predict/{last}/{known}"],
-        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content"], "/popular": ["/popular?n=30"], "/search": [f"/search?q={quote(word)}"],
-        "/ratings/{user_id}": [f"/ratings/{first}"], "/releases": ["/releases"], "/releases/{release}": ["/releases/current", f"/releases/{release}"],
-        "/releases/compare": ["/releases/compare?a=current&b=latest"], "/health/live": ["/health/live"], "/health/ready": ["/health/ready"],
+        "/": ["/"],
+        "/recommend/{user_id}": [f"/recommend/{first}?n=12", f"/recommend/{last}", f"/recommend/{first}?exclude={unseen}"],
+        "/why/{user_id}/{item_id}": [f"/why/{first}/{unseen}", f"/why/{last}/{known}", f"/why/{first}/{known}?n=2"],
+        "/predict/{user_id}/{item_id}": [f"/predict/{first}/{unseen}", f"/predict/{last}/{known}"],
+        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content"],
+        "/popular": ["/popular?n=30"],
+        "/search": [f"/search?q={quote(word)}"],
+        "/ratings/{user_id}": [f"/ratings/{first}"],
+        "/releases": ["/releases"],
+        "/releases/{release}": ["/releases/current", f"/releases/{release}"],
+        "/releases/compare": ["/releases/compare?a=current&b=latest"],
+        "/health/live": ["/health/live"],
+        "/health/ready": ["/health/ready"],
     }.items():
         for path in paths:
             is_described(server, pattern, path)
@@ -114,13 +147,22 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
 
 def test_what_is_described_of_bodies_is_taken_and_nothing_else(movies: Server, purchases: Server) -> None:
     for server, method, path, body in [
-        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": None}), (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 5.5}),
-        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 4, "weight": 1}), (movies, "post", "/ratings", {"user_id": "x", "item_id": 1, "rating": 4}),
-        (movies, "post", "/ratings", {"user_id": 1, "item_id": 2**63, "rating": 4}), (movies, "post", "/ratings", []), (movies, "post", "/ratings", {"ratings": []}),
-        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 4, "rated_at": -1}), (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "rating": 4}),
-        (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "weight": 0}), (purchases, "post", "/ratings", {"user_id": 1, "item_id": "b"}),
-        (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "user_id": 1}]}), (movies, "post", "/recommend/session", {"ratings": [{"item_id": True}]}),
-        (movies, "delete", "/ratings", {"user_id": 1}), (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "rated_at": 5}, {"item_id": 2}]}), (movies, "post", "/recommend/session", {"ratings": {}}),
+        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": None}),
+        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 5.5}),
+        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 4, "weight": 1}),
+        (movies, "post", "/ratings", {"user_id": "x", "item_id": 1, "rating": 4}),
+        (movies, "post", "/ratings", {"user_id": 1, "item_id": 2**63, "rating": 4}),
+        (movies, "post", "/ratings", []),
+        (movies, "post", "/ratings", {"ratings": []}),
+        (movies, "post", "/ratings", {"user_id": 1, "item_id": 1, "rating": 4, "rated_at": -1}),
+        (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "rating": 4}),
+        (purchases, "post", "/ratings", {"user_id": "a", "item_id": "b", "weight": 0}),
+        (purchases, "post", "/ratings", {"user_id": 1, "item_id": "b"}),
+        (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "user_id": 1}]}),
+        (movies, "post", "/recommend/session", {"ratings": [{"item_id": True}]}),
+        (movies, "delete", "/ratings", {"user_id": 1}),
+        (movies, "post", "/recommend/session", {"ratings": [{"item_id": 1, "rated_at": 5}, {"item_id": 2}]}),
+        (movies, "post", "/recommend/session", {"ratings": {}}),
     ]:
         assert server.client.request(method, path, json=body, headers=server.auth).status_code == 400, body
         operation, schemas = described(server, path, method)

@@ -32,10 +32,17 @@ def test_every_page_shows_what_its_json_says(movies: Server) -> None:
     release = movies.rows("/releases")[0]["release"]
     word = re.findall(r"\w+", first["title"])[0]
     for path, shows in {
-        "/": "/recommend/1", "/recommend/1": first["title"], f"/why/1/{first['item_id']}": first["title"], "/popular": "Popular",
-        f"/similar/{first['item_id']}": first["title"], f"/search?q={quote(word)}": "Titles with", "/releases": release,
-        f"/releases/{release}": "The best of each line", f"/releases/compare?a={release}&b={release}": "Side by side",
-        f"/predict/1/{first['item_id']}": "predicted_rating", "/ratings/1": "items, the newest first",
+        "/": "/recommend/1",
+        "/recommend/1": first["title"],
+        f"/why/1/{first['item_id']}": first["title"],
+        "/popular": "Popular",
+        f"/similar/{first['item_id']}": first["title"],
+        f"/search?q={quote(word)}": "Titles with",
+        "/releases": release,
+        f"/releases/{release}": "The best of each line",
+        f"/releases/compare?a={release}&b={release}": "Side by side",
+        f"/predict/1/{first['item_id']}": "predicted_rating",
+        "/ratings/1": "items, the newest first",
     }.items():
         assert html.escape(shows, quote=False).replace("'", "&#39;") in page(movies, path) or shows in page(movies, path), path
 
@@ -57,7 +64,13 @@ def test_the_page_of_a_release_has_its_metrics_as_a_table_with_the_best_in_bold_
 
 def test_numbers_are_written_to_be_read() -> None:
     assert [number(value) for value in (1_000_210, 1_000_210.0, 0.05, -2.5, None, "promote", True)] == [
-        "1,000,210", "1,000,210", "0.0500", "-2.5000", "", "promote", "True"
+        "1,000,210",
+        "1,000,210",
+        "0.0500",
+        "-2.5000",
+        "",
+        "promote",
+        "True",
     ]
 
 

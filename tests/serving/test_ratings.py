@@ -115,9 +115,19 @@ def test_an_unknown_item_is_kept_and_reported(movies: Server) -> None:
 def test_a_batch_is_refused_as_a_whole_and_names_the_row(movies: Server) -> None:
     user = next(fresh)
     for bad, says in [
-        ({"rating": 9}, "rating"), ({"rating": None}, "rating"), ({"rating": "5"}, "rating"), ({"rating": True}, "rating"), ({"item_id": "x"}, "item_id"),
-        ({"item_id": 1.5}, "item_id"), ({"item_id": 2**63}, "item_id"), ({"user_id": None}, "user_id"), ({"rated_at": -1}, "rated_at"),
-        ({"rated_at": "yesterday"}, "rated_at"), ({"rated_at": 10**12}, "rated_at"), ({"weight": 2}, "weight"), ({"stars": 5}, "stars"),
+        ({"rating": 9}, "rating"),
+        ({"rating": None}, "rating"),
+        ({"rating": "5"}, "rating"),
+        ({"rating": True}, "rating"),
+        ({"item_id": "x"}, "item_id"),
+        ({"item_id": 1.5}, "item_id"),
+        ({"item_id": 2**63}, "item_id"),
+        ({"user_id": None}, "user_id"),
+        ({"rated_at": -1}, "rated_at"),
+        ({"rated_at": "yesterday"}, "rated_at"),
+        ({"rated_at": 10**12}, "rated_at"),
+        ({"weight": 2}, "weight"),
+        ({"stars": 5}, "stars"),
         ({"rated_at": "2026-01-01T00:00:00"}, "rated_at"),
     ]:
         answer = movies.send("POST", "/ratings", [rating(user, 1), rating(user, 2) | bad])
@@ -125,7 +135,10 @@ def test_a_batch_is_refused_as_a_whole_and_names_the_row(movies: Server) -> None
     assert movies.get(f"/ratings/{user}").status_code == 404
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"[[]]", b"NaN", b'{"ratings": 1}', b"[" * 100_000, b'{"user_id": 1' + b"0" * 5000])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"[[]]", b"NaN", b'{"ratings": 1}', b"[" * 100_000, b'{"user_id": 1' + b"0" * 5000],
+)
 def test_a_body_that_is_no_rating_is_refused(body: bytes, movies: Server) -> None:
     for method in ("POST", "PUT", "DELETE"):
         answer = movies.client.request(method, "/ratings", content=body, headers=movies.auth)
@@ -138,7 +151,11 @@ def test_a_number_of_any_length_is_refused_and_breaks_nothing(movies: Server) ->
     for digits in ("1" + "0" * 400, "-1" + "0" * 4200, "1" + "0" * 4400, "1e400"):
         row = f'{{"item_id": 1, "rating": {digits}}}'
         with_user = row.replace("{", f'{{"user_id": {user}, ', 1)
-        for method, path, body in (("POST", "/ratings", with_user), ("PUT", "/ratings", with_user), ("POST", "/recommend/session", f'{{"ratings": [{row}]}}')):
+        for method, path, body in (
+            ("POST", "/ratings", with_user),
+            ("PUT", "/ratings", with_user),
+            ("POST", "/recommend/session", f'{{"ratings": [{row}]}}'),
+        ):
             answer = movies.client.request(method, path, content=body, headers=movies.auth)
             assert answer.status_code == 400 and answer.json()["ok"] is False, (digits[:9], path, answer.text)
     for row in ({"user_id": "1" * 4400}, {"item_id": "1" * 4400}, {"user_id": 10**4200}, {"rated_at": 10**4200}):
@@ -148,7 +165,10 @@ def test_a_number_of_any_length_is_refused_and_breaks_nothing(movies: Server) ->
 def test_deleting_what_is_not_there_is_a_404_and_leaves_no_trace(movies: Server) -> None:
     user = next(fresh)
     sequence = overlay_seq(movies)
-    for answer in (movies.send("DELETE", f"/ratings/{user}/1"), movies.send("DELETE", "/ratings", [{"user_id": user, "item_id": item} for item in (1, 2)])):
+    for answer in (
+        movies.send("DELETE", f"/ratings/{user}/1"),
+        movies.send("DELETE", "/ratings", [{"user_id": user, "item_id": item} for item in (1, 2)]),
+    ):
         assert answer.status_code == 404 and "Nothing of this request was written" in answer.json()["error"]
     assert overlay_seq(movies) == sequence
     assert movies.get(f"/recommend/{user}").json()["is_known"] is False and movies.get(f"/recommend/{user}?strict=1").status_code == 404
@@ -246,9 +266,7 @@ def kill_rounds(folder: Path, key: str, rounds: int) -> None:
     for number in range(rounds):
         with serving(folder, key=key) as server:
             stop = threading.Event()
-            threads = [
-                threading.Thread(target=writer, args=(server.url, key, 10_000 + 100 * number + i, every, stop)) for i in range(4)
-            ]
+            threads = [threading.Thread(target=writer, args=(server.url, key, 10_000 + 100 * number + i, every, stop)) for i in range(4)]
             for thread in threads:
                 thread.start()
             n_before, deadline = len(every), time.monotonic() + 10
@@ -284,7 +302,8 @@ def test_two_servers_write_and_read_one_overlay(own_movies: Callable[..., tuple[
         acknowledged: list = []
         stop = threading.Event()
         threads = [
-            threading.Thread(target=writer, args=(server.url, key, 20_000 + i, acknowledged, stop)) for i, server in enumerate((one, other, one, other))
+            threading.Thread(target=writer, args=(server.url, key, 20_000 + i, acknowledged, stop))
+            for i, server in enumerate((one, other, one, other))
         ]
         for thread in threads:
             thread.start()

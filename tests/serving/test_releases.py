@@ -21,7 +21,8 @@ def test_what_became_of_each_release_is_told_apart(own_movies: Callable[..., tup
     first = current_id(warehouse)
     verdict = {"decision": "hold back", "reason": "it lost too many users", "champion": first}
     second, third, held, sealed = (
-        clone(warehouse, first, f"2099010{n}T000000Z", **changed) for n, changed in enumerate(({}, {}, {"verdict": verdict}, {"verdict": {}}), 1)
+        clone(warehouse, first, f"2099010{n}T000000Z", **changed)
+        for n, changed in enumerate(({}, {}, {"verdict": verdict}, {"verdict": {}}), 1)
     )
     promote(warehouse, second, reason="better")
     promote(warehouse, third, reason="a mistake")
@@ -29,9 +30,15 @@ def test_what_became_of_each_release_is_told_apart(own_movies: Callable[..., tup
     with inside(folder, key) as asked:
         rows = {row["release"]: row for row in asked.rows(b"/releases")}
         assert {name: row["status"] for name, row in rows.items()} == {
-            first: "promoted", second: "served", third: "rolled back", held: "held back", sealed: "sealed",
+            first: "promoted",
+            second: "served",
+            third: "rolled back",
+            held: "held back",
+            sealed: "sealed",
         }
-        assert rows[third]["rolled_back_reason"] and "lists were empty" in rows[third]["rolled_back_reason"] and rows[third]["rolled_back_at"]
+        assert (
+            rows[third]["rolled_back_reason"] and "lists were empty" in rows[third]["rolled_back_reason"] and rows[third]["rolled_back_at"]
+        )
         assert rows[held]["promoted_at"] is None and rows[held]["rolled_back_reason"] is None
         page = asked.ask("GET", b"/releases", headers=HTML).body.decode()
         for shown in ("rolled back", "held back", ">promoted<", ">current<", ">sealed<", html.escape("lists were empty <b>")):

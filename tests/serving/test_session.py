@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from typing import Any
 
 import pytest
@@ -51,13 +51,15 @@ def test_a_stored_history_gets_the_stored_list(server: str, request: pytest.Fixt
     n, short = built.manifest.settings["explain_n"], 0
     for user in users_of(built):
         rows = history(built, user)
-        as_text = [row | {"rated_at": datetime.fromtimestamp(row["rated_at"], timezone.utc).isoformat()} for row in rows]
+        as_text = [row | {"rated_at": datetime.fromtimestamp(row["rated_at"], UTC).isoformat()} for row in rows]
         found = listed(server, rows, n)
         assert is_close(listed(server, as_text, n)["rows"], found["rows"])
         stored = stored_rows(built, user, n)
         assert [row["item_id"] for row in found["rows"]] == [row["item_id"] for row in stored], user
         assert [row["score"] for row in found["rows"]] == pytest.approx([row["score"] for row in stored], rel=1e-9)
-        assert [[(reason["kind"], reason["item_id"]) for reason in row["reasons"]] for row in found["rows"]] == [row["reasons"] for row in stored]
+        assert [[(reason["kind"], reason["item_id"]) for reason in row["reasons"]] for row in found["rows"]] == [
+            row["reasons"] for row in stored
+        ]
         assert found["n_history"] == len(rows) and found["unusable"] == []
         is_short = len(rows) < built.manifest.settings["min_history"]
         short += is_short
@@ -67,7 +69,9 @@ def test_a_stored_history_gets_the_stored_list(server: str, request: pytest.Fixt
 
 def stored_rows(built: Built, user: Any, n: int) -> list[dict]:
     connection = open_immutable(built.release.database)
-    rows = connection.execute("select item_id, score from recommendations where user_id = ? and rank <= ? order by rank", [user, n]).fetchall()
+    rows = connection.execute(
+        "select item_id, score from recommendations where user_id = ? and rank <= ? order by rank", [user, n]
+    ).fetchall()
     reasons: dict = {}
     for item, kind, evidence in connection.execute(
         "select item_id, kind, evidence_id from explanations where user_id = ? and kind <> 'residual' order by item_id, position", [user]
@@ -78,7 +82,9 @@ def stored_rows(built: Built, user: Any, n: int) -> list[dict]:
 
 def test_a_visitor_who_becomes_a_user_keeps_the_list(movies: Server) -> None:
     user, at = next(visitors), 1_700_000_000
-    rows = [{"item_id": row["item_id"], "rating": 4.0, "rated_at": at + place // 2} for place, row in enumerate(movies.rows("/popular?n=6"))]
+    rows = [
+        {"item_id": row["item_id"], "rating": 4.0, "rated_at": at + place // 2} for place, row in enumerate(movies.rows("/popular?n=6"))
+    ]
     movies.send("POST", "/ratings", [row | {"user_id": user} for row in rows])
     found = listed(movies, [*rows, {"item_id": 88_888_888, "rating": 3.0, "rated_at": at}], 12)
     assert found["rows"] == movies.rows(f"/recommend/{user}?n=12") and found["unusable"] == [88_888_888] and found["n_history"] == 6
@@ -134,12 +140,20 @@ def test_a_refusal_names_the_row_and_says_nothing_of_writing(movies: Server, pur
     rows = [{"item_id": 1, "rating": 4.0, "rated_at": 1_700_000_000}, {"item_id": 2, "rating": 4.0}]
     assert "row 1: rated_at: is missing, and 1 of 2 rows have it" in refused(movies, rows)
     for bad, says in [
-        ({"rated_at": "garbage"}, "rated_at"), ({"rated_at": -1}, "rated_at"), ({"rated_at": "2026-01-01T00:00:00"}, "rated_at"), ({"rating": 9}, "rating"),
-        ({"weight": 2}, "weight"), ({"item_id": "x"}, "item_id"), ({"user_id": 1}, "user_id"), ({"rating": "5"}, "rating"),
+        ({"rated_at": "garbage"}, "rated_at"),
+        ({"rated_at": -1}, "rated_at"),
+        ({"rated_at": "2026-01-01T00:00:00"}, "rated_at"),
+        ({"rating": 9}, "rating"),
+        ({"weight": 2}, "weight"),
+        ({"item_id": "x"}, "item_id"),
+        ({"user_id": 1}, "user_id"),
+        ({"rating": "5"}, "rating"),
     ]:
         said = refused(movies, [rows[0], rows[0] | {"item_id": 2} | bad])
         assert said.startswith("row 1: ") and says in said, said
-    assert "rating" in refused(purchases, [{"item_id": "a", "rating": 5}]) and "weight" in refused(purchases, [{"item_id": "a", "weight": 0}])
+    assert "rating" in refused(purchases, [{"item_id": "a", "rating": 5}]) and "weight" in refused(
+        purchases, [{"item_id": "a", "weight": 0}]
+    )
     for body in ({}, {"ratings": {}}, {"ratings": [1]}, {"ratings": [], "more": 1}, []):
         answer = movies.client.post("/recommend/session", json=body)
         assert answer.status_code == 400 and "written" not in answer.json()["error"]

@@ -205,7 +205,9 @@ def test_a_release_of_another_warehouse_hides_no_rating_that_was_acknowledged(ow
     folder, key = own_movies()
     warehouse = Warehouse(folder)
     given = json.loads(warehouse.sealed(current_id(warehouse)).manifest.read_text())["input"]
-    other = clone(warehouse, current_id(warehouse), "20990101T000000Z", input={**given, "overlay_id": "0123456789abcdef", "overlay_seq": 1_000})
+    other = clone(
+        warehouse, current_id(warehouse), "20990101T000000Z", input={**given, "overlay_id": "0123456789abcdef", "overlay_seq": 1_000}
+    )
     promote(warehouse, other, reason="carried here")
     with inside(folder, key) as server:
         assert_writes(server)

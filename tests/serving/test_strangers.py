@@ -80,7 +80,9 @@ def test_a_server_in_the_memory_of_compose_outlives_all_of_it_at_once(
     folder, _ = own_movies()
     with serving(folder, preexec=compose_limit) as server:
         with ThreadPoolExecutor(6) as pool:
-            asked = [pool.submit(httpx.get, f"{server.url}cinematch.json", params={"sql": sql}, timeout=60, trust_env=False) for sql in HEAVY * 2]
+            asked = [
+                pool.submit(httpx.get, f"{server.url}cinematch.json", params={"sql": sql}, timeout=60, trust_env=False) for sql in HEAVY * 2
+            ]
         assert {answer.result().status_code for answer in asked} <= {400, 429}
         assert server.process.poll() is None and server.get("/recommend/1").status_code == 200
         assert server.get("/cinematch").status_code == 200
@@ -112,7 +114,12 @@ def test_the_log_has_no_traceback_and_no_ones_id(own_movies: Callable[..., tuple
     with serving(folder) as server:
         for sql in ("select * from users where user_id = :user_id and nope", "select 'zq-7731' from nope"):
             assert server.get("/cinematch.json", params={"sql": sql, "user_id": "zq-7731"}).status_code == 400
-        for path in ("/cinematch/users/zq-7731", "/cinematch/users?_sort=zq-7731", "/cinematch/items.json?_timelimit=zq-7731", "/cinematch/items?_next=zq-7731"):
+        for path in (
+            "/cinematch/users/zq-7731",
+            "/cinematch/users?_sort=zq-7731",
+            "/cinematch/items.json?_timelimit=zq-7731",
+            "/cinematch/items?_next=zq-7731",
+        ):
             server.get(path)
         time.sleep(0.3)
         text = "".join(server.log)
@@ -140,11 +147,32 @@ def test_datasette_comes_back_where_it_was_killed(own_movies: Callable[..., tupl
 
 def test_nothing_tells_where_the_files_are(movies: Server) -> None:
     folder = str(movies.warehouse.folder)
-    for path in ("/-/databases.json", "/-/databases", "/-/threads.json", "/-/versions.json", "/-/allow-debug", "/-/patterns", "/-/messages", "/-/permissions",
-                 "/-/plugins.json", "/-/actor.json", "/-/logout", "/cinematch.db"):
+    for path in (
+        "/-/databases.json",
+        "/-/databases",
+        "/-/threads.json",
+        "/-/versions.json",
+        "/-/allow-debug",
+        "/-/patterns",
+        "/-/messages",
+        "/-/permissions",
+        "/-/plugins.json",
+        "/-/actor.json",
+        "/-/logout",
+        "/cinematch.db",
+    ):
         assert movies.get(path).status_code in (403, 404), path
-    for path in ("/-/metadata.json", "/-/settings.json", "/cinematch.json", "/cinematch", "/", "/releases", "/openapi.json", "/metrics",
-                 f"/cinematch.json?sql={quote('select * from pragma_database_list')}"):
+    for path in (
+        "/-/metadata.json",
+        "/-/settings.json",
+        "/cinematch.json",
+        "/cinematch",
+        "/",
+        "/releases",
+        "/openapi.json",
+        "/metrics",
+        f"/cinematch.json?sql={quote('select * from pragma_database_list')}",
+    ):
         assert folder not in movies.get(path).text, path
 
 
@@ -155,12 +183,29 @@ def test_the_database_is_given_where_a_setting_says_so(own_movies: Callable[...,
         assert answer.content.startswith(b"SQLite format 3") and len(answer.content) == int(answer.headers["content-length"])
 
 
-@pytest.mark.parametrize("path", ["/", "/recommend/1", "/why/1/1", "/popular", "/recommend/1?n=0", "/cinematch", "/cinematch/items", "/cinematch?sql=select+1", "/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/recommend/1",
+        "/why/1/1",
+        "/popular",
+        "/recommend/1?n=0",
+        "/cinematch",
+        "/cinematch/items",
+        "/cinematch?sql=select+1",
+        "/nowhere",
+    ],
+)
 def test_every_page_says_what_it_may_load(path: str, movies: Server) -> None:
     answer = movies.get(path, headers=HTML)
     said = answer.headers["content-security-policy"]
     assert answer.headers["content-type"].startswith("text/html") and "unsafe-inline" not in said
-    assert "frame-ancestors 'none'" in said and answer.headers["x-content-type-options"] == "nosniff" and answer.headers["referrer-policy"] == "no-referrer"
+    assert (
+        "frame-ancestors 'none'" in said
+        and answer.headers["x-content-type-options"] == "nosniff"
+        and answer.headers["referrer-policy"] == "no-referrer"
+    )
     nonces = set(re.findall(r"'nonce-([\w-]+)'", said))
     for tag, attributes in re.findall(r"<(script|style)\b([^>]*)>", answer.text):
         own_file = re.search(r'src="/-/', attributes)
@@ -179,7 +224,11 @@ def test_pages_load_their_files(movies: Server) -> None:
     shown = movies.get("/", headers=HTML).text
     for address in re.findall(r'(?:src|href)="(/-/cinematch/[^"]+)"', shown):
         answer = movies.get(address)
-        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"] and answer.headers["x-content-type-options"] == "nosniff"
+        assert (
+            answer.status_code == 200
+            and "immutable" in answer.headers["cache-control"]
+            and answer.headers["x-content-type-options"] == "nosniff"
+        )
     assert "cinematch.css" in shown and "cinematch.js" in shown
 
 

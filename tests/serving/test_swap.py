@@ -47,8 +47,15 @@ def test_a_swap_under_load_gives_no_error_and_no_mix(own_movies: Callable[..., t
                         elif path.startswith("/recommend"):
                             seen.add(answer.json()["release"])
 
-        mixed = ["/recommend/1", "/recommend/2?n=30", "/why/1/5", "/recommend/3?genre=Drama", "/cinematch/users/1.json", "/cinematch/items.json?_size=5",
-                 "/cinematch.json?sql=select+count(*)+from+users"]
+        mixed = [
+            "/recommend/1",
+            "/recommend/2?n=30",
+            "/why/1/5",
+            "/recommend/3?genre=Drama",
+            "/cinematch/users/1.json",
+            "/cinematch/items.json?_size=5",
+            "/cinematch.json?sql=select+count(*)+from+users",
+        ]
         threads = [threading.Thread(target=ask, args=(mixed[i % 3 :] if i % 2 else ["/recommend/4", "/popular"],)) for i in range(6)]
         for thread in threads:
             thread.start()

@@ -31,9 +31,18 @@ HERE = "release in (select release from releases where not is_pruned)"
 
 def assert_is_the_manifests(built: Built) -> None:
     manifests = [read_manifest(built.warehouse.sealed(name)) for name in sealed_ids(built.warehouse)]
-    assert rows(built, "select release, source, served_model, n_read, n_accepted, n_duplicates, n_quarantined, bytes from releases where not is_pruned order by 1") == [
-        (m.release, m.source, m.served_model, *(m.rows[name] for name in ("read", "accepted", "duplicates", "quarantined")),
-         sum(file["bytes"] for file in m.files.values())) for m in manifests
+    assert rows(
+        built,
+        "select release, source, served_model, n_read, n_accepted, n_duplicates, n_quarantined, bytes from releases where not is_pruned order by 1",
+    ) == [
+        (
+            m.release,
+            m.source,
+            m.served_model,
+            *(m.rows[name] for name in ("read", "accepted", "duplicates", "quarantined")),
+            sum(file["bytes"] for file in m.files.values()),
+        )
+        for m in manifests
     ]
     assert rows(built, f"select release, model, status from models where {HERE} order by 1, 2") == [
         (m.release, model["model"], model["status"]) for m in manifests for model in sorted(m.models, key=lambda row: row["model"])
@@ -62,7 +71,8 @@ def test_rebuilt_from_nothing_or_from_an_older_state_it_is_the_manifests(copied:
     assert rows(copied, "select release, is_current, is_pruned from releases order by 1") == [(copied.release_id, 0, 1), (second, 1, 0)]
     assert before == {name: rows(copied, f"select * from {name} order by 1, 2, 3") for name in before}
     assert rows(copied, "select position, release, previous, reason from promotions") == [
-        (1, copied.release_id, None, first), (2, second, copied.release_id, "newer")
+        (1, copied.release_id, None, first),
+        (2, second, copied.release_id, "newer"),
     ]
     copied.warehouse.catalog.unlink()
     catalog.rebuild(copied.warehouse)
@@ -79,7 +89,9 @@ def test_a_catalogue_of_an_earlier_version_is_taken_over(copied: Built) -> None:
         connection.execute("drop table metrics")
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)
-    assert rows(copied, "select release, source, n_read, is_current, is_pruned from releases where is_pruned") == [("20200101T000000Z", "table", None, 0, 1)]
+    assert rows(copied, "select release, source, n_read, is_current, is_pruned from releases where is_pruned") == [
+        ("20200101T000000Z", "table", None, 0, 1)
+    ]
 
 
 def test_a_release_that_was_rolled_back_from_is_marked(copied: Built) -> None:
@@ -123,7 +135,9 @@ def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> No
 def test_metrics_of_other_held_out_rows_have_no_difference_and_the_verdict_of_both_has_one(copied: Built) -> None:
     measure = {"metric": "nDCG@10", "challenger": 0.5, "champion": 0.25, "n_users": 7}
     second = add_release(copied, "20990101T000000Z")
-    rewritten(copied, second, rows=copied.manifest.rows | {"read": 1_000_210}, verdict={"champion": copied.release_id, "measures": [measure]})
+    rewritten(
+        copied, second, rows=copied.manifest.rows | {"read": 1_000_210}, verdict={"champion": copied.release_id, "measures": [measure]}
+    )
     served = copied.manifest.served_model
     for a, b, sign in ((copied.release_id, second, 1), (second, copied.release_id, -1)):
         found = compare(copied.warehouse, a, b)
@@ -131,7 +145,9 @@ def test_metrics_of_other_held_out_rows_have_no_difference_and_the_verdict_of_bo
         assert "other held-out rows" in found["note"] and found["note"].endswith("; the verdict is of both on the same users.")
         assert found["rows"][0]["figure"] == "verdict nDCG@10, 7 users of both" and found["rows"][0]["difference"] == sign * 0.25
         assert rows[f"{served} ndcg@10"]["difference"] is None and rows[f"{served} ndcg@10"]["a"] > 0
-        assert rows["rows read"]["difference"] == sign * (1_000_210 - copied.manifest.rows["read"]) and rows["table users"]["difference"] == 0
+        assert (
+            rows["rows read"]["difference"] == sign * (1_000_210 - copied.manifest.rows["read"]) and rows["table users"]["difference"] == 0
+        )
 
 
 def rewritten(built: Built, name: str, **changed: object) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import Built
 from tests.warehouse.test_archive import assert_nothing_kept, rewritten
 from warehouse import archive
 from warehouse.layout import Warehouse
-from warehouse.release import damage, promote, read_manifest, sealed_ids, seal
+from warehouse.release import damage, promote, read_manifest, seal, sealed_ids
 
 
 def changed(path: Path, target: Path, change: Callable[[dict], dict | None], **files: bytes) -> Path:
@@ -75,15 +75,23 @@ def test_what_stops_a_server_is_not_promoted_either(copy_warehouse, purchase_rel
     values = json.loads(staged.manifest.read_text())
     staged.manifest.unlink()
     values.pop("sha256")
-    seal(built.warehouse, staged, Manifest.from_json(json.dumps(values | {"release": staged.id, "ids": {"user_id": "int64", "item_id": "int64"}}), name="x"))
+    seal(
+        built.warehouse,
+        staged,
+        Manifest.from_json(json.dumps(values | {"release": staged.id, "ids": {"user_id": "int64", "item_id": "int64"}}), name="x"),
+    )
     with pytest.raises(ReleaseError, match="user_id is text, where manifest.json says int64"):
         promote(built.warehouse, staged.id, reason="test")
     assert built.warehouse.current.read_text().strip() == built.release_id
 
 
-def test_a_bomb_is_stopped_at_what_the_manifest_says(exported: Path, empty: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_stopped_at_what_the_manifest_says(
+    exported: Path, empty: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = []
-    monkeypatch.setattr(archive, "damage", lambda release, manifest: written.append(sum(p.stat().st_size for p in release.folder.rglob("*"))) or {})
+    monkeypatch.setattr(
+        archive, "damage", lambda release, manifest: written.append(sum(p.stat().st_size for p in release.folder.rglob("*"))) or {}
+    )
     path = rewritten(exported, tmp_path / "bomb.zip", lambda members: members | {"metadata.json": bytes(40 << 20)})
     with pytest.raises(ReleaseError, match="metadata.json is changed: it has more bytes than its manifest says"):
         archive.import_(empty, path)
@@ -120,7 +128,10 @@ def patched(path: Path, target: Path, name: str, *, flag: int = 0, method: int |
     with zipfile.ZipFile(path) as file:
         info = file.getinfo(name)
     at = info.header_offset
-    for head, flags, methods in ((at, at + 6, at + 8), (found := data.rindex(b"PK\x01\x02", 0, data.rindex(name.encode()) + 1), found + 8, found + 10)):
+    for head, flags, methods in (
+        (at, at + 6, at + 8),
+        (found := data.rindex(b"PK\x01\x02", 0, data.rindex(name.encode()) + 1), found + 8, found + 10),
+    ):
         assert data[head : head + 2] == b"PK"
         data[flags] |= flag
         if method is not None:
@@ -139,7 +150,9 @@ ODD = {
     "a manifest packed in an unknown way": lambda path, target: patched(path, target, "manifest.json", method=77),
     "damaged deflate": lambda path, target: patched(path, target, "metadata.json", content=b"\xff" * 40),
     "200,000 brackets": lambda path, target: rewritten(path, target, lambda members: members | {"manifest.json": b"[" * 200_000}),
-    "a manifest that is a bomb": lambda path, target: rewritten(path, target, lambda members: members | {"manifest.json": b" " * (65 << 20)}),
+    "a manifest that is a bomb": lambda path, target: rewritten(
+        path, target, lambda members: members | {"manifest.json": b" " * (65 << 20)}
+    ),
     "a folder": lambda path, target: target.mkdir() or target,
     "cut short": lambda path, target: target.write_bytes(path.read_bytes()[:-1000]) and target,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,15 @@ from schemas.errors import NotFound, SettingError, UsageError
 from warehouse import keys
 from warehouse.layout import Warehouse
 
-NOW = datetime.now(timezone.utc).replace(microsecond=0)
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def test_a_key_is_kept_as_a_digest_with_what_it_may(tmp_path: Path) -> None:
-    warehouse, before = Warehouse(tmp_path), datetime.now(timezone.utc).replace(microsecond=0)
+    warehouse, before = Warehouse(tmp_path), datetime.now(UTC).replace(microsecond=0)
     key = keys.create(warehouse, "shop", scopes=["read", "ratings"], expires_at=NOW + timedelta(days=1))
     (kept,) = keys.read(warehouse.keys).values()
     assert kept == keys.Key("shop", keys.digest_of(key), ("ratings", "read"), kept.created_at, NOW + timedelta(days=1))
-    assert before <= kept.created_at <= datetime.now(timezone.utc)
+    assert before <= kept.created_at <= datetime.now(UTC)
     assert key not in warehouse.keys.read_text() and warehouse.keys.stat().st_mode & 0o077 == 0
     assert keys.read(warehouse.keys)["shop"].has_expired(NOW + timedelta(days=1)) and not kept.has_expired(NOW)
 
@@ -92,7 +92,11 @@ def test_the_commands_make_list_and_revoke(tmp_path: Path, capsys: pytest.Captur
         assert status == 2 and not shown and "--expires" in said, wrong
     keys.note_used(Warehouse(tmp_path), {keys.digest_of(key.strip()): NOW})
     rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
-    assert rows["shop"]["scopes"] == ["promote", "read"] and rows["shop"]["status"] == "valid" and rows["until"]["expires_at"] == "2100-01-01T00:00:00Z"
+    assert (
+        rows["shop"]["scopes"] == ["promote", "read"]
+        and rows["shop"]["status"] == "valid"
+        and rows["until"]["expires_at"] == "2100-01-01T00:00:00Z"
+    )
     assert rows["shop"]["used_at"] == f"{NOW:%Y-%m-%dT%H:%M:%SZ}" and rows["until"]["used_at"] is None
     shown = run("list")[1]
     assert "promote,read" in shown and key.strip() not in shown and keys.digest_of(key.strip()) not in shown

@@ -33,10 +33,22 @@ def ratings(draw, *, distinct: bool = False) -> list[Entry]:
 def arrivals(draw) -> list[Entry]:
     """The same among deletions and overwrites."""
     kinds = draw(st.lists(st.sampled_from(["post", "put", "delete"]), max_size=12))
-    return numbered([
-        Entry(0, "u", draw(ITEMS), None if kind == "delete" else draw(SCORES), 1.0, draw(TIMES), 100 + place, kind == "delete", kind == "put")
-        for place, kind in enumerate(kinds)
-    ])
+    return numbered(
+        [
+            Entry(
+                0,
+                "u",
+                draw(ITEMS),
+                None if kind == "delete" else draw(SCORES),
+                1.0,
+                draw(TIMES),
+                100 + place,
+                kind == "delete",
+                kind == "put",
+            )
+            for place, kind in enumerate(kinds)
+        ]
+    )
 
 
 @given(BASES, ratings(distinct=True), st.randoms(use_true_random=False), st.booleans())
@@ -126,9 +138,13 @@ def test_a_source_that_knows_later_events_is_believed() -> None:
 
 
 def test_weights_add_up_until_they_are_overwritten() -> None:
-    entries = numbered([
-        Entry(0, "u", 1, None, 2.0, 10, 100), Entry(0, "u", 1, None, 3.0, 5, 101), Entry(0, "u", 2, None, 7.0, 5, 102, False, True),
-    ])
+    entries = numbered(
+        [
+            Entry(0, "u", 1, None, 2.0, 10, 100),
+            Entry(0, "u", 1, None, 3.0, 5, 101),
+            Entry(0, "u", 2, None, 7.0, 5, 102, False, True),
+        ]
+    )
     held = fold({1: Held(None, 1.0, 1), 2: Held(None, 9.0, 1)}, entries, is_implicit=True)
     assert held[1][:3] == (None, 6.0, 10) and held[2][:3] == (None, 7.0, 5)
 
@@ -143,7 +159,9 @@ def test_the_log_gives_back_what_was_written(rows: list[tuple], tmp_path_factory
             written.append(entry._replace(seq=overlay.append(writer, entry)))
         assert list(overlay.entries(reader)) == written
         for user in ("a", 1, "1"):
-            assert overlay.of_user(reader, user) == [entry for entry in written if entry.user_id == user and type(entry.user_id) is type(user)]
+            assert overlay.of_user(reader, user) == [
+                entry for entry in written if entry.user_id == user and type(entry.user_id) is type(user)
+            ]
         assert overlay.last_seq(reader) == len(rows)
 
 

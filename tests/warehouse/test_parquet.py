@@ -11,7 +11,9 @@ from hypothesis import given, settings, strategies as st
 
 from warehouse import parquet
 
-SCHEMA = pa.schema([pa.field("id", pa.int64(), False, {"description": "the id"}), pa.field("text", pa.string())], {"grain": "one row per id"})
+SCHEMA = pa.schema(
+    [pa.field("id", pa.int64(), False, {"description": "the id"}), pa.field("text", pa.string())], {"grain": "one row per id"}
+)
 
 
 def table(n: int, start: int = 0) -> pa.Table:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,20 @@ from warehouse import catalog
 from warehouse.history import rolled_back
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.release import (
-    current, current_id, damage, drop, named, new_id, promote, promotions, prune, read_manifest, rollback, seal, sealed_ids, to_prune,
+    current,
+    current_id,
+    damage,
+    drop,
+    named,
+    new_id,
+    promote,
+    promotions,
+    prune,
+    read_manifest,
+    rollback,
+    seal,
+    sealed_ids,
+    to_prune,
 )
 from warehouse.sqlite import open_immutable
 
@@ -40,7 +53,7 @@ def flip(path: Path, at: float = 0.5) -> None:
 
 
 def test_ids_sort_by_time_and_within_a_second_by_order(tmp_path: Path) -> None:
-    warehouse, now = Warehouse(tmp_path), datetime(2026, 1, 4, 2, tzinfo=timezone.utc)
+    warehouse, now = Warehouse(tmp_path), datetime(2026, 1, 4, 2, tzinfo=UTC)
     ids = []
     for seconds in (0, 0, 0, 1, 60, 86_400, 86_400 * 400):
         ids.append(new_id(warehouse, now + timedelta(seconds=seconds)))
@@ -125,8 +138,14 @@ def test_promoting_moves_the_pointer_and_remembers_the_one_before(copied: Built)
     assert promote(copied.warehouse, second, reason="better") == copied.release_id
     assert current_id(copied.warehouse) == second
     assert promotions(copied.warehouse)[-1] | {"at": ""} == {
-        "at": "", "release": second, "previous": copied.release_id, "by": "hand", "reason": "better", "undoes": None,
-        "verdict": "promote", "served_model": copied.manifest.served_model,
+        "at": "",
+        "release": second,
+        "previous": copied.release_id,
+        "by": "hand",
+        "reason": "better",
+        "undoes": None,
+        "verdict": "promote",
+        "served_model": copied.manifest.served_model,
     }
     assert promote(copied.warehouse, second, reason="again") == second
     assert len(promotions(copied.warehouse)) == 2
@@ -214,9 +233,7 @@ def test_pruning_keeps_the_last_that_were_promoted(copied: Built) -> None:
     more = [add_release(copied, f"2099010{day}T000000Z") for day in range(1, 8)]
     for name in more[:3]:
         promote(copied.warehouse, name, reason="newer")
-    assert prune(copied.warehouse, keep=3) == dict.fromkeys(more[3:5], "not promoted") | {
-        copied.release_id: "promoted before the last 3"
-    }
+    assert prune(copied.warehouse, keep=3) == dict.fromkeys(more[3:5], "not promoted") | {copied.release_id: "promoted before the last 3"}
     assert prune(copied.warehouse, keep=3) == {}
     assert current(copied.warehouse)[1].release == more[2] and not list(copied.warehouse.staging.iterdir())
 

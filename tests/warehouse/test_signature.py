@@ -121,7 +121,9 @@ def test_minisign_verifies_ours_and_we_verify_minisigns(keys: Keys, tmp_path: Pa
     message.with_suffix(".json.minisig").write_text(signing_key(keys.secret).sign(MESSAGE, comment="release:a"))
     checked = subprocess.run(["minisign", "-V", "-p", keys.public, "-m", message], capture_output=True, text=True, timeout=20)
     assert checked.returncode == 0 and "release:a" in checked.stdout, checked.stderr
-    subprocess.run(["minisign", "-S", "-s", keys.secret, "-m", message, "-x", tmp_path / "ours"], check=True, capture_output=True, timeout=20)
+    subprocess.run(
+        ["minisign", "-S", "-s", keys.secret, "-m", message, "-x", tmp_path / "ours"], check=True, capture_output=True, timeout=20
+    )
     keys.trusted.check(MESSAGE, (tmp_path / "ours").read_text(), what="it")
     theirs = ["-p", tmp_path / "m.pub", "-s", tmp_path / "m.key"]
     subprocess.run(["minisign", "-G", "-W", *theirs], check=True, capture_output=True, timeout=20)
@@ -154,8 +156,11 @@ def test_only_a_signed_release_is_promoted_rolled_back_to_and_served(copied: Bui
     assert damage(warehouse.sealed(second), read_manifest(warehouse.sealed(second))) == {}
     assert promote(warehouse, second, reason="signed", trusted=keys.trusted) == first
     open_verified(warehouse.sealed(second), keys.trusted).retire()
-    for refused in (lambda: rollback(warehouse, trusted=keys.trusted), lambda: promote(warehouse, first, reason="x", trusted=keys.trusted),
-                    lambda: open_verified(copied.release, keys.trusted)):
+    for refused in (
+        lambda: rollback(warehouse, trusted=keys.trusted),
+        lambda: promote(warehouse, first, reason="x", trusted=keys.trusted),
+        lambda: open_verified(copied.release, keys.trusted),
+    ):
         with pytest.raises(ReleaseError, match=f"release {first} is not signed"):
             refused()
     assert current_id(warehouse) == second
@@ -187,7 +192,9 @@ def test_altered_manifests_and_files_are_refused_by_every_command(copied: Built,
     open_verified(copied.release).retire()
 
 
-def test_an_archive_without_its_signature_or_with_another_is_not_imported(copied: Built, keys: Keys, empty: Warehouse, tmp_path: Path) -> None:
+def test_an_archive_without_its_signature_or_with_another_is_not_imported(
+    copied: Built, keys: Keys, empty: Warehouse, tmp_path: Path
+) -> None:
     sign(copied.warehouse, copied.release_id, signing_key(keys.secret))
     whole = archive.write(copied.warehouse, copied.release_id, tmp_path)
 

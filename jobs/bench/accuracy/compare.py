@@ -13,14 +13,14 @@ import subprocess  # nosec B404  # each call says by itself what it runs
 import sys
 import tempfile
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.sparse import save_npz
 
-from jobs.bench.accuracy.cuts import Cutting, cuts
+from jobs.bench.accuracy.cuts import cuts, Cutting
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import behind, figures, Values
 from jobs.ingest import TOLERANCE
@@ -41,7 +41,7 @@ SHOWN = ("ndcg", "ndcg_liked", "below_mean", "hit_rate", "recall", "map", "cover
 def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
     """A row of figures for each model, the best nDCG first. Raises SettingError for a model nobody knows."""
     names = _names(models)
-    source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=datetime.now(timezone.utc) + TOLERANCE)
+    source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=datetime.now(UTC) + TOLERANCE)
     data = read(source, settings)
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)

@@ -116,9 +116,7 @@ class Cut(NamedTuple):
 
     @classmethod
     def open(cls, folder: Path) -> Cut:
-        splits = (
-            Split(**{path.stem: np.load(path) for path in (folder / name).glob("*.npy")}) for name in ("split", "validation")
-        )
+        splits = (Split(**{path.stem: np.load(path) for path in (folder / name).glob("*.npy")}) for name in ("split", "validation"))
         return cls(*splits, bool(np.load(folder / "is_same_training.npy")))
 
 

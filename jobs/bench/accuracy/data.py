@@ -129,15 +129,19 @@ def read(source: Source, settings: Settings) -> Dataset:
     user_ids = pc.unique(users)
     user_ids = user_ids.take(pc.sort_indices(user_ids))
     user_of = pc.index_in(users, value_set=user_ids).to_numpy().astype(np.int64)
-    item_of = pc.index_in(
-        whole["item_id"].cast(ids.arrow("item_id")).combine_chunks(), value_set=items["item_id"].combine_chunks()
-    ).to_numpy().astype(np.int64)
+    item_of = (
+        pc.index_in(whole["item_id"].cast(ids.arrow("item_id")).combine_chunks(), value_set=items["item_id"].combine_chunks())
+        .to_numpy()
+        .astype(np.int64)
+    )
     ratings = whole["rating"].fill_null(np.nan).to_numpy()
     times = whole["rated_at"].fill_null(0).to_numpy()
     kept, weights = _latest(
         user_of * len(items) + item_of, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None
     )
-    drawn = draws.of_pairs(draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]])
+    drawn = draws.of_pairs(
+        draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]]
+    )
     low, high = source.rating_scale or (None, None)
     return Dataset(
         Rows(user_of[kept], item_of[kept], ratings[kept], times[kept], drawn),

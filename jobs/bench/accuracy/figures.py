@@ -48,9 +48,7 @@ class Values(NamedTuple):
     times: np.ndarray
 
 
-def of_lists(
-    lists: np.ndarray, kept: Histories, held: Histories, expected: np.ndarray, items: Items, k: int
-) -> dict[str, np.ndarray]:
+def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.ndarray, items: Items, k: int) -> dict[str, np.ndarray]:
     """Every metric of lists (u, max(k, RECALL_DEPTH)), (u,) each; expected (u, k): what popularity gives the same user."""
     n_held = np.diff(held.indptr)
     hit = metrics.hit_table(lists, held.indptr, held.items, n_items_of(items))
@@ -68,9 +66,7 @@ def of_lists(
     return found
 
 
-def of_liked(
-    lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int
-) -> dict[str, np.ndarray]:
+def of_liked(lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int) -> dict[str, np.ndarray]:
     """What lists (u, >= k) find of the rows at or above the users' means (u,), and which share of them is predicted below, (u,) each.
     predicted (u, k) is NaN where nothing is."""
     liked = held.select(relevance.is_liked(held, means))

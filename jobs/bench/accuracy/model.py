@@ -82,9 +82,7 @@ def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
         return bench.data.training(split.train, bench.settings, run=run, folder=folder)
     kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
     validation = Validation(kept, held, split.candidates)
-    return bench.data.training(
-        split.train, bench.settings, run=run, folder=folder, validation=lambda: validation, tune=bench.tune
-    )
+    return bench.data.training(split.train, bench.settings, run=run, folder=folder, validation=lambda: validation, tune=bench.tune)
 
 
 def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ItemSide]:
@@ -126,9 +124,7 @@ def _values(bench: Bench, name: str, side: ItemSide, data: TrainingData, split: 
     )
 
 
-def _lists(
-    score: Scorer, kept: Histories, held: Histories, candidates, fallback: np.ndarray, place: np.ndarray, k: int
-) -> np.ndarray:
+def _lists(score: Scorer, kept: Histories, held: Histories, candidates, fallback: np.ndarray, place: np.ndarray, k: int) -> np.ndarray:
     """Lists of a block of users. Who has no history gets what is popular, as when lists are served."""
     scores = score(kept)
     scores[np.diff(kept.indptr) == 0] = fallback
@@ -173,8 +169,11 @@ def main(folder: str, name: str) -> int:
             message = f"{type(error).__name__}: {error}".splitlines()[0][:500]
             _write(bench.folder / f"{name}.json", {"status": "failed", "message": message})
             return 1
-    np.savez(bench.folder / f"{name}.npz", **{f"per_user.{key}": of for key, of in values.per_user.items()},
-             **{key: of for key, of in values._asdict().items() if key != "per_user"})
+    np.savez(
+        bench.folder / f"{name}.npz",
+        **{f"per_user.{key}": of for key, of in values.per_user.items()},
+        **{key: of for key, of in values._asdict().items() if key != "per_user"},
+    )
     _write(bench.folder / f"{name}.json", {"status": "trained", "message": "", "peak_mib": round(peak.mib, 1), **found})
     return 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jobs.bench.accuracy.compare import _lay_out
-from jobs.bench.accuracy.cuts import Cut, Cutting, cuts, PROTOCOLS
+from jobs.bench.accuracy.cuts import Cut, cuts, Cutting, PROTOCOLS
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import figures
 from jobs.bench.accuracy.model import Bench, measured
@@ -21,7 +21,7 @@ from schemas.errors import UsageError
 from schemas.settings import resolve
 
 SMALL = {"scale": "0.05", "ials_factors": "8", "ials_iterations": "3", "als_factors": "4", "als_iterations": "3"}
-AS_OF = datetime(2026, 1, 1, tzinfo=timezone.utc)
+AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 TRAINED = ("popular", "item_neighbours", "transitions", "ease", "ials", "als", "hybrid")
 
 
@@ -125,7 +125,14 @@ def test_a_source_without_ratings_or_times(tmp_path: Path) -> None:
     pairs = np.unique(draw.integers(0, 30, (600, 2)), axis=0)
     (tmp_path / "rows.csv").write_text("customer,product\n" + "".join(f"c{u},p{i}\n" for u, i in pairs))
     arguments = ["bench", "accuracy", "--source", "table", "--path", str(tmp_path / "rows.csv"), "--warehouse", str(tmp_path / "w")]
-    arguments += ["--columns", "user_id=customer,item_id=product", "--models", "popular,als,transitions", "--json", str(tmp_path / "rows.json")]
+    arguments += [
+        "--columns",
+        "user_id=customer,item_id=product",
+        "--models",
+        "popular,als,transitions",
+        "--json",
+        str(tmp_path / "rows.json"),
+    ]
     assert main([*arguments, "--protocol", "last_fraction"]) == 2
     assert main([*arguments, "--protocol", "random_ratio", "--stratify", "item"]) == 0
     found = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))}

@@ -27,7 +27,9 @@ def test_a_row_a_model_with_intervals_and_the_best_in_bold() -> None:
 
 def test_of_what_is_predicted_below_the_mean_less_is_better_and_of_what_was_liked_more() -> None:
     def liked(model: str, value: float) -> dict:
-        return {"model": model, "status": "trained"} | {f"{name}{end}": value for name in ("below_mean_at_10", "ndcg_liked_at_10") for end in ("", "_low", "_high")}
+        return {"model": model, "status": "trained"} | {
+            f"{name}{end}": value for name in ("below_mean_at_10", "ndcg_liked_at_10") for end in ("", "_low", "_high")
+        }
 
     found = table(OF_LIKED, [[liked("a", 0.2), liked("b", 0.3)]] * 2)
     assert "| `a` | 0.200 (0.200 to 0.200) | **0.200** (0.200 to 0.200) |" in found

@@ -50,5 +50,5 @@ def test_scale_stops_after_the_steps_that_are_asked_for(bench) -> None:
 def test_a_release_is_served_as_fast_as_itself(movie_release, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "SECONDS", 0.2)
     found = scale.served_figures(movie_release.warehouse, movie_release.warehouse, tmp_path)
-    assert 0 < found["start_to_first_answer_s"] and 0 < found["resident_idle_mib"]
+    assert found["start_to_first_answer_s"] > 0 and found["resident_idle_mib"] > 0
     assert found["lookup_to_small_ratio"] == pytest.approx(found["lookup_per_s"] / found["small_lookup_per_s"], abs=1e-3)

@@ -31,9 +31,7 @@ def test_it_passes_every_check_of_a_sealed_release(warehouse: Warehouse) -> None
     assert manifest.served_model == "ials" and manifest.settings["explain_n"] == EXPLAINED
     with closing(open_immutable(sealed.database)) as connection:
         assert failed_checks(connection, manifest.rating_scale) == {}
-        assert {
-            name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in manifest.counts
-        } == manifest.counts
+        assert {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in manifest.counts} == manifest.counts
 
 
 def test_its_item_side_is_one_that_lists_are_computed_from(warehouse: Warehouse) -> None:
@@ -47,11 +45,7 @@ def test_the_second_edition_has_other_titles_and_shares_the_rest(warehouse: Ware
     first = generate(warehouse, users=20, items=100, seed=3)
     second = second_edition(warehouse)
     assert releases.current_id(warehouse) == FIRST and releases.sealed_ids(warehouse) == [FIRST, SECOND]
-    assert (
-        releases.damage(second, releases.read_manifest(second))
-        == {}
-        == releases.damage(first, releases.read_manifest(first))
-    )
+    assert releases.damage(second, releases.read_manifest(second)) == {} == releases.damage(first, releases.read_manifest(first))
     for release in (first, second):
         with closing(open_immutable(release.database)) as connection:
             titles = [row[0] for row in connection.execute("select title from items")]

@@ -33,7 +33,7 @@ def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
             assert found[f"{ours}_to_{other}_ratio"] == pytest.approx(by_rate, abs=1e-3)
             assert found[f"{ours}_to_{other}_cpu_ratio"] == pytest.approx(by_cpu, abs=1e-3)
     assert found["n_requests"] > 0 and found["n_errors"] == 0
-    assert found["start_to_first_answer_s"] > 0 and 0 < found["resident_idle_mib"] and 0 < found["resident_loaded_mib"]
+    assert found["start_to_first_answer_s"] > 0 and found["resident_idle_mib"] > 0 and found["resident_loaded_mib"] > 0
     assert (found["n_swaps"], found["n_swaps_missed"]) == (2, 0) and found["n_swap_requests"] > 0
     assert (found["n_swap_errors"], found["n_mixed_answers"], found["n_older_after_newer"]) == (0, 0, 0)
     assert 0 <= found["swap_median_s"] <= found["swap_max_s"]
@@ -41,19 +41,12 @@ def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
 
 
 def test_updates_finds_every_acknowledged_rating_on_disk_and_in_the_next_list(bench) -> None:
-    running = bench(
-        "updates", *TINY, "--seconds", "1", "--probes", "20", "--burst", "1", "--rate", "100", "--lookups", "50"
-    )
+    running = bench("updates", *TINY, "--seconds", "1", "--probes", "20", "--burst", "1", "--rate", "100", "--lookups", "50")
     found = running.figures()
     assert (found["bench"], found["n_users"], found["n_items"]) == ("updates", 300, 500)
     assert (found["n_probes"], found["n_not_visible"]) == (20, 0)
     assert 0 < found["post_to_visible_p50_ms"] <= found["post_to_visible_p99_ms"]
-    assert (
-        found["n_ratings"] > 0
-        and found["n_rating_errors"] == 0
-        and found["n_lookups"] > 0
-        and found["n_lookup_errors"] == 0
-    )
+    assert found["n_ratings"] > 0 and found["n_rating_errors"] == 0 and found["n_lookups"] > 0 and found["n_lookup_errors"] == 0
     assert found["ratings_per_s"] == pytest.approx(found["n_ratings"] / found["sustained_s"], rel=1e-2)
     assert found["burst_n_ratings"] > 0 and found["burst_rating_errors"] == 0 and found["burst_rating_p99_ms"] > 0
     posted = 20 + found["burst_n_ratings"] + found["n_ratings"]

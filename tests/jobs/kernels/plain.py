@@ -26,7 +26,13 @@ def recency(steps: list[int], half_life: float) -> list[float]:
 
 
 def explicit_user(
-    Y: np.ndarray, biases: np.ndarray, items: list[int], ratings: list[float], mu: float, reg: float, damping: float,
+    Y: np.ndarray,
+    biases: np.ndarray,
+    items: list[int],
+    ratings: list[float],
+    mu: float,
+    reg: float,
+    damping: float,
     recency: list[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float, list[float]]:
     """A, x, the user's bias and what is left of each rating, by a dense solve over the rated items."""

@@ -11,7 +11,12 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.alternate import (
-    explicit_objective, half_explicit, half_implicit, held, implicit_objective, started,
+    explicit_objective,
+    half_explicit,
+    half_implicit,
+    held,
+    implicit_objective,
+    started,
 )
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
 from tests.jobs.kernels import plain
@@ -51,8 +56,12 @@ def problems(draw: st.DrawFn, *, is_signed: bool = False) -> Problem:
     values = random.normal(0, 1, shape) if is_signed else random.integers(1, 9, shape) / 8
     matrix = csr_matrix(has * values)
     return Problem(
-        matrix, matrix.T.tocsr(), draw(st.integers(1, 5), label="factors"),
-        draw(st.sampled_from([0.5, 4.0]), label="alpha"), draw(st.sampled_from([0.05, 0.5]), label="reg"), seed,
+        matrix,
+        matrix.T.tocsr(),
+        draw(st.integers(1, 5), label="factors"),
+        draw(st.sampled_from([0.5, 4.0]), label="alpha"),
+        draw(st.sampled_from([0.05, 0.5]), label="reg"),
+        seed,
     )
 
 

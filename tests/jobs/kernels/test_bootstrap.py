@@ -83,10 +83,17 @@ def planted(shift: float, *, n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     return champion + shift + draw.normal(0, 0.05, n), champion
 
 
-@pytest.mark.parametrize(("shift", "is_non_inferior", "is_better"), [
-    (0.02, True, True), (0.0, True, False), (-0.002, True, False), (-0.009, False, False),
-    (-0.01, False, False), (-0.05, False, False),
-])
+@pytest.mark.parametrize(
+    ("shift", "is_non_inferior", "is_better"),
+    [
+        (0.02, True, True),
+        (0.0, True, False),
+        (-0.002, True, False),
+        (-0.009, False, False),
+        (-0.01, False, False),
+        (-0.05, False, False),
+    ],
+)
 def test_planted_differences_are_found(shift, is_non_inferior, is_better) -> None:
     found = paired_difference(*planted(shift), seed=1, margin=0.01)
     assert found.low < shift < found.high

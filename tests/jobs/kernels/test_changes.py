@@ -14,9 +14,15 @@ def found(before, now, new_history, new_side, *, rated=((), ()), listable=(ALL, 
     return [tuple(change) for change in changes(Lists(before, now, new_history, new_side), rated=rated, listable=listable)]
 
 
-@pytest.mark.parametrize(("new_history", "new_side", "cause"), [
-    ((2, 3), (1, 2), HISTORY), ((1, 2), (2, 3), SIDE), ((2, 3), (2, 3), BOTH), ((1, 2), (1, 2), BOTH),
-])
+@pytest.mark.parametrize(
+    ("new_history", "new_side", "cause"),
+    [
+        ((2, 3), (1, 2), HISTORY),
+        ((1, 2), (2, 3), SIDE),
+        ((2, 3), (2, 3), BOTH),
+        ((1, 2), (1, 2), BOTH),
+    ],
+)
 def test_substituting_one_of_the_two_tells_the_cause(new_history, new_side, cause) -> None:
     assert found((1, 2), (2, 3), new_history, new_side) == [(1, 1, None, cause), (3, None, 2, cause)]
 

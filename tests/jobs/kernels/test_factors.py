@@ -86,7 +86,9 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
         ranker.fold_in(history.items[order], history.strengths[order]).x, ranker.fold_in(history.items, history.strengths).x, **EXACT
     )
     if rater is not None:
-        assert_allclose(rater.fold_in(history.items[order], history.ratings[order]).x, rater.fold_in(history.items, history.ratings).x, **EXACT)
+        assert_allclose(
+            rater.fold_in(history.items[order], history.ratings[order]).x, rater.fold_in(history.items, history.ratings).x, **EXACT
+        )
 
 
 @given(worlds())
@@ -118,7 +120,9 @@ def test_confidence_in_no_item_falls_as_a_history_grows_and_in_what_is_rated_it_
     new = data.draw(st.sampled_from(everything.tolist()), label="item")
     strength, step = data.draw(st.floats(0.05, 8), label="strength"), data.draw(st.integers(0, 99), label="step")
     longer = History(
-        np.append(history.items, np.int32(new)), np.append(history.strengths, strength), np.append(history.ratings, np.nan),
+        np.append(history.items, np.int32(new)),
+        np.append(history.strengths, strength),
+        np.append(history.ratings, np.nan),
         np.append(history.steps, step),
     )
     before, after = (ranker.confidence(of, everything) for of in (history, longer))

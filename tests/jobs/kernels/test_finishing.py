@@ -48,7 +48,9 @@ def plain(finish: Finish, genres: np.ndarray, history: list[int], strengths: lis
     return chosen
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([(0.0, 0.0), (0.5, 0.0), (0.0, 0.6), (0.3, 0.3), (1.0, 0.0), (0.0, 1.0)]))
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([(0.0, 0.0), (0.5, 0.0), (0.0, 0.6), (0.3, 0.3), (1.0, 0.0), (0.0, 1.0)])
+)
 def test_it_is_the_definition(seed: int, n: int, weights: tuple[float, float]) -> None:
     draw = np.random.default_rng(seed)
     genres = (draw.random((n, 4)) < 0.5).astype(float)

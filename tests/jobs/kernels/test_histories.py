@@ -83,7 +83,9 @@ def test_selecting_taking_and_cutting_agree_with_rows_one_by_one(data) -> None:
 
 def test_histories_in_the_numbers_of_another_catalogue_keep_what_it_knows_and_its_moments() -> None:
     """User 0 has items 1, 2, 3 at moments 0, 1, 2 and user 1 item 2; the other catalogue knows 1 and 3, as 0 and 4."""
-    whole = Histories(np.array([0, 3, 4]), np.array([1, 2, 3, 2]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 2, 3, 4]), np.array([0, 1, 2, 0]))
+    whole = Histories(
+        np.array([0, 3, 4]), np.array([1, 2, 3, 2]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 2, 3, 4]), np.array([0, 1, 2, 0])
+    )
     found = whole.renumbered(np.array([-1, 0, -1, 4]))
     assert [array.tolist() for array in found[:3]] == [[0, 2, 2], [0, 4], [0.1, 0.3]]
     assert (found.ratings.tolist(), found.steps.tolist()) == ([1.0, 3.0], [0, 1])

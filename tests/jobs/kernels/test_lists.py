@@ -24,8 +24,13 @@ N, EXPLAIN_N, REASONS_N, MIN_HISTORY = 8, 5, 3, 3
 
 def listed(world: World, *, n: int = N, excluded: np.ndarray | None = None, histories: Histories | None = None) -> Lists:
     return recommend(
-        world.side, world.histories if histories is None else histories, n=n, explain_n=EXPLAIN_N, reasons_n=REASONS_N,
-        min_history=MIN_HISTORY, excluded=excluded,
+        world.side,
+        world.histories if histories is None else histories,
+        n=n,
+        explain_n=EXPLAIN_N,
+        reasons_n=REASONS_N,
+        min_history=MIN_HISTORY,
+        excluded=excluded,
     )
 
 
@@ -100,9 +105,10 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
     history = world.history(0)
     order = list(range(len(history.items)))
     random.shuffle(order)
-    straight, shuffled = listed(world, histories=history), listed(world, histories=Histories(
-        history.indptr, *(column[order] for column in history[1:])
-    ))
+    straight, shuffled = (
+        listed(world, histories=history),
+        listed(world, histories=Histories(history.indptr, *(column[order] for column in history[1:]))),
+    )
     np.testing.assert_array_equal(straight.items, shuffled.items)
     for name in ("scores", "predicted", "confidence"):
         assert_allclose(getattr(straight, name), getattr(shuffled, name), rtol=1e-9, atol=1e-9)
@@ -241,7 +247,9 @@ def test_a_checkerboard_is_completed() -> None:
     for user in range(n):
         own = np.flatnonzero(board[user])
         kept = own[own != own[user % len(own)]]
-        lists = recommend(side, one_user(kept, np.ones(len(kept)), np.full(len(kept), np.nan)), n=3, explain_n=3, reasons_n=3, min_history=1)
+        lists = recommend(
+            side, one_user(kept, np.ones(len(kept)), np.full(len(kept), np.nan)), n=3, explain_n=3, reasons_n=3, min_history=1
+        )
         assert lists.items[0] == own[user % len(own)]
         assert lists.scores[0] > 0.5 > abs(lists.scores[1])
         first = [share for _, kind, _, share, _ in reasons_of(lists, 0) if kind == HISTORY]
@@ -253,7 +261,8 @@ def test_an_unknown_user_gets_what_is_popular_with_everybody() -> None:
     lists = recommend(side, one_user([], [], []), n=4, explain_n=4, reasons_n=3, min_history=3)
     assert (lists.items.tolist(), lists.tiers.tolist()) == ([4, 1, 2, 5], [POPULAR] * 4)
     assert [reasons_of(lists, row) for row in (0, 1)] == [
-        [(1, BIAS, -1, 9.0, pytest.approx(np.nan, nan_ok=True))], [(1, BIAS, -1, 5.0, pytest.approx(np.nan, nan_ok=True))]
+        [(1, BIAS, -1, 9.0, pytest.approx(np.nan, nan_ok=True))],
+        [(1, BIAS, -1, 5.0, pytest.approx(np.nan, nan_ok=True))],
     ]
 
 
@@ -265,5 +274,12 @@ def test_a_user_who_has_everything_gets_an_empty_list() -> None:
 
 def test_no_users_give_no_lists() -> None:
     side = item_side(np.random.default_rng(3), 5)
-    lists = recommend(side, Histories(np.array([0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), np.zeros(0, np.int64)), n=4, explain_n=2, reasons_n=2, min_history=3)
+    lists = recommend(
+        side,
+        Histories(np.array([0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), np.zeros(0, np.int64)),
+        n=4,
+        explain_n=2,
+        reasons_n=2,
+        min_history=3,
+    )
     assert lists.indptr.tolist() == [0] and len(lists.items) == 0 and len(lists.kinds) == 0

@@ -39,8 +39,12 @@ def plain_reciprocal_rank(ranking: list[int], held: set[int], k: int) -> float:
 
 
 DEFINITIONS = {
-    "precision": plain_precision, "recall_by_relevant": plain.recall, "recall_by_reachable": plain_recall_by_reachable,
-    "ndcg": plain.ndcg, "average_precision": plain_average_precision, "reciprocal_rank": plain_reciprocal_rank,
+    "precision": plain_precision,
+    "recall_by_relevant": plain.recall,
+    "recall_by_reachable": plain_recall_by_reachable,
+    "ndcg": plain.ndcg,
+    "average_precision": plain_average_precision,
+    "reciprocal_rank": plain_reciprocal_rank,
     "hit_rate": plain.hit_rate,
 }
 
@@ -56,16 +60,19 @@ def measured(name: str, lists: list[list[int]], held: list[list[int]], k: int) -
 
 
 # One hit at place 2 of 3; 1/log2(3) = 0.63093, ideal for one kept out 1, for two 1 + 0.63093, for three and more 2.13093.
-@pytest.mark.parametrize(("ranking", "held", "expected"), [
-    ([4, 7, 9], [7], (1 / 3, 1, 1, 0.63093, 1 / 2, 1 / 2, 1)),
-    ([4, 7, 9], [7, 1], (1 / 3, 1 / 2, 1 / 2, 0.63093 / 1.63093, 1 / 4, 1 / 2, 1)),
-    ([4, 7, 9], [4, 7], (2 / 3, 1, 1, 1, 1, 1, 1)),
-    ([4, 7, 9], [1], (0, 0, 0, 0, 0, 0, 0)),
-    ([4, 7, 9], [9, 4], (2 / 3, 1, 1, 1.5 / 1.63093, (1 + 2 / 3) / 2, 1, 1)),
-    ([9], [9], (1 / 3, 1, 1, 1, 1, 1, 1)),
-    ([], [3], (0, 0, 0, 0, 0, 0, 0)),
-    ([4, 7, 9], [0, 1, 2, 3, 4], (1 / 3, 1 / 5, 1 / 3, 1 / 2.13093, 1 / 3, 1, 1)),
-])
+@pytest.mark.parametrize(
+    ("ranking", "held", "expected"),
+    [
+        ([4, 7, 9], [7], (1 / 3, 1, 1, 0.63093, 1 / 2, 1 / 2, 1)),
+        ([4, 7, 9], [7, 1], (1 / 3, 1 / 2, 1 / 2, 0.63093 / 1.63093, 1 / 4, 1 / 2, 1)),
+        ([4, 7, 9], [4, 7], (2 / 3, 1, 1, 1, 1, 1, 1)),
+        ([4, 7, 9], [1], (0, 0, 0, 0, 0, 0, 0)),
+        ([4, 7, 9], [9, 4], (2 / 3, 1, 1, 1.5 / 1.63093, (1 + 2 / 3) / 2, 1, 1)),
+        ([9], [9], (1 / 3, 1, 1, 1, 1, 1, 1)),
+        ([], [3], (0, 0, 0, 0, 0, 0, 0)),
+        ([4, 7, 9], [0, 1, 2, 3, 4], (1 / 3, 1 / 5, 1 / 3, 1 / 2.13093, 1 / 3, 1, 1)),
+    ],
+)
 def test_a_table_computed_by_hand(ranking, held, expected) -> None:
     found = [measured(name, [ranking], [held], 3)[0] for name in RANKED]
     assert found == pytest.approx(expected, abs=1e-5)
@@ -92,7 +99,9 @@ def test_lists_of_a_fixed_width_keep_order_and_leave_places_empty() -> None:
     lists = metrics.fixed_width(*one_after_another([[4, 2, 9], [], [7]]), 2)
     assert lists.tolist() == [[4, 2], [-1, -1], [7, -1]]
     assert metrics.hit_table(lists, *one_after_another([[2, 9], [0], [7]]), N_ITEMS).tolist() == [
-        [False, True], [False, False], [True, False],
+        [False, True],
+        [False, False],
+        [True, False],
     ]
 
 
@@ -104,9 +113,7 @@ def test_an_empty_place_is_not_the_last_item_of_the_user_before() -> None:
 rankings = st.lists(st.integers(0, N_ITEMS - 1), max_size=10, unique=True)
 
 
-@given(
-    st.lists(st.tuples(rankings, st.sets(st.integers(0, N_ITEMS - 1), max_size=6)), min_size=1, max_size=5), st.integers(1, 12)
-)
+@given(st.lists(st.tuples(rankings, st.sets(st.integers(0, N_ITEMS - 1), max_size=6)), min_size=1, max_size=5), st.integers(1, 12))
 def test_metrics_equal_their_definitions(users, k) -> None:
     lists, held = [ranking for ranking, _ in users], [sorted(kept) for _, kept in users]
     for name in RANKED:

@@ -37,10 +37,13 @@ def shops(draw: st.DrawFn) -> Shop:
     return Shop(
         features=np.array(draw(st.lists(counts, min_size=1, max_size=4)), float).T,
         genres=np.array(draw(st.lists(st.lists(st.integers(0, 1), min_size=n_items, max_size=n_items), min_size=1, max_size=4))).T,
-        n_having=np.array(draw(counts)), n_users=draw(st.integers(3, 9)),
-        lists=draw(st.lists(ranking, **several)), expected=draw(st.lists(ranking, **several)),
+        n_having=np.array(draw(counts)),
+        n_users=draw(st.integers(3, 9)),
+        lists=draw(st.lists(ranking, **several)),
+        expected=draw(st.lists(ranking, **several)),
         held=draw(st.lists(st.sets(st.integers(0, n_items - 1), max_size=4), **several)),
-        history=np.array(draw(st.lists(counts, **several)), float), k=draw(st.integers(1, 6)),
+        history=np.array(draw(st.lists(counts, **several)), float),
+        k=draw(st.integers(1, 6)),
     )
 
 

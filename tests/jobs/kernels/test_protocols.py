@@ -125,8 +125,17 @@ def test_last_fraction_tests_the_end_of_each_user_s_time(rows: Rows, fraction: f
 
 def test_last_fraction_by_hand() -> None:
     """User 1 has five rows in mixed order, two at the last time; user 0 four, which is too few."""
-    rows = table((1, 0, 5.0, 40), (0, 0, 1.0, 9), (1, 1, 4.0, 50), (1, 2, 3.0, 10), (0, 1, 1.0, 8), (1, 3, 2.0, 50),
-                 (0, 2, 1.0, 7), (1, 4, 1.0, 20), (0, 3, 1.0, 6))
+    rows = table(
+        (1, 0, 5.0, 40),
+        (0, 0, 1.0, 9),
+        (1, 1, 4.0, 50),
+        (1, 2, 3.0, 10),
+        (0, 1, 1.0, 8),
+        (1, 3, 2.0, 50),
+        (0, 2, 1.0, 7),
+        (1, 4, 1.0, 20),
+        (0, 3, 1.0, 6),
+    )
     split = protocols.last_fraction(rows)
     assert chosen(split.test) == [5] and split.users.tolist() == [1] and split.candidates is None
     assert chosen(protocols.last_fraction(rows, fraction=0.5, min_history=4).test) == [1, 2, 4, 5]
@@ -184,7 +193,7 @@ def test_negatives_are_drawn_uniformly() -> None:
     split = protocols.leave_one_out(rows, seed=7, n_negatives=5)
     drawn = np.bincount(split.candidates[:400].ravel(), minlength=20)
     assert drawn[[0, 5]].tolist() == [0, 0] and drawn[9] == 400 and drawn.sum() == 400 * 6
-    assert 80 < np.delete(drawn, [0, 5, 9]).min() and np.delete(drawn, [0, 5, 9]).max() < 160
+    assert np.delete(drawn, [0, 5, 9]).min() > 80 and np.delete(drawn, [0, 5, 9]).max() < 160
 
 
 def published_stratified(groups: list[int], ratio: float, seed: int) -> list[int]:
@@ -218,7 +227,7 @@ def test_a_plain_random_split_is_scikit_learn_s(rows: Rows, seed: int, ratio: fl
     m = len(rows.users)
     split = protocols.random_ratio(rows, seed=seed, ratio=ratio)
     assert split.train.sum() == int(ratio * m)
-    if 0 < int(ratio * m):
+    if int(ratio * m) > 0:
         expected, _ = train_test_split(np.arange(m), train_size=ratio, random_state=seed)
         assert chosen(split.train) == sorted(expected.tolist())
 
@@ -279,8 +288,12 @@ def test_strong_generalization_is_the_published_preparation(rows: Rows, seed: in
 
 def test_strong_generalization_by_hand() -> None:
     """Of five users with five good ratings each, one is tested, one validates and three train; user 5 has four."""
-    rows = table(*((user, item, 4.0, 0) for user in range(5) for item in range(5)), *((5, item, 4.0, 0) for item in range(4)),
-                 (5, 4, 3.5, 0), (0, 7, 2.0, 0))
+    rows = table(
+        *((user, item, 4.0, 0) for user in range(5) for item in range(5)),
+        *((5, item, 4.0, 0) for item in range(4)),
+        (5, 4, 3.5, 0),
+        (0, 7, 2.0, 0),
+    )
     order = np.random.RandomState(9).permutation(5).tolist()
     test, validation = (protocols.strong_generalization(rows, seed=9, n_held=1, above=3.5, group=group) for group in (0, 1))
     assert (test.users.tolist(), validation.users.tolist()) == ([order[4]], [order[3]])

@@ -44,10 +44,18 @@ def test_the_share_below_is_of_each_users_own_values_that_are_known() -> None:
     np.testing.assert_array_equal(found, [1 / 3, 0, np.nan])
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [
-    (0.5, 5, [0, 1, 2, 3, 4, 5]), (1, 5, [1, 2, 3, 4, 5]), (0, 10, range(11)), (0, 100, range(0, 101, 10)), (-10, 10, range(-10, 11, 2)), (0, 1, [0, 1]),
-    (3, 3, [3]),
-])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.5, 5, [0, 1, 2, 3, 4, 5]),
+        (1, 5, [1, 2, 3, 4, 5]),
+        (0, 10, range(11)),
+        (0, 100, range(0, 101, 10)),
+        (-10, 10, range(-10, 11, 2)),
+        (0, 1, [0, 1]),
+        (3, 3, [3]),
+    ],
+)
 def test_stars_are_whole_and_not_many(low: float, high: float, expected) -> None:
     assert stars(low, high).tolist() == list(expected)
 

@@ -50,8 +50,15 @@ def test_predictions_are_those_of_the_dense_decomposition(matrix, n_factors, shr
     threshold = shrinkage * s[f - 1] if f else 0.0
     expected = mu + b_i + b_u[:, None] + U[:, :f] @ np.diag(np.maximum(s[:f] - threshold, 0)) @ Vt[:f]
     side = fitted(
-        rated(matrix), matrix.shape[1], n_factors, low=LOW, high=HIGH, seed=1, shrinkage=shrinkage,
-        item_damping=2.0, damping=3.0,
+        rated(matrix),
+        matrix.shape[1],
+        n_factors,
+        low=LOW,
+        high=HIGH,
+        seed=1,
+        shrinkage=shrinkage,
+        item_damping=2.0,
+        damping=3.0,
     )
     assert side.item_factors.shape == (matrix.shape[1], n_factors) and side.item_factors.dtype == np.float32
     for u in range(matrix.shape[0]):

@@ -90,7 +90,8 @@ def test_a_row_has_at_most_its_pairs_and_the_nearest_moments_come_first(drawn, m
 def _n_pairs(indptr, steps, most_pairs: int) -> list[int]:
     return [
         min(sum(steps[b] > steps[a] for b in range(indptr[u], indptr[u + 1])), most_pairs)
-        for u in range(len(indptr) - 1) for a in range(indptr[u], indptr[u + 1])
+        for u in range(len(indptr) - 1)
+        for a in range(indptr[u], indptr[u + 1])
     ]
 
 

@@ -27,12 +27,26 @@ class World:
 
 
 def one_user(items, strengths, ratings) -> Histories:
-    return Histories(np.array([0, len(items)]), np.asarray(items, np.int32), np.asarray(strengths, float), np.asarray(ratings, float), np.arange(len(items)))
+    return Histories(
+        np.array([0, len(items)]),
+        np.asarray(items, np.int32),
+        np.asarray(strengths, float),
+        np.asarray(ratings, float),
+        np.arange(len(items)),
+    )
 
 
 def item_side(
-    draw: np.random.Generator, n_items: int, n_factors: int = 4, *, n_genres: int = 5, is_rated: bool = True, n_untrained: int = 0, reg: float = 0.1,
-    half_life: float = np.inf, is_blend: bool = False,
+    draw: np.random.Generator,
+    n_items: int,
+    n_factors: int = 4,
+    *,
+    n_genres: int = 5,
+    is_rated: bool = True,
+    n_untrained: int = 0,
+    reg: float = 0.1,
+    half_life: float = np.inf,
+    is_blend: bool = False,
 ) -> ItemSide:
     factors = draw.normal(0, 0.7, (n_items, n_factors)).astype(np.float32)
     factors[draw.choice(n_items, n_untrained, replace=False)] = 0

@@ -62,7 +62,9 @@ def test_tasks_give_the_factors_of_one_process(spark, tmp_path: Path, equations:
 def test_training_lowers_the_training_loss(tmp_path: Path, equations: Equations) -> None:
     data = training(tmp_path / "data", ROWS, N_ITEMS)
     losses = [
-        item_factors(data.interactions, values(equations), Equations(equations.alpha, equations.reg, 8, n, 3), InProcess(), tmp_path / "w")[1]
+        item_factors(data.interactions, values(equations), Equations(equations.alpha, equations.reg, 8, n, 3), InProcess(), tmp_path / "w")[
+            1
+        ]
         for n in (1, 2, 4, 8)
     ]
     assert losses == sorted(losses, reverse=True)

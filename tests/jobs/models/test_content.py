@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +64,12 @@ def test_a_series_is_nearer_than_a_year() -> None:
 
 def test_each_kind_of_term_has_its_weight() -> None:
     """Two items that share one kind and nothing else are as alike as its weight says; rows have unit length."""
-    columns = {"title": ["red ox", "red hen", "", ""], "genres": ["War", "Play", "Song", "Song"], "tags": ["a", "b", "c", "d"], "year": [1950, 1970, 1990, 2010]}
+    columns = {
+        "title": ["red ox", "red hen", "", ""],
+        "genres": ["War", "Play", "Song", "Song"],
+        "tags": ["a", "b", "c", "d"],
+        "year": [1950, 1970, 1990, 2010],
+    }
     items = pa.table(columns | {"description": [""] * 4})
     features = content.features(items)
     alike, w = (features @ features.T).toarray(), content.WEIGHTS
@@ -76,10 +80,15 @@ def test_each_kind_of_term_has_its_weight() -> None:
 
 
 def test_lists_may_weigh_years_otherwise() -> None:
-    items = pa.table({
-        "title": ["red ox", "red hen", "blue pig", *"abcd"], "genres": ["War", "War", "Play", "Song", "Song", "Tale", "Tale"],
-        "tags": [""] * 7, "description": [""] * 7, "year": [1950, 1990, 1950, 2000, 2010, 2020, 2030],
-    })
+    items = pa.table(
+        {
+            "title": ["red ox", "red hen", "blue pig", *"abcd"],
+            "genres": ["War", "War", "Play", "Song", "Song", "Tale", "Tale"],
+            "tags": [""] * 7,
+            "description": [""] * 7,
+            "year": [1950, 1990, 1950, 2000, 2010, 2020, 2030],
+        }
+    )
     matrix, names = content.named_features(items)
     is_year = np.array([name.startswith("year:") for name in names])
     same, more = (content._with_years(matrix, is_year, weight) for weight in (content.WEIGHTS["year"], 4.0))
@@ -89,7 +98,7 @@ def test_lists_may_weigh_years_otherwise() -> None:
 
 @pytest.mark.skipif(not MOVIELENS.exists(), reason="ml-latest-small is not there")
 def test_neighbours_of_movielens_are_sequels_and_of_their_genres_not_of_their_year() -> None:
-    catalogue = open_movielens(MOVIELENS, latest=datetime(2026, 1, 1, tzinfo=timezone.utc)).catalogue()
+    catalogue = open_movielens(MOVIELENS, latest=datetime(2026, 1, 1, tzinfo=UTC)).catalogue()
     items = numbered_items(catalogue, pa.array([], pa.int64()), IdTypes())
     features = content.features(items)
     titles, years = items["title"].to_pylist(), np.array(items["year"].fill_null(0).to_pylist())

@@ -24,7 +24,9 @@ def ratings() -> pa.Table:
             rating = np.clip(np.round(2 * (MU + tastes[user] @ kinds[item] / 2 + draw.normal(0, 0.5))) / 2, 0.5, 5)
             rows.append((user, int(item), float(rating)))
     users, items, values = zip(*rows)
-    return pa.table({"user_num": pa.array(users, pa.int32()), "item_num": pa.array(items, pa.int32()), "value": pa.array(values, pa.float32())})
+    return pa.table(
+        {"user_num": pa.array(users, pa.int32()), "item_num": pa.array(items, pa.int32()), "value": pa.array(values, pa.float32())}
+    )
 
 
 def trained(spark, table: pa.Table, **parameters) -> tuple[np.ndarray, dict[int, np.ndarray]]:

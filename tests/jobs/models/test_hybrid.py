@@ -91,7 +91,10 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     assert [at for _, at in matrices_of(side.arrays, parameters)] == [3.0, 1e9] and parameters["weights"].keys() == shares.keys()
     item_side.save(data.sides / "hybrid", side.arrays, side.parameters)
     sides = {path.name: item_side.load(path) for path in data.sides.iterdir()}
-    sides["items"] = ({"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr}, {"genres": ["a", "b", "c"]})
+    sides["items"] = (
+        {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr},
+        {"genres": ["a", "b", "c"]},
+    )
     kept = data.validation().kept
     lists = recommend(assemble(sides, served="hybrid"), kept, n=10, explain_n=10, reasons_n=2, min_history=1)
     terms = {name: (name.removesuffix("_long"), half_lives[name]) for name in shares}
@@ -108,7 +111,10 @@ def test_a_blend_of_an_older_release_ranks_as_it_did(tmp_path: Path) -> None:
     """It had one half-life for all, and a weight of ials in its parameters."""
     data, _ = fitted(tmp_path, popular, ease, ials)
     sides = {path.name: item_side.load(path) for path in data.sides.iterdir()}
-    sides["items"] = ({"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr}, {"genres": ["a", "b", "c"]})
+    sides["items"] = (
+        {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr},
+        {"genres": ["a", "b", "c"]},
+    )
     older = {"half_life": 7.0, "ials_weight": 0.4, "shares": {"ease": 1.0, "ials": 0.5}, "weights": {"ease": 9.0, "ials": 0.4}}
     sides["hybrid"] = (sides["ease"][0], older)
     (_, matrix), (weight, factors) = assemble(sides, served="hybrid").ranker.parts

@@ -146,8 +146,10 @@ def test_of_settings_that_are_as_good_the_one_with_fewest_rows_below_the_mean_is
     draw = np.random.default_rng(0)
     best = draw.random(400)
     tried = [
-        Tried(best, np.full(400, 0.5)), Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.2)),
-        Tried(best - 0.05, np.full(400, 0.0)), Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.3)),
+        Tried(best, np.full(400, 0.5)),
+        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.2)),
+        Tried(best - 0.05, np.full(400, 0.0)),
+        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.3)),
     ]
     tried[1] = Tried(tried[1].ndcg - tried[1].value + tried[0].value - 0.002, tried[1].below)
     assert [one.is_near(tried[0]) for one in tried[:3]] == [True, True, False]
@@ -204,7 +206,9 @@ def test_recency_is_chosen_where_tastes_move_and_matters_less_where_they_stay(tm
             rows.append(np.concatenate([first, [i for i in later if i not in first]]))
         lengths = np.array([len(row) for row in rows])
         steps = np.concatenate([np.arange(n) for n in lengths])
-        whole = Histories(np.append(0, np.cumsum(lengths)), np.concatenate(rows).astype(np.int32), np.ones(len(steps)), np.full(len(steps), 3.0), steps)
+        whole = Histories(
+            np.append(0, np.cumsum(lengths)), np.concatenate(rows).astype(np.int32), np.ones(len(steps)), np.full(len(steps), 3.0), steps
+        )
         held = steps >= np.repeat(lengths - 3, lengths)
         validation = Validation(whole.select(~held), whole.select(held))
         data = training(tmp_path / str(moves), whole.select(~held), 60, validation=validation)
@@ -214,7 +218,9 @@ def test_recency_is_chosen_where_tastes_move_and_matters_less_where_they_stay(tm
     assert gains[0] > 0.05 and gains[0] > gains[1] + 0.05 and gains[1] >= 0
 
 
-@pytest.mark.parametrize(("start", "peak", "most", "expected"), [(1.0, 4.0, 9, 4.0), (1.0, 0.25, 9, 0.25), (1.0, 64.0, 3, 4.0), (2.0, 2.0, 9, 2.0)])
+@pytest.mark.parametrize(
+    ("start", "peak", "most", "expected"), [(1.0, 4.0, 9, 4.0), (1.0, 0.25, 9, 0.25), (1.0, 64.0, 3, 4.0), (2.0, 2.0, 9, 2.0)]
+)
 def test_a_climb_stops_at_the_peak_or_at_its_bound(start: float, peak: float, most: int, expected: float) -> None:
     tried = []
 

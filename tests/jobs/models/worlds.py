@@ -47,18 +47,33 @@ def split(n_items: int) -> tuple[Histories, Validation]:
     return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
 
 
-def training(folder: Path, rows: Histories, n_items: int, *, run: Runner | None = None, validation: Validation | None = None, **settings: Any) -> TrainingData:
+def training(
+    folder: Path, rows: Histories, n_items: int, *, run: Runner | None = None, validation: Validation | None = None, **settings: Any
+) -> TrainingData:
     interactions.write_part(folder / "interactions", 0, rows)
     for name in interactions.TYPES:
         interactions.join_parts(folder / "interactions", name, 1)
-    items = pa.table({
-        "item_id": np.arange(n_items), "title": [f"Film {n % 7} of the {n % 5}" for n in range(n_items)], "genres": [f"G{n % 3}" for n in range(n_items)],
-        "tags": [""] * n_items, "description": pa.nulls(n_items, pa.string()), "year": [None if n % 9 == 0 else 1960 + n % 50 for n in range(n_items)],
-    })
+    items = pa.table(
+        {
+            "item_id": np.arange(n_items),
+            "title": [f"Film {n % 7} of the {n % 5}" for n in range(n_items)],
+            "genres": [f"G{n % 3}" for n in range(n_items)],
+            "tags": [""] * n_items,
+            "description": pa.nulls(n_items, pa.string()),
+            "year": [None if n % 9 == 0 else 1960 + n % 50 for n in range(n_items)],
+        }
+    )
     genres = csr_matrix((np.ones(n_items, np.float32), (np.arange(n_items), np.arange(n_items) % 3)), shape=(n_items, 3))
     return TrainingData(
-        interactions=Interactions.open(folder / "interactions", n_items), items=items,
-        n_ratings=np.bincount(rows.items, minlength=n_items), rating_sum=np.bincount(rows.items, rows.ratings, n_items), genres=genres,
-        rating_scale=(LOW, HIGH), settings=resolve(settings, {}, folder=folder), run=run or InProcess(), scratch=folder / "scratch",
-        sides=folder / "model", validation=None if validation is None else lambda: validation,
+        interactions=Interactions.open(folder / "interactions", n_items),
+        items=items,
+        n_ratings=np.bincount(rows.items, minlength=n_items),
+        rating_sum=np.bincount(rows.items, rows.ratings, n_items),
+        genres=genres,
+        rating_scale=(LOW, HIGH),
+        settings=resolve(settings, {}, folder=folder),
+        run=run or InProcess(),
+        scratch=folder / "scratch",
+        sides=folder / "model",
+        validation=None if validation is None else lambda: validation,
     )

@@ -8,8 +8,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from jobs.sources.blocks import Dialect, MAX_RECORD_LINES
 from jobs.sources.delimited import Delimited, with_header, without_header
@@ -167,9 +166,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_double_colons(tmp_path):
     dialect = Dialect("::", has_quotes=False, encoding="latin-1")
-    file = without_header(
-        written(tmp_path, '1::"Alien: Café::x\n2::b\n3::c::d'.encode("latin-1")), dialect, ("a", "b", "c")
-    )
+    file = without_header(written(tmp_path, '1::"Alien: Café::x\n2::b\n3::c::d'.encode("latin-1")), dialect, ("a", "b", "c"))
     for block_bytes in (5, 1000):
         rows, refused = read(file, block_bytes)
         assert rows == [(1, b"1", '"Alien: Café'.encode(), b"x"), (3, b"3", b"c", b"d")]
@@ -181,9 +178,7 @@ cells = st.one_of(
     st.text('ab1," é', max_size=5),
 )
 good_lines = st.tuples(cells, cells, cells).map(lambda row: (_line(row), row))
-bad_lines = st.sampled_from(["1", "1,2", "1,2,3,4", '1,"2', '"', 'a,b,"c', '"x",2', "1,2\r3,4"]).map(
-    lambda line: (line, None)
-)
+bad_lines = st.sampled_from(["1", "1,2", "1,2,3,4", '1,"2', '"', 'a,b,"c', '"x",2', "1,2\r3,4"]).map(lambda line: (line, None))
 blank_lines = st.sampled_from(["", "\r"]).map(lambda line: (line, ()))
 
 
@@ -219,9 +214,7 @@ def test_every_line_is_a_row_a_refusal_or_blank(tmp_path_factory, lines, end, bl
 @settings(deadline=None)
 @given(
     st.lists(
-        st.one_of(
-            good_lines, bad_lines, blank_lines, st.text('",1\n\r', max_size=12).map(lambda t: (t, None))
-        ),
+        st.one_of(good_lines, bad_lines, blank_lines, st.text('",1\n\r', max_size=12).map(lambda t: (t, None))),
         max_size=25,
     ),
     st.sampled_from([64, 200]),
@@ -239,15 +232,7 @@ def test_fields_are_counted_as_arrow_counts_them(tmp_path_factory, line):
     n = count_fields(line.encode(), b",")
     path = tmp_path_factory.getbasetemp() / "count.csv"
     for n_header in {n or 3, 3}:
-        path.write_bytes(
-            (
-                ",".join("abcdefghijklmnopqrstuvwxyz"[:n_header])
-                + "\n"
-                + line
-                + "\n"
-                + "1,2\n" * (n_header != 2)
-            ).encode()
-        )
+        path.write_bytes((",".join("abcdefghijklmnopqrstuvwxyz"[:n_header]) + "\n" + line + "\n" + "1,2\n" * (n_header != 2)).encode())
         if line.strip():
             _, refused = read(with_header(Input(path)))
             assert (2 in [at for at, _, _ in refused]) == (n != n_header)

@@ -8,7 +8,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -19,7 +19,7 @@ from jobs.sources.open import open_source
 from schemas.errors import SourceError, UsageError
 from schemas.settings import Settings
 
-LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def archive() -> bytes:
@@ -92,9 +92,7 @@ def test_it_is_fetched_checked_kept_and_not_fetched_again(tmp_path, server, caps
     assert [file.name for file in path.parent.iterdir()] == ["ml-tiny.zip"]
     assert "ml-tiny: 0.0 MiB, 100 %" in capsys.readouterr().err
     server.ranges.clear()
-    assert (
-        fetched("ml-tiny", url="http://127.0.0.1:9", folder=tmp_path / "raw") == path and server.ranges == []
-    )
+    assert fetched("ml-tiny", url="http://127.0.0.1:9", folder=tmp_path / "raw") == path and server.ranges == []
 
 
 def test_the_source_downloads_into_raw(tmp_path, server):
@@ -116,9 +114,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(tmp_path, server):
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path, server):
     server.cuts = [100] * ATTEMPTS
-    with pytest.raises(
-        SourceError, match=f"stopped after 400 bytes, {ATTEMPTS} times .*; run again to go on from there"
-    ):
+    with pytest.raises(SourceError, match=f"stopped after 400 bytes, {ATTEMPTS} times .*; run again to go on from there"):
         fetched("ml-tiny", url=server.url, folder=tmp_path)
     assert (tmp_path / "ml-tiny.zip.part").stat().st_size == 400 and not (tmp_path / "ml-tiny.zip").exists()
     server.ranges.clear()
@@ -143,17 +139,13 @@ def test_a_part_that_is_already_whole_or_too_long(tmp_path, server):
 @pytest.mark.parametrize("form", ["{}  ml-tiny.zip", "MD5 (ml-tiny.zip) = {}", "{}\n"])
 def test_a_wrong_checksum_removes_the_file(tmp_path, server, form):
     server.files["ml-tiny.zip.md5"] = form.format("0" * 32).encode()
-    with pytest.raises(
-        SourceError, match=f"checksum [0-9a-f]{{32}}, expected {'0' * 32}; the file was removed"
-    ):
+    with pytest.raises(SourceError, match=f"checksum [0-9a-f]{{32}}, expected {'0' * 32}; the file was removed"):
         fetched("ml-tiny", url=server.url, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checksum_in_the_other_form(tmp_path, server):
-    server.files["ml-tiny.zip.md5"] = (
-        f"MD5 (ml-tiny.zip) = {hashlib.md5(server.files['ml-tiny.zip']).hexdigest().upper()}".encode()
-    )
+    server.files["ml-tiny.zip.md5"] = f"MD5 (ml-tiny.zip) = {hashlib.md5(server.files['ml-tiny.zip']).hexdigest().upper()}".encode()
     assert fetched("ml-tiny", url=server.url, folder=tmp_path).exists()
 
 

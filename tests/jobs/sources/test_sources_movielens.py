@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from jobs.sources.movielens_formats import GENRES_100K
 from schemas.errors import SourceError
 from tests.conftest import DATA
 
-LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=UTC)
 SMALL = DATA / "ml-latest-small"
 RATINGS = [(1, 10, 4, 964982703), (1, 20, 3, 964981247), (2, 10, 5, 964982224)]
 MOVIES = [
@@ -26,27 +26,18 @@ MOVIES = [
 
 
 def write_csv(folder: Path) -> None:
-    (folder / "ratings.csv").write_text(
-        "userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in RATINGS)
-    )
-    quoted = [
-        (i, '"' + title.replace('"', '""') + '"', "|".join(genres) or "(no genres listed)")
-        for i, title, genres in MOVIES
-    ]
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.0,{t}\n" for u, i, r, t in RATINGS))
+    quoted = [(i, '"' + title.replace('"', '""') + '"', "|".join(genres) or "(no genres listed)") for i, title, genres in MOVIES]
     (folder / "movies.csv").write_text(
         "movieId,title,genres\r\n" + "".join(f"{i},{title},{genres}\r\n" for i, title, genres in quoted),
         newline="",
     )
-    (folder / "tags.csv").write_text(
-        'userId,movieId,tag,timestamp\n1,10,Dark,1\n2,10,"weird, fun",1\n3,10,DARK,1\n1,99,x,1\n1,x,x,1\n'
-    )
+    (folder / "tags.csv").write_text('userId,movieId,tag,timestamp\n1,10,Dark,1\n2,10,"weird, fun",1\n3,10,DARK,1\n1,99,x,1\n1,x,x,1\n')
 
 
 def _dat(folder: Path, encoding: str) -> None:
     (folder / "ratings.dat").write_text("".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in RATINGS))
-    rows = "".join(
-        f"{i}::{title}::{'|'.join(genres) or '(no genres listed)'}\n" for i, title, genres in MOVIES
-    )
+    rows = "".join(f"{i}::{title}::{'|'.join(genres) or '(no genres listed)'}\n" for i, title, genres in MOVIES)
     (folder / "movies.dat").write_text(rows, encoding=encoding)
 
 
@@ -64,9 +55,7 @@ def write_100k(folder: Path) -> None:
     (folder / "u.data").write_text("".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS))
     rows = []
     for i, title, genres in MOVIES:
-        flags = [
-            "1" if genre in genres or not genres and genre == "unknown" else "0" for genre in GENRES_100K
-        ]
+        flags = ["1" if genre in genres or not genres and genre == "unknown" else "0" for genre in GENRES_100K]
         rows.append("|".join([str(i), title, "01-Jan-1995", "", "http://x", *flags]) + "\n")
     (folder / "u.item").write_text("".join(rows), encoding="latin-1")
     (folder / "u.genre").write_text("".join(f"{genre}|{i}\n" for i, genre in enumerate(GENRES_100K)) + "\n")
@@ -95,9 +84,7 @@ def check(source: MovieLens, name: str) -> None:
         "int64",
     )
     rows = accepted(source).drop(["line", "weight"])
-    assert [tuple(row.values()) for row in rows.to_pylist()] == [
-        (u, i, float(r), t) for u, i, r, t in RATINGS
-    ]
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [(u, i, float(r), t) for u, i, r, t in RATINGS]
     items = source.catalogue().items.to_pylist()
     assert [(row["item_id"], row["title"], row["year"], row["genres"]) for row in items] == [
         (10, MOVIES[0][1], 1995, "Adventure|Sci-Fi"),
@@ -239,9 +226,7 @@ def test_ml_latest_small():
     source = opened(SMALL)
     rows = accepted(source)
     assert rows.num_rows == 100_836 and len(rows["user_id"].unique()) == 610
-    assert rows.slice(0, 1).to_pylist() == [
-        {"user_id": 1, "item_id": 1, "rating": 4.0, "weight": 1.0, "rated_at": 964982703, "line": 2}
-    ]
+    assert rows.slice(0, 1).to_pylist() == [{"user_id": 1, "item_id": 1, "rating": 4.0, "weight": 1.0, "rated_at": 964982703, "line": 2}]
     assert rows["line"].to_pylist() == list(range(2, 100_838))
     catalogue = source.catalogue()
     assert (catalogue.items.num_rows, catalogue.refused.num_rows) == (9_742, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from jobs.sources.sample_films import LARGE, make_films, MIDDLE, sizes
 from jobs.sources.sample_ratings import CELL_USERS, counts_of_users, MAX_SHARE, rating_cells
 from jobs.sources.sample_words import GENRES
 
-LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,7 @@ def test_sizes_are_those_promised(sample, columns):
         100_000_000,
     )
     grown = [sizes(scale) for scale in (0.05, 0.3, 1, 1.5, 20, 213, 214, 1000)]
-    assert all(
-        a < b for low, high in zip(grown, grown[1:], strict=False) for a, b in zip(low, high, strict=True)
-    )
+    assert all(a < b for low, high in zip(grown, grown[1:], strict=False) for a, b in zip(low, high, strict=True))
 
 
 def test_the_same_seed_gives_the_same_bytes(sample, tmp_path):
@@ -60,9 +58,7 @@ def test_it_is_made_once_and_again_where_it_is_damaged(tmp_path):
     first = open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST)
     before = digests(first)
     marks = [path.stat().st_mtime_ns for path in first.inputs]
-    assert [
-        path.stat().st_mtime_ns for path in open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST).inputs
-    ] == marks
+    assert [path.stat().st_mtime_ns for path in open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST).inputs] == marks
     first.inputs[1].write_bytes(b"cut short")
     assert digests(open_sample(tmp_path, seed=1, scale=0.1, latest=LATEST)) == before
     (first.folder / RECORD).unlink()
@@ -83,9 +79,7 @@ def test_ratings_are_sound(sample, columns):
     assert set(np.unique(ratings)) == set(np.arange(1, 11) / 2)
     assert (np.diff(users) >= 0).all() and (np.diff(times)[np.diff(users) == 0] >= 0).all()
     years = sample.catalogue().items["year"].to_numpy()
-    assert (
-        years[items - 1] <= times.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
-    ).all()
+    assert (years[items - 1] <= times.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970).all()
     counts = np.bincount(users)[1:]
     assert counts.min() >= 15 and counts.max() <= MAX_SHARE * 1_200 + 1
 
@@ -115,9 +109,7 @@ def test_tastes_drift(sample, columns):
     """The genres at the end of a long history are more like those just before than like those at its
     beginning."""
     genres = [row.split("|") for row in sample.catalogue().items["genres"].to_pylist()]
-    flags = np.array([[genre in row for genre in GENRES] for row in genres], dtype=float)[
-        columns["item_id"] - 1
-    ]
+    flags = np.array([[genre in row for genre in GENRES] for row in genres], dtype=float)[columns["item_id"] - 1]
     nearer = []
     for user in np.flatnonzero(np.bincount(columns["user_id"]) >= 100):
         own = flags[columns["user_id"] == user]
@@ -130,14 +122,8 @@ def test_the_catalogue_looks_right(sample):
     items = sample.catalogue().items
     titles, years = items["title"].to_pylist(), items["year"].to_pylist()
     assert len(set(titles)) == len(titles)
-    assert all(
-        title.endswith(f" ({year})") and title[0].isupper() and len(title) < 80
-        for title, year in zip(titles, years, strict=True)
-    )
-    assert all(
-        0 < len(row.split("|")) <= 3 and set(row.split("|")) <= set(GENRES)
-        for row in items["genres"].to_pylist()
-    )
+    assert all(title.endswith(f" ({year})") and title[0].isupper() and len(title) < 80 for title, year in zip(titles, years, strict=True))
+    assert all(0 < len(row.split("|")) <= 3 and set(row.split("|")) <= set(GENRES) for row in items["genres"].to_pylist())
     assert 0.5 < np.mean([bool(row) for row in items["tags"].to_pylist()]) < 0.95
 
 
@@ -153,12 +139,8 @@ def test_a_personal_model_beats_popularity(columns):
     n = np.bincount(users)
     position = np.arange(len(users)) - np.repeat(np.cumsum(n) - n, n)
     is_test = (position >= 0.8 * n[users]) & (users % 4 == 0)
-    history = sp.csr_array(
-        (np.ones((~is_test).sum()), (users[~is_test], items[~is_test])), shape=(2_000, 1_200)
-    )
-    wanted = sp.csr_array(
-        (np.ones(is_test.sum()), (users[is_test], items[is_test])), shape=(2_000, 1_200)
-    ).toarray()[::4]
+    history = sp.csr_array((np.ones((~is_test).sum()), (users[~is_test], items[~is_test])), shape=(2_000, 1_200))
+    wanted = sp.csr_array((np.ones(is_test.sum()), (users[is_test], items[is_test])), shape=(2_000, 1_200)).toarray()[::4]
     seen = history.toarray()[::4]
     norms = np.sqrt(np.maximum(history.sum(axis=0), 1))
     cosine = (history.T @ history).toarray() / np.outer(norms, norms)

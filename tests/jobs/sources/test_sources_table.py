@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from datetime import date, datetime, timezone
+from datetime import date, datetime, UTC
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA
 from jobs.sources.table import open_table, Table
 from schemas.errors import SettingError, SourceError
 from tests.conftest import DATA
 
-LATEST = datetime(2026, 11, 21, tzinfo=timezone.utc)
+LATEST = datetime(2026, 11, 21, tzinfo=UTC)
 RETAIL = DATA / "online-retail" / "online_retail.csv.gz"
 MAPPED = "user_id=u,item_id=i,rating=r,rated_at=t"
 
@@ -107,9 +106,7 @@ def test_a_row_is_taken_as_it_is(tmp_path):
     ],
 )
 def test_what_is_refused_and_why(tmp_path, row, reason):
-    assert reasons(tmp_path, f"a,b,3,1000000000\n\n{row}\na,b,3,1000000000\na,c,4,1000000001\n") == [
-        (4, reason)
-    ]
+    assert reasons(tmp_path, f"a,b,3,1000000000\n\n{row}\na,b,3,1000000000\na,c,4,1000000001\n") == [(4, reason)]
 
 
 def test_the_first_reason_that_applies(tmp_path):
@@ -128,15 +125,11 @@ def test_bytes_that_are_not_utf8(tmp_path):
     source = opened(tmp_path, b"u,i,r,t,note\na,b,3,1,ok\n\xe9t\xe9,b,3,1,ok\na,b,3,1,\xa3\n", MAPPED)
     accepted, refused = all_of(source)
     assert accepted["line"].to_pylist() == [2, 4]  # a column that is not asked for may hold anything
-    assert refused == [
-        {"source": "x.csv", "line": 3, "text": r"\xe9t\xe9,b,3,1,ok", "reason": "user_id is not UTF-8"}
-    ]
+    assert refused == [{"source": "x.csv", "line": 3, "text": r"\xe9t\xe9,b,3,1,ok", "reason": "user_id is not UTF-8"}]
 
 
 def test_refused_text_is_the_row_as_read(tmp_path):
-    _, refused = all_of(
-        opened(tmp_path, 'u,i,r,t\r\n"x, y",b,bad,1\r\n1,2,3,4\r\n', MAPPED, name="ratings.csv")
-    )
+    _, refused = all_of(opened(tmp_path, 'u,i,r,t\r\n"x, y",b,bad,1\r\n1,2,3,4\r\n', MAPPED, name="ratings.csv"))
     assert refused == [
         {
             "source": "ratings.csv",
@@ -148,12 +141,8 @@ def test_refused_text_is_the_row_as_read(tmp_path):
 
 
 def test_weights_are_strengths(tmp_path):
-    accepted, refused = all_of(
-        opened(tmp_path, "u,i,q\na,b,3\na,c,-1\na,d,0\na,e,x\n", "user_id=u,item_id=i,weight=q")
-    )
-    assert accepted.select(["rating", "weight", "rated_at"]).to_pylist() == [
-        {"rating": None, "weight": 3.0, "rated_at": None}
-    ]
+    accepted, refused = all_of(opened(tmp_path, "u,i,q\na,b,3\na,c,-1\na,d,0\na,e,x\n", "user_id=u,item_id=i,weight=q"))
+    assert accepted.select(["rating", "weight", "rated_at"]).to_pylist() == [{"rating": None, "weight": 3.0, "rated_at": None}]
     assert [row["reason"] for row in refused] == [
         "weight -1 is not positive (a cancellation?)",
         "weight 0 is not positive (a cancellation?)",
@@ -161,9 +150,7 @@ def test_weights_are_strengths(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    "header", ["user_id,item_id,rating,rated_at", "userId,movieId,rating,timestamp", "User,Item,Stars,Time"]
-)
+@pytest.mark.parametrize("header", ["user_id,item_id,rating,rated_at", "userId,movieId,rating,timestamp", "User,Item,Stars,Time"])
 def test_well_known_names_need_no_setting(tmp_path, header):
     source = opened(tmp_path, f"{header}\n1,2,3,1000000000\n")
     assert all_of(source)[0].to_pylist() == [
@@ -250,7 +237,11 @@ def test_files_that_cannot_be(tmp_path):
 )
 def test_times_in_many_forms(tmp_path, text, seconds):
     accepted, refused = all_of(
-        opened(tmp_path, f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n", date_format="mdy" if text.startswith("12/") else "")
+        opened(
+            tmp_path,
+            f"user_id,item_id,rated_at\na,b,{text}\na,c,{text}\na,d,{text}\na,e,never\n",
+            date_format="mdy" if text.startswith("12/") else "",
+        )
     )
     assert accepted["rated_at"].to_pylist() == [seconds] * 3
     assert [row["reason"] for row in refused] == ["rated_at 'never' is not a time"]
@@ -260,7 +251,7 @@ def dated(folder: Path, *texts: str, **more) -> list[str | None]:
     """The days that the dates of a file are read as."""
     rows = "".join(f"a,{i},{text}\n" for i, text in enumerate(texts))
     accepted, _ = all_of(opened(folder, "user_id,item_id,when\n" + rows, "user_id=user_id,item_id=item_id,rated_at=when", **more))
-    return [f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}" for at in accepted["rated_at"].to_pylist()]
+    return [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in accepted["rated_at"].to_pylist()]
 
 
 @pytest.mark.parametrize("clock", ["", " 10:00", " 9:05 PM"])
@@ -323,7 +314,13 @@ def test_scales_are_told_from_the_ratings(tmp_path, ratings, scale):
 
 @pytest.mark.parametrize(
     "mark, share, narrow, wide",
-    [("99", 0.006, "1:5", "1:100"), ("-1", 0.006, "1:5", "-1:5"), ("0", 0.006, "1:5", "0:5"), ("99", 0.3, "1:5", "1:100"), ("-1", 0.4, "1:5", "-1:5")],
+    [
+        ("99", 0.006, "1:5", "1:100"),
+        ("-1", 0.006, "1:5", "-1:5"),
+        ("0", 0.006, "1:5", "0:5"),
+        ("99", 0.3, "1:5", "1:100"),
+        ("-1", 0.4, "1:5", "-1:5"),
+    ],
 )
 def test_a_mark_among_ratings_does_not_stretch_the_scale(tmp_path, mark, share, narrow, wide):
     ratings = [mark if i < 1000 * share else 1 + i % 5 for i in range(1000)]
@@ -346,8 +343,11 @@ def test_it_says_which_columns_were_taken_and_which_left_out(tmp_path):
     content = "user;item;rating;ts;note\n1;2;3;1000000000;x\n"
     source = opened(tmp_path, content)
     assert source.read_as == {
-        "columns": "user_id=user, item_id=item, rating=rating, rated_at=ts", "left_out": "note", "file": "utf-8, fields delimited by ';'",
-        "rating_scale": "1 to 5, told from the first 1", "times": "unix s",
+        "columns": "user_id=user, item_id=item, rating=rating, rated_at=ts",
+        "left_out": "note",
+        "file": "utf-8, fields delimited by ';'",
+        "rating_scale": "1 to 5, told from the first 1",
+        "times": "unix s",
     }
     source = opened(tmp_path, content, "rating=rating")
     assert source.read_as["left_out"] == "ts, note" and all_of(source)[0]["rated_at"].null_count == 1
@@ -358,7 +358,8 @@ def test_ids_that_are_whole_numbers_with_a_point_are_whole_numbers(tmp_path):
     content = "user_id,item_id\n196.0,242.0\n7.0,7.00\n,1.0\n"
     source = opened(tmp_path, content, items=tmp_path / "i.csv")
     assert all_of(source)[0].select(["user_id", "item_id"]).to_pylist() == [
-        {"user_id": "196", "item_id": "242"}, {"user_id": "7", "item_id": "7"}
+        {"user_id": "196", "item_id": "242"},
+        {"user_id": "7", "item_id": "7"},
     ]
     assert source.read_as["ids"] == "item_id 196.0 as 196; user_id 196.0 as 196"
     assert [row["item_id"] for row in items_of(source.catalogue())] == ["242", "7"]
@@ -415,9 +416,7 @@ def test_parquet_types(tmp_path):
     source = open_table(tmp_path / "t.parquet", latest=LATEST)
     assert (source.user_id_type, source.item_id_type, source.rating_scale) == ("int64", "string", (1.0, 5.0))
     accepted, refused = all_of(source)
-    assert accepted.to_pylist() == [
-        {"user_id": 1, "item_id": "a", "rating": 4.0, "weight": 1.0, "rated_at": 1291191960, "line": 1}
-    ]
+    assert accepted.to_pylist() == [{"user_id": 1, "item_id": "a", "rating": 4.0, "weight": 1.0, "rated_at": 1291191960, "line": 1}]
     assert [(row["line"], row["reason"]) for row in refused] == [
         (2, "user_id is empty"),
         (3, "user_id '2.5' is not a whole number"),
@@ -426,9 +425,7 @@ def test_parquet_types(tmp_path):
 
 
 def test_parquet_dates_zones_and_wrong_types(tmp_path):
-    for i, moment in enumerate(
-        [pa.array([date(2010, 12, 1)]), pa.array([1291161600000000], pa.timestamp("us", "Europe/Paris"))]
-    ):
+    for i, moment in enumerate([pa.array([date(2010, 12, 1)]), pa.array([1291161600000000], pa.timestamp("us", "Europe/Paris"))]):
         pq.write_table(
             pa.table({"user_id": ["u"], "item_id": pa.array([2**63 + 1], pa.uint64()), "rated_at": moment}),
             tmp_path / f"{i}.parquet",
@@ -437,9 +434,7 @@ def test_parquet_dates_zones_and_wrong_types(tmp_path):
         _, refused = all_of(source)
         assert [row["reason"] for row in refused] == [f"item_id {2**63 + 1} is larger than {2**63 - 1}"]
     pq.write_table(pa.table({"user_id": ["u"], "item_id": [True]}), tmp_path / "b.parquet")
-    with pytest.raises(
-        SourceError, match=r"column 'item_id' \(for item_id\) is bool; expected whole numbers or text"
-    ):
+    with pytest.raises(SourceError, match=r"column 'item_id' \(for item_id\) is bool; expected whole numbers or text"):
         all_of(open_table(tmp_path / "b.parquet", latest=LATEST))
 
 
@@ -460,8 +455,7 @@ def items_of(catalogue: Catalogue) -> list[dict]:
 
 def test_a_file_of_items(tmp_path):
     (tmp_path / "films.csv").write_text(
-        'Key,Name,Kind,Released,Plot\nA, "Heat" ,"Crime, Drama",1995-12-15,Cops.\n,No '
-        "id,,,\nA,Again,,,\nB,Up (2009),,,\nC,,Drama,x\n"
+        'Key,Name,Kind,Released,Plot\nA, "Heat" ,"Crime, Drama",1995-12-15,Cops.\n,No id,,,\nA,Again,,,\nB,Up (2009),,,\nC,,Drama,x\n'
     )
     source = opened(
         tmp_path,
@@ -501,9 +495,7 @@ def test_items_have_the_ids_of_the_interactions(tmp_path):
 
 
 def test_the_catalogue_in_the_interactions(tmp_path):
-    content = (
-        b"u,i,name,kind\n1,A,,Tea\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n4,A,Glass,Tea\n3,,None,\nshort\n"
-    )
+    content = b"u,i,name,kind\n1,A,,Tea\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n4,A,Glass,Tea\n3,,None,\nshort\n"
     source = opened(tmp_path, content, "user_id=u,item_id=i,title=name,genres=kind")
     assert [(row["item_id"], row["title"], row["genres"]) for row in items_of(source.catalogue())] == [
         ("A", "Glass", "Tea"),  # the commonest of each
@@ -517,9 +509,7 @@ def test_item_columns_need_a_file_of_items(tmp_path):
     with pytest.raises(SettingError, match="items names none"):
         opened(tmp_path, "user_id,item_id\n1,2\n", item_columns="title=x")
     (tmp_path / "i.csv").write_text("key,title\n")
-    with pytest.raises(
-        SourceError, match="no column for item_id; the file has: key, title; say which with item_columns"
-    ):
+    with pytest.raises(SourceError, match="no column for item_id; the file has: key, title; say which with item_columns"):
         opened(tmp_path, "user_id,item_id\n1,2\n", items=tmp_path / "i.csv")
 
 
@@ -560,9 +550,7 @@ texts = st.text("aé1 ", max_size=3)
 ids = st.one_of(st.integers(0, 50).map(str), texts)
 ratings = st.one_of(st.sampled_from(["1", "4.5", "5.0", "0", "x", "nan", "", "1e0", " 3 ", "+2"]), texts)
 moments = st.one_of(st.integers(0, 2 * 10**9).map(str), st.sampled_from(["", "soon", "-1", "1e9"]))
-rows = st.one_of(
-    st.tuples(ids, ids, ratings, moments).map(",".join), st.sampled_from(["", "1,2", "1,2,3,4,5"])
-)
+rows = st.one_of(st.tuples(ids, ids, ratings, moments).map(",".join), st.sampled_from(["", "1,2", "1,2,3,4,5"]))
 
 
 @settings(deadline=None)
@@ -571,9 +559,7 @@ def test_every_row_is_accepted_or_refused(tmp_path_factory, lines, end):
     path = tmp_path_factory.getbasetemp() / "rows.csv"
     content = ["u,i,r,t", "1,1,3,1000000000", *lines]
     path.write_text(end.join(content), newline="")
-    batches: list[Batch] = list(
-        open_table(path, latest=LATEST, columns=MAPPED, rating_scale=(1.0, 5.0)).interactions()
-    )
+    batches: list[Batch] = list(open_table(path, latest=LATEST, columns=MAPPED, rating_scale=(1.0, 5.0)).interactions())
     expected = {}
     for number, line in enumerate(content[1:], 2):
         if line:
