@@ -54,7 +54,7 @@ accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=.
 	$(VENV)/bin/python -m jobs.bench.accuracy.readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))
 
 docs: $(READY) ## write the generated parts of README.md again
-	$(VENV)/bin/python -m jobs.readme
+	$(VENV)/bin/python -m jobs.bench.readme
 
 LOCKED := requirements.lock requirements-airflow.lock requirements-test.lock
 COMPILE = $(VENV)-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --all-build-deps --no-header --no-annotate \

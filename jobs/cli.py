@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import key_commands, monitor_commands, release_commands
-from jobs.arguments import add_command, flags, report, settings_of
 from jobs.bench import commands as bench_commands
-from jobs.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
+from jobs.commands import audit, keys, releases
+from jobs.commands.arguments import add_command, flags, report, settings_of
+from jobs.commands.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
 from schemas.errors import CineMatchError, HeldBack, UsageError
 from warehouse.layout import Warehouse
 
@@ -98,9 +98,9 @@ def parser() -> argparse.ArgumentParser:
                 "--output", type=Path, metavar="FILE", help="file to write it to; to standard output where it is not given"
             )
         command.set_defaults(do={"serve": _serve, "run": _run, "forget": _forget, "export-user": _export_user}.get(name, _step))
-    release_commands.add_to(commands)
-    key_commands.add_to(commands)
-    monitor_commands.add_to(commands)
+    releases.add_to(commands)
+    keys.add_to(commands)
+    audit.add_to(commands)
     bench_commands.add_to(commands)
     return top
 
@@ -114,7 +114,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _step(parsed: argparse.Namespace) -> int:
     from jobs.run import run_step
-    from jobs.step import recorded_settings
+    from jobs.staging.record import recorded_settings
 
     first = settings_of(parsed)
     warehouse = Warehouse(Path(first.warehouse).absolute())  # workers of a cluster run in other folders
@@ -132,9 +132,9 @@ def _report(figures: dict, json_path: Path | None) -> None:
 
 
 def _forget(parsed: argparse.Namespace) -> int:
-    from jobs import erasure
-    from jobs.forget import forget
-    from jobs.traces import until
+    from jobs.privacy import erasure
+    from jobs.privacy.forget import forget
+    from jobs.privacy.traces import until
 
     settings = settings_of(parsed)
     warehouse = Warehouse(Path(settings.warehouse))
@@ -167,7 +167,7 @@ def _forget(parsed: argparse.Namespace) -> int:
 
 
 def _export_user(parsed: argparse.Namespace) -> int:
-    from jobs.export_user import export
+    from jobs.privacy.export_user import export
 
     text = json.dumps(export(Warehouse(Path(settings_of(parsed).warehouse)), parsed.user), indent=1, ensure_ascii=False) + "\n"
     if parsed.output is None:

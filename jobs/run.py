@@ -11,11 +11,11 @@ from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
-from jobs import estimate
-from jobs.locks import locked
-from jobs.progress import PeakMemory
-from jobs.step import record, Step, step, STEPS
-from jobs.summary import print_summary
+from jobs.commands.summary import print_summary
+from jobs.machine import needs
+from jobs.machine.progress import PeakMemory
+from jobs.staging.file_locks import locked
+from jobs.staging.record import record, Step, step, STEPS
 from schemas.errors import HeldBack, ResourceError, SettingError, StepError
 from schemas.settings import Settings
 from warehouse import catalog, release as releases, signature
@@ -39,7 +39,7 @@ def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Setting
     if name == "promote":
         return promote(warehouse, release_id, settings)
     if name in ("ingest", "train"):
-        from jobs.chosen import chosen_models
+        from jobs.train.requested_models import chosen_models
 
         chosen_models(settings)  # a model that cannot be is said before hours are spent
     if settings.sign_key:
@@ -55,8 +55,8 @@ def run_step(name: str, warehouse: Warehouse, release_id: str, settings: Setting
             return _sealed_already(name, warehouse, release_id)
         with step(name, staged, settings, needs=NEEDS[name], part=model) as running:
             if name != "ingest":  # which looks at its input first
-                counts = estimate.counts_of(record(staged, "ingest")["figures"])
-                estimate.check(name, estimate.step_need(name, counts, settings), settings, warehouse.folder)
+                counts = needs.counts_of(record(staged, "ingest")["figures"])
+                needs.check(name, needs.step_need(name, counts, settings), settings, warehouse.folder)
             with _said_plainly(name, warehouse):
                 _do(name, running, warehouse, model)
     if name == "seal" or running.held_back:
@@ -70,9 +70,9 @@ def _said_plainly(name: str, warehouse: Warehouse) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ResourceError) or not estimate.is_disk_full(error):
+        if isinstance(error, ResourceError) or not needs.is_disk_full(error):
             raise
-        free = estimate.free_disk(warehouse.folder) / 2**20
+        free = needs.free_disk(warehouse.folder) / 2**20
         raise ResourceError(
             f"{name}: the disk of {warehouse.folder} took no more ({free:,.0f} MiB are free); free some, or prune releases, and run "
             f"it again"
@@ -88,23 +88,23 @@ def _sealed_already(name: str, warehouse: Warehouse, release_id: str) -> dict[st
 def _do(name: str, running: Step, warehouse: Warehouse, model: str | None) -> None:
     """Import and call the step; each imports only what it needs, so that a light step starts fast."""
     if name == "ingest":
-        from jobs.ingest import ingest
+        from jobs.ingest.step import ingest
 
         ingest(running, warehouse)
     elif name == "train":
-        from jobs.train import train, train_model
+        from jobs.train.step import train, train_model
 
         train(running) if model is None else train_model(running, model)
     elif name == "evaluate":
-        from jobs.evaluate import evaluate
+        from jobs.evaluate.step import evaluate
 
         evaluate(running, warehouse)
     elif name == "recommend":
-        from jobs.recommend import recommend
+        from jobs.recommend.step import recommend
 
         recommend(running)
     else:
-        from jobs.seal import seal
+        from jobs.seal.step import seal
 
         seal(running, warehouse)
 
@@ -112,7 +112,7 @@ def _do(name: str, running: Step, warehouse: Warehouse, model: str | None) -> No
 def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[str, Any]:
     """Point at a sealed release that its verdict lets pass, then prune what is no longer kept. A release that is held back
     stays as it is, and the figures say why."""
-    from jobs.online import compact
+    from jobs.ingest.overlay_archive import compact
 
     started = time.monotonic()
     verdict = releases.read_manifest(warehouse.sealed(release_id)).verdict

@@ -18,7 +18,7 @@ from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.tables import READY_N
 from serving.sql_limits import bound
-from warehouse import item_side
+from warehouse import model_files
 from warehouse.layout import Release
 from warehouse.release import read_manifest
 from warehouse.shards import shard_of
@@ -45,7 +45,7 @@ class OpenRelease:
         self.connection = _plain(release)
         self.computed_at = self.manifest.created_at
         self.created = datetime.fromisoformat(self.manifest.created_at).timestamp()
-        arrays, parameters = item_side.load(release.model("items"))
+        arrays, parameters = model_files.load(release.model("items"))
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]
         self._titles: dict[Any, str] = {}
@@ -60,7 +60,7 @@ class OpenRelease:
     def side(self) -> ItemSide:
         """The item side, by the same function as the batch's."""
         found = sorted(path.name for path in self.files.models.iterdir())
-        return assemble({name: item_side.load(self.files.model(name)) for name in found}, served=self.served_model)
+        return assemble({name: model_files.load(self.files.model(name)) for name in found}, served=self.served_model)
 
     @cached_property
     def recommender(self) -> Recommender:

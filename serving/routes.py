@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving import health, items, lookup, openapi, promote, ratings, releases, runs, search, session, why
 from serving.answers import Answer, RequestError
 from serving.call import Call
-from serving.home import home
+from serving.lookups import health, items, openapi, pairs, promote, ratings, recommend, releases, runs, search, session
+from serving.lookups.home import home
 from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.service import Service
 from warehouse.keys import PROMOTE, RATINGS, RUN
@@ -76,7 +76,7 @@ READS = (
         "recommend",
         "GET",
         "/recommend/{user_id}",
-        lookup.recommend,
+        recommend.recommend,
         "A user's list with its reasons",
         "Recommendation",
         (N, GENRE, EXCLUDE, next_of("r"), STRICT),
@@ -87,7 +87,7 @@ READS = (
         "why",
         "GET",
         "/why/{user_id}/{item_id}",
-        why.why,
+        pairs.why,
         "The reasons of one score; they sum to it",
         "Contribution",
         (REASONS_N, STRICT),
@@ -98,7 +98,7 @@ READS = (
         "predict",
         "GET",
         "/predict/{user_id}/{item_id}",
-        why.predict,
+        pairs.predict,
         "The rating that a user would give",
         "Prediction",
         (STRICT,),

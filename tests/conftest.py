@@ -197,7 +197,7 @@ def copy_warehouse(tmp_path: Path) -> Callable[[Built], Built]:
 def spark(tmp_path: Path) -> Iterator:
     """A Spark session as the steps have it. Building a release stops the session of its process, so it is one a test; the
     JVM behind it stays, and a session then takes a second."""
-    from jobs.session import spark_session
+    from jobs.spark.session import spark_session
 
     with spark_session(small_settings(tmp_path), scratch=tmp_path / "spark") as session:
         yield session

@@ -17,7 +17,7 @@ from jobs.kernels.histories import Histories, strength
 from jobs.kernels.item_side import assemble
 from schemas.tables import TABLES, TIME
 from tests.conftest import build, Built, DATA
-from warehouse import item_side, parquet
+from warehouse import model_files, parquet
 from warehouse.release import current_id, damage
 from warehouse.sqlite import failed_checks, open_immutable
 
@@ -146,7 +146,7 @@ def test_times_are_timestamps_in_parquet_and_unix_seconds_in_sqlite(built: Built
 def test_the_stored_list_of_a_user_is_what_the_kernel_says_of_that_user_alone(built: Built, database: sqlite3.Connection) -> None:
     """Items, scores, predictions, confidence and every reason, from nothing but the sealed files."""
     settings, scale = built.manifest.settings, built.manifest.rating_scale
-    files = {folder.name: item_side.load(folder) for folder in built.release.models.iterdir()}
+    files = {folder.name: model_files.load(folder) for folder in built.release.models.iterdir()}
     side, item_ids, genres = (
         assemble(files, served=built.manifest.served_model),
         files["items"][0]["item_ids"].tolist(),

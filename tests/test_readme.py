@@ -10,8 +10,8 @@ from contextlib import closing
 
 import pytest
 
+from jobs.bench.readme import README, rendered
 from jobs.cli import parser
-from jobs.readme import README, rendered
 from tests.conftest import Built
 
 TEXT = README.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.settings import FIELDS, Settings
-from serving.runs import PARAMETERS
+from serving.lookups.runs import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import NotFound, SettingError, UsageError
+from warehouse.atomic import whole
 from warehouse.layout import Warehouse
 from warehouse.locks import lock
-from warehouse.whole import whole
 
 RATINGS, EVENTS, ITEMS, PROMOTE, RUN, READ = "ratings", "events", "items", "promote", "run", "read"
 SCOPES = {

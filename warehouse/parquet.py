@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.whole import whole
+from warehouse.atomic import whole
 
 _SECONDS = pa.timestamp("s", "UTC")
 ROW_GROUP = 1 << 18

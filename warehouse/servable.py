@@ -8,7 +8,7 @@ from contextlib import closing
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.tables import ITEMS, TABLES, USERS
-from warehouse import item_side
+from warehouse import model_files
 from warehouse.layout import Release
 from warehouse.sqlite import open_immutable
 
@@ -25,7 +25,7 @@ def check(release: Release, manifest: Manifest) -> None:
                 row = connection.execute(f"select typeof({role}) from {table.name} limit 1").fetchone()  # nosec B608  # schemas.tables
                 _fits(release, role, manifest.ids[role], row[0] if row else _KINDS[manifest.ids[role]][0])
         for folder in sorted(release.models.iterdir()):
-            arrays, parameters = item_side.load(folder)
+            arrays, parameters = model_files.load(folder)
             if folder.name == "items":
                 ids, _ = arrays["item_ids"], parameters["genres"]
         kind = _KINDS[manifest.ids["item_id"]]

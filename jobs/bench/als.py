@@ -20,15 +20,15 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.bench.sample_arrays import interactions_of
-from jobs.interactions import Interactions
-from jobs.kernels.alternate import half_explicit, half_implicit, held
 from jobs.kernels.factors import centred, gramian
+from jobs.kernels.training.alternate import half_explicit, half_implicit, held
+from jobs.machine.progress import PeakMemory, processors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import TrainingData
-from jobs.progress import PeakMemory, processors
-from jobs.runner import OnSpark
-from jobs.session import spark_session
+from jobs.spark.session import spark_session
+from jobs.spark.task_pool import OnSpark
+from jobs.staging.interactions import Interactions
 from schemas.settings import Settings
 
 USERS_AT_ONCE = 20_000

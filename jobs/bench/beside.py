@@ -18,7 +18,7 @@ from jobs.bench import requests
 from jobs.bench.load import drive, loaded, Loading, Outcome, Plan
 from jobs.bench.server import Server
 from jobs.bench.wire import request
-from jobs.progress import Progress
+from jobs.machine.progress import Progress
 from schemas.errors import SettingError
 
 ATTACKERS, PROBE_PER_S = 3, 150

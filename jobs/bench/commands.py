@@ -6,9 +6,9 @@ import argparse
 import importlib
 from pathlib import Path
 
-from jobs.arguments import add_command, report, settings_of
 from jobs.bench.accuracy import command as accuracy_command
-from jobs.step import STEPS
+from jobs.commands.arguments import add_command, report, settings_of
+from jobs.staging.record import STEPS
 
 BENCHES = {
     "topn": (

@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from jobs.bench.generated_rows import EXPLAINED, Generated, HIGH, LISTED, LOW, REASONS
 from jobs.bench.generated_sides import FACTORS, RATER_FACTORS, SERVED, sides
-from jobs.ready import ready_lists, Titles
+from jobs.recommend.rendered_lists import ready_lists, Titles
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from schemas.tables import IdTypes, TABLES
-from warehouse import item_side, parquet, release as releases
+from warehouse import model_files, parquet, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.sqlite_build import Builder
@@ -56,7 +56,7 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
         seed=seed,
     )
     for name, (arrays, parameters) in sides(rows, settings).items():
-        item_side.save(staged.model(name), arrays, parameters)
+        model_files.save(staged.model(name), arrays, parameters)
     for name in TABLES:
         parquet.write(staged.table(name), _blocks(rows, name, settings), arrow_schema(TABLES[name], ids))
     builder = Builder(staged.database, ids)

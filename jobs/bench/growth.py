@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.step import STEPS
+from jobs.staging.record import STEPS
 
 MEASURED = Path(__file__).with_name("measured")
 PLOT = MEASURED / "growth.svg"

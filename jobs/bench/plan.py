@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jobs import estimate
 from jobs.bench.growth import Record, whole_scales
-from jobs.estimate import Counts, MIB
 from jobs.kernels.weights import kept_a_row
+from jobs.machine import needs
+from jobs.machine.needs import Counts, MIB
 from schemas.settings import Settings
 
 GIB = 2**30
@@ -105,7 +105,7 @@ def measure(settings: Settings, *, users: int, items: int, ratings: int, cores: 
 def _bytes(counts: Counts, settings: Settings, cores: int) -> dict[str, float]:
     machines = max(1, -(-cores // MACHINE_CORES))
     factors = 4 * 64 * (counts.n_users + counts.n_items)
-    matrix = estimate.matrix_bytes(counts, settings)
+    matrix = needs.matrix_bytes(counts, settings)
     listed, explained = settings.n * counts.n_users, 5 * settings.explain_n * counts.n_users
     sqlite = 52 * listed + 52 * explained + 23 * counts.n_ratings
     shuffled = 2 * 25 * counts.n_ratings
@@ -117,7 +117,7 @@ def _bytes(counts: Counts, settings: Settings, cores: int) -> dict[str, float]:
         "sqlite_gib": round(sqlite / GIB, 2),
         "n_shards": max(1, -(-int(sqlite) // (SHARD_GIB * GIB))),
         "network_gib": round((shuffled + read) / GIB, 2),
-        "disk_gib": round(sum(estimate.step_need(step, counts, settings).disk for step in START_S) / GIB, 2),
+        "disk_gib": round(sum(needs.step_need(step, counts, settings).disk for step in START_S) / GIB, 2),
     }
 
 
@@ -139,7 +139,7 @@ def _bytes_text(figures: dict[str, Any]) -> list[str]:
 def _breaks(counts: Counts, settings: Settings, figures: dict[str, Any], core_h: dict[str, float]) -> list[str]:
     """What no longer works at this size, the first to break first, and what takes its place."""
     memory = MACHINE_GIB * GIB
-    neighbours = estimate.model_need("item_neighbours", counts, settings).memory
+    neighbours = needs.model_need("item_neighbours", counts, settings).memory
     larger = 4 * settings.ials_factors * max(counts.n_users, counts.n_items)
     sqlite, matrix = figures["sqlite_gib"], figures["matrix_gib"]
     limits = (

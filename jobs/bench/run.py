@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import Any
 
-from jobs.progress import processors
+from jobs.machine.progress import processors
 from jobs.sources.sample_films import SMALL
 from schemas.settings import Settings
 

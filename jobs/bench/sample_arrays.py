@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from jobs.interactions import Interactions, join_parts, TYPES, write_part
 from jobs.kernels.histories import Histories, strength
 from jobs.sources.sample import generate
 from jobs.sources.sample_films import SMALL
 from jobs.sources.sample_ratings import SCALE
+from jobs.staging.interactions import Interactions, join_parts, TYPES, write_part
 
 
 def scale_of(ratings: int) -> float:

@@ -25,8 +25,8 @@ from jobs.bench.requests import cycled
 from jobs.bench.sample_arrays import movielens_files, scale_of
 from jobs.bench.server import product_server
 from jobs.bench.wire import request
-from jobs.progress import processors
-from jobs.step import STEPS
+from jobs.machine.progress import processors
+from jobs.staging.record import STEPS
 from schemas.errors import CheckError
 from schemas.settings import Settings
 from warehouse.layout import Warehouse

@@ -32,7 +32,7 @@ from jobs.bench.load import loaded, Plan
 from jobs.bench.server import empty_server, product_server, Server
 from jobs.bench.swaps import measure_swaps
 from jobs.bench.wire import request
-from jobs.progress import processors, Progress
+from jobs.machine.progress import processors, Progress
 from schemas.errors import CheckError
 from schemas.settings import Settings
 from warehouse.layout import Release, Warehouse

@@ -30,7 +30,7 @@ from jobs.bench.serve import stored_pairs
 from jobs.bench.server import product_server, Server
 from jobs.bench.swaps import MIXED
 from jobs.bench.updates import WRITE_RATE
-from jobs.progress import processors, Progress
+from jobs.machine.progress import processors, Progress
 from schemas.errors import CheckError, SettingError
 from schemas.settings import Settings
 from warehouse import overlay, release as releases

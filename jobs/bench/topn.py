@@ -23,9 +23,9 @@ from pyspark.sql import SparkSession
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.kernels.histories import Histories, joined
 from jobs.kernels.topn import FILTERED, top_n
-from jobs.parts import each_part
-from jobs.progress import processors, Progress
-from jobs.session import spark_session
+from jobs.machine.progress import processors, Progress
+from jobs.spark.session import spark_session
+from jobs.spark.tasks import each_part
 from schemas.settings import Settings
 from warehouse import parquet
 

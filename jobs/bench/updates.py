@@ -26,7 +26,7 @@ from jobs.bench.generated_sides import FACTORS, SERVED
 from jobs.bench.load import loaded, Loading, Observed, Outcome, Plan
 from jobs.bench.server import product_server, Server
 from jobs.bench.wire import Wire
-from jobs.progress import processors, Progress
+from jobs.machine.progress import processors, Progress
 from schemas.errors import CheckError
 from schemas.settings import Settings
 from warehouse import overlay

@@ -12,10 +12,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
-from jobs.kernels.finishing import Finish
 from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
+from jobs.kernels.reranking import Finish
 from jobs.kernels.twins import Twins
 from jobs.kernels.user_neighbours import Others
 from jobs.kernels.weights import ItemWeights

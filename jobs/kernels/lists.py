@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.kernels import reasons
-from jobs.kernels.finishing import order, POOL
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.reasons import RANKED, Ranking
+from jobs.kernels.reranking import order, POOL
 from jobs.kernels.weights import blocks_of
 
 POPULAR_GENRE, POPULAR = 1, 2

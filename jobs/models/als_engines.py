@@ -14,10 +14,10 @@ from jobs.kernels.histories import Histories
 from jobs.models import alternating
 from jobs.models.alternating import Equations
 from jobs.models.contract import TrainingData
-from jobs.parts import each_part
-from jobs.runner import InProcess, ONE_TASK, OnSpark
+from jobs.spark.task_pool import InProcess, ONE_TASK, OnSpark
+from jobs.spark.tasks import each_part
 from schemas.errors import StepError
-from warehouse.whole import save_array
+from warehouse.atomic import save_array
 
 USERS_A_TASK = 20_000
 

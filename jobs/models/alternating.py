@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.interactions import Interactions
-from jobs.kernels.alternate import half_explicit, half_implicit, held, started
 from jobs.kernels.factors import gramian
 from jobs.kernels.histories import Histories
-from jobs.progress import Progress
-from jobs.runner import ranges, RANGES_A_WORKER, Runner
-from warehouse.whole import join_arrays, save_array
+from jobs.kernels.training.alternate import half_explicit, half_implicit, held, started
+from jobs.machine.progress import Progress
+from jobs.spark.task_pool import ranges, RANGES_A_WORKER, Runner
+from jobs.staging.interactions import Interactions
+from warehouse.atomic import join_arrays, save_array
 
 BLOCK = 1 << 20
 

@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
+from jobs.kernels.evaluation.metrics import ndcg
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import LONG
-from jobs.kernels.metrics import ndcg
 from jobs.models.contract import Scorer
 from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, next_half_life, over_half_lives, preferred, top, Tried, without_own
 

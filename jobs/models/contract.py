@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
 from jobs.kernels.weights import kept_a_row
-from jobs.runner import InProcess, Runner
+from jobs.spark.task_pool import InProcess, Runner
+from jobs.staging.interactions import Interactions
 from schemas.errors import StepError
 from schemas.settings import Settings
 

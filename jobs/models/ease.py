@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.kernels import ease
+from jobs.kernels.training import ease
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights

@@ -21,7 +21,7 @@ from jobs.models.blending import named, Pool, SAMPLE_USERS, searched, spread_of,
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_factors, by_weights
 from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, judge_of
-from warehouse import item_side
+from warehouse import model_files
 
 NAME = "hybrid"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="learning the weights of its parts")
@@ -54,11 +54,11 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
     """The item sides that were fitted before, the item-by-item ones first."""
     found: dict[str, Part] = {}
     for name in ITEM_BY_ITEM:
-        if item_side.exists(data.sides / name):
-            found[name] = ItemWeights(**item_side.load(data.sides / name)[0])
+        if model_files.exists(data.sides / name):
+            found[name] = ItemWeights(**model_files.load(data.sides / name)[0])
     for model, part in ((ials, ials.factors_of), (als, als.rater)):
-        if item_side.exists(data.sides / model.NAME):
-            found[model.NAME] = part(ItemSide(*item_side.load(data.sides / model.NAME)))
+        if model_files.exists(data.sides / model.NAME):
+            found[model.NAME] = part(ItemSide(*model_files.load(data.sides / model.NAME)))
     return found
 
 

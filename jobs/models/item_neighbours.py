@@ -11,15 +11,15 @@ import shutil
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.interactions import Interactions
-from jobs.kernels.cooccurrence import bm25_weights, Columns, over_mean
+from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean
 from jobs.kernels.weights import ItemWeights, stacked
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import best_half_life, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
-from jobs.runner import ONE_TASK, ranges, RANGES_A_WORKER
-from warehouse.whole import save_array
+from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
+from jobs.staging.interactions import Interactions
+from warehouse.atomic import save_array
 
 NAME = "item_neighbours"
 __all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobs.kernels import svd
-from jobs.kernels.svd import SvdFactors
+from jobs.kernels.training import svd
+from jobs.kernels.training.svd import SvdFactors
 from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
 from jobs.models.scoring import by_rating
 from jobs.models.tuning import judge_of

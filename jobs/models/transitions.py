@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from jobs.kernels.transitions import transitions
+from jobs.kernels.training.transitions import transitions
 from jobs.kernels.weights import ItemWeights
 from jobs.models.contract import Capabilities, ItemSide, TrainingData
 from jobs.models.scoring import by_weights

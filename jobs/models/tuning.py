@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jobs.kernels.evaluation.metrics import counted_mean, hit_table, ndcg, rmse
+from jobs.kernels.evaluation.ranking import best_among
 from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.kernels.metrics import counted_mean, hit_table, ndcg, rmse
-from jobs.kernels.ranked import best_among
 from jobs.kernels.relevance import damped_means, is_liked
+from jobs.machine.progress import Progress
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.disliked import by_biases, Disliked
 from jobs.models.scoring import predicted, Rater
-from jobs.progress import Progress
 from schemas.settings import ALL
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from jobs.models.known import MODELS, PARTS
-from jobs.step import STEPS
+from jobs.staging.record import STEPS
 from schemas.errors import CheckError, HeldBack, NotFound, SettingError
 from schemas.settings import Settings
 from tests.dags.running import BIN, ROOT

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.cli import main, parser
-from jobs.reading import Reading
+from jobs.ingest.first_pass import Reading
 from schemas.settings import FIELDS
 from tests.conftest import Built, write_tiny_ratings
 from tests.warehouse.conftest import add_release
@@ -279,7 +279,7 @@ def test_a_read_only_warehouse_is_a_sentence(copy_warehouse, purchase_release: B
     built: Built = copy_warehouse(purchase_release)
     script = """
 import os, sys
-import jobs.cli, jobs.forget, jobs.run, jobs.estimate, jobs.online, sqlite_utils, warehouse.catalog, warehouse.online
+import jobs.cli, jobs.privacy.forget, jobs.run, jobs.machine.needs, jobs.ingest.overlay_archive, sqlite_utils, warehouse.catalog, warehouse.online
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 print([jobs.cli.main([*words.split(), "--warehouse", sys.argv[1]]) for words in sys.argv[2:]])

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from jobs.step import STEPS
+from jobs.staging.record import STEPS
 from tests.conftest import write_tiny_ratings
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, damage, read_manifest, sealed_ids

@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 from hypothesis import assume, given, strategies as st
 
-from jobs.interactions import Interactions
-from jobs.kernels import metrics
+from jobs.kernels.evaluation import metrics
 from jobs.kernels.histories import one_history
 from jobs.kernels.item_side import assemble, ItemSide
 from jobs.kernels.lists import recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.reasons import GENRE, HISTORY, KINDS, RANKED
 from jobs.models.alternating import Equations, item_factors
-from jobs.runner import InProcess
+from jobs.spark.task_pool import InProcess
+from jobs.staging.interactions import Interactions
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, histories, item_side, LOW, World, worlds
-from warehouse import archive, item_side as item_side_files, release as releases
+from warehouse import archive, model_files as item_side_files, release as releases
 from warehouse.layout import Release, Warehouse
 from warehouse.overlay import Entry, fold, Held
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run import run_step
-from jobs.step import record
+from jobs.staging.record import record
 from schemas.errors import CheckError, ReleaseError, SettingError, SourceError, StepError
 from tests.conftest import build, Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps, STAGED_ID as ID, TINY

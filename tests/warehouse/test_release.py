@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from jobs.online import compact
+from jobs.ingest.overlay_archive import compact
 from schemas.errors import NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from jobs.arguments import add_command, settings_of
+from jobs.commands.arguments import add_command, settings_of
 from schemas.errors import UsageError
 
 SENTENCE = "How well models find what was held out of a source: metrics with intervals, seconds, memory, one row a model."

@@ -23,12 +23,12 @@ from scipy.sparse import save_npz
 from jobs.bench.accuracy.cuts import cuts, Cutting
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import behind, figures, Values
-from jobs.ingest import TOLERANCE
+from jobs.ingest.step import TOLERANCE
+from jobs.machine.progress import Progress
 from jobs.models import known
 from jobs.models.content import features
-from jobs.progress import Progress
-from jobs.session import ONE_THREAD
 from jobs.sources.open import open_source
+from jobs.spark.session import ONE_THREAD
 from schemas.errors import SettingError, StepError
 from schemas.settings import ALL, Settings
 from warehouse.layout import Warehouse

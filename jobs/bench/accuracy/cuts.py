@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.kernels.protocols import (
+from jobs.kernels.evaluation.protocols import (
     global_time,
     kfold,
     last_fraction,

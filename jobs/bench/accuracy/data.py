@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import draws
-from jobs.interactions import Interactions
-from jobs.items import numbered_items
+from jobs.ingest import draws
+from jobs.ingest.first_pass import is_canonical
+from jobs.ingest.items import numbered_items
+from jobs.kernels.evaluation.protocols import Rows
 from jobs.kernels.histories import Histories, moments, strength
-from jobs.kernels.protocols import Rows
+from jobs.machine.progress import Progress
 from jobs.models.contract import TrainingData, Validation
-from jobs.progress import Progress
-from jobs.ratings import genre_matrix
-from jobs.reading import is_canonical
-from jobs.runner import Runner
 from jobs.sources import Source
+from jobs.spark.task_pool import Runner
+from jobs.staging.histories import genre_matrix
+from jobs.staging.interactions import Interactions
 from schemas.errors import SourceError
 from schemas.settings import Settings
 from schemas.tables import IdTypes

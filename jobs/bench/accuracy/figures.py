@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels import list_metrics, metrics, relevance
-from jobs.kernels.bootstrap import mean_interval, paired_difference
+from jobs.kernels import relevance
+from jobs.kernels.evaluation import list_metrics, metrics
+from jobs.kernels.evaluation.bootstrap import mean_interval, paired_difference
 from jobs.kernels.histories import Histories
 
 RECALL_DEPTH = 20

@@ -20,18 +20,18 @@ from scipy.sparse import csr_matrix, load_npz
 from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
 from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
+from jobs.kernels.evaluation.protocols import Split
+from jobs.kernels.evaluation.ranking import best, best_among
 from jobs.kernels.histories import Histories
-from jobs.kernels.protocols import Split
-from jobs.kernels.ranked import best, best_among
 from jobs.kernels.relevance import damped_means
+from jobs.machine.progress import PeakMemory
 from jobs.models import known
 from jobs.models.contract import ItemSide, Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
-from jobs.progress import PeakMemory
-from jobs.runner import InProcess
+from jobs.spark.task_pool import InProcess
 from schemas.errors import was_interrupted
 from schemas.settings import Settings
-from warehouse import item_side
+from warehouse import model_files
 
 CELLS = 1 << 25  # scores held at a time: 128 MiB
 
@@ -87,7 +87,7 @@ def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
 
 def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ItemSide]:
     side = model.fit(data)
-    item_side.save(data.sides / model.NAME, side.arrays, side.parameters)
+    model_files.save(data.sides / model.NAME, side.arrays, side.parameters)
     return data, side
 
 
@@ -135,9 +135,9 @@ def _lists(score: Scorer, kept: Histories, held: Histories, candidates, fallback
 
 def _rater_of_lists(data: TrainingData) -> Rater | None:
     """What predicts the ratings of everybody's lists, where it was fitted."""
-    if not item_side.exists(data.sides / known.RATER):
+    if not model_files.exists(data.sides / known.RATER):
         return None
-    return known.MODELS[known.RATER].rater(ItemSide(*item_side.load(data.sides / known.RATER)))
+    return known.MODELS[known.RATER].rater(ItemSide(*model_files.load(data.sides / known.RATER)))
 
 
 def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:

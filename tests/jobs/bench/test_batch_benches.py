@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.bench import scale
-from jobs.step import STEPS
+from jobs.staging.record import STEPS
 
 
 def test_topn_measures_three_sides_on_the_same_factors(bench) -> None:

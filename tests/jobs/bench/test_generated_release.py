@@ -10,7 +10,7 @@ from jobs.bench.generated_release import FIRST, generate, remove, SECOND, second
 from jobs.bench.generated_rows import EXPLAINED, Generated, LISTED, RATINGS
 from jobs.bench.generated_sides import FACTORS
 from jobs.kernels.item_side import assemble
-from warehouse import item_side, parquet, release as releases
+from warehouse import model_files, parquet, release as releases
 from warehouse.layout import Warehouse
 from warehouse.sqlite import failed_checks, open_immutable
 
@@ -36,7 +36,7 @@ def test_it_passes_every_check_of_a_sealed_release(warehouse: Warehouse) -> None
 
 def test_its_item_side_is_one_that_lists_are_computed_from(warehouse: Warehouse) -> None:
     sealed = generate(warehouse, users=10, items=100, seed=3)
-    side = assemble({path.name: item_side.load(path) for path in sealed.models.iterdir()}, served="ials")
+    side = assemble({path.name: model_files.load(path) for path in sealed.models.iterdir()}, served="ials")
     assert side.n_items == 100 and side.factors.item_factors.shape == (100, FACTORS) and side.rater is not None
     assert len(side.ranker.untrained) == 0
 

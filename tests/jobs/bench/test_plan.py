@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from jobs.bench import growth, plan
-from jobs.estimate import MIB, model_need, step_need
-from jobs.step import STEPS
+from jobs.machine.needs import MIB, model_need, step_need
+from jobs.staging.record import STEPS
 from schemas.settings import Settings
 
 RECORDS = growth.whole_scales()
@@ -52,7 +52,7 @@ def test_what_was_measured_breaks_nothing_and_ten_billion_ratings_do(capsys: pyt
 
 def test_the_plot_is_an_image_of_every_step_and_size() -> None:
     drawn = growth.growth_plot()
-    assert drawn == growth.PLOT.read_text(encoding="utf-8"), "run `python -m jobs.readme`"
+    assert drawn == growth.PLOT.read_text(encoding="utf-8"), "run `python -m jobs.bench.readme`"
     root = ET.fromstring(drawn)
     lines = root.findall("{http://www.w3.org/2000/svg}polyline")
     n_points = [len(growth.comparable(step)) for step in growth.SHOWN]

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, strategies as st
 from scipy.sparse import random_array
 
-from jobs.kernels.finishing import Finish
 from jobs.kernels.lists import recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.rankers import Blend, WeightRanker
+from jobs.kernels.reranking import Finish
 from jobs.kernels.twins import Twins
 from jobs.kernels.weights import pruned, stacked
 from tests.jobs.kernels.worlds import item_side, one_user, World, worlds

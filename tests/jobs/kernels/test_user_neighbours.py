@@ -17,7 +17,7 @@ from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.reasons import HISTORY, RESIDUAL, SIMILAR_USERS
 from jobs.kernels.user_neighbours import Others, who_have
 from jobs.kernels.weights import ItemWeights
-from jobs.recommend import _details
+from jobs.recommend.step import _details
 
 
 def others_of(dense: np.ndarray, ratings: np.ndarray | None = None) -> Others:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.kernels.alternate import explicit_objective, half_explicit, half_implicit, implicit_objective
 from jobs.kernels.factors import centred, gramian
+from jobs.kernels.training.alternate import explicit_objective, half_explicit, half_implicit, implicit_objective
 from jobs.models import als_engines
 from jobs.models.alternating import Equations, item_factors
-from jobs.runner import InProcess, OnSpark
+from jobs.spark.task_pool import InProcess, OnSpark
 from schemas.errors import StepError
 from tests.jobs.models.worlds import histories, training
 

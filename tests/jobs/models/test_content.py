@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.items import numbered_items
+from jobs.ingest.items import numbered_items
 from jobs.kernels.neighbours import sparse_neighbours
 from jobs.models import content
 from jobs.sources.movielens import open_movielens

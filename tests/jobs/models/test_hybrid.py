@@ -21,7 +21,7 @@ from jobs.models.contract import TrainingData
 from jobs.models.tuning import judge_of
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import split, training
-from warehouse import item_side
+from warehouse import model_files
 
 N_ITEMS = 60
 
@@ -32,15 +32,15 @@ def fitted(folder: Path, *models: ModuleType, **settings) -> tuple[TrainingData,
     data = training(folder, rows, N_ITEMS, validation=validation, **small, **settings)
     for model in models:
         side = model.fit(data)
-        item_side.save(data.sides / model.NAME, side.arrays, side.parameters)
-    return data, item_side.load(data.sides / models[-1].NAME)[1]
+        model_files.save(data.sides / model.NAME, side.arrays, side.parameters)
+    return data, model_files.load(data.sides / models[-1].NAME)[1]
 
 
 def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_less_below_the_mean(tmp_path: Path) -> None:
     data, parameters = fitted(tmp_path, ease, item_neighbours, transitions, ials, als, hybrid)
     parts = hybrid.parts_of(data)
     judge = judge_of(data, rater=parts["als"])
-    blend = judge.tried(hybrid.scorer(hybrid.ItemSide(*item_side.load(data.sides / "hybrid")), data))
+    blend = judge.tried(hybrid.scorer(hybrid.ItemSide(*model_files.load(data.sides / "hybrid")), data))
     assert blend.value == pytest.approx(parameters["validation_ndcg_at_10"], abs=2e-3)  # ties may fall either way
     for name in set(parts) - {"als"}:
         for half_life in (3.0, np.inf):
@@ -89,8 +89,8 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     side = hybrid.fit(replace(data, chosen=found | {"shares": shares, "half_lives": half_lives}))
     parameters = side.parameters
     assert [at for _, at in matrices_of(side.arrays, parameters)] == [3.0, 1e9] and parameters["weights"].keys() == shares.keys()
-    item_side.save(data.sides / "hybrid", side.arrays, side.parameters)
-    sides = {path.name: item_side.load(path) for path in data.sides.iterdir()}
+    model_files.save(data.sides / "hybrid", side.arrays, side.parameters)
+    sides = {path.name: model_files.load(path) for path in data.sides.iterdir()}
     sides["items"] = (
         {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr},
         {"genres": ["a", "b", "c"]},
@@ -100,7 +100,7 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     terms = {name: (name.removesuffix("_long"), half_lives[name]) for name in shares}
     of = {name: hybrid.scorer_of(hybrid.parts_of(data), term)(kept) for name, term in terms.items()}
     total = sum(w * np.nan_to_num(of[name], neginf=0.0) for name, w in parameters["weights"].items())
-    whole = hybrid.scorer(hybrid.ItemSide(*item_side.load(data.sides / "hybrid")), data)(kept)
+    whole = hybrid.scorer(hybrid.ItemSide(*model_files.load(data.sides / "hybrid")), data)(kept)
     np.testing.assert_allclose(np.nan_to_num(whole, neginf=0.0), total, rtol=1e-3, atol=1e-3)
     for k in range(len(kept)):
         rows = slice(lists.indptr[k], lists.indptr[k + 1])
@@ -110,7 +110,7 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
 def test_a_blend_of_an_older_release_ranks_as_it_did(tmp_path: Path) -> None:
     """It had one half-life for all, and a weight of ials in its parameters."""
     data, _ = fitted(tmp_path, popular, ease, ials)
-    sides = {path.name: item_side.load(path) for path in data.sides.iterdir()}
+    sides = {path.name: model_files.load(path) for path in data.sides.iterdir()}
     sides["items"] = (
         {"item_ids": np.arange(N_ITEMS), "genre_indices": data.genres.indices, "genre_indptr": data.genres.indptr},
         {"genres": ["a", "b", "c"]},
@@ -125,7 +125,7 @@ def test_without_anybody_to_learn_from_it_is_its_first_part(tmp_path: Path) -> N
     rows, _ = split(N_ITEMS)
     data = training(tmp_path, rows, N_ITEMS)
     side = ease.fit(data)
-    item_side.save(data.sides / "ease", side.arrays, side.parameters)
+    model_files.save(data.sides / "ease", side.arrays, side.parameters)
     found = hybrid.fit(data)
     ours, alone = (ItemWeights(**of.arrays).rows(0, N_ITEMS).toarray() for of in (found, side))
     np.testing.assert_allclose(ours, alone * (ours[0, 1] / alone[0, 1]), rtol=1e-5)

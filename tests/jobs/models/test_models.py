@@ -17,10 +17,10 @@ from jobs.models import als, content, ease, ials, item_neighbours, known, popula
 from jobs.models.contract import finite, ItemSide, TrainingData, Validation
 from jobs.models.disliked import Disliked
 from jobs.models.tuning import climbed, Judge, judge_of, preferred, Tried
-from jobs.runner import OnSpark
+from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
-from warehouse import item_side
+from warehouse import model_files
 from warehouse.layout import Release
 
 N_ITEMS = 60
@@ -51,8 +51,8 @@ def test_a_personal_model_beats_popularity(tmp_path: Path, model) -> None:
 def test_a_side_is_whole_and_what_was_chosen_is_kept(tmp_path: Path, name: str) -> None:
     model, data = known.MODELS[name], world(tmp_path)
     side = finite(model.fit(data))
-    item_side.save(tmp_path / "side", side.arrays, side.parameters)
-    stored = ItemSide(*item_side.load(tmp_path / "side"))
+    model_files.save(tmp_path / "side", side.arrays, side.parameters)
+    stored = ItemSide(*model_files.load(tmp_path / "side"))
     kept = data.validation().kept
     np.testing.assert_array_equal(model.scorer(side, data)(kept), model.scorer(stored, data)(kept))
     again = model.fit(replace(data, validation=None, chosen=side.parameters))
@@ -119,7 +119,7 @@ def test_films_of_near_years_are_more_alike(tmp_path: Path) -> None:
 
 
 def test_without_a_word_in_common_content_is_skipped_and_not_failed(tmp_path: Path) -> None:
-    from jobs.train import _fit
+    from jobs.train.step import _fit
 
     data = training(tmp_path, Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2), np.full(2, np.nan), np.zeros(2, int)), 60)
     texts = {"title": [f"{710_088 + i}" for i in range(60)], **dict.fromkeys(("genres", "tags", "description"), [""] * 60)}

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from jobs import interactions
-from jobs.interactions import Interactions
 from jobs.kernels.histories import Histories
 from jobs.models.contract import TrainingData, Validation
-from jobs.runner import InProcess, Runner
+from jobs.spark.task_pool import InProcess, Runner
+from jobs.staging import interactions
+from jobs.staging.interactions import Interactions
 from schemas.settings import resolve
 
 LOW, HIGH = 0.5, 5.0

@@ -1,0 +1,196 @@
+"""evaluate: score the users whose last interactions were kept out of training, from the rest of their history.
+
+Protocol `held_out_last`: for a sample of users, the last share of the history in time is kept out of training; their list
+is computed from what is left, by the same function as every list, and compared with what was kept out. One training
+serves evaluation and release. The promoted release answers for the same users, and the verdict says whether this one may
+take its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from jobs.evaluate import champion as champions
+from jobs.evaluate.champion import Champion
+from jobs.evaluate.user_scores import BY_STAR, CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, SUFFIXES, TOP, UNFINISHED
+from jobs.evaluate.verdict import judge
+from jobs.ingest import data_guard
+from jobs.kernels import relevance
+from jobs.kernels.evaluation import list_metrics, metrics
+from jobs.kernels.histories import Histories
+from jobs.kernels.item_side import ItemSide
+from jobs.kernels.lists import Lists
+from jobs.kernels.reasons import HISTORY
+from jobs.kernels.recommender import Recommender
+from jobs.models.known import RATER
+from jobs.spark.session import spark_session
+from jobs.spark.tasks import collect, each_part
+from jobs.staging.histories import Part, read_part, TEST
+from jobs.staging.item_side import recommender
+from jobs.staging.record import Facts, facts, record, served_model, Step
+from jobs.train.item_tables import load_items
+from jobs.train.model_selection import RANKERS
+from schemas.derive import arrow_schema
+from schemas.settings import ALL, LIKED, Settings
+from schemas.tables import METRICS
+from warehouse import parquet
+from warehouse.layout import Release, Warehouse
+
+
+def evaluate(running: Step, warehouse: Warehouse) -> None:
+    release, settings = running.release, running.settings
+    found = facts(release)
+    served = served_model(release)
+    data = data_guard.guard_again(warehouse, release, found, settings)
+    champion, rival = champions.find(warehouse, release, found, data, settings)
+    folder = release.work / "evaluation"
+    for old in parquet.parts(folder):
+        old.unlink()
+    with spark_session(settings, scratch=running.scratch) as spark:
+        frame = each_part(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
+        collect(spark, frame, label="ranking for held-out users", n_tasks=found.n_parts)
+    scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
+    stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
+    rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)
+    trained = record(release, "train")
+    rows += trained["facts"]["validation"]
+    rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
+    schema = arrow_schema(METRICS, found.ids)
+    parquet.write(release.table("metrics"), [pa.Table.from_pylist(rows, schema=schema)], schema)
+    verdict = judge(scored, settings, served=served, rater=RATER, rival=rival, doubt=trained["figures"]["doubt"])
+    running.facts["verdict"] = verdict | {"data": data} | ({"note": rival.note} if rival.note else {})
+    measured = [row for row in rows if row["protocol"] == PROTOCOL]
+    running.figures["n_held_out_users"] = max((row["n_users"] for row in measured), default=0)
+    for row in measured:
+        suffix = f"_at_{row['k']}" if row["k"] else ""
+        running.figures[f"{row['model']}_{row['metric']}{suffix}"] = round(row["value"], 5)
+    running.figures |= {"verdict": verdict["decision"], "reason": verdict["reason"]}
+
+
+class _Scorer:
+    """What every model, and the champion, does for each held-out user of one part, as a Spark task."""
+
+    def __init__(self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
+        self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
+        self._rankers = [name for name in RANKERS if release.model(name).exists()]
+
+    def __call__(self, number: int) -> pa.Table:
+        part = read_part(self._release, number, self._facts)
+        kept, held = part.held_out(TEST)
+        side = self._recommender(self._served).side
+        popular = self._recommender(self._served).unpersonal().popular(kept, n=DEPTH, explain_n=0)
+        blocks = [self._scores("popular", popular, kept, held)]
+        for name in self._rankers:
+            lists = self._recommender(name).lists(kept, n=DEPTH, explain_n=TOP if name == self._served else 0)
+            of_lists = _of_lists(side, lists, kept) | _of_reasons(side, lists, kept) if name == self._served else {}
+            blocks.append(self._scores(name, lists, kept, held) | of_lists)
+        if side.finish is not None:
+            lists = replace(self._recommender(self._served), side=replace(side, finish=None)).lists(kept, n=DEPTH, explain_n=0)
+            blocks.append(self._scores(UNFINISHED, lists, kept, held) | _of_lists(side, lists, kept))
+        if side.rater is not None:
+            blocks.append(_errors(RATER, side, kept, held))
+        if self._champion is not None:
+            blocks.append(self._champions(part, kept, held))
+        blocks = [pa.table(block, schema=SCORES) for block in blocks]
+        parquet.write(parquet.part(self._release.work / "evaluation", number), blocks, SCORES)
+        return pa.table({"n_users": pa.array([len(kept)], pa.int64())})
+
+    def _recommender(self, model: str) -> Recommender:
+        return recommender(self._release, model, self._settings.recorded(), self._facts.rating_scale)
+
+    def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
+        """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
+        champion, users = self._champion, part.held_out_users(TEST)
+        item_ids, user_ids = load_items(self._release)[0], part.user_ids.take(pa.array(users)).to_pylist()
+        held_ids = item_ids.take(pa.array(held.items)).to_pylist()
+        found = self._scores(CHAMPION, champion.lists(kept, DEPTH), kept, held)
+        if (side := champion.recommender.side).rater is not None:
+            errors = _errors(CHAMPION, side, champion.histories(kept), held, champion.numbers)
+            found |= {name: errors[name] for name in ("squared_error", "n_rated")}
+        now = self._recommender(self._served).lists(part.histories.take(users), n=DEPTH, explain_n=0)
+        shared = []
+        for k, before in enumerate(champion.stored(user_ids, TOP)):
+            head = item_ids.take(pa.array(now.items[now.indptr[k] : now.indptr[k + 1]][:TOP])).to_pylist()
+            shared.append(len(set(head) & set(before)) / max(len(head), 1) if before else None)
+        return found | {
+            "is_left_out": champion.trained_on(user_ids, np.split(np.array(held_ids), held.indptr[1:-1])),
+            "overlap": pa.array(shared, pa.float64()),
+        }
+
+    def _scores(self, model: str, lists: Lists, kept: Histories, held: Histories) -> dict[str, Any]:
+        """One row a user, as arrays by column of SCORES."""
+        side = self._recommender(self._served).side
+        means = side.means(kept)
+        top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
+        found: dict[str, Any] = {}
+        for counted, rows in ((ALL, held), (LIKED, held.select(relevance.is_liked(held, means)))):
+            hit, n_held = metrics.hit_table(top, rows.indptr, rows.items, side.n_items), np.diff(rows.indptr)
+            found |= {f"{name}{SUFFIXES[counted]}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS}
+        owners = lists.owners
+        is_first = np.arange(len(owners)) - lists.indptr[owners] < TOP
+        seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
+        listable = np.setdiff1d(np.arange(side.n_items), side.blocked)
+        possible = np.minimum(DEPTH, len(side.twins.once(listable)) - np.diff(kept.indptr))
+        return (
+            _blank(model, len(kept))
+            | found
+            | self._by_star(top[:, :TOP], held, side.n_items)
+            | {
+                "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
+                "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
+                "n_seen": seen.sum(axis=1),
+                "is_short": np.diff(lists.indptr) < possible,
+            }
+        )
+
+    def _by_star(self, top: np.ndarray, held: Histories, n_items: int) -> dict[str, Any]:
+        """How many rows of each star were kept out, and how many of them the first ten have; nothing without ratings."""
+        if self._facts.rating_scale is None:
+            return {}
+        stars, owners = relevance.stars(*self._facts.rating_scale), np.repeat(np.arange(len(held)), np.diff(held.indptr))
+        users, places = np.nonzero(top >= 0)
+        is_hit = np.isin(owners * n_items + held.items, users * n_items + top[users, places])
+        counts = (relevance.counts_by_star(held.ratings[rows], owners[rows], len(held), stars) for rows in (is_hit, np.ones_like(is_hit)))
+        return {name: pa.array(list(of), pa.list_(pa.int64())) for name, of in zip(BY_STAR, counts)}
+
+
+def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
+    """How varied the first ten are, and how far their genres from the history's; nothing where lists are not finished."""
+    if side.finish is None:
+        return {}
+    top = metrics.fixed_width(lists.indptr, lists.items, TOP)
+    history = csr_matrix((kept.strengths, kept.items, kept.indptr), shape=(len(kept), side.n_items))
+    found = {"miscalibration": list_metrics.miscalibration(top, history, side.genres)}
+    if side.finish.features is not None:
+        found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.finish.features)
+    return found
+
+
+def _of_reasons(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
+    """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
+    ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
+    return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], side.means(kept))}
+
+
+def _blank(model: str, n_users: int) -> dict[str, Any]:
+    nothing = {field.name: pa.nulls(n_users, field.type) for field in SCORES if field.nullable}
+    return nothing | {"model": [model] * n_users, "n_seen": np.zeros(n_users, int), "is_short": np.zeros(n_users, bool)}
+
+
+def _errors(model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> dict[str, Any]:
+    """Mean squared error of each user's predicted ratings, and of how many. Of an item that the side does not know
+    (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""
+    errors = np.full(len(held.items), np.nan)
+    for u in range(len(kept)):
+        rows, posterior = slice(*held.indptr[u : u + 2]), side.rater.fold_in(*kept.user(u).rated)
+        targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
+        predicted = np.full(len(targets), np.clip(posterior.constant, side.rater.low, side.rater.high))
+        predicted[targets >= 0] = side.rater.predict(posterior, targets[targets >= 0])
+        errors[rows] = (predicted - held.ratings[rows]) ** 2
+    means, n_rated = metrics.mean_per_user(errors, held.indptr)
+    return _blank(model, len(kept)) | {"squared_error": means, "n_rated": n_rated}

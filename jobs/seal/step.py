@@ -1,0 +1,168 @@
+"""seal: the tables into one SQLite file, checked, compared, digested; then the staged release becomes a sealed one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import platform
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import datetime, UTC
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.machine.progress import processors, Progress
+from jobs.seal import parity
+from jobs.seal.shards import build_shards
+from jobs.staging.record import code_digest, Facts, facts, record, served_model, Step, STEPS
+from schemas.checks import all_checks
+from schemas.derive import arrow_schema, datasette_metadata
+from schemas.errors import CheckError, StepError
+from schemas.manifest import Manifest
+from schemas.tables import IdTypes, Table, TABLES
+from warehouse import forgotten, parquet, release as releases
+from warehouse.layout import Release, Warehouse
+from warehouse.queries import canned_queries
+from warehouse.signature import signing_key
+from warehouse.sqlite import failed_checks_of, open_immutable
+from warehouse.sqlite_build import Builder
+
+log = logging.getLogger("cinematch")
+
+PACKAGES = ("cinematch", "pyspark", "pyarrow", "numpy", "scipy", "implicit", "scikit-learn", "datasette")
+IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists", "similar_items")
+
+
+def seal(running: Step, warehouse: Warehouse) -> Release:
+    release, settings = running.release, running.settings
+    found, key = facts(release), signing_key(Path(settings.sign_key)) if settings.sign_key else None
+    _check_forgotten(warehouse, release)
+    for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
+        leftover.unlink()
+    with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
+        joining = [pool.submit(_join_parts, release, TABLES[name], found.ids) for name in IN_PARTS]
+        if settings.shards > 1:  # which are cut out of the joined tables
+            wait(joining)
+        running.figures["n_rows"] = _build(running, found.ids)
+        for joined in joining:
+            joined.result()
+    (release.folder / "metadata.json").write_text(
+        json.dumps(datasette_metadata(canned_queries(), found.ids), indent=1) + "\n", encoding="utf-8"
+    )
+    with Progress("checking", total=len(all_checks()), unit="checks") as progress:
+        checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)
+    if checks:
+        shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
+        raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
+    connection = open_immutable(release.database)
+    compared = parity.parity(release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users)
+    connection.close()
+    if compared["largest_relative_difference"] > parity.TOLERANCE:
+        raise CheckError(f"release {release.id}: lists of one user at a time differ from the stored ones: {compared}")
+    steps = [record(release, name)["figures"] for name in STEPS if release.step(name).exists()]
+    manifest = _manifest(running, found, steps, compared)
+    running.figures["n_bytes"] = sum(file["bytes"] for file in manifest.files.values())
+    databases = {release.database, *release.user_databases}
+    running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
+    _check_forgotten(warehouse, release)
+    sealed = releases.seal(warehouse, release, manifest, key=key)
+    shutil.rmtree(release.work)
+    return sealed
+
+
+def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
+    """Raises StepError where a user was forgotten after the ingest that let them in."""
+    known = forgotten.read(warehouse.forgotten)
+    for part in parquet.parts(release.work / "users") if known else ():
+        n = sum(user in known for user in parquet.read(part, ["user_id"])["user_id"].to_pylist())
+        if n:
+            raise StepError(
+                f"seal: release {release.id} has users who were forgotten while it was built ({n:,} in {part.name}); it was not "
+                f"sealed. Run `cinematch ingest --release {release.id}` and the steps after it again, or a new `cinematch run`"
+            )
+
+
+def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:
+    parquet.write(release.table(table.name), _blocks(release, table), arrow_schema(table, ids))
+
+
+def _files(release: Release, table: Table) -> list[Path]:
+    return parquet.parts(release.work / table.name) if table.name in IN_PARTS else [release.table(table.name)]
+
+
+def _blocks(release: Release, table: Table) -> Iterator[pa.Table]:
+    for path in _files(release, table):
+        yield from parquet.blocks(path, table.names)
+
+
+def _build(running: Step, ids: IdTypes) -> int:
+    release, n_shards = running.release, running.settings.shards
+    for old in release.shards:
+        old.unlink()
+    n_rows = build_shards(running, ids) if n_shards > 1 else 0
+    tables = [table for table in TABLES.values() if n_shards == 1 or not table.is_by_user]
+    builder = Builder(release.database, ids)
+    total = sum(parquet.n_rows(path) for table in tables for path in _files(release, table))
+    with Progress("writing the database", total=total, unit="rows") as progress:
+        for table in tables:
+
+            def blocks(table: Table = table) -> Iterator[pa.Table]:
+                for block in _blocks(release, table):
+                    yield block
+                    progress.add(len(block))
+
+            n_rows += builder.add(table, blocks())
+    log.info("seal: %d rows written; indexes and statistics follow", n_rows)
+    builder.finish()
+    return n_rows
+
+
+def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) -> Manifest:
+    release, settings = running.release, running.settings
+    files = releases.digests(release)
+    tables = {name: _table_facts(release, table, files) for name, table in TABLES.items()}
+    return Manifest(
+        release=release.id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        as_of=found.as_of,
+        source=found.source,
+        rating_scale=found.rating_scale,
+        ids={"user_id": found.ids.user_id, "item_id": found.ids.item_id},
+        input=found.input,
+        rows=found.rows,
+        counts={name: facts["rows"] for name, facts in tables.items()},
+        settings=settings.recorded(),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+            "code": code_digest(),
+        },
+        steps=[*steps, running.measured()],
+        models=parquet.read(release.table("models")).to_pylist(),
+        metrics=parquet.read(release.table("metrics")).to_pylist(),
+        parity=compared,
+        checks={"n_checks": len(all_checks()), "n_failed": 0},
+        verdict=record(release, "evaluate")["facts"]["verdict"],
+        tables=tables,
+        files=files,
+    )
+
+
+def _table_facts(release: Release, table: Table, files: dict) -> dict:
+    """Rows, bytes and content digest of a table. The digest leaves out what is measured and not computed (seconds, memory),
+    so that the same input, settings and seed give the same one."""
+    path = release.table(table.name)
+    file = files[path.relative_to(release.folder).as_posix()]
+    content = file["sha256"]
+    computed = [column.name for column in table.columns if not column.is_measured]
+    if len(computed) < len(table.columns):
+        buffer = io.BytesIO()
+        pq.write_table(parquet.read(path, computed), buffer)
+        content = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    return {"rows": parquet.n_rows(path), "bytes": file["bytes"], "content_sha256": content}

@@ -1,0 +1,58 @@
+"""The rating parts of a release in staging, read as whole histories."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.histories import Histories, strength
+from jobs.staging.record import Facts
+from warehouse import parquet
+from warehouse.layout import Release
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+class Part(NamedTuple):
+    """Users of one part in order of id, their histories, and the fold that each row is in."""
+
+    user_ids: pa.Array
+    histories: Histories
+    folds: np.ndarray
+
+    def held_out_users(self, fold: int) -> np.ndarray:
+        """Positions (u,) of the users with rows in a fold."""
+        lengths = np.diff(self.histories.indptr)
+        user_of = np.repeat(np.arange(len(lengths)), lengths)
+        return np.flatnonzero(np.bincount(user_of, self.folds == fold, len(lengths)))
+
+    def held_out(self, fold: int) -> tuple[Histories, Histories]:
+        """These users: what is left of their histories to fold in, and what was kept out."""
+        users, rows = self.held_out_users(fold), self.histories
+        return rows.select(self.folds == TRAIN).take(users), rows.select(self.folds == fold).take(users)
+
+
+def read_part(release: Release, number: int, facts: Facts) -> Part:
+    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "fold"])
+    users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
+    indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
+    ratings = rows["rating"].fill_null(np.nan).to_numpy()
+    weights = rows["weight"].to_numpy()
+    strengths = strength(ratings, weights, low=facts.low, high=facts.high)
+    histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["step"].to_numpy())
+    return Part(users.values, histories, rows["fold"].to_numpy())
+
+
+def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:
+    """(n_items, n_genres) float32, 1 where the item has the genre; items["genres"] joined by |."""
+    lists = pc.split_pattern(items["genres"].combine_chunks(), "|")
+    rows = pc.list_parent_indices(lists).to_numpy()
+    columns = pc.index_in(pc.list_flatten(lists), value_set=pa.array(genres, pa.string())).fill_null(-1).to_numpy()
+    found = columns >= 0
+    matrix = csr_matrix((np.ones(found.sum(), np.float32), (rows[found], columns[found])), shape=(len(items), len(genres)))
+    matrix.data[:] = 1.0
+    return matrix

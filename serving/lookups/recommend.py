@@ -1,0 +1,189 @@
+"""/recommend: rows read from the release, or solved where the release cannot have them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schemas.errors import NotFound
+from serving.answers import Answer, rows_json
+from serving.call import Call, Token
+from serving.ids import listed_items, path_id
+from serving.lookups.items import known_genre
+from serving.opened import iso, OpenRelease
+from serving.parameters import MANY_ROWS, MAX_N
+from serving.rows import Listed, Reason, row, stored_reason
+from serving.service import Service
+from serving.solve import outside_genre, solve, solve_pairs, Solved
+from serving.stored import encoded_list, ready_list, stored_list
+
+
+def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+    """A user's list: stored where nothing came in since, otherwise solved from the full history."""
+    token = Token.parse(call.values["next"], "r") if call.values["next"] else None
+    opened = service.pinned(token.release) if token else call.opened
+    asked = path_id(opened, call, "user_id")
+    user = service.known_as(asked)
+    since = service.user_seq(opened, user)
+    seq = min(token.seq, since) if token else since
+    after, n = token.rank if token else 0, call.values["n"]
+    is_filtered = call.values["genre"] is not None or bool(call.values["exclude"])
+    if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
+        page = _stored(opened, user, after, n)
+        if page.encoded is not None:
+            return list_answer(service, page)
+        if page.rows:
+            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
+    is_known = user is not None and (since > 0 or opened.has_user(user))
+    if not is_known and call.values["strict"]:
+        raise NotFound(
+            f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
+        )
+    return _solved(service, call, opened, asked, user if is_known else None, seq, after, is_filtered)
+
+
+class Page(NamedTuple):
+    """The rows of one page, or their JSON, the source of the first and where the next page begins; `computed_at` is None
+    for what the batch computed, `since` is given where what the user got after `seq` was left out."""
+
+    opened: OpenRelease
+    asked: Any
+    user: Any
+    seq: int
+    rows: Sequence[Listed]
+    reasons: dict[Any, list[Reason]]
+    source: str
+    next: int | None
+    computed_at: str | None = None
+    encoded: bytes | None = None
+    since: int | None = None
+
+
+def next_rank(after: int, n: int, n_found: int) -> int | None:
+    """The position that a full page reached, where there may be another."""
+    return after + n if n_found == n and after + n < MAX_N else None
+
+
+def source_of(rows: Sequence[Listed]) -> str:
+    """What the model ranked stands before every fallback."""
+    return rows[0].source if rows else "none"
+
+
+def _stored(opened: OpenRelease, user: Any, after: int, n: int) -> Page:
+    """A page as it is stored, and its JSON where it is ready or every row has its reasons."""
+    if not after and n <= opened.ready_n:
+        ready = ready_list(opened, user, n)
+        if ready is not None:
+            reached = next_rank(after, n, ready.n_rows)
+            return Page(opened, user, user, 0, (), {}, ready.source, reached, None, ready.text)
+    entries, found = stored_list(opened, user, after, n)
+    rows = [Listed(*entry) for entry in entries]
+    page = Page(opened, user, user, 0, rows, {}, source_of(rows), next_rank(after, n, len(rows)))
+    encoded = encoded_list(opened, entries, found) if rows else None
+    if encoded is not None:
+        return page._replace(encoded=encoded)
+    return page._replace(reasons=_grouped(stored_reason(opened, *row) for row in found))
+
+
+def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
+    grouped: dict[Any, list[Reason]] = {}
+    for reason in found:
+        grouped.setdefault(reason.item_id, []).append(reason)
+    return grouped
+
+
+async def _with_all_reasons(service: Service, page: Page) -> Answer:
+    """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
+    missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
+    found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
+    return await whole_answer(service, page._replace(reasons=page.reasons | found.reasons))
+
+
+def _pairs_of(service: Service, page: Page, items: list) -> Solved:
+    return solve_pairs(page.opened, service.held(page.opened, page.user, page.seq), items)
+
+
+async def _solved(
+    service: Service,
+    call: Call,
+    opened: OpenRelease,
+    asked: Any,
+    user: Any,
+    seq: int,
+    after: int,
+    is_filtered: bool,
+) -> Answer:
+    n = call.values["n"]
+    wanted = max(min(after + n, MAX_N), opened.n)
+    if is_filtered:
+        found = await service.run_on(
+            opened,
+            lambda: solve(
+                opened,
+                service.held(opened, user, seq),
+                n=wanted,
+                excluded=excluded_items(opened, call.values),
+            ),
+        )
+    else:
+        found = await service.solved(opened, user, seq, wanted)
+    rows = found.rows[after : after + n]
+    reached = next_rank(after, n, len(rows))
+    if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
+        now_has = opened.same(service.items_since(opened, user, seq))
+        rows = [entry for entry in rows if entry.item_id not in now_has]
+    computed_at = iso(service.now()) if seq or is_filtered else None
+    since = service.user_seq(opened, user) if call.values["next"] else None
+    page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
+    if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
+        return await _with_all_reasons(service, page)
+    return await whole_answer(service, page)
+
+
+async def whole_answer(service: Service, page: Page) -> Answer:
+    """The answer of a page that may be long: the rows of a long one are made by a thread."""
+    if len(page.rows) > MANY_ROWS and page.encoded is None:
+        page = page._replace(encoded=await service.aside(page.opened, _encoded, page))
+    return list_answer(service, page)
+
+
+def _encoded(page: Page) -> bytes:
+    return rows_json(row(page.opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows)
+
+
+def list_answer(service: Service, page: Page) -> Answer:
+    opened = page.opened
+    is_personal = page.source == opened.served_model
+    stale = service.is_stale(opened)
+    if not is_personal:
+        service.metrics.fallbacks[page.source] += 1
+    return Answer(
+        rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows] if page.encoded is None else (),
+        encoded=page.encoded,
+        next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,
+        extra={
+            "user_id": page.asked,
+            "is_known": page.user is not None,
+            "source": page.source,
+            "computed_at": page.computed_at or opened.computed_at,
+            "personalized": is_personal,
+            "stale": stale,
+        },
+        tag=service.personal_tag(opened, page.user, page.seq if page.since is None else f"{page.seq}-{page.since}"),
+        is_personal=True,
+        opened=opened,
+    )
+
+
+def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | None:
+    """item_nums that `genre` and `exclude` keep out; None where they keep nothing out."""
+    parts = []
+    if values["genre"] is not None:
+        parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
+    if values["exclude"]:
+        parts.append(
+            np.array([n for n in map(opened.number, listed_items(opened, "exclude", values["exclude"])) if n is not None], np.int64)
+        )
+    return np.unique(np.concatenate(parts)) if parts else None

@@ -1,0 +1,75 @@
+"""POST /recommend/session: a list for a visitor who is stored nowhere, from the interactions in the body."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from serving.answers import Answer, RequestError
+from serving.call import Call
+from serving.lookups.recommend import excluded_items, Page, source_of, whole_answer
+from serving.opened import iso, OpenRelease
+from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
+from serving.service import Service
+from serving.solve import History, solve, Solved
+from warehouse.overlay import Entry, fold
+
+_FIELDS = ("item_id", "rating", "weight", "rated_at")
+
+
+async def recommend(service: Service, call: Call) -> Answer:
+    """The same function of the same history as a stored user's. Rows have their times (`rated_at`), rows of one time being one
+    moment, or none has, and then they stand in the order of time, the oldest first; where the release has no times, all are one
+    moment. A row without a rating is an event: it counts for what the visitor chose, not for how they rate. Items that the
+    release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
+    says so."""
+    opened, n = call.opened, call.values["n"]
+    rows, solved = await service.run_on(opened, _solved, opened, call.body, service.settings.batch_n, n, call.values)
+    page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
+    answer = await whole_answer(service, page)
+    answer.tag = None
+    unusable = [item for item in rows if opened.number(item) is None]
+    answer.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
+    return answer
+
+
+def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[History, Solved]:
+    """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
+    rows = history_of(opened, json_of(body), limit)
+    return rows, solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
+
+
+def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
+    """A body's rows, folded as a stored user's are. Raises RequestError naming the row and the field."""
+    if not (isinstance(found, dict) and set(found) == {"ratings"} and isinstance(found["ratings"], list)):
+        raise RequestError("the body: expected {ratings: [{item_id, rating, rated_at?}, ...]}")
+    given, now, entries, times = checked_rows(found["ratings"], limit), int(time.time()), [], []
+    for place, row in enumerate(given):
+        check_fields(row, place, _FIELDS)
+        item = checked_id(opened, row, place, "item_id")
+        rating, weight = checked_rating(opened, row, place, may_be_event=True)
+        times.append(checked_time(row, place, now))
+        entries.append(Entry(place + 1, "", item, rating, weight, 0, now))
+    n_times = sum(at is not None for at in times)
+    if 0 < n_times < len(given):
+        place = times.index(None)
+        raise RequestError(
+            f"row {place}: rated_at: is missing, and {n_times} of {len(given)} rows have it; expected in all rows or in none"
+        )
+    if not n_times:
+        times = list(range(len(given))) if opened.has_times else [0] * len(given)
+    rated = {entry.item_id for entry in entries if entry.rating is not None}
+    counted = [
+        entry._replace(rated_at=at)
+        for entry, at in zip(entries, times)
+        if entry.rating is not None or entry.item_id not in rated  # a click takes no stars away
+    ]
+    return fold({}, counted, is_implicit=not opened.has_ratings)
+
+
+def _length(opened: OpenRelease, n: int) -> dict[str, Any]:
+    """How long the history is and has to be, and a sentence where it is too short."""
+    least = max(opened.manifest.settings["min_history"], 1)
+    note = f"{n} of the items are known here, and a list of one's own takes {least} (min_history): these are popular items"
+    return {"n_history": n, "min_history": least, "note": note if n < least else None}

@@ -1,0 +1,43 @@
+"""Item sides on disk: a folder a model, its arrays as `.npy` files to be memory-mapped, its constants as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import ReleaseError
+from warehouse.atomic import save_array, whole
+
+PARAMETERS = "parameters.json"
+
+
+def save(folder: Path, arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> None:
+    """Write a model's item side; the parameters come last, so a folder that has them is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PARAMETERS).unlink(missing_ok=True)
+    for name, array in arrays.items():
+        save_array(folder / f"{name}.npy", array)
+    with whole(folder / PARAMETERS) as temporary:
+        temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def exists(folder: Path) -> bool:
+    return (folder / PARAMETERS).exists()
+
+
+def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays, memory-mapped and read-only, and parameters. Raises ReleaseError where the folder is not a whole item side."""
+    try:
+        parameters = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
+        arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{folder}: not a complete item side ({error}); train the model again") from None
+    return arrays, parameters
+
+
+def size_mib(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.iterdir()) / 2**20
