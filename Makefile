@@ -50,10 +50,10 @@ test-all: $(READY_TEST) ## run every test
 lint: $(READY_TEST) ## look for mistakes, dead imports and format
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
-accuracy: $(READY) ## measure the README's tables of accuracy again; MOVIELENS=... RETAIL=... name the data sets
+accuracy: $(READY) ## measure the tables of accuracy in jobs/bench/README.md again; MOVIELENS=... RETAIL=... name the data sets
 	$(VENV)/bin/python -m jobs.bench.accuracy.readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))
 
-docs: $(READY) ## write the generated parts of README.md again
+docs: $(READY) ## write the generated parts of the documents again
 	$(VENV)/bin/python -m jobs.bench.readme
 
 LOCKED := requirements.lock requirements-airflow.lock requirements-test.lock

@@ -80,7 +80,7 @@ def datasette_tables() -> dict:
 
 
 def data_dictionary() -> str:
-    """The README's data dictionary, as Markdown."""
+    """The data dictionary of schemas/README.md, as Markdown."""
     blocks = []
     for table in TABLES.values():
         rows = [

@@ -536,7 +536,7 @@ def _parse(name: str, value: Any, where: str) -> Any:
 
 
 def settings_table() -> str:
-    """The README's table of settings, as Markdown."""
+    """The table of settings of schemas/README.md, as Markdown."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for name, declared in FIELDS.items():
         bounds = declared.metadata

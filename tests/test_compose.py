@@ -30,7 +30,7 @@ from schemas.settings import ENVIRONMENT_PREFIX, FIELDS, SECRETS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "dags" / "README.md").read_text()
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

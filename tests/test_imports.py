@@ -26,6 +26,9 @@ ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "dags": ((), {"airflow"}),
 }
 
+# A server answers by the kernels of lists; it neither trains nor measures.
+NOT_ALLOWED = {"serving": ("jobs.kernels.training", "jobs.kernels.evaluation")}
+
 # What does harm where it is imported only sometimes is named too: these never load with a kernel.
 HEAVY = ("pyspark", "pandas", "sklearn", "airflow", "datasette", "pyarrow")
 
@@ -57,7 +60,8 @@ def is_allowed(module: str, folder: str) -> bool:
     ours, others = ALLOWED[folder]
     top = module.split(".")[0]
     if top in OURS:
-        return any(f"{module}.".startswith(f"{prefix}.") for prefix in ours)
+        is_barred = any(f"{module}.".startswith(f"{prefix}.") for prefix in NOT_ALLOWED.get(folder, ()))
+        return not is_barred and any(f"{module}.".startswith(f"{prefix}.") for prefix in ours)
     return top in sys.stdlib_module_names or top in others
 
 
@@ -72,6 +76,7 @@ def test_the_table_itself_refuses_what_it_should() -> None:
     assert not is_allowed("pyspark.sql", "serving") and not is_allowed("jobs.run", "serving")
     assert not is_allowed("warehouse.parquet", "jobs/kernels") and not is_allowed("jobs.kernelsmith", "serving")
     assert not is_allowed("jobs.train.step", "dags") and not is_allowed("serving.plugin", "jobs")
+    assert not is_allowed("jobs.kernels.training.ease", "serving") and not is_allowed("jobs.kernels.evaluation", "serving")
     assert is_allowed("jobs.kernels.lists", "serving") and is_allowed("json", "dags")
 
 

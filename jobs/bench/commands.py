@@ -103,8 +103,8 @@ TEXTS = {
 def add_to(commands) -> None:
     top = commands.add_parser(
         "bench",
-        help="Measure what the README claims.",
-        description="Measure what the README claims.",
+        help="Measure what the documents claim.",
+        description="Measure what the documents claim.",
         epilog="Example: cinematch bench topn --json topn.json",
     )
     actions = top.add_subparsers(dest="action", required=True, metavar="BENCH")

@@ -1,4 +1,4 @@
-"""What `bench scale` measured, size by size, as the README's table and plot; the records lie in `measured/`."""
+"""What `bench scale` measured, size by size, as the table and plot of README.md beside this; the records lie in `measured/`."""
 
 from __future__ import annotations
 

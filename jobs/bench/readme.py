@@ -1,8 +1,7 @@
-"""The generated parts of README.md: data dictionary, settings, questions, growth. `python -m jobs.bench.readme` writes them again."""
+"""The generated parts of the documents: data dictionary, settings, questions, growth. `python -m jobs.bench.readme` writes them again."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from jobs.bench.growth import growth_plot, PLOT, scale_table
@@ -10,7 +9,7 @@ from schemas.derive import data_dictionary
 from schemas.settings import settings_table
 from warehouse.queries import canned_queries
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def questions() -> str:
@@ -24,20 +23,27 @@ def questions() -> str:
     )
 
 
-PARTS = {"data dictionary": data_dictionary, "settings": settings_table, "questions": questions, "scale": scale_table}
+PARTS = {
+    "schemas/README.md": {"data dictionary": data_dictionary, "settings": settings_table},
+    "warehouse/sql/README.md": {"questions": questions},
+    "jobs/bench/README.md": {"scale": scale_table},
+}
 
 
-def rendered(text: str) -> str:
-    """README text with every generated part as it should be now. Raises ValueError where a part has no place."""
-    for name, part in PARTS.items():
+def rendered(document: str, text: str) -> str:
+    """A document's text with every generated part as it should be now. Raises ValueError where a part has no place."""
+    for name, part in PARTS[document].items():
         start, stop = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
-        pattern = re.compile(re.escape(start) + ".*?" + re.escape(stop), re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no place for {name}: expected {start.strip()} ... {stop}")
-        text = pattern.sub(lambda _: f"{start}\n{part()}\n{stop}", text)
+        before, _, rest = text.partition(start)
+        _, found, after = rest.partition(stop)
+        if not found:
+            raise ValueError(f"{document} has no place for {name}: expected {start.strip()} ... {stop}")
+        text = f"{before}{start}\n{part()}\n{stop}{after}"
     return text
 
 
 if __name__ == "__main__":
     PLOT.write_text(growth_plot(), encoding="utf-8")
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in PARTS:
+        path = ROOT / document
+        path.write_text(rendered(document, path.read_text(encoding="utf-8")), encoding="utf-8")

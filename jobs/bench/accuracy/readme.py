@@ -1,4 +1,4 @@
-"""The README's tables of accuracy: `python -m jobs.bench.accuracy.readme --movielens PATH --retail PATH` measures them again.
+"""The tables of accuracy of jobs/bench/README.md: `python -m jobs.bench.accuracy.readme --movielens PATH --retail PATH` measures them again.
 
 Each case is one `cinematch bench accuracy`, run as it stands in the table's caption. A data set that is not given is left out.
 """
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+README = Path(__file__).resolve().parents[1] / "README.md"
 START, STOP = "<!-- accuracy: measured -->\n", "<!-- accuracy: end -->"
 RETAIL_COLUMNS = "user_id=CustomerID,item_id=StockCode,rated_at=InvoiceDate,weight=Quantity,title=Description"
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `neural` is in the tables where it can be fitted
@@ -93,10 +93,10 @@ def _cells(case: Case, rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def written(text: str, tables: str) -> str:
-    """README text with other tables. Raises ValueError where it has no place for them."""
+    """The document with other tables. Raises ValueError where it has no place for them."""
     pattern = re.compile(re.escape(START) + ".*?" + re.escape(STOP), re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"README.md has no place for the tables: expected {START.strip()} ... {STOP}")
+        raise ValueError(f"jobs/bench/README.md has no place for the tables: expected {START.strip()} ... {STOP}")
     return pattern.sub(lambda _: f"{START}\n{tables}\n{STOP}", text)
 
 

@@ -1,4 +1,4 @@
-"""README.md says what is: its generated parts are current, and what it names exists."""
+"""The documents say what is: generated parts are current, commands parse, make targets and linked files exist."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import argparse
 import re
 import shlex
 import sqlite3
+import subprocess
 from contextlib import closing
 
 import pytest
 
-from jobs.bench.readme import README, rendered
+from jobs.bench.readme import PARTS, rendered
 from jobs.cli import parser
-from tests.conftest import Built
+from tests.conftest import Built, ROOT
 
-TEXT = README.read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted(
+    name for name in subprocess.check_output(["git", "ls-files", "*.md"], cwd=ROOT, text=True).split() if name != "CHANGELOG.md"
+)
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
 FENCED = [text for language, text in BLOCKS if not language]
 
 
@@ -26,13 +30,31 @@ def command_lines() -> list[str]:
     return [line for line in columns if line.startswith("cinematch ")]
 
 
-def test_generated_parts_are_current():
-    assert rendered(TEXT) == TEXT, "run `make docs`"
+@pytest.mark.parametrize("document", PARTS)
+def test_generated_parts_are_current(document: str):
+    assert rendered(document, TEXTS[document]) == TEXTS[document], "run `make docs`"
 
 
 def test_a_part_without_a_place_is_an_error():
-    with pytest.raises(ValueError, match="no place for"):
-        rendered(TEXT.replace("<!-- settings: generated -->", ""))
+    with pytest.raises(ValueError, match="schemas/README.md has no place for settings"):
+        rendered("schemas/README.md", TEXTS["schemas/README.md"].replace("<!-- settings: generated -->", ""))
+
+
+def test_a_stranger_reads_the_first_page_in_five_minutes():
+    assert len(TEXTS["README.md"].splitlines()) <= 250
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_linked_files_and_headings_exist(document: str):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[document]):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, heading = target.partition("#")
+        path = (ROOT / document).parent / name if name else ROOT / document
+        assert path.exists(), f"{document}: {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}, f"{document}: {target}"
 
 
 @pytest.mark.parametrize("line", command_lines())
@@ -72,7 +94,18 @@ def test_there_are_commands_to_check():
     assert len(command_lines()) >= 10
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", TEXT))))
+@pytest.mark.parametrize(
+    "target",
+    sorted(
+        {
+            target
+            for text in TEXTS.values()
+            for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.M)
+            for target in target
+            if target
+        }
+    ),
+)
 def test_named_make_targets_exist(target: str):
-    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
