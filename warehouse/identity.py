@@ -46,10 +46,8 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 def mark(connection: sqlite3.Connection) -> None:
     """Give the overlay its id, where it has none; within the caller's transaction."""
     connection.execute(f"create table if not exists {_LEARNED_LATER} (id text not null) strict")
-    connection.execute(
-        f"insert into {_LEARNED_LATER} select ? where not exists (select 1 from {_LEARNED_LATER})",
-        (secrets.token_hex(8),),  # nosec B608  # a constant
-    )
+    first = f"insert into {_LEARNED_LATER} select ? where not exists (select 1 from {_LEARNED_LATER})"  # nosec B608  # a constant
+    connection.execute(first, (secrets.token_hex(8),))
     connection.execute(f"pragma application_id = {APPLICATION}")
 
 

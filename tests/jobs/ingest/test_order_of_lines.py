@@ -132,7 +132,7 @@ def test_a_film_of_two_ids_is_in_no_list_of_who_has_the_other_in_the_batch_and_o
                 assert len(listed) == 49 - len(history) and not {item, other} & set(listed)
             pair = solve_pairs(opened, {item: Held(5.0, 1.0, None)}, [other])
             assert _has(opened, other, pair) == {"is_rated": False, "rated_as": item} and _has(opened, item, pair)["rated_as"] is None
-        assert len({row.item_id for row in solve(opened, [], n=50).rows} & set(DOUBLE)) == 1
+        assert len({row.item_id for row in solve(opened, {}, n=50).rows} & set(DOUBLE)) == 1
         for table, column, group in (("popular", "item_id", "genre"), ("similar_items", "similar_item_id", "item_id, source")):
             query = f"select 1 from {table} where {column} in {DOUBLE} group by {group} having count(*) > 1"
             assert opened.connection.execute(query).fetchone() is None

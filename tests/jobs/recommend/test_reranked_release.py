@@ -81,7 +81,7 @@ def test_the_server_solves_the_same_lists_and_lists_nothing_blocked(built: Built
             stored = [row[0] for row in database.execute("select item_id from recommendations where user_id = ? order by rank", [user])]
             assert [row.item_id for row in solve(opened, stored_history(opened, user), n=12).rows] == stored
         for excluded in (None, np.arange(4)):
-            assert not {row.item_id for row in solve(opened, [], n=1_000, excluded=excluded).rows} & set(BLOCKED)
+            assert not {row.item_id for row in solve(opened, {}, n=1_000, excluded=excluded).rows} & set(BLOCKED)
     finally:
         opened.retire()
 

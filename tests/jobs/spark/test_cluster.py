@@ -33,7 +33,7 @@ T = TypeVar("T")
 RUN_LIMIT_S = 110
 HOST = re.escape(socket.gethostname())
 SPARK = Path(pyspark.__file__).parent
-ENVIRONMENT = os.environ | {
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CINEMATCH_")} | {
     "SPARK_HOME": str(SPARK),
     "SPARK_LOCAL_IP": "127.0.0.1",
     "SPARK_DAEMON_MEMORY": "256m",
