@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.evaluate.user_scores import PROTOCOL, TOP
 from jobs.evaluate.verdict import Rival
 from jobs.ingest import data_guard
+from jobs.ingest.partition import is_validation
 from jobs.kernels.histories import Histories
 from jobs.kernels.lists import Lists
 from jobs.kernels.recommender import Recommender
@@ -30,6 +32,7 @@ from warehouse.sqlite import open_immutable
 log = logging.getLogger("cinematch")
 
 _TRAINED_ON = "select item_id from ratings where user_id = ? and is_held_out = 0"
+_DRAWN_BY = ("seed", "holdout_users", "holdout_least")  # settings that say who is held out, and to choose by
 _STORED = "select item_id from recommendations where user_id = ? and rank <= ? order by rank"
 
 
@@ -56,13 +59,16 @@ class Champion:
         lists = self.recommender.lists(self.histories(histories), n=n, explain_n=0)
         return lists._replace(items=self.names[lists.items])
 
-    def trained_on(self, users: Iterable[Any], held: Iterable[list]) -> np.ndarray:
-        """Whether it was trained on any of the items that were kept out of each user's history, (u,)."""
+    def knows(self, users: list, held: Iterable[list]) -> np.ndarray:
+        """Whether any of the items that were kept out of each user's history is known to it, (u,): because it was trained on them, or
+        because it chose its models and their hyper-parameters by that user."""
+        recorded = {name: self.manifest.settings[name] for name in _DRAWN_BY if name in self.manifest.settings}
+        chosen_by = is_validation(pa.array(users), Settings(**recorded), n_users=self.manifest.counts["users"])
         with closing(open_immutable(self.release.database)) as connection:
-            return np.array(
-                [not {row[0] for row in connection.execute(_TRAINED_ON, [user])}.isdisjoint(items) for user, items in zip(users, held)],
-                bool,
-            )
+            trained_on = [
+                not {row[0] for row in connection.execute(_TRAINED_ON, [user])}.isdisjoint(items) for user, items in zip(users, held)
+            ]
+        return chosen_by | np.array(trained_on, bool)
 
     def stored(self, users: Iterable[Any], n: int) -> list[list]:
         """The heads of its stored lists, as item ids; empty for a user it does not know."""
@@ -92,7 +98,7 @@ def find(warehouse: Warehouse, release: Release, found: Facts, data: dict[str, A
         own, theirs = (item_side_files.load(r.model("items"))[0]["item_ids"] for r in (release, sealed))
         champion = Champion(sealed, manifest, places(own, theirs), places(theirs, own))
         champion.recommender.side.by_popularity
-        champion.trained_on([None], [[]])
+        champion.knows([0], [[]])
     except (CineMatchError, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
         log.warning("evaluate: the promoted release %s cannot be compared with: %s", name, error)
         return None, Rival(current=name, note=f"it cannot be opened ({error})", is_owed=True)

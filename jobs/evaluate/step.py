@@ -104,7 +104,7 @@ class _Scorer:
         return recommender(self._release, model, self._settings.recorded(), self._facts.rating_scale)
 
     def _champions(self, part: Part, kept: Histories, held: Histories) -> dict[str, Any]:
-        """The champion's scores, whom it was trained on, and how far its stored lists are those that will be stored now."""
+        """The champion's scores, whose rows it knows, and how far its stored lists are those that will be stored now."""
         champion, users = self._champion, part.held_out_users(TEST)
         item_ids, user_ids = load_items(self._release)[0], part.user_ids.take(pa.array(users)).to_pylist()
         held_ids = item_ids.take(pa.array(held.items)).to_pylist()
@@ -118,7 +118,7 @@ class _Scorer:
             head = item_ids.take(pa.array(now.items[now.indptr[k] : now.indptr[k + 1]][:TOP])).to_pylist()
             shared.append(len(set(head) & set(before)) / max(len(head), 1) if before else None)
         return found | {
-            "is_left_out": champion.trained_on(user_ids, np.split(np.array(held_ids), held.indptr[1:-1])),
+            "is_left_out": champion.knows(user_ids, np.split(np.array(held_ids), held.indptr[1:-1])),
             "overlap": pa.array(shared, pa.float64()),
         }
 

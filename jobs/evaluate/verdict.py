@@ -74,8 +74,8 @@ def judge(scored: Scored, settings: Settings, *, served: str, rater: str, rival:
         reasons = [said(first, against)]
     if champion and n_left_out and first.n_users:
         reasons.append(
-            f"{champion} was trained on the rows of the other {n_held_out - first.n_users:,} of {n_held_out:,} held-out users, who are "
-            f"not compared; on all of them it has nDCG@10 {_mean(of_all):.4f}, as its page says"
+            f"{champion} was trained on the rows of the other {n_held_out - first.n_users:,} of {n_held_out:,} held-out users, or tuned by "
+            f"them, so they are not compared; on all of them this release has nDCG@10 {_mean(of_all):.4f}, as its page says"
         )
     return {
         "decision": HOLD_BACK if missed or unable or doubt else PROMOTE,

@@ -64,6 +64,11 @@ def held_out_share(settings: Settings, n_users: int) -> float:
     return max(settings.holdout_users, min(math.ceil(20 * settings.holdout_least / n_users) / 20, MOST_OF_FEW))
 
 
+def is_validation(user_ids: pa.Array | pa.ChunkedArray, settings: Settings, *, n_users: int) -> np.ndarray:
+    """Tell by whose held-out rows a release of n_users users chooses its models and their hyper-parameters, (n,) bool."""
+    return draws.of_ids(user_ids, settings.seed) / 2.0**64 < held_out_share(settings, n_users) * VALIDATION_SHARE
+
+
 class PartWriter:
     """Takes one part of by_user."""
 

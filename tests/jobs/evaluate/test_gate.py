@@ -13,14 +13,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from jobs.cli import main
+from jobs.evaluate.champion import Champion
 from jobs.run import run, run_step
+from jobs.staging.histories import VALIDATION
 from jobs.staging.record import facts
 from schemas.errors import HeldBack, StepError
 from tests.conftest import small_settings
-from warehouse import model_files, release as releases
+from warehouse import model_files, parquet, release as releases
 from warehouse.layout import Warehouse
 from warehouse.sqlite import open_immutable
 
@@ -180,6 +184,11 @@ def test_a_grown_history_leaves_nobody_out_and_another_seed_those_that_the_champ
     found = json.loads(champion.staged(SECOND).step("evaluate").read_text())["facts"]["verdict"]
     assert (found["n_left_out"], found["champion"]) == (0, releases.current_id(champion))
     assert figures["n_held_out_users"] >= found["n_users"] == found["n_held_out"] >= 30  # not all have liked what was held out
+    rows = pa.concat_tables(map(parquet.read, parquet.parts(champion.staged(SECOND).work / "ratings")))
+    tuned_by = set(rows.filter(pc.equal(rows["fold"], VALIDATION))["user_id"].to_pylist())
+    users = sorted(set(rows["user_id"].to_pylist()))
+    knows = Champion(*releases.current(champion), np.zeros(0), np.zeros(0)).knows(users, [[]] * len(users))
+    assert {user for user, is_known in zip(users, knows) if is_known} == tuned_by and len(tuned_by) > 10
 
     write_weeks(champion.folder / "ratings.csv", 1)
     other = settings(champion, seed=7)
