@@ -12,7 +12,7 @@ import numpy as np
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to: at the end it becomes `path`, and where writing failed nothing is left of it.
 
     No other attempt has the same name, on whatever machine: process numbers repeat from one container to the next.
@@ -28,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """One array as `.npy`."""
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
@@ -37,7 +37,7 @@ def join_arrays(paths: Sequence[Path], path: Path) -> None:
     network file system need not put pages together that two machines changed."""
     arrays = [np.load(one, mmap_mode="r", allow_pickle=False) for one in paths]
     shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file,
             {"descr": np.lib.format.dtype_to_descr(arrays[0].dtype), "fortran_order": False, "shape": shape},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import NotFound, SettingError, UsageError
-from warehouse.atomic import whole
+from warehouse.atomic import replacing
 from warehouse.layout import Warehouse
 from warehouse.locks import lock
 
@@ -155,7 +155,7 @@ def _write(path: Path, keys: dict[str, Key]) -> None:
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    with whole(path) as temporary, open(temporary, "w", encoding="utf-8", opener=_for_us_alone) as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", opener=_for_us_alone) as file:
         file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import ReleaseError
-from warehouse.atomic import save_array, whole
+from warehouse.atomic import replacing, save_array
 
 PARAMETERS = "parameters.json"
 
@@ -21,7 +21,7 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], parameters: Mapping[str
     (folder / PARAMETERS).unlink(missing_ok=True)
     for name, array in arrays.items():
         save_array(folder / f"{name}.npy", array)
-    with whole(folder / PARAMETERS) as temporary:
+    with replacing(folder / PARAMETERS) as temporary:
         temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.atomic import whole
+from warehouse.atomic import replacing
 
 _SECONDS = pa.timestamp("s", "UTC")
 ROW_GROUP = 1 << 18
@@ -37,7 +37,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         with ExitStack() as stack:
-            temporary = stack.enter_context(whole(self._path))
+            temporary = stack.enter_context(replacing(self._path))
             self._file = stack.enter_context(pq.ParquetWriter(temporary, self._schema, compression="zstd"))
             self._stack = stack.pop_all()
         return self

@@ -21,11 +21,11 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 
 from jobs.kernels.factors import gramian, ImplicitFactors
-from jobs.kernels.histories import Histories, joined
+from jobs.kernels.histories import concatenated, Histories
 from jobs.kernels.topn import FILTERED, top_n
 from jobs.machine.progress import processors, Progress
 from jobs.spark.session import spark_session
-from jobs.spark.tasks import each_part
+from jobs.spark.tasks import map_parts
 from schemas.settings import Settings
 from warehouse import parquet
 
@@ -113,7 +113,7 @@ def _ours(spark: SparkSession, folder: Path, n_parts: int, n: int) -> None:
         n_rows = parquet.write(parquet.part(folder / "lists", number), blocks, SCHEMA)
         return pa.table({"n_rows": pa.array([n_rows], pa.int64())})
 
-    each_part(spark, n_parts, produce, "n_rows long").toArrow()
+    map_parts(spark, n_parts, produce, "n_rows long").toArrow()
 
 
 def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
@@ -123,7 +123,7 @@ def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
     queries = np.array(
         [side.fold_in(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))], np.float32
     )
-    whole = joined(blocks).matrix(len(side.item_factors))
+    whole = concatenated(blocks).matrix(len(side.item_factors))
 
     def run() -> None:
         for start in range(0, len(queries), USERS_PER_BLOCK):

@@ -17,7 +17,19 @@ from scipy.sparse import csr_matrix
 
 from jobs.evaluate import champion as champions
 from jobs.evaluate.champion import Champion
-from jobs.evaluate.user_scores import BY_STAR, CHAMPION, DEPTH, PROTOCOL, RANKED_METRICS, rows_of, Scored, SCORES, SUFFIXES, TOP, UNFINISHED
+from jobs.evaluate.user_scores import (
+    BY_STAR,
+    CHAMPION,
+    DEPTH,
+    PROTOCOL,
+    RANKED_METRICS,
+    rows_of,
+    SCORES,
+    SUFFIXES,
+    TOP,
+    UNFINISHED,
+    UserScores,
+)
 from jobs.evaluate.verdict import judge
 from jobs.ingest import data_guard
 from jobs.kernels import relevance
@@ -29,7 +41,7 @@ from jobs.kernels.reasons import HISTORY
 from jobs.kernels.recommender import Recommender
 from jobs.models.known import RATER
 from jobs.spark.session import spark_session
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 from jobs.staging.histories import Part, read_part, TEST
 from jobs.staging.item_side import recommender
 from jobs.staging.record import Facts, facts, record, served_model, Step
@@ -52,9 +64,9 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
     for old in parquet.parts(folder):
         old.unlink()
     with spark_session(settings, scratch=running.scratch) as spark:
-        frame = each_part(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
+        frame = map_parts(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
         collect(spark, frame, label="ranking for held-out users", n_tasks=found.n_parts)
-    scored = Scored.read(folder, n_items=parquet.n_rows(release.table("items")))
+    scored = UserScores.read(folder, n_items=parquet.n_rows(release.table("items")))
     stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
     rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)
     trained = record(release, "train")

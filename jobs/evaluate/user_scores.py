@@ -44,14 +44,14 @@ SCORES = pa.schema(
 )
 
 
-class Scored(NamedTuple):
+class UserScores(NamedTuple):
     """One row a model and held-out user, in the same order of users for every model."""
 
     rows: pa.Table
     n_items: int
 
     @classmethod
-    def read(cls, folder: Path, *, n_items: int) -> Scored:
+    def read(cls, folder: Path, *, n_items: int) -> UserScores:
         return cls(pa.concat_tables([SCORES.empty_table(), *map(parquet.read, parquet.parts(folder))]), n_items)
 
     @property
@@ -78,7 +78,7 @@ class Scored(NamedTuple):
         return Interval(*np.sqrt(found := mean_interval(errors, weights=n_rated, seed=seed))[:3], found.n)
 
 
-def rows_of(scored: Scored, settings: Settings, *, served: str, rater: str, stars: np.ndarray) -> list[dict[str, Any]]:
+def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, stars: np.ndarray) -> list[dict[str, Any]]:
     """Rows of `metrics`: of every model, and what is only asked of the one that is served. stars (b,): the least rating of each
     star, none without ratings."""
     rows, seed = [], settings.seed
@@ -109,7 +109,7 @@ def rows_of(scored: Scored, settings: Settings, *, served: str, rater: str, star
     return [row for row in rows if row["value"] is not None]
 
 
-def _by_star(scored: Scored, model: str, stars: np.ndarray) -> list[dict[str, Any]]:
+def _by_star(scored: UserScores, model: str, stars: np.ndarray) -> list[dict[str, Any]]:
     """Which share of the held-out rows of each star the first ten found, over all users; a list by chance finds as much of each."""
     if not len(stars):
         return []
@@ -118,7 +118,7 @@ def _by_star(scored: Scored, model: str, stars: np.ndarray) -> list[dict[str, An
     return [_total(model, f"recall_rated_{star:g}", TOP, share, n) for star, share, n in zip(stars, shares, (held > 0).sum(axis=0))]
 
 
-def _of_stars(scored: Scored, served: str, stars: np.ndarray) -> list[dict[str, Any]]:
+def _of_stars(scored: UserScores, served: str, stars: np.ndarray) -> list[dict[str, Any]]:
     """Which share of the held-out rows each star is."""
     if not len(stars):
         return []
@@ -131,13 +131,13 @@ def _shares(some: np.ndarray, of_all: np.ndarray) -> np.ndarray:
     return some / np.where(of_all > 0, of_all, np.nan)
 
 
-def _over(scored: Scored, model: str, served: str, metric: str, seed: int) -> dict[str, Any]:
+def _over(scored: UserScores, model: str, served: str, metric: str, seed: int) -> dict[str, Any]:
     """By how much a model is better than the served one for the same users; below 0 where it is worse."""
     values, of_served = (scored.of(name, f"{metric}_at_{TOP}") for name in (model, served))
     return _row(model, f"{metric}_over_served", TOP, mean_interval(values - of_served, seed=seed))
 
 
-def _finishing(scored: Scored, served: str, seed: int) -> list[dict[str, Any]]:
+def _finishing(scored: UserScores, served: str, seed: int) -> list[dict[str, Any]]:
     """What diversity and calibration gave, and what they cost in nDCG (positive: lost)."""
     if not len(scored.of(UNFINISHED, "n_seen")):
         return []

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.evaluate.user_scores import CHAMPION, none_if_nan, Scored
+from jobs.evaluate.user_scores import CHAMPION, none_if_nan, UserScores
 from jobs.evaluate.verdict_words import Measure, said
 from jobs.kernels.evaluation.bootstrap import Interval, mean_interval
 from schemas.metrics import deciding
@@ -43,7 +43,7 @@ class Rival:
     ndcg: float | None = None
 
 
-def judge(scored: Scored, settings: Settings, *, served: str, rater: str, rival: Rival, doubt: str = "") -> dict[str, Any]:
+def judge(scored: UserScores, settings: Settings, *, served: str, rater: str, rival: Rival, doubt: str = "") -> dict[str, Any]:
     """The verdict as the manifest keeps it: decision, reason, against whom, on how many users, and every measure. A doubt, which
     says that these figures mean nothing, holds back whatever they are."""
     champion = rival.champion
@@ -107,12 +107,12 @@ def _unable(rival: Rival, n: int, n_left_out: int, settings: Settings) -> str:
     return ""
 
 
-def _ndcg_of(scored: Scored, settings: Settings, model: str) -> np.ndarray:
+def _ndcg_of(scored: UserScores, settings: Settings, model: str) -> np.ndarray:
     """The users' nDCG (u,) that decides; without ratings both metrics have the same values."""
     return scored.of(model, f"{deciding(settings.relevance, is_rated=True)}_at_10")
 
 
-def _ndcg(scored: Scored, settings: Settings, served: str, rival: str, left_out: np.ndarray | None) -> Measure:
+def _ndcg(scored: UserScores, settings: Settings, served: str, rival: str, left_out: np.ndarray | None) -> Measure:
     ours, theirs = (_ndcg_of(scored, settings, model) for model in (served, rival))
     if left_out is not None:
         ours, theirs = (np.where(left_out, np.nan, values) for values in (ours, theirs))
@@ -135,7 +135,7 @@ def _is_shown_below(found: Interval, least: float = 0.0) -> bool:
     return found.n >= FEWEST and bool(found.high < least)
 
 
-def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray) -> list[Measure]:
+def _rmse(scored: UserScores, settings: Settings, rater: str, left_out: np.ndarray) -> list[Measure]:
     """The difference is the champion's RMSE less the challenger's, so more is better. It is drawn as that of mean squared errors,
     and a step d below the champion's square b is `sqrt(b) - sqrt(b - d)` of its root."""
     theirs, n_rated = scored.of(CHAMPION, "squared_error"), np.nan_to_num(scored.of(CHAMPION, "n_rated"))
@@ -153,7 +153,7 @@ def _rmse(scored: Scored, settings: Settings, rater: str, left_out: np.ndarray) 
     return [_compared("RMSE", after**0.5, before**0.5, Interval(*roots, found.n), margin)]
 
 
-def _spread(scored: Scored, settings: Settings, served: str) -> list[Measure]:
+def _spread(scored: UserScores, settings: Settings, served: str) -> list[Measure]:
     """Coverage, and evenness as 1 - Gini, of the first ten of both; each must keep its share of the champion's."""
     measures = []
     evenness = (1 - scored.gini(served), 1 - scored.gini(CHAMPION))
@@ -168,7 +168,7 @@ def _spread(scored: Scored, settings: Settings, served: str) -> list[Measure]:
     return measures
 
 
-def _churn(scored: Scored, settings: Settings, rival: Rival) -> list[Measure]:
+def _churn(scored: UserScores, settings: Settings, rival: Rival) -> list[Measure]:
     """The mean share of the champion's stored first ten that are in the new ones. Where a change of data was accepted, any."""
     found = mean_interval(scored.of(CHAMPION, "overlap"), seed=settings.seed)
     if not found.n:
@@ -178,7 +178,7 @@ def _churn(scored: Scored, settings: Settings, rival: Rival) -> list[Measure]:
     return [Measure("overlap@10", found.mean, 1.0, found.mean - 1.0, None, None, floor - 1.0, found.n, bool(is_met))]
 
 
-def _champion_then(scored: Scored, settings: Settings, rival: Rival, left_out: np.ndarray) -> list[Measure]:
+def _champion_then(scored: UserScores, settings: Settings, rival: Rival, left_out: np.ndarray) -> list[Measure]:
     """The champion's own nDCG on these users, against what it had at its release: it cannot have become much worse by itself. It is
     missed where it is below the floor and its whole interval below what it was."""
     if not rival.ndcg or not rival.is_owed:

@@ -102,7 +102,7 @@ class Histories(NamedTuple):
         return csr_matrix((ones, self.items, self.indptr), shape=(len(self), n_items))
 
 
-def joined(blocks: Sequence[Histories]) -> Histories:
+def concatenated(blocks: Sequence[Histories]) -> Histories:
     """The users of several blocks, one block after another."""
     before = np.cumsum([0] + [len(block.items) for block in blocks])
     indptr = np.concatenate([[0], *(block.indptr[1:] + start for block, start in zip(blocks, before))]).astype(np.int64)

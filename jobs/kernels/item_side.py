@@ -15,9 +15,9 @@ from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
-from jobs.kernels.reranking import Finish
+from jobs.kernels.reranking import Reranking
 from jobs.kernels.twins import Twins
-from jobs.kernels.user_neighbours import Others
+from jobs.kernels.user_neighbours import ReferenceUsers
 from jobs.kernels.weights import ItemWeights
 
 GENRE_DEPTH = 2000
@@ -41,10 +41,10 @@ class ItemSide:
     rater: ExplicitFactors | None
     popularity: np.ndarray
     genres: csr_matrix
-    others: Others | None = None
+    others: ReferenceUsers | None = None
     n_neighbours: int = 0
     blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    finish: Finish | None = None
+    finish: Reranking | None = None
     mu: float = math.nan
     damping: float = 0.0
     twins: Twins = field(default_factory=Twins)
@@ -106,21 +106,21 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     )
 
 
-def _others(side: Side | None, n_items: int) -> tuple[Others | None, int]:
+def _others(side: Side | None, n_items: int) -> tuple[ReferenceUsers | None, int]:
     if side is None:
         return None, 0
-    return Others(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
+    return ReferenceUsers(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
 
 
-def _finish(parameters: Mapping[str, Any], content: Side | None) -> Finish | None:
+def _finish(parameters: Mapping[str, Any], content: Side | None) -> Reranking | None:
     diversity, calibration = (parameters.get(name, 0.0) for name in ("diversity", "calibration"))
     if not diversity and not calibration:
         return None
     if content is None:
-        return Finish(diversity, calibration)
+        return Reranking(diversity, calibration)
     arrays, constants = content
     shape = (len(arrays["indptr"]) - 1, constants["n_features"])
-    return Finish(diversity, calibration, csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
+    return Reranking(diversity, calibration, csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
 
 
 def _fields(kind: type, side: Side) -> Any:

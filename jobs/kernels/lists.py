@@ -165,7 +165,7 @@ def gathered(
         _joined([_confidence(side, history, ranking) for history, _, ranking in rows], float),
         _joined([r.tiers for r in rankings], np.int8),
         _joined([r.model_ranks for r in rankings], np.int32),
-        *reasons.joined(parts),
+        *reasons.concatenated(parts),
     )
 
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Part
-from jobs.kernels.user_neighbours import Others, who_have
+from jobs.kernels.user_neighbours import ReferenceUsers, who_have
 
 RANKED = 0
 HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS = 0, 1, 2, 3, 4
@@ -96,7 +96,7 @@ def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray,
 
 
 def similar_user_reasons(
-    others: Others, n_neighbours: int, histories: Histories, users: np.ndarray, items: np.ndarray
+    others: ReferenceUsers, n_neighbours: int, histories: Histories, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of list rows, users (k,) ascending and items (k,): those that some of the user's nearest neighbours have, how many of them
     do, and the mean of their ratings, NaN without one."""
@@ -114,7 +114,7 @@ def genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.n
     return lengths, of_items.indices[np.arange(lengths.sum()) + np.repeat(of_items.indptr[items] - starts, lengths)]
 
 
-def joined(parts: list[tuple]) -> tuple[np.ndarray, ...]:
+def concatenated(parts: list[tuple]) -> tuple[np.ndarray, ...]:
     """Parts, each of some rows with what all have in common, as the last six arrays of Lists: by row, positions from 1."""
     columns = [
         np.concatenate([np.broadcast_to(part[c], len(part[0])) for part in parts]).astype(kind, copy=False) if parts else np.zeros(0, kind)

@@ -26,7 +26,7 @@ ALPHA = 0.01
 
 
 @dataclass(frozen=True)
-class Finish:
+class Reranking:
     """How much of each, 0 to 1 and together 1 at most, and the content vectors: rows (n_items, f) of unit length."""
 
     diversity: float
@@ -35,7 +35,7 @@ class Finish:
 
 
 def order(
-    finish: Finish, genres: csr_matrix, history: np.ndarray, strengths: np.ndarray, items: np.ndarray, scores: np.ndarray
+    finish: Reranking, genres: csr_matrix, history: np.ndarray, strengths: np.ndarray, items: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
     """In which order to show items (m,), which are ranked by scores (m,): their places, (m,), from 0. The history is
     item_nums (h,) with strengths (h,), genres (n_items, g) has a 1 for each genre of an item."""
@@ -62,7 +62,7 @@ def order(
     return np.concatenate([places, np.arange(m, len(items))])
 
 
-def _cosines(finish: Finish, items: np.ndarray) -> np.ndarray | None:
+def _cosines(finish: Reranking, items: np.ndarray) -> np.ndarray | None:
     if finish.diversity == 0 or finish.features is None:
         return None
     rows = finish.features[items]

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix, diags_array
 USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
 
-class Others:
+class ReferenceUsers:
     """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none."""
 
     def __init__(self, indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, ratings: np.ndarray, n_items: int) -> None:
@@ -65,7 +65,7 @@ class Others:
         return np.asarray((nearest @ self.unit).todense(), np.float32)
 
 
-def who_have(others: Others, queries: csr_matrix, k: int, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def who_have(others: ReferenceUsers, queries: csr_matrix, k: int, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For pairs of a query (row of queries) and an item, users (p,) ascending and items (p,): how many of the query's k nearest
     have the item, (p,), and the mean of their ratings of it, (p,) float64, NaN without one."""
     n, means = np.zeros(len(items), np.int64), np.full(len(items), np.nan)

@@ -144,11 +144,11 @@ def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
         start = stop
 
 
-def sparsified(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def strongest(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size, ties to the
     lower item."""
     columns = np.arange(dense_block.shape[1], dtype=np.int32)
-    return joined(largest(columns, row, keep) for row in dense_block)
+    return concatenated(largest(columns, row, keep) for row in dense_block)
 
 
 def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -156,7 +156,7 @@ def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.nd
     row."""
     bounds = matrix.indptr.tolist()
     spans = [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]
-    return joined(largest(matrix.indices[span], matrix.data[span], keep) for span in spans)
+    return concatenated(largest(matrix.indices[span], matrix.data[span], keep) for span in spans)
 
 
 def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +176,7 @@ def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndar
     return indices[chosen].astype(np.int32), values[chosen]
 
 
-def joined(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def concatenated(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(indices, values) of consecutive rows as the CSR arrays indptr int64, indices int32, data float32."""
     rows = list(rows)
     indptr = np.concatenate([[0], np.cumsum([len(indices) for indices, _ in rows])]).astype(np.int64)

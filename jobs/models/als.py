@@ -11,9 +11,9 @@ import numpy as np
 from jobs.kernels.factors import centred, ExplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_rating
-from jobs.models.tuning import climbed, decided, judge_of
+from jobs.models.tuning import hill_climb, judge_of, preset
 
 NAME = "als"
 CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
@@ -26,31 +26,31 @@ ROUNDS = 8
 USERS_AT_ONCE = 20_000
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     settings, damping, judge = data.settings, data.settings.bias_damping, judge_of(data)
     low, high = data.rating_scale
 
     def fitted(reg: float, of: TrainingData, n_iterations: int) -> tuple[ExplicitFactors, str]:
-        mu, biases = settled_biases(of)
+        mu, biases = alternating_biases(of)
         equations = Equations(None, reg, settings.als_factors, n_iterations, settings.seed)
         factors, engine = item_factors(of, lambda histories: centred(histories, mu, biases, damping), equations)
         return ExplicitFactors(factors, biases, mu, reg, damping, low, high), engine
 
-    reg = decided(data, "reg", settings.als_reg)
+    reg = preset(data, "reg", settings.als_reg)
     if reg is None:
         most = TRIED_TUNING if data.tune else TRIED
         sample = data.sampled(SEARCH_ROWS)
         n_iterations = min(settings.als_iterations, SEARCH_ITERATIONS)
         error = lambda tried: -judge.rmse(fitted(tried, sample, n_iterations)[0])
-        reg = FIRST_REG if judge is None else climbed(error, FIRST_REG, factors=(FACTOR,), most=most)[0]
+        reg = FIRST_REG if judge is None else hill_climb(error, FIRST_REG, factors=(FACTOR,), most=most)[0]
     found, engine = fitted(reg, data, settings.als_iterations)
-    return ItemSide(
+    return ModelArrays(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
         {"mu": found.mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},
     )
 
 
-def settled_biases(data: TrainingData) -> tuple[float, np.ndarray]:
+def alternating_biases(data: TrainingData) -> tuple[float, np.ndarray]:
     """The overall mean and the items' biases (n_items,) float64: damped means of ratings less mean and user's bias, and the
     users' less mean and item's, ROUNDS times in turn."""
     rows, damping, n = data.interactions, data.settings.bias_damping, data.n_ratings
@@ -66,10 +66,10 @@ def settled_biases(data: TrainingData) -> tuple[float, np.ndarray]:
     return mu, biases
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     return by_rating(rater(side), data.n_ratings)
 
 
-def rater(side: ItemSide) -> ExplicitFactors:
+def rater(side: ModelArrays) -> ExplicitFactors:
     named = {name: side.parameters[name] for name in ("mu", "reg", "damping", "low", "high")}
     return ExplicitFactors(**side.arrays, **named)

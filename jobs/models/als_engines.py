@@ -15,7 +15,7 @@ from jobs.models import alternating
 from jobs.models.alternating import Equations
 from jobs.models.contract import TrainingData
 from jobs.spark.task_pool import InProcess, ONE_TASK, OnSpark
-from jobs.spark.tasks import each_part
+from jobs.spark.tasks import map_parts
 from schemas.errors import StepError
 from warehouse.atomic import save_array
 
@@ -67,7 +67,7 @@ def _mllib(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equa
         users = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(block.indptr))
         return pa.table({"user_num": users, "item_num": pa.array(block.items), "value": value_of(block).astype(np.float32)})
 
-    values = each_part(data.run.spark, max(1, -(-n_users // USERS_A_TASK)), rows, "user_num int, item_num int, value float")
+    values = map_parts(data.run.spark, max(1, -(-n_users // USERS_A_TASK)), rows, "user_num int, item_num int, value float")
     data.run.spark.sparkContext.setCheckpointDir(str(data.scratch / "checkpoints"))  # or its lineage outgrows the stack
     als = ALS(
         userCol="user_num",

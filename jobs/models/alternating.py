@@ -16,7 +16,7 @@ import numpy as np
 
 from jobs.kernels.factors import gramian
 from jobs.kernels.histories import Histories
-from jobs.kernels.training.alternate import half_explicit, half_implicit, held, started
+from jobs.kernels.training.alternate import half_explicit, half_implicit, held, initial_factors
 from jobs.machine.progress import Progress
 from jobs.spark.task_pool import ranges, RANGES_A_WORKER, Runner
 from jobs.staging.interactions import Interactions
@@ -48,7 +48,7 @@ def item_factors(
     try:
         by_user, by_item = _sides(interactions, value_of, run, folder)
         counts = np.diff(by_item.indptr)
-        save_array(folder / "items.npy", started(counts, equations.n_factors, seed=equations.seed))
+        save_array(folder / "items.npy", initial_factors(counts, equations.n_factors, seed=equations.seed))
         loss = 0.0
         with Progress("als", total=2 * equations.n_iterations, unit="half iterations") as progress:
             for number in range(1, equations.n_iterations + 1):

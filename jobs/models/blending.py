@@ -121,7 +121,7 @@ def spread_of(score: Scorer, histories: Histories) -> float:
     return (float(np.mean(known.std(axis=1))) if known.size else 0.0) or 1.0
 
 
-def searched(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] = ()) -> tuple[Weights, float]:
+def search_weights(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] = ()) -> tuple[Weights, float]:
     """From the best of the parts that can rank alone, one term at a time until none helps; and the nDCG that was reached. The parts
     of with_one have one term, at an infinite half-life or the one that is set.
 

@@ -28,7 +28,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from jobs.kernels.histories import Histories
 from jobs.models import popular
-from jobs.models.contract import CannotBe, Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import CannotBe, Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, Judge, judge_of
 
 NAME = "content"
@@ -44,7 +44,7 @@ _WORD = re.compile(r"[^\W_]{2,}")
 _PLURAL = re.compile(r"(?<=..[^s])s$")
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """CSR rows of unit length: features (data, indices, indptr) per item_num; an item without text has an empty row. is_year
     (n_features,) tells the terms of years."""
     matrix, names = named_features(data.items)
@@ -57,7 +57,7 @@ def fit(data: TrainingData) -> ItemSide:
         years = max(YEARS, key=lambda weight: judge.ndcg(_scorer(tried[weight], liked, fame, base, half_life)))
         base = _best(judge, tried[years], liked, [(1.0, other) for other in BASES], half_life)[1]
         fame = _best(judge, tried[years], liked, [(other, base) for other in FAMES], half_life)[0]
-    return ItemSide(
+    return ModelArrays(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64), "is_year": is_year},
         {"n_features": matrix.shape[1], "fame": fame, "base": base, "years": years, "half_life": half_life},
     )
@@ -110,7 +110,7 @@ def _with_years(matrix: csr_matrix, is_year: np.ndarray, weight: float) -> csr_m
     return csr_matrix(((values / lengths[rows]).astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     arrays, parameters = side.arrays, side.parameters
     rows = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"]))
     liked = popular.fit(data).arrays["scores"]

@@ -108,7 +108,7 @@ class TrainingData:
         return replace(self, run=InProcess())
 
 
-class ItemSide(NamedTuple):
+class ModelArrays(NamedTuple):
     """All that is kept of a trained model: arrays by name, and constants for JSON. In the arrays of `unknown` NaN stands for what
     is not known; nowhere else may a value not be finite."""
 
@@ -117,7 +117,7 @@ class ItemSide(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-def finite(side: ItemSide) -> ItemSide:
+def finite(side: ModelArrays) -> ModelArrays:
     """The same. Raises StepError where training diverged, with how many values of what are not finite."""
     for name, array in side.arrays.items():
         n = 0 if name in side.unknown or array.dtype.kind != "f" else int((~np.isfinite(array)).sum())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from jobs.kernels.training import ease
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import climbed, decided, half_life_of, judge_of
+from jobs.models.tuning import half_life_of, hill_climb, judge_of, preset
 from jobs.models.weights import scorer, weights_side
 from schemas.errors import ResourceError
 
@@ -17,11 +17,11 @@ FIRST_REG = 300.0
 TRIED, TRIED_TUNING = 4, 8
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """Raises ResourceError, with the figure, where the matrix would not fit into ease_mib."""
     rows, settings = data.interactions, data.settings
     kept = ease.most_popular(rows.items, rows.n_items, settings.ease_items)
-    judge, reg = judge_of(data), decided(data, "reg", settings.ease_reg)
+    judge, reg = judge_of(data), preset(data, "reg", settings.ease_reg)
     is_search = reg is None and judge is not None
     needed = ease.memory_mib(len(kept)) + is_search * 4 * len(kept) ** 2 / 2**20
     if needed > settings.ease_mib:
@@ -39,7 +39,7 @@ def fit(data: TrainingData) -> ItemSide:
         first = weights(FIRST_REG, is_last=False)
         half_life = half_life_of(data, judge, lambda at: by_weights(first, at))
         value = lambda reg: judge.ndcg(by_weights(first if reg == FIRST_REG else weights(reg, is_last=False), half_life))
-        reg, _ = climbed(value, FIRST_REG, factors=(2.0,), most=TRIED_TUNING if data.tune else TRIED)
+        reg, _ = hill_climb(value, FIRST_REG, factors=(2.0,), most=TRIED_TUNING if data.tune else TRIED)
         return weights_side(weights(reg), half_life, reg=reg)
     found = weights(reg or FIRST_REG)
     return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), reg=reg or FIRST_REG)

@@ -17,8 +17,8 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import factors_of, matrices_of, part_of
 from jobs.kernels.weights import combined, ItemWeights
 from jobs.models import als, ials
-from jobs.models.blending import named, Pool, SAMPLE_USERS, searched, spread_of, Term, Weights
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_factors, by_weights
 from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, judge_of
 from warehouse import model_files
@@ -29,7 +29,7 @@ ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions")
 Part = ItemWeights | ImplicitFactors | ExplicitFactors
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """A search over the weights and the half-life of each part, by nDCG@10; ties to the longer half-life and the simpler blend."""
     parts = parts_of(data)
     ranking = [name for name in parts if name != als.NAME]
@@ -41,7 +41,7 @@ def fit(data: TrainingData) -> ItemSide:
         learned = {key: data.chosen[key] for key in ("validation_ndcg_at_10", "n_validation_users")}
     elif judge is not None:
         pool = Pool(parts, lambda term: scorer_of(parts, term), judge, sample, half_life=data.settings.half_life)
-        shares, value = searched(pool, alone=ranking, with_one=[name for name in parts if name == als.NAME])
+        shares, value = search_weights(pool, alone=ranking, with_one=[name for name in parts if name == als.NAME])
         learned = {"validation_ndcg_at_10": round(value, 6), "n_validation_users": len(judge)}
     else:
         shares = {(ranking[0], data.settings.half_life or DEFAULT_HALF_LIFE): 1.0}
@@ -58,7 +58,7 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
             found[name] = ItemWeights(**model_files.load(data.sides / name)[0])
     for model, part in ((ials, ials.factors_of), (als, als.rater)):
         if model_files.exists(data.sides / model.NAME):
-            found[model.NAME] = part(ItemSide(*model_files.load(data.sides / model.NAME)))
+            found[model.NAME] = part(ModelArrays(*model_files.load(data.sides / model.NAME)))
     return found
 
 
@@ -67,7 +67,7 @@ def scorer_of(parts: Mapping[str, Part], term: Term) -> Scorer:
     return by_weights(parts[name], half_life) if name in ITEM_BY_ITEM else by_factors(parts[name], half_life)
 
 
-def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weights: Weights, learned: dict[str, Any]) -> ItemSide:
+def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weights: Weights, learned: dict[str, Any]) -> ModelArrays:
     """A matrix for each half-life of the item-by-item terms, one that is empty where there are none."""
     half_lives = sorted({at for name, at in weights if name in ITEM_BY_ITEM}) or [FOREVER]  # the order of matrices_of
     arrays = {}
@@ -76,7 +76,7 @@ def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weight
         whole = combined(terms, data.n_items, data.weights_keep)
         arrays |= {f"{name}{number or ''}": getattr(whole, name) for name in ("indptr", "indices", "data")}
     terms = named(weights)
-    return ItemSide(
+    return ModelArrays(
         arrays,
         {
             "half_life": min(half_lives[0], FOREVER),
@@ -88,7 +88,7 @@ def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weight
     )
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     """The matrices, and the factor models beside them. An item is unknown where all of them know nothing of it."""
     parts = parts_of(data)
     terms = [(1.0, by_weights(matrix, at)) for matrix, at in matrices_of(side.arrays, side.parameters)]

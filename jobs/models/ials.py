@@ -15,9 +15,9 @@ import numpy as np
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_factors
-from jobs.models.tuning import climbed, decided, half_life_of, Judge, judge_of
+from jobs.models.tuning import half_life_of, hill_climb, Judge, judge_of, preset
 
 NAME = "ials"
 CAPABILITIES = Capabilities(folds_in=True, attributes=True)
@@ -30,15 +30,15 @@ SEARCH_ROWS = 300_000  # more rows are not searched on: every n-th user instead
 SEARCH_ITERATIONS = 6
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     settings, judge = data.settings, judge_of(data)
-    alpha, reg = data.chosen.get("alpha", settings.ials_alpha), decided(data, "reg", settings.ials_reg)
+    alpha, reg = data.chosen.get("alpha", settings.ials_alpha), preset(data, "reg", settings.ials_reg)
     if reg is None:
         alpha, reg = (alpha, sparse_reg(data, alpha)) if judge is None else _searched(data, judge)
     factors, engine = _factors(data, alpha, reg)
     found = ImplicitFactors(factors, gramian(factors), alpha, reg)
     half_life = half_life_of(data, judge, lambda at: by_factors(found, at))
-    return ItemSide(
+    return ModelArrays(
         {"item_factors": found.item_factors, "gramian": found.gramian},
         {"alpha": alpha, "reg": reg, "half_life": half_life, "engine": engine},
     )
@@ -77,15 +77,15 @@ def _searched(data: TrainingData, judge: Judge) -> tuple[float, float]:
     alphas = [first, *(first * factor for factor in ALPHAS_TUNING)] if data.tune else [first]
     found = []
     for alpha in alphas:
-        reg, value = climbed(value_at(alpha), sparse_reg(data, alpha), factors=STEPS, most=most)
+        reg, value = hill_climb(value_at(alpha), sparse_reg(data, alpha), factors=STEPS, most=most)
         found.append((value, alpha, reg))
     _, alpha, reg = max(found)
     return alpha, reg
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     return by_factors(factors_of(side), side.parameters["half_life"])
 
 
-def factors_of(side: ItemSide) -> ImplicitFactors:
+def factors_of(side: ModelArrays) -> ImplicitFactors:
     return ImplicitFactors(**side.arrays, alpha=side.parameters["alpha"], reg=side.parameters["reg"])

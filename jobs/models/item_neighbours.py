@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean
 from jobs.kernels.weights import ItemWeights, stacked
-from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import best_half_life, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
@@ -27,7 +27,7 @@ CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 PARTS = ("indptr", "indices", "data")
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """The similarity of the setting; with `tune` the better of BM25 and cosine."""
     judge, similarity = judge_of(data), data.chosen.get("similarity", data.settings.neighbours_similarity)
     found = _fitted(data, similarity)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, judge_of
 from schemas.errors import ResourceError
 
@@ -29,7 +29,7 @@ JUDGES = 100  # validation users: every pair of theirs goes through the layers, 
 CELLS = 1 << 19  # pairs of user and item that go through the layers at once
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """Epochs are counted on validation users: training stops after the best of them. Raises ResourceError without PyTorch."""
     torch = _torch()
     judge = judge_of(data, most_users=JUDGES)
@@ -47,7 +47,7 @@ def fit(data: TrainingData) -> ItemSide:
         if value > best:
             best, arrays, epochs = value, model.arrays(), epoch
     half_life = half_life_of(data, judge, lambda at: _scorer(arrays, known, at))
-    return ItemSide(arrays, {"half_life": half_life, "epochs": epochs})
+    return ModelArrays(arrays, {"half_life": half_life, "epochs": epochs})
 
 
 def _torch() -> Any:
@@ -128,7 +128,7 @@ def _sparse(torch: Any, matrix: csr_matrix) -> Any:
     return torch.sparse_coo_tensor(places, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     return _scorer(side.arrays, np.flatnonzero(data.n_ratings > 0), side.parameters["half_life"])
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 
 NAME = "popular"
 CAPABILITIES = Capabilities(predicts_rating=False, folds_in=True)
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """score = n * (damped mean - low) / (high - low): the interactions, each worth its place on the scale; n without ratings."""
     n = data.n_ratings.astype(float)
     if data.rating_scale is None:
         arrays = {"scores": n, "damped_means": np.full(len(n), np.nan), "n_ratings": data.n_ratings}
-        return ItemSide(arrays, {}, unknown=("damped_means",))
+        return ModelArrays(arrays, {}, unknown=("damped_means",))
     low, high = data.rating_scale
     damping = data.settings.bias_damping
     mu = data.rating_sum.sum() / max(n.sum(), 1)
     means = (data.rating_sum + damping * mu) / np.maximum(n + damping, 1e-9)
     scores = n * (means - low) / (high - low)
-    return ItemSide({"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping})
+    return ModelArrays({"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping})
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     scores = np.where(data.n_ratings > 0, side.arrays["scores"], -np.inf).astype(np.float32)
 
-    def everybodys(histories: Histories) -> np.ndarray:
+    def same_scores(histories: Histories) -> np.ndarray:
         return np.tile(scores, (len(histories), 1))
 
-    return everybodys
+    return same_scores

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from jobs.kernels.training import svd
 from jobs.kernels.training.svd import SvdFactors
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_rating
 from jobs.models.tuning import judge_of
 
@@ -19,7 +19,7 @@ FIRST_FACTORS = 12
 TUNED_SHRINKAGE = (0.25, 0.5, 1.0)
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """The number of factors is chosen by the error on validation users: fewer are the first columns of more."""
     settings, judge = data.settings, judge_of(data)
     n_factors, shrinkage = data.chosen.get("n_factors", settings.svd_factors), data.chosen.get("shrinkage", 0.0)
@@ -33,7 +33,7 @@ def fit(data: TrainingData) -> ItemSide:
             shrinkage = best if by_shrinkage[best] < errors[n_factors] else 0.0
     found = _fitted(data, n_factors or FIRST_FACTORS, shrinkage)
     constants = {name: getattr(found, name) for name in ("mu", "damping", "low", "high")}
-    return ItemSide(
+    return ModelArrays(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
         constants | {"n_factors": found.item_factors.shape[1], "shrinkage": shrinkage},
     )
@@ -41,7 +41,7 @@ def fit(data: TrainingData) -> ItemSide:
 
 def _fitted(data: TrainingData, n_factors: int, shrinkage: float) -> SvdFactors:
     rows, (low, high), damping = data.interactions, data.rating_scale, data.settings.bias_damping
-    return svd.fitted(
+    return svd.fit(
         rows.histories(0, rows.n_users),
         data.n_items,
         n_factors,
@@ -54,9 +54,9 @@ def _fitted(data: TrainingData, n_factors: int, shrinkage: float) -> SvdFactors:
     )
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     return by_rating(rater(side), data.n_ratings)
 
 
-def rater(side: ItemSide) -> SvdFactors:
+def rater(side: ModelArrays) -> SvdFactors:
     return SvdFactors(**side.arrays, **{name: side.parameters[name] for name in ("mu", "damping", "low", "high")})

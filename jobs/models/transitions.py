@@ -6,9 +6,9 @@ from functools import cache
 
 from jobs.kernels.training.transitions import transitions
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import Capabilities, ItemSide, TrainingData
+from jobs.models.contract import Capabilities, ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import decided, half_life_of, HALF_LIVES, judge_of
+from jobs.models.tuning import half_life_of, HALF_LIVES, judge_of, preset
 from jobs.models.weights import scorer, weights_side
 
 NAME = "transitions"
@@ -22,10 +22,10 @@ MOST_PAIRS = 500_000_000  # rows times lags that a fit may look at: a minute or 
 SEARCH_ROWS = 300_000
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """How many moments count, and the damping, are chosen on validation users, one after the other, from a part of the rows."""
     judge, settings = judge_of(data), data.settings
-    lags, damping = decided(data, "lags", settings.transitions_lags), decided(data, "damping", settings.transitions_damping)
+    lags, damping = preset(data, "lags", settings.transitions_lags), preset(data, "damping", settings.transitions_damping)
     if judge is not None and (lags is None or damping is None):
         sample = data.sampled(SEARCH_ROWS)
         start = int(lags or DEFAULT_LAGS), damping or DAMPINGS[0]

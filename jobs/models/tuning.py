@@ -178,7 +178,7 @@ def next_half_life(best: float, tried: Iterable[float]) -> float | None:
     return 2 * longest if best >= longest else None
 
 
-def climbed(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
+def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
     """The x with the largest value, and that value: from start up to a peak by steps of the first factor, from there by those of the
     next, in at most `most` evaluations."""
     known = {1.0: value(start)}  # by how many times the start
@@ -215,7 +215,7 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
     return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, np.take_along_axis(found, order, axis=1), -1)
 
 
-def decided(data: TrainingData, name: str, setting: float) -> float | None:
+def preset(data: TrainingData, name: str, setting: float) -> float | None:
     """A hyper-parameter that is not to be searched for: chosen before, or set by somebody, who then set more than 0."""
     if name in data.chosen:
         return data.chosen[name]
@@ -224,7 +224,7 @@ def decided(data: TrainingData, name: str, setting: float) -> float | None:
 
 def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[float], Scorer]) -> float:
     """The half-life of a model: decided, or the best to the validation users, or DEFAULT_HALF_LIFE."""
-    known = decided(data, "half_life", data.settings.half_life)
+    known = preset(data, "half_life", data.settings.half_life)
     if known is not None:
         return known
     return DEFAULT_HALF_LIFE if judge is None else best_half_life(judge, scorer_at)[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.user_neighbours import Others, USERS_AT_ONCE
-from jobs.models.contract import Capabilities, ItemSide, Scorer, TrainingData
+from jobs.kernels.user_neighbours import ReferenceUsers, USERS_AT_ONCE
+from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, judge_of
 
 NAME = "user_neighbours"
@@ -15,31 +15,31 @@ TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
 DEFAULT = 100
 
 
-def fit(data: TrainingData) -> ItemSide:
+def fit(data: TrainingData) -> ModelArrays:
     """The sample of users; how many of them are neighbours is chosen on validation users."""
     settings, judge = data.settings, judge_of(data)
     sample = data.interactions.some(settings.neighbour_users)
     sample = sample.take(np.flatnonzero(np.diff(sample.indptr)))
-    others = Others(*_rows(sample), data.n_items)
+    others = ReferenceUsers(*_rows(sample), data.n_items)
     n = data.chosen.get("n_neighbours", settings.neighbours_n or DEFAULT)
     half_life = half_life_of(data, judge, lambda at: _scorer(others, n, at))
     if judge is not None and not settings.neighbours_n:
         n = max(TRIED_TUNING if data.tune else TRIED, key=lambda tried: judge.ndcg(_scorer(others, tried, half_life)))
     names = ("indptr", "items", "strengths", "ratings")
     constants = {"n_neighbours": n, "half_life": half_life, "n_users": len(sample)}
-    return ItemSide(dict(zip(names, _rows(sample))), constants, unknown=("ratings",))
+    return ModelArrays(dict(zip(names, _rows(sample))), constants, unknown=("ratings",))
 
 
 def _rows(sample: Histories) -> tuple[np.ndarray, ...]:
     return sample.indptr, sample.items, sample.strengths.astype(np.float32), sample.ratings.astype(np.float32)
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
-    others = Others(*(side.arrays[name] for name in ("indptr", "items", "strengths", "ratings")), data.n_items)
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
+    others = ReferenceUsers(*(side.arrays[name] for name in ("indptr", "items", "strengths", "ratings")), data.n_items)
     return _scorer(others, side.parameters["n_neighbours"], side.parameters["half_life"])
 
 
-def _scorer(others: Others, n: int, half_life: float) -> Scorer:
+def _scorer(others: ReferenceUsers, n: int, half_life: float) -> Scorer:
     def scores(histories: Histories) -> np.ndarray:
         queries = histories.weighted(others.n_items, half_life)
         blocks = [queries[start : start + USERS_AT_ONCE] for start in range(0, len(histories), USERS_AT_ONCE)]

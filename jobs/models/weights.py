@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ItemSide, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_weights
 
 
-def weights_side(found: ItemWeights, half_life: float, **parameters) -> ItemSide:
-    return ItemSide({"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters})
+def weights_side(found: ItemWeights, half_life: float, **parameters) -> ModelArrays:
+    return ModelArrays({"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters})
 
 
-def scorer(side: ItemSide, data: TrainingData) -> Scorer:
+def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     return by_weights(ItemWeights(**side.arrays), side.parameters["half_life"])

@@ -15,7 +15,7 @@ from typing import Any
 from jobs.privacy.traces import Found, traces
 from schemas.errors import ReleaseError
 from warehouse import forgotten
-from warehouse.atomic import whole
+from warehouse.atomic import replacing
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Warehouse
 from warehouse.release import read_manifest, sealed_ids
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, certificate: dict[str, Any]) -> None:
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs.kernels import lists as kernel, reasons
 from jobs.recommend.rendered_lists import ready_lists, Titles
 from jobs.spark.session import spark_session
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 from jobs.staging.checkpoints import Finished, key_of
 from jobs.staging.histories import Part, read_part
 from jobs.staging.item_side import recommender
@@ -45,7 +45,7 @@ def recommend(running: Step) -> None:
     if missing:
         with spark_session(settings, scratch=running.scratch) as spark:
             produce = _Producer(release, found, settings, served, finished)
-            frame = each_part(spark, len(missing), lambda place: produce(missing[place]), "n long")
+            frame = map_parts(spark, len(missing), lambda place: produce(missing[place]), "n long")
             collect(spark, frame, label="computing lists and reasons", n_tasks=len(missing))
     for name in COUNTS:
         running.figures[name] = sum(finished[number][name] for number in range(found.n_parts))

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.spark.session import spark_session
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 from jobs.staging.record import Step
 from schemas.tables import IdTypes
 from warehouse import parquet
-from warehouse.atomic import whole
+from warehouse.atomic import replacing
 from warehouse.layout import Release
 from warehouse.shards import BY_USER, rows_of_shard
 from warehouse.sqlite_build import Builder
@@ -20,13 +20,13 @@ def build_shards(running: Step, ids: IdTypes) -> int:
     """Write every shard from the joined tables; returns the rows written."""
     release, n = running.release, running.settings.shards
     with spark_session(running.settings, scratch=running.scratch) as spark:
-        frame = each_part(spark, n, lambda number: _shard(release, ids, number, n), "n_rows long")
+        frame = map_parts(spark, n, lambda number: _shard(release, ids, number, n), "n_rows long")
         return pc.sum(collect(spark, frame, label="writing shards", n_tasks=n)["n_rows"]).as_py()
 
 
 def _shard(release: Release, ids: IdTypes, number: int, n: int) -> pa.Table:
     n_rows = 0
-    with whole(release.shard(number)) as temporary:
+    with replacing(release.shard(number)) as temporary:
         builder = Builder(temporary, ids)
         for table in BY_USER:
             blocks = parquet.blocks(release.table(table.name), table.names)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from jobs.machine.progress import processors
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 
 ONE_TASK = 2_000_000  # interactions below which sharing work out costs more than it saves
 RANGES_A_WORKER = 4
@@ -55,7 +55,7 @@ class OnSpark:
             task(number)
             return pa.table({"n": pa.array([1], pa.int64())})
 
-        collect(self.spark, each_part(self.spark, n, produce, "n long"), label=label, n_tasks=n)
+        collect(self.spark, map_parts(self.spark, n, produce, "n long"), label=label, n_tasks=n)
 
 
 def reason_of(error: BaseException) -> str:

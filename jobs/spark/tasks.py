@@ -19,7 +19,7 @@ from jobs.machine.progress import Progress
 log = logging.getLogger("cinematch")
 
 
-def each_part(spark: SparkSession, n_parts: int, produce: Callable[[int], pa.Table], schema: str) -> DataFrame:
+def map_parts(spark: SparkSession, n_parts: int, produce: Callable[[int], pa.Table], schema: str) -> DataFrame:
     """A DataFrame of what produce(part number) gives for each part; schema as Spark DDL. One task a part, run lazily."""
 
     def tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

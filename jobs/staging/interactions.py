@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.histories import Histories, joined
+from jobs.kernels.histories import concatenated, Histories
 from warehouse.atomic import join_arrays, save_array
 
 TYPES: Mapping[str, type] = {
@@ -69,7 +69,7 @@ class Interactions:
     def some(self, n: int) -> Histories:
         """n users, evenly spread over all."""
         users = np.unique(np.linspace(0, self.n_users - 1, min(n, self.n_users)).astype(np.int64))
-        return joined([self.histories(user, user + 1) for user in users.tolist()])
+        return concatenated([self.histories(user, user + 1) for user in users.tolist()])
 
     def matrix(self, values: np.ndarray) -> csr_matrix:
         """(n_users, n_items) with one value an interaction."""

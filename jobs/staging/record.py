@@ -16,7 +16,7 @@ from jobs.machine.progress import PeakMemory
 from schemas.errors import StepError
 from schemas.settings import Settings
 from schemas.tables import IdTypes
-from warehouse.atomic import whole
+from warehouse.atomic import replacing
 from warehouse.layout import Release
 
 log = logging.getLogger("cinematch")
@@ -147,7 +147,7 @@ def served_model(release: Release) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file, whole or not at all."""
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

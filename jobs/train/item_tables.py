@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.neighbours import factor_neighbours, sparse_neighbours
 from jobs.kernels.twins import Twins
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 from jobs.staging.record import Facts
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
@@ -135,7 +135,7 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         parquet.write(parquet.part(folder, number), [rows], schema)
         return pa.table({"n_rows": pa.array([len(rows)], pa.int64())})
 
-    collect(spark, each_part(spark, n_blocks, produce, "n_rows long"), label="finding similar items", n_tasks=n_blocks)
+    collect(spark, map_parts(spark, n_blocks, produce, "n_rows long"), label="finding similar items", n_tasks=n_blocks)
 
 
 def _without(barred: np.ndarray, alike: Twins, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.kernels.histories import joined
+from jobs.kernels.histories import concatenated
 from jobs.models.contract import TrainingData, Validation
 from jobs.spark.task_pool import OnSpark
 from jobs.staging import interactions
@@ -71,5 +71,5 @@ def validation(release: Release, found: Facts) -> Validation | None:
         blocks.append(read_part(release, number, found).held_out(VALIDATION))
         if sum(len(kept) for kept, _ in blocks) >= VALIDATION_USERS:
             break
-    kept, held = (joined([block[side] for block in blocks]) for side in (0, 1))
+    kept, held = (concatenated([block[side] for block in blocks]) for side in (0, 1))
     return Validation(kept, held) if len(kept) else None

@@ -26,7 +26,7 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
 from jobs.machine.progress import PeakMemory
 from jobs.models import known
-from jobs.models.contract import ItemSide, Scorer, TrainingData, Validation
+from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
 from jobs.models.scoring import predicted, Rater
 from jobs.spark.task_pool import InProcess
 from schemas.errors import was_interrupted
@@ -85,13 +85,13 @@ def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
     return bench.data.training(split.train, bench.settings, run=run, folder=folder, validation=lambda: validation, tune=bench.tune)
 
 
-def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ItemSide]:
+def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ModelArrays]:
     side = model.fit(data)
     model_files.save(data.sides / model.NAME, side.arrays, side.parameters)
     return data, side
 
 
-def _values(bench: Bench, name: str, side: ItemSide, data: TrainingData, split: Split) -> Values:
+def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, split: Split) -> Values:
     model, k = known.MODELS[name], bench.k
     kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
     items = Items(bench.features, data.genres, data.n_ratings, int((np.diff(data.interactions.indptr) > 0).sum()))
@@ -137,7 +137,7 @@ def _rater_of_lists(data: TrainingData) -> Rater | None:
     """What predicts the ratings of everybody's lists, where it was fitted."""
     if not model_files.exists(data.sides / known.RATER):
         return None
-    return known.MODELS[known.RATER].rater(ItemSide(*model_files.load(data.sides / known.RATER)))
+    return known.MODELS[known.RATER].rater(ModelArrays(*model_files.load(data.sides / known.RATER)))
 
 
 def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.nd
     return found
 
 
-def _rater(name: str, side: ItemSide, data: TrainingData) -> Rater | None:
+def _rater(name: str, side: ModelArrays, data: TrainingData) -> Rater | None:
     """What predicts ratings: the model itself, or for what is served the rater that would stand beside it."""
     model = known.MODELS[name]
     if model.CAPABILITIES.predicts_rating:

@@ -31,14 +31,14 @@ PIECE = 1 << 15  # entries of a row gathered at a time: 8 MiB for 64 factors
 BLOCK = 1 << 18  # entries compared with their prediction at a time
 
 
-class Half(NamedTuple):
+class SolvedRows(NamedTuple):
     """One side, solved: factors (r, f) float32, and each row's part of the objective, losses (r,) float64."""
 
     factors: np.ndarray
     losses: np.ndarray
 
 
-def started(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
+def initial_factors(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
     """Factors to begin with, (r, f) float32, normal with length 1 on average; zeros for rows without an
     entry, counts 0.
 
@@ -58,7 +58,7 @@ def half_implicit(
     alpha: float,
     reg: float,
     piece: int = PIECE,
-) -> Half:
+) -> SolvedRows:
     """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f)
     float32, gramian (f, f) of all of other. A row without entries is 0."""
     extra = np.sqrt(alpha * strengths).astype(np.float32)  # Z = sqrt(alpha s) Y, so that Z'Z = sum alpha s y y'
@@ -68,7 +68,7 @@ def half_implicit(
 
 def half_explicit(
     indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *, reg: float, piece: int = PIECE
-) -> Half:
+) -> SolvedRows:
     """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in
     `half_implicit`."""
     nothing = np.zeros((other.shape[1],) * 2, np.float32)
@@ -76,7 +76,7 @@ def half_explicit(
     return _half(indptr, columns, other, nothing, None, right, right * right, reg, piece)
 
 
-def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> Half:
+def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> SolvedRows:
     """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less
     b'x."""
     other = np.ascontiguousarray(other, np.float32)
@@ -101,7 +101,7 @@ def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> 
         factors[row] = _solve(A, rights[row])
     row_of = np.repeat(np.arange(n_rows), np.diff(indptr))
     least = np.einsum("rf,rf->r", rights, factors, dtype=np.float64)
-    return Half(factors, np.bincount(row_of, constants, n_rows) - least)
+    return SolvedRows(factors, np.bincount(row_of, constants, n_rows) - least)
 
 
 def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.weights import blocks_of, joined, largest, stacked
+from jobs.kernels.weights import blocks_of, concatenated, largest, stacked
 
 K1, B = 1.2, 0.75
 BLOCK_CELLS = 1 << 22  # cells of the product held at a time: some 50 MiB
@@ -92,7 +92,7 @@ class Columns(NamedTuple):
                 nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)
                 nearness[found == j] = 0.0
                 rows.append(largest(found, nearness, keep))
-            return joined(rows)
+            return concatenated(rows)
 
         costs = (np.where(is_long, 0, self.n_pairs) + keep)[start:stop]
         spans = (slice(start + span.start, start + span.stop) for span in blocks_of(costs, block_cells))

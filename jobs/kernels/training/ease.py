@@ -18,7 +18,7 @@ from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.weights import blocks_of, ItemWeights, sparsified, stacked
+from jobs.kernels.weights import blocks_of, ItemWeights, stacked, strongest
 
 PAIRS = 1 << 25  # pairs of items that a block of users adds up: at most 8 bytes each, 256 MiB
 CELLS = 1 << 22  # matrix cells worked on at a time otherwise, some 8 to 24 bytes each
@@ -138,7 +138,7 @@ def _row_blocks(k: int):
 
 def item_weights(B: np.ndarray, kept: np.ndarray, n_items: int, keep: int) -> ItemWeights:
     """B (k, k) over the kept items as weights over all n_items, with the keep largest of each row."""
-    part = stacked(sparsified(B[span], keep) for span in _row_blocks(len(kept)))
+    part = stacked(strongest(B[span], keep) for span in _row_blocks(len(kept)))
     lengths = np.zeros(n_items, np.int64)
     lengths[kept] = np.diff(part.indptr)
     indptr = np.concatenate([[0], np.cumsum(lengths)])

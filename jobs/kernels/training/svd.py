@@ -71,7 +71,7 @@ def biases(histories: Histories, n_items: int, *, item_damping: float) -> tuple[
     return mu, sums / np.where(counts > 0, item_damping + counts, 1.0)
 
 
-def fitted(
+def fit(
     histories: Histories,
     n_items: int,
     n_factors: int,

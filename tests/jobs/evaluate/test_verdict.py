@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.evaluate.user_scores import CHAMPION, rows_of, Scored, SCORES, TOP
+from jobs.evaluate.user_scores import CHAMPION, rows_of, SCORES, TOP, UserScores
 from jobs.evaluate.verdict import HOLD_BACK, judge, PROMOTE, Rival
 from schemas.settings import resolve, Settings
 
@@ -44,8 +44,8 @@ def rows(model: str, ndcg: np.ndarray, **changed: Any) -> pa.Table:
     )
 
 
-def scored(*tables: pa.Table) -> Scored:
-    return Scored(pa.concat_tables(tables), 100)
+def scored(*tables: pa.Table) -> UserScores:
+    return UserScores(pa.concat_tables(tables), 100)
 
 
 def settings(**given: Any) -> Settings:

@@ -11,7 +11,7 @@ from scipy.sparse import random_array
 from jobs.kernels.lists import recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.rankers import Blend, WeightRanker
-from jobs.kernels.reranking import Finish
+from jobs.kernels.reranking import Reranking
 from jobs.kernels.twins import Twins
 from jobs.kernels.weights import pruned, stacked
 from tests.jobs.kernels.worlds import item_side, one_user, World, worlds
@@ -63,7 +63,7 @@ def test_a_list_does_not_depend_on_who_shares_its_block_and_keeps_its_scores(fou
 
 def test_finished_lists_and_lists_of_nobody_name_one_of_two() -> None:
     side = replace(item_side(np.random.default_rng(5), 12), twins=Twins(np.array([0, 0, 2, 3, 3, 3, 6, 7, 8, 9, 10, 10], np.int32)))
-    for finish in (None, Finish(0.0, 0.5)):
+    for finish in (None, Reranking(0.0, 0.5)):
         found = recommend(replace(side, finish=finish), one_user([1, 6], [1.0, 1.0], [4.0, 4.0]), n=12, min_history=1, **ASKED)
         assert len(found.items) == 6 and 0 not in found.items and len(set(side.twins.first[found.items].tolist())) == 6
     nobody = recommend(side, one_user([], [], []), n=12, min_history=1, **ASKED)

@@ -15,15 +15,15 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import recommend
 from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.reasons import HISTORY, RESIDUAL, SIMILAR_USERS
-from jobs.kernels.user_neighbours import Others, who_have
+from jobs.kernels.user_neighbours import ReferenceUsers, who_have
 from jobs.kernels.weights import ItemWeights
 from jobs.recommend.step import _details
 
 
-def others_of(dense: np.ndarray, ratings: np.ndarray | None = None) -> Others:
+def others_of(dense: np.ndarray, ratings: np.ndarray | None = None) -> ReferenceUsers:
     matrix = csr_matrix(dense.astype(np.float32))
     known = np.full(matrix.nnz, np.nan) if ratings is None else ratings[dense > 0]
-    return Others(matrix.indptr, matrix.indices, matrix.data, known, dense.shape[1])
+    return ReferenceUsers(matrix.indptr, matrix.indices, matrix.data, known, dense.shape[1])
 
 
 def slow(dense: np.ndarray, query: np.ndarray, k: int) -> list[tuple[float, int]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 
-from jobs.kernels.weights import blocks_of, combined, ItemWeights, recency, sparsified, stacked
+from jobs.kernels.weights import blocks_of, combined, ItemWeights, recency, stacked, strongest
 
 SEEDS = st.integers(0, 2**32 - 1)
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -15,7 +15,7 @@ EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 def sparse(dense: np.ndarray) -> ItemWeights:
     """All of a dense matrix."""
-    return stacked([sparsified(dense, dense.shape[1])])
+    return stacked([strongest(dense, dense.shape[1])])
 
 
 def dense(weights: ItemWeights) -> np.ndarray:

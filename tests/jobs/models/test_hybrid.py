@@ -40,7 +40,7 @@ def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_less_below
     data, parameters = fitted(tmp_path, ease, item_neighbours, transitions, ials, als, hybrid)
     parts = hybrid.parts_of(data)
     judge = judge_of(data, rater=parts["als"])
-    blend = judge.tried(hybrid.scorer(hybrid.ItemSide(*model_files.load(data.sides / "hybrid")), data))
+    blend = judge.tried(hybrid.scorer(hybrid.ModelArrays(*model_files.load(data.sides / "hybrid")), data))
     assert blend.value == pytest.approx(parameters["validation_ndcg_at_10"], abs=2e-3)  # ties may fall either way
     for name in set(parts) - {"als"}:
         for half_life in (3.0, np.inf):
@@ -100,7 +100,7 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     terms = {name: (name.removesuffix("_long"), half_lives[name]) for name in shares}
     of = {name: hybrid.scorer_of(hybrid.parts_of(data), term)(kept) for name, term in terms.items()}
     total = sum(w * np.nan_to_num(of[name], neginf=0.0) for name, w in parameters["weights"].items())
-    whole = hybrid.scorer(hybrid.ItemSide(*model_files.load(data.sides / "hybrid")), data)(kept)
+    whole = hybrid.scorer(hybrid.ModelArrays(*model_files.load(data.sides / "hybrid")), data)(kept)
     np.testing.assert_allclose(np.nan_to_num(whole, neginf=0.0), total, rtol=1e-3, atol=1e-3)
     for k in range(len(kept)):
         rows = slice(lists.indptr[k], lists.indptr[k + 1])

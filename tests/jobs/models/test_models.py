@@ -14,9 +14,9 @@ import pytest
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
 from jobs.models import als, content, ease, ials, item_neighbours, known, popular, svd, transitions, tuning, user_neighbours
-from jobs.models.contract import finite, ItemSide, TrainingData, Validation
+from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
 from jobs.models.disliked import Disliked
-from jobs.models.tuning import climbed, Judge, judge_of, preferred, Tried
+from jobs.models.tuning import hill_climb, Judge, judge_of, preferred, Tried
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import histories, training
@@ -52,7 +52,7 @@ def test_a_side_is_whole_and_what_was_chosen_is_kept(tmp_path: Path, name: str) 
     model, data = known.MODELS[name], world(tmp_path)
     side = finite(model.fit(data))
     model_files.save(tmp_path / "side", side.arrays, side.parameters)
-    stored = ItemSide(*model_files.load(tmp_path / "side"))
+    stored = ModelArrays(*model_files.load(tmp_path / "side"))
     kept = data.validation().kept
     np.testing.assert_array_equal(model.scorer(side, data)(kept), model.scorer(stored, data)(kept))
     again = model.fit(replace(data, validation=None, chosen=side.parameters))
@@ -228,7 +228,7 @@ def test_a_climb_stops_at_the_peak_or_at_its_bound(start: float, peak: float, mo
         tried.append(x)
         return -abs(np.log2(x / peak))
 
-    assert climbed(value, start, factors=(2.0,), most=most)[0] == expected
+    assert hill_climb(value, start, factors=(2.0,), most=most)[0] == expected
     assert len(tried) <= most and len(set(tried)) == len(tried)
 
 
@@ -239,7 +239,7 @@ def test_a_climb_by_large_steps_ends_with_small_ones() -> None:
         tried.append(x)
         return -abs(np.log2(x / 0.032))
 
-    best, _ = climbed(value, 1.0, factors=(4.0, 2.0), most=9)
+    best, _ = hill_climb(value, 1.0, factors=(4.0, 2.0), most=9)
     assert tried == [1, 4, 1 / 4, 1 / 16, 1 / 64, 1 / 8, 1 / 32] and best == 1 / 32
 
 

@@ -21,7 +21,7 @@ import pyspark
 import pytest
 
 from jobs.spark.session import spark_session
-from jobs.spark.tasks import collect, each_part
+from jobs.spark.tasks import collect, map_parts
 from schemas.errors import StepError
 from schemas.settings import Settings
 from tests.conftest import Built, SMALL, small_settings
@@ -193,7 +193,7 @@ def test_a_part_that_was_being_written_is_written_again_whole(cluster: Cluster, 
 
     with spark_session(settings_on(cluster, tmp_path), scratch=tmp_path / "spark") as spark, ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill_the_writer)
-        counts = collect(spark, each_part(spark, 4, produce, "n long"), label="rows", n_tasks=4)
+        counts = collect(spark, map_parts(spark, 4, produce, "n long"), label="rows", n_tasks=4)
         killed.result()
     assert counts["n"].to_pylist() == [n_rows] * 4
     assert [path.name for path in parquet.parts(folder)] == [f"part-{number:05d}.parquet" for number in range(4)]

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.models import ease, ials, item_neighbours, known, popular, transitions
-from jobs.models.contract import Capabilities, finite, ItemSide, TrainingData, Validation
+from jobs.models.contract import Capabilities, finite, ModelArrays, TrainingData, Validation
 from jobs.models.tuning import Tried
 from jobs.spark.task_pool import OnSpark, reason_of
 from jobs.staging.interactions import Interactions, TYPES
@@ -176,11 +176,11 @@ def test_the_others_go_on_without_the_one_that_failed(release: Release) -> None:
 def test_an_item_side_that_is_not_finite_is_a_training_that_diverged(release: Release, value: float) -> None:
     model = ModuleType("diverging")
     model.NAME, model.CAPABILITIES = "diverging", Capabilities()
-    model.fit = lambda data: ItemSide({"item_factors": np.array([1.0, value, value], np.float32)}, {})
+    model.fit = lambda data: ModelArrays({"item_factors": np.array([1.0, value, value], np.float32)}, {})
     row = _fit(model, data_for(release), release)
     assert row["status"] == "failed" and "training diverged: 2 of 3 values of item_factors are not finite" in row["message"]
     assert not model_files.exists(release.model("diverging"))
-    assert finite(ItemSide({"means": np.array([value])}, {}, unknown=("means",)))
+    assert finite(ModelArrays({"means": np.array([value])}, {}, unknown=("means",)))
 
 
 def failing(name: str, what) -> ModuleType:

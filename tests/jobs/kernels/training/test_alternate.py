@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
-from jobs.kernels.training.alternate import explicit_objective, half_explicit, half_implicit, held, implicit_objective, started
+from jobs.kernels.training.alternate import explicit_objective, half_explicit, half_implicit, held, implicit_objective, initial_factors
 from tests.jobs.kernels import plain
 
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-5}  # solves of small systems with condition numbers of some hundreds
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
     @property
     def other(self) -> np.ndarray:
-        return started(np.diff(self.by_column.indptr), self.n_factors, seed=self.seed)
+        return initial_factors(np.diff(self.by_column.indptr), self.n_factors, seed=self.seed)
 
     def implicit(self, matrix: csr_matrix, other: np.ndarray, **options):
         return half_implicit(*parts(matrix), other, gramian(other), alpha=self.alpha, reg=self.reg, **options)
@@ -181,12 +181,12 @@ def test_a_row_by_hand() -> None:
 
 def test_a_start_repeats_is_of_length_one_and_is_zero_where_there_is_nothing() -> None:
     counts = np.array([3, 0, 1] * 200)
-    factors = started(counts, 64, seed=5)
-    assert (factors == started(counts, 64, seed=5)).all() and not (factors == started(counts, 64, seed=6)).all()
+    factors = initial_factors(counts, 64, seed=5)
+    assert (factors == initial_factors(counts, 64, seed=5)).all() and not (factors == initial_factors(counts, 64, seed=6)).all()
     assert factors.dtype == np.float32 and factors.shape == (600, 64)
     assert not factors[1::3].any()
     assert np.linalg.norm(factors[0::3], axis=1).mean() == pytest.approx(1, abs=0.05)
-    assert (started(np.ones(600), 64, seed=5)[0::3] == factors[0::3]).all()
+    assert (initial_factors(np.ones(600), 64, seed=5)[0::3] == factors[0::3]).all()
 
 
 def test_a_checkerboard_is_learned() -> None:
@@ -194,7 +194,7 @@ def test_a_checkerboard_is_learned() -> None:
     the rest."""
     has = (np.add.outer(np.arange(12), np.arange(12)) % 2 == 0) & ~np.eye(12, dtype=bool)
     by_row = csr_matrix(has.astype(float))
-    Y = started(has.sum(axis=0), 2, seed=0)
+    Y = initial_factors(has.sum(axis=0), 2, seed=0)
     for _ in range(15):
         X = half_implicit(*parts(by_row), Y, gramian(Y), alpha=4.0, reg=0.01).factors
         Y = half_implicit(*parts(by_row.T.tocsr()), X, gramian(X), alpha=4.0, reg=0.01).factors

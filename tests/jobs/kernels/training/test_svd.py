@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.training.svd import biases, fitted, right_singular, SvdFactors
+from jobs.kernels.training.svd import biases, fit, right_singular, SvdFactors
 
 LOW, HIGH = 1.0, 5.0
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-5}
@@ -49,7 +49,7 @@ def test_predictions_are_those_of_the_dense_decomposition(matrix, n_factors, shr
         return  # the directions beside the cut are equally strong: which of them is kept is anybody's choice
     threshold = shrinkage * s[f - 1] if f else 0.0
     expected = mu + b_i + b_u[:, None] + U[:, :f] @ np.diag(np.maximum(s[:f] - threshold, 0)) @ Vt[:f]
-    side = fitted(
+    side = fit(
         rated(matrix),
         matrix.shape[1],
         n_factors,
@@ -84,7 +84,7 @@ def test_lanczos_finds_the_largest_singular_values_and_their_directions(matrix, 
 @given(ratings(), st.integers(1, 4))
 def test_contributions_and_biases_sum_to_the_prediction(matrix: csr_matrix, n_factors: int) -> None:
     n_items = matrix.shape[1]
-    side = fitted(rated(matrix), n_items, n_factors, low=-99, high=99, seed=1, shrinkage=0.3)
+    side = fit(rated(matrix), n_items, n_factors, low=-99, high=99, seed=1, shrinkage=0.3)
     items, values = matrix[0].indices, matrix[0].data
     posterior, targets = side.fold_in(items, values), np.arange(n_items)
     shares = side.contributions(posterior, items, targets)
@@ -126,14 +126,14 @@ def test_biases_by_hand() -> None:
 def test_the_same_seed_gives_the_same_factors() -> None:
     random = np.random.default_rng(0)
     matrix = csr_matrix((random.random((90, 70)) < 0.2) * random.integers(1, 6, (90, 70)).astype(float))
-    one, two = (fitted(rated(matrix), 70, 8, low=LOW, high=HIGH, seed=4).item_factors for _ in range(2))
+    one, two = (fit(rated(matrix), 70, 8, low=LOW, high=HIGH, seed=4).item_factors for _ in range(2))
     assert (one == two).all()
-    other = fitted(rated(matrix), 70, 8, low=LOW, high=HIGH, seed=5).item_factors
+    other = fit(rated(matrix), 70, 8, low=LOW, high=HIGH, seed=5).item_factors
     assert_allclose(other, one, atol=1e-5)  # another start finds the same directions
 
 
 def test_nothing_to_learn_from_is_the_mean_user_and_the_configured_dimension() -> None:
-    side = fitted(rated(csr_matrix((3, 4))), 4, 5, low=LOW, high=HIGH, seed=0)
+    side = fit(rated(csr_matrix((3, 4))), 4, 5, low=LOW, high=HIGH, seed=0)
     assert side.item_factors.shape == (4, 5) and not side.item_factors.any()
     nobody = side.fold_in(np.zeros(0, int), np.zeros(0))
     assert side.predict(nobody, np.arange(4)).tolist() == [LOW] * 4
@@ -142,4 +142,4 @@ def test_nothing_to_learn_from_is_the_mean_user_and_the_configured_dimension() -
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.1])
 def test_a_shrinkage_that_is_no_share_is_refused(shrinkage: float) -> None:
     with pytest.raises(ValueError, match="0 to 1"):
-        fitted(rated(csr_matrix((1, 1))), 1, 1, low=LOW, high=HIGH, seed=0, shrinkage=shrinkage)
+        fit(rated(csr_matrix((1, 1))), 1, 1, low=LOW, high=HIGH, seed=0, shrinkage=shrinkage)
