@@ -101,7 +101,7 @@ def _unable(rival: Rival, n: int, n_left_out: int, settings: Settings) -> str:
     if n_left_out > n and n < settings.gate_users:
         return (
             f"only {n:,} of {n + n_left_out:,} held-out users can be compared, {settings.gate_users} are needed: {rival.champion} was "
-            f"trained on what was held out of the others; has the source lost its latest rows, or did seed, holdout_users or "
+            f"trained on what was held out of the others, or tuned by them; has the source lost its latest rows, or did seed, holdout_users or "
             f"holdout_fraction change?"
         )
     return ""

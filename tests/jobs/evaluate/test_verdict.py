@@ -155,7 +155,7 @@ def test_with_a_champion_of_the_same_source_and_nobody_to_compare_it_is_held_bac
     found = verdict(rows("ials", NDCG), champion, popular)
     assert (found["decision"], found["n_users"], found["n_left_out"], found["n_held_out"]) == (HOLD_BACK, 0, N, N)
     assert (
-        "only 0 of 200 held-out users can be compared, 30 are needed: before was trained on what was held out of the others"
+        "only 0 of 200 held-out users can be compared, 30 are needed: before was trained on what was held out of the others, or tuned by them"
         in found["reason"]
     )
     few = rows(CHAMPION, NDCG, is_left_out=np.arange(N) >= 29)
