@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run check test test-all lint serve airflow accuracy docs lock audit fuzz sbom clean compose-check
+.PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz sbom clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -39,7 +39,7 @@ airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how 
 	exec airflow standalone
 
 check: $(READY_TEST) ## run the tests that start no process
-	$(VENV)/bin/pytest -m check
+	$(VENV)/bin/pytest -m check -n auto
 
 test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no release of their own
 	$(VENV)/bin/pytest -m 'not system'
@@ -47,8 +47,11 @@ test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no rel
 test-all: $(READY_TEST) ## run every test
 	$(VENV)/bin/pytest
 
-lint: $(READY_TEST) ## look for mistakes, dead imports and format
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: $(READY_TEST) ## look for mistakes, dead imports, format and wrong types
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+coverage: $(READY_TEST) ## say which branches the tests of `make check` leave out
+	$(VENV)/bin/pytest -m check -n auto --cov --cov-report=term:skip-covered
 
 accuracy: $(READY) ## measure the tables of accuracy in jobs/bench/README.md again; MOVIELENS=... RETAIL=... name the data sets
 	$(VENV)/bin/python -m jobs.bench.accuracy.readme $(if $(MOVIELENS),--movielens $(MOVIELENS)) $(if $(RETAIL),--retail $(RETAIL))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, TIME, USER_ID
@@ -51,7 +53,7 @@ def sqlite_indexes(table: Table) -> list[str]:
     return [f"create index {table.name}_{'_'.join(columns)} on {table.name} ({', '.join(columns)})" for columns in table.indexes]
 
 
-def datasette_metadata(queries: dict[str, dict], ids: IdTypes) -> dict:
+def datasette_metadata(queries: dict[str, dict[str, str]], ids: IdTypes) -> dict[str, Any]:
     """Datasette's metadata for a release: described tables and columns, facets, full-text search, and the canned queries given."""
     tables = datasette_tables()
     tables["items"] |= full_text(ids)
@@ -62,12 +64,12 @@ def datasette_metadata(queries: dict[str, dict], ids: IdTypes) -> dict:
     }
 
 
-def full_text(ids: IdTypes) -> dict:
+def full_text(ids: IdTypes) -> dict[str, str]:
     """How Datasette searches titles: by the index whose rows are numbered by the items' ids, which only whole numbers can be."""
     return {"fts_table": "items_fts", "fts_pk": "item_id"} if ids.item_id == "int64" else {}
 
 
-def datasette_tables() -> dict:
+def datasette_tables() -> dict[str, dict[str, Any]]:
     """The `tables` block of Datasette's metadata: a description for every table and column, facets where they help."""
     return {
         table.name: {

@@ -81,9 +81,9 @@ class Manifest:
         if values.get("format") != FORMAT or set(values) != declared:
             wrong = ", ".join(sorted(set(values) ^ declared)) or f"format {values.get('format')!r}"
             raise ReleaseError(f"release {name}: manifest.json is of another version (differs in {wrong}); expected format {FORMAT}")
-        wrong = [part for part, hint in get_type_hints(cls).items() if not _fits(values[part], hint)]
-        if wrong:
-            raise ReleaseError(f"release {name}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there")
+        damaged = [part for part, hint in get_type_hints(cls).items() if not _fits(values[part], hint)]
+        if damaged:
+            raise ReleaseError(f"release {name}: manifest.json is damaged: {', '.join(damaged)} is not what a manifest has there")
         if values["rating_scale"] is not None:
             values["rating_scale"] = tuple(values["rating_scale"])
         found = cls(**values)

@@ -509,7 +509,8 @@ def _parse(name: str, value: Any, where: str) -> Any:
         near = difflib.get_close_matches(name, FIELDS, 1)
         raise SettingError(f"unknown setting {name!r} in {where}" + (f"; did you mean {near[0]!r}?" if near else ""))
     declared = FIELDS[name]
-    kind, bounds = type(declared.default), declared.metadata
+    kind: type = type(declared.default)
+    bounds = declared.metadata
     try:
         if isinstance(value, bool) and kind is not bool or kind is str and not isinstance(value, str):
             raise ValueError

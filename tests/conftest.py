@@ -187,7 +187,7 @@ def copy_warehouse(tmp_path: Path) -> Callable[[Built], Built]:
 
     def copy(built: Built) -> Built:
         folder = tmp_path / "copied"
-        shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", "staging"))
+        shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", ".staging"))
         return Built(Warehouse(folder), built.release_id)
 
     return copy

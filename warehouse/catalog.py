@@ -11,6 +11,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import ReleaseError
 from warehouse import journal
@@ -30,7 +31,7 @@ GRAINS = {
     "promotions": "one row per promotion, oldest first",
     "findings": "one row per audit and question, or per change that the data guard found, oldest first",
 }
-KEYS = {
+KEYS: dict[str, str | tuple[str, ...]] = {
     "releases": "release",
     "models": ("release", "model"),
     "metrics": ("release", "model", "protocol", "metric", "k"),
@@ -61,9 +62,9 @@ def _clear(aside: Path) -> None:
     aside.with_name(f"{aside.name}-journal").unlink(missing_ok=True)
 
 
-def _rows(warehouse: Warehouse) -> dict[str, list[dict]]:
+def _rows(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table of the catalogue as it should be."""
-    rows: dict[str, list[dict]] = {name: [] for name in GRAINS}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in GRAINS}
     now = current_id(warehouse)
     for name in sealed_ids(warehouse):
         try:
@@ -99,13 +100,13 @@ def _rows(warehouse: Warehouse) -> dict[str, list[dict]]:
     return rows
 
 
-def _write(path: Path, rows: dict[str, list[dict]]) -> None:
+def _write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
     from sqlite_utils import Database  # imports pandas: only where the catalogue is written
 
     with closing(Database(path)) as database:
         for name, found in rows.items():
             if found:
-                database[name].insert_all(found, pk=KEYS[name], alter=True)
+                database.table(name).insert_all(found, pk=KEYS[name], alter=True)
 
 
 def problem(warehouse: Warehouse) -> str | None:
@@ -123,7 +124,7 @@ def problem(warehouse: Warehouse) -> str | None:
     return None if found & {*GRAINS} or not found else f"{warehouse.catalog}: it is no catalogue of releases"
 
 
-def _before(warehouse: Warehouse, table: str) -> list[dict]:
+def _before(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
     """The rows of a table of the catalogue as it was; none where there is no such table, and no catalogue that can be read."""
     if not warehouse.catalog.exists():
         return []

@@ -55,7 +55,7 @@ def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
     }
 
 
-def _held_out(manifest: Manifest) -> tuple:
+def _held_out(manifest: Manifest) -> tuple[Any, ...]:
     """What decides which rows are held out."""
     return manifest.input["sha256"], manifest.rows, [manifest.settings.get(name) for name in HOLDING_OUT]
 

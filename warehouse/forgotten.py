@@ -56,8 +56,8 @@ def read(path: Path) -> Forgotten:
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from None
     salt = _value(lines[0], "salt") if lines else None
-    digests = [_value(line, "digest") for line in lines[1:]]
-    if salt is None or None in digests:
+    digests = [digest for line in lines[1:] if (digest := _value(line, "digest")) is not None]
+    if salt is None or len(digests) < len(lines) - 1:
         raise _damaged(path, "a line is not as it was written" if lines else "it is empty")
     return Forgotten(salt, frozenset(digests))
 
@@ -69,7 +69,7 @@ def salvaged(path: Path) -> Forgotten:
     except OSError:
         lines = []
     salt = _value(lines[0], "salt") if lines else None
-    found = {_value(line, "digest") for line in lines[1:]} - {None}
+    found = {digest for line in lines[1:] if (digest := _value(line, "digest")) is not None}
     return Forgotten(salt, frozenset(found)) if salt is not None else Forgotten("", frozenset())
 
 

@@ -141,7 +141,7 @@ def _time(text: str) -> datetime:
 
 
 def _written(at: datetime | None) -> str | None:
-    return at and at.astimezone(UTC).isoformat(timespec="seconds")
+    return at.astimezone(UTC).isoformat(timespec="seconds") if at else None
 
 
 def _write(path: Path, keys: dict[str, Key]) -> None:

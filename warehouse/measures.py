@@ -35,7 +35,7 @@ def models_of(metrics: list[dict[str, Any]], served: str) -> list[str]:
 
 def lines_of(metrics: list[dict[str, Any]]) -> list[Line]:
     """The rows of `metrics`, a line for each metric: those of held-out rows first, the most telling first."""
-    grouped: dict[tuple, dict[str, dict[str, Any]]] = {}
+    grouped: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
     for row in sorted(metrics, key=_place):
         grouped.setdefault((row["protocol"], row["metric"], row["k"]), {})[row["model"]] = row
     return [_line(*key, cells) for key, cells in grouped.items()]
@@ -46,7 +46,7 @@ def named(metric: str, k: int) -> str:
     return f"{metric}@{k}" if k else metric
 
 
-def _place(row: dict[str, Any]) -> tuple:
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     order = list(METRICS)
     place = order.index(row["metric"]) if row["metric"] in METRICS else len(order)
     return row["protocol"] != HELD_OUT, row["protocol"], place, row["metric"], row["k"]
@@ -116,7 +116,8 @@ def _against(served: str, rows: dict[str, dict[str, Any]], metric: str) -> str:
 def _difference(manifest: Manifest, tested: dict[str, dict[str, Any]], metric: str) -> str:
     """The difference to the best other model on the test users, and what follows."""
     served = manifest.served_model
-    over = _values(manifest, HELD_OUT, f"{metric}_over_served").get(_rival(served, tested))
+    rival = _rival(served, tested)
+    over = _values(manifest, HELD_OUT, f"{metric}_over_served").get(rival) if rival else None
     if over is None or over["low"] is None:
         return ""
     low, high = -over["high"], -over["low"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
 
 from schemas.errors import ReleaseError
 from warehouse import identity
@@ -130,10 +130,11 @@ def _unusable(path: Path, error: object) -> ReleaseError:
 
 def append(connection: sqlite3.Connection, entry: Entry) -> int:
     """Add one entry, within the caller's transaction; returns its sequence number. entry.seq does not matter."""
-    return connection.execute(
+    done = connection.execute(
         "insert into ratings (user_id, item_id, rating, weight, rated_at, received_at, is_deleted, is_overwrite) values (?, ?, ?, ?, ?, ?, ?, ?)",
         entry[1:],
-    ).lastrowid
+    )
+    return cast(int, done.lastrowid)
 
 
 _SAME_EVENT = """select * from ratings

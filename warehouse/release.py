@@ -85,7 +85,7 @@ def named(warehouse: Warehouse, name: str) -> str:
     Raises NotFound where there is no such release yet."""
     if name not in RESERVED:
         return name
-    found = current_id(warehouse) if name == "current" else (sealed_ids(warehouse) or [None])[-1]
+    found = current_id(warehouse) if name == "current" else next(reversed(sealed_ids(warehouse)), None)
     if found is None:
         raise NotFound(
             f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet{_elsewhere(warehouse)}"

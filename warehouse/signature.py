@@ -108,7 +108,7 @@ def trusted(setting: str) -> Trusted:
     """What the setting `trusted_keys` names: files of public keys, or the keys themselves, separated by commas."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    keys = {}
+    keys: dict[bytes, Ed25519PublicKey] = {}
     for given in filter(None, (part.strip() for part in setting.split(","))):
         lines, where = [given], given[:20]
         if len(given) != len(_encoded(bytes(PUBLIC_BYTES))) or Path(given).exists():
@@ -117,8 +117,8 @@ def trusted(setting: str) -> Trusted:
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingError(f"trusted_keys: {given}: expected a minisign public key, or a file of them ({error})") from None
         found = [line.strip() for line in lines if line.strip() and not line.startswith(_UNTRUSTED)]
-        raw = [_decoded(line, PUBLIC_BYTES) for line in found]
-        if not raw or any(key is None or key[:2] != KEY for key in raw):
+        raw = [key for line in found if (key := _decoded(line, PUBLIC_BYTES)) is not None and key[:2] == KEY]
+        if not raw or len(raw) < len(found):
             raise SettingError(f"trusted_keys: {where}: expected minisign public keys, each a line of 56 letters that begins with RW")
         keys |= {key[2:10]: Ed25519PublicKey.from_public_bytes(key[10:]) for key in raw}
     return Trusted(keys)
@@ -152,9 +152,9 @@ def make_key(path: Path) -> Path:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     public = path.with_name(f"{path.name}.pub")
-    for file in (path, public):
-        if file.exists():
-            raise UsageError(f"{file}: is there already; name another file")
+    for taken in (path, public):
+        if taken.exists():
+            raise UsageError(f"{taken}: is there already; name another file")
     secret, key_id = Ed25519PrivateKey.generate(), secrets.token_bytes(8)
     pair = secret.private_bytes_raw() + secret.public_key().public_bytes_raw()
     raw = KEY + NO_PASSWORD + CHECKSUM + bytes(48) + key_id + pair + _checksum(key_id + pair)

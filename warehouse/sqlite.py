@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from schemas.checks import all_checks, OF_ALL_USERS
 from warehouse import shards
@@ -25,7 +26,7 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | None) -> Mapping[str, list[tuple]]:
+def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | None) -> Mapping[str, list[tuple[Any, ...]]]:
     """Name and first rows of each check of the release that found any; empty when all is well."""
     found = {name: _first_rows(connection, name, scale) for name in all_checks()}
     return {name: rows for name, rows in found.items() if rows}
@@ -33,7 +34,7 @@ def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | N
 
 def failed_checks_of(
     path: Path, scale: tuple[float, float] | None, *, n_threads: int, done: Callable[[int], None] = lambda n: None
-) -> Mapping[str, list[tuple]]:
+) -> Mapping[str, list[tuple[Any, ...]]]:
     """The same, several checks at a time, a connection a thread: SQLite leaves Python alone while it scans. `done` hears of
     each check that has ended."""
     waiting, found = iter(all_checks()), {}
@@ -50,7 +51,7 @@ def failed_checks_of(
     return {name: found[name] for name in all_checks() if found[name]}
 
 
-def _first_rows(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None) -> list[tuple]:
+def _first_rows(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None) -> list[tuple[Any, ...]]:
     """What a check says of users holds of those of each shard alone, where SQLite has their keys to join by."""
     query, (low, high) = f"select * from ({all_checks()[name]}) limit 5", scale or (None, None)  # nosec B608  # a query of schemas.checks
     n, rows = shards.n_attached(connection), []

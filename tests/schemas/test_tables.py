@@ -8,7 +8,7 @@ from contextlib import closing
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from schemas.derive import arrow_schema, data_dictionary, datasette_tables, sqlite_ddl, sqlite_indexes
 from schemas.tables import IdTypes, ITEM_ID, Table, TABLES, USER_ID
@@ -18,6 +18,7 @@ from warehouse.sqlite_build import Builder
 
 ID_TYPES = [IdTypes("int64", "int64"), IdTypes("string", "string"), IdTypes("int64", "string")]
 ids = pytest.mark.parametrize("ids", ID_TYPES, ids=lambda ids: f"{ids.user_id}-{ids.item_id}")
+OF_EACH_KIND = 25  # examples of a table for each of the kinds of ids
 every_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 
 
@@ -69,6 +70,7 @@ def test_every_column_is_described_wherever_it_is_shown(table: Table) -> None:
 def test_rows_and_descriptions_survive_parquet(table: Table, ids: IdTypes, tmp_path) -> None:
     path, schema = tmp_path / "t.parquet", arrow_schema(table, ids)
 
+    @settings(max_examples=OF_EACH_KIND)
     @given(tables(table, ids))
     def survives(rows: pa.Table) -> None:
         parquet.write(path, [rows], schema)
@@ -88,6 +90,7 @@ def test_rows_and_descriptions_survive_parquet(table: Table, ids: IdTypes, tmp_p
 def test_rows_of_every_table_survive_sqlite(ids: IdTypes, tmp_path) -> None:
     path = tmp_path / "t.db"
 
+    @settings(max_examples=OF_EACH_KIND)
     @given(st.fixed_dictionaries({name: tables(table, ids, max_size=3) for name, table in TABLES.items()}))
     def survive(rows: dict[str, pa.Table]) -> None:
         builder = Builder(path, ids)

@@ -113,7 +113,7 @@ def is_close(one: object, other: object) -> bool:
 
 def copied(built: Built, folder: Path) -> Path:
     """A warehouse to change, with the release of another."""
-    shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", "staging", "overlay.db*", "api_keys*.json"))
+    shutil.copytree(built.warehouse.folder, folder, ignore=shutil.ignore_patterns("raw", ".staging", "overlay.db*", "api_keys*.json"))
     return folder
 
 
