@@ -15,7 +15,7 @@ from warehouse.measures import HELD_OUT, named
 from warehouse.release import read_manifest
 
 DEPTH = 10
-HOLDING_OUT = ("seed", "holdout_users", "holdout_fraction")
+HOLDING_OUT = ("seed", "holdout_users", "holdout_fraction", "holdout_least")
 OTHER_ROWS = "The two releases have other held-out rows: their metrics are no measure of which is better, and have no difference"
 
 _OVERLAP = """
@@ -32,7 +32,8 @@ select both_users.n as n_users, coalesce((select sum(n) from shared), 0) as n_sh
 
 def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
     """Every figure of both, a row each with the bounds of its interval where it has one, what b has more than a where that says
-    something, and the mean share of a user's top ten that both have. Raises NotFound, ReleaseError."""
+    something, the mean share of a user's top ten that both have, and the tables whose content differs. Raises NotFound,
+    ReleaseError."""
     manifests = {place: read_manifest(warehouse.sealed(name)) for place, name in (("a", a), ("b", b))}
     is_alike = _held_out(manifests["a"]) == _held_out(manifests["b"])
     rows: dict[str, dict[str, Any]] = {}
@@ -51,8 +52,15 @@ def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
         "n_users": n_users,
         "mean_overlap_at_10": round(overlap, 4),
         "note": "" if is_alike else f"{OTHER_ROWS}{'; the verdict is of both on the same users' if judged else ''}.",
+        "other_tables": _other_tables(manifests["a"], manifests["b"]),
         "rows": [*judged, *rows.values()],
     }
+
+
+def _other_tables(a: Manifest, b: Manifest) -> list[str]:
+    """Names of the tables whose rows are not those of the other release, by the digests of their content."""
+    names = {*a.tables, *b.tables}
+    return sorted(name for name in names if a.tables.get(name, {}).get("content_sha256") != b.tables.get(name, {}).get("content_sha256"))
 
 
 def _held_out(manifest: Manifest) -> tuple[Any, ...]:

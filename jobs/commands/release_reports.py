@@ -170,7 +170,9 @@ def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
     print(_table(["", parsed.a, parsed.b, "difference"], rows))
     if found["note"]:
         print(f"\n{found['note']}")
-    print(f"\nThe two top tens share {found['mean_overlap_at_10']:.3f} of their items, over {found['n_users']:,} users")
+    differing = ", ".join(found["other_tables"])
+    print(f"\nTables with another content: {differing}" if differing else "\nEvery table has the same content")
+    print(f"The two top tens share {found['mean_overlap_at_10']:.3f} of their items, over {found['n_users']:,} users")
     for change in found.get("changes", []):
         came, rank = change["rank_before"] is None, change["rank_before"] or change["rank_now"]
         print(f"  {'came' if came else 'went'}  rank {rank:>2}  {change['item_id']}  {change['title']}: {change['cause']}")

@@ -122,7 +122,7 @@ def test_the_catalogue_of_an_empty_warehouse_is_empty(copied: Built) -> None:
 def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> None:
     second = add_release(copied, "20990101T000000Z")
     found = compare(copied.warehouse, copied.release_id, second)
-    assert (found["n_users"], found["mean_overlap_at_10"]) == (copied.manifest.counts["users"], 1.0)
+    assert (found["n_users"], found["mean_overlap_at_10"]) == (copied.manifest.counts["users"], 1.0) and found["other_tables"] == []
     rows = {row["figure"]: row for row in found["rows"] if not row["figure"].startswith("verdict ")}  # which is of figures of its own
     assert all(row["a"] == row["b"] and row.get("a_low") == row.get("b_low") for row in rows.values())
     assert found["note"] == "" and all(row["difference"] == 0 for row in rows.values() if isinstance(row["a"], (int, float)))
@@ -130,6 +130,14 @@ def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> No
     served = copied.manifest.served_model
     assert rows["served model"]["b"] == served and rows[f"{served} ndcg@10"]["a_low"] <= rows[f"{served} ndcg@10"]["a"]
     json.dumps(found)
+
+
+def test_tables_with_another_content_are_named(copied: Built) -> None:
+    tables = {name: dict(table) for name, table in copied.manifest.tables.items()}
+    tables["popular"]["content_sha256"] = "0" * 64
+    del tables["metrics"]
+    third = add_release(copied, "20990102T000000Z", tables=tables)
+    assert compare(copied.warehouse, copied.release_id, third)["other_tables"] == ["metrics", "popular"]
 
 
 def test_metrics_of_other_held_out_rows_have_no_difference_and_the_verdict_of_both_has_one(copied: Built) -> None:
