@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.bench import commands as bench_commands
-from jobs.commands import audit, keys, releases
+from jobs.commands import audit, keys, releases, sql
 from jobs.commands.arguments import add_command, flags, report, settings_of
 from jobs.commands.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
 from schemas.errors import CineMatchError, HeldBack, UsageError
@@ -101,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     releases.add_to(commands)
     keys.add_to(commands)
     audit.add_to(commands)
+    sql.add_to(commands)
     bench_commands.add_to(commands)
     return top
 

@@ -34,6 +34,7 @@ ANY = (
     "serve",
     "forget",
     "export-user",
+    "sql",
     "bench",
     "accuracy",
     "audit",

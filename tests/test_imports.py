@@ -17,10 +17,10 @@ OURS = {"schemas", "warehouse", "jobs", "serving", "dags", "tests"}
 ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "jobs/kernels": (("jobs.kernels",), {"numpy", "scipy", "implicit"}),
     "schemas": (("schemas",), {"pyarrow"}),
-    "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "cryptography", "numpy", "pyarrow", "sqlite_utils"}),
+    "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "cryptography", "duckdb", "numpy", "pyarrow", "sqlite_utils"}),
     "jobs": (
         ("schemas", "warehouse", "jobs"),
-        {"pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
+        {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
     ),
     "serving": (("schemas", "warehouse", "jobs.kernels", "serving"), {"datasette", "httptools", "jinja2", "numpy", "uvicorn"}),
     "dags": ((), {"airflow"}),

@@ -1,4 +1,4 @@
-"""Every question of warehouse/sql gives the same rows with sqlite3 and over the Parquet files with Spark SQL."""
+"""Every question of warehouse/sql gives the same rows with sqlite3, and over the Parquet files with Spark SQL and DuckDB."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from datasette.app import Datasette
 
 from tests.conftest import Built
+from warehouse import duck
 from warehouse.queries import canned_queries, FOLDER
 from warehouse.sqlite import open_immutable
 
@@ -70,6 +71,17 @@ def test_sqlite_and_spark_sql_give_the_same_rows(kind: str, request: pytest.Fixt
         assert expected or name in MAY_BE_EMPTY, name
         named = {key: value for key, value in values.items() if f":{key}" in query["sql"]}
         assert_same_rows([tuple(row) for row in spark.sql(query["sql"], args=named).collect()], expected)
+
+
+@pytest.mark.parametrize("kind", ["movie_release", "purchase_release"])
+def test_duckdb_gives_them_too(kind: str, request: pytest.FixtureRequest):
+    built: Built = request.getfixturevalue(kind)
+    values = asked(built)
+    with duck.connect(built.warehouse) as connection:
+        for query in QUERIES.values():
+            sql, names = duck.parameters(query["sql"])
+            found = connection.execute(sql, {key: values[key] for key in names}).fetchall()
+            assert_same_rows(found, in_sqlite(built, query["sql"], values))
 
 
 @pytest.mark.parametrize("kind", ["movie_release", "purchase_release"])

@@ -1,0 +1,90 @@
+"""DuckDB on a warehouse: the tables of a release as views, and those of every sealed release, each row with its release.
+
+    main.<table>        the release that was asked for
+    releases.<table>    all sealed releases, with the column `release` first
+    releases.served     which release was served from when until when; `until` is null for the current one
+
+Views read the Parquet files, so nothing is copied and nothing can be changed. Users who asked to be forgotten are left out of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import duckdb
+
+from schemas.tables import QUARANTINE, Table, TABLES
+from warehouse import forgotten
+from warehouse.forgotten import Forgotten
+from warehouse.history import promotions
+from warehouse.layout import Release, Warehouse
+from warehouse.release import named, read_manifest, sealed_ids
+
+_PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
+
+
+def connect(warehouse: Warehouse, name: str = "current") -> duckdb.DuckDBPyConnection:
+    """Open DuckDB in memory, with the views. `name` is the id of a release, `current` or `latest`. Raises NotFound, ReleaseError."""
+    connection = duckdb.connect()
+    connection.execute(views(warehouse, name))
+    return connection
+
+
+def views(warehouse: Warehouse, name: str = "current") -> str:
+    """Return the SQL that makes the views, for any program that embeds DuckDB. Raises NotFound, ReleaseError."""
+    release_id, known = named(warehouse, name), forgotten.read(warehouse.forgotten)
+    read_manifest(warehouse.sealed(release_id))
+    sealed = [warehouse.sealed(one) for one in sealed_ids(warehouse)]
+    rows = {(table.name, release.id): _rows(release, table, known) for release in sealed for table in TABLES.values()}
+    lines = [f"create view {name} as {rows[name, release_id]};" for name in TABLES]
+    lines.append("create schema releases;")
+    for name in TABLES:
+        having = [release for release in sealed if release.table(name).exists()]  # one of an older version may lack a table
+        of_all = [f"select {_text(release.id)} as release, * from ({rows[name, release.id]})" for release in having]  # nosec B608  # quoted
+        lines.append(f"create view releases.{name} as {' union all by name '.join(of_all)};")
+    return "\n".join([*lines, _served(warehouse)]) + "\n"
+
+
+def parameters(query: str) -> tuple[str, list[str]]:
+    """Return a query of `warehouse/sql` with its parameters (`:user_id`) as DuckDB writes them (`$user_id`), and their names."""
+    names: dict[str, None] = {}
+
+    def as_duckdb_writes(found: re.Match[str]) -> str:
+        if found[1] is None:  # a text
+            return found[0]
+        names[found[1]] = None
+        return f"${found[1]}"
+
+    return _PARAMETER.sub(as_duckdb_writes, query), list(names)
+
+
+def _rows(release: Release, table: Table, known: Forgotten) -> str:
+    source = f"read_parquet({_text(str(release.table(table.name).absolute()))})"
+    if table.is_by_user and (users := forgotten.named_in(release, known)):
+        return f"select * from {source} where user_id not in ({', '.join(map(_value, users))})"  # nosec B608  # quoted by _value
+    if table is QUARANTINE and (lines := forgotten.refused_of(release, known)):
+        return f"select * replace (case when (source, line) in ({_pairs(lines)}) then '' else text end as text) from {source}"  # nosec B608  # quoted by _value
+    return f"select * from {source}"  # nosec B608  # quoted by _text
+
+
+def _served(warehouse: Warehouse) -> str:
+    entries = promotions(warehouse)
+    times = [_value(entry["at"]) for entry in entries]
+    spans = [f"({_value(entry['release'])}, {since}, {until})" for entry, since, until in zip(entries, times, [*times[1:], "null"])]
+    some = f"values {', '.join(spans)}" if spans else "select null, null, null where false"
+    columns = "release, since::timestamptz as since, until::timestamptz as until"
+    return f"create view releases.served as select {columns} from ({some}) as spans(release, since, until);"  # nosec B608  # quoted by _value
+
+
+def _pairs(rows: Iterable[tuple[Any, ...]]) -> str:
+    return ", ".join(f"({', '.join(map(_value, row))})" for row in rows)
+
+
+def _value(value: int | str) -> str:
+    return _text(value) if isinstance(value, str) else str(int(value))
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
