@@ -13,6 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from serving.answers import error_body, JSON_TYPE, RequestError
+
+VERSIONS = ("1.0", "1.1")
 WAIT_S, UNREAD_S = 10.0, 30.0
 HEAD_BYTES, HEADERS = 32 << 10, 100
 UNWANTED_BYTES = 32 << 20
@@ -110,6 +113,13 @@ class Connection(HttpToolsProtocol):
             if self._n_bytes > (HEAD_BYTES if is_head else UNWANTED_BYTES):
                 self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as every error is answered, in JSON, and close."""
+        body = error_body(RequestError(f"{msg.removesuffix('.')}; expected HTTP/1.1"))
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (JSON_TYPE, len(body)) + body)
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._n_bytes = 0
@@ -117,6 +127,8 @@ class Connection(HttpToolsProtocol):
             self.waits_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_http_version() not in VERSIONS:
+            raise ValueError("another version of HTTP")  # which the parser tells as a request that is not valid
         if self._may_be_large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self.scope[IS_TOO_LARGE] = True
         super().on_headers_complete()

@@ -64,6 +64,13 @@ class CatalogueDatabase(catalogue.Copied, ReleaseDatabase):
     """The catalogue, by the same rules."""
 
 
+class RoutedDatasette(Datasette):
+    """A Datasette that finds the release by its route too, as the links to blobs in its CSV name it."""
+
+    def get_database(self, name: str | None = None, route: str | None = None) -> Database:
+        return super().get_database(route=ROUTE) if name == ROUTE else super().get_database(name, route)
+
+
 class Site:
     """A Datasette that serves a release under /cinematch and the catalogue under /catalog, and what the plugin's hooks give it.
     `running` has when each query began."""
@@ -71,7 +78,7 @@ class Site:
     def __init__(self, release: Release, catalog: Path, *, query_ms: int, allow_download: bool) -> None:
         self.release = release
         self.running: dict[int, float] = {}
-        self.datasette = Datasette(
+        self.datasette = RoutedDatasette(
             [],
             settings={
                 "sql_time_limit_ms": query_ms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -125,6 +126,21 @@ def test_a_head_is_bounded(head: bytes, movies: Server) -> None:
     assert answer == b"" or b" 431 " in answer.split(b"\r\n")[0], answer[:200]
     if ends:
         assert answer, "a whole head is told why"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"no HTTP at all\r\n\r\n", b"GET /recommend/1\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\xfc"]
+)
+def test_what_is_not_http_of_today_is_refused_in_json(sent: bytes, movies: Server) -> None:
+    with connected(movies, sent) as wire:
+        head, _, body = rest(wire).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"content-type: application/json" in head
+    assert json.loads(body) == {"ok": False, "error": "Invalid HTTP request received; expected HTTP/1.1", "status": 400}
+
+
+def test_an_older_client_is_answered(movies: Server) -> None:
+    with connected(movies, b"GET /health/live HTTP/1.0\r\n\r\n") as wire:
+        assert b" 200 OK" in rest(wire)
 
 
 def test_a_body_that_is_too_large_is_told_so_and_not_cut_off(movies: Server) -> None:

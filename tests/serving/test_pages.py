@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import html
+import io
 import json
 import re
-from urllib.parse import quote
+import zlib
+from urllib.parse import quote, urlsplit
 
 import pytest
 from datasette.app import Datasette
@@ -114,6 +117,15 @@ def test_datasette_goes_on_as_ever(movies: Server, movie_release: Built) -> None
     slow = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
     assert movies.get(f"/cinematch.json?sql={quote(slow)}").status_code == 400
     assert movies.get("/nothing-here").status_code == 404
+
+
+def test_csv_names_each_blob_by_an_address_that_has_it(movies: Server) -> None:
+    shown = list(csv.DictReader(io.StringIO(movies.get("/cinematch/ready_lists.csv?_size=2").text)))
+    assert [row["user_id"] for row in shown] == ["1", "2"]
+    packed = movies.get(urlsplit(shown[1]["rows"]).path + "?" + urlsplit(shown[1]["rows"]).query).content
+    assert json.loads(zlib.decompress(packed))[0]["rank"] == 1
+    asked = movies.get("/cinematch.csv?sql=select+rows+from+ready_lists+limit+1").text
+    assert "_blob_hash=" in asked
 
 
 def test_the_plugin_is_silent_on_a_datasette_that_is_not_ours(movie_release: Built) -> None:
