@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz sbom clean compose-check
+.PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz damage sbom clean compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -77,6 +77,11 @@ audit: $(READY_TEST) ## look for dangerous calls in our own code
 REQUESTS ?= 100000
 fuzz: $(READY_TEST) ## send so many changed requests to a real server: REQUESTS=100000
 	FUZZ_REQUESTS=$(REQUESTS) FUZZ_SEED=$$(date +%s) $(VENV)/bin/pytest -s tests/serving/test_fuzz.py
+
+FLIPS ?= 1000
+KILLS ?= 40
+damage: $(READY_TEST) ## flip so many bits of a release and kill a server that writes so often: FLIPS=1000 KILLS=40
+	FLIPS=$(FLIPS) KILLS=$(KILLS) $(VENV)/bin/pytest -s tests/warehouse/test_hostile_archives.py tests/serving/test_ratings.py -k 'every_bit or is_killed'
 
 SBOM := sbom.cdx.json
 sbom: $(READY_TEST) ## write sbom.cdx.json: every package of the image, with its digests, as CycloneDX
