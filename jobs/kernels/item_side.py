@@ -30,8 +30,8 @@ class ItemSide:
     """Everything that a list is computed from, besides the history.
 
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
-    orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find the
-    n_neighbours of similar taste among, for reasons alone;
+    orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find those of
+    similar taste among, for reasons alone;
     blocked (b,) item_nums are in no list, finish (or None) has the last word on a list's order, and of twins a list names one. mu is the overall mean rating,
     NaN without ratings, and damping how many of it a user's own mean is damped with.
     """
@@ -42,7 +42,6 @@ class ItemSide:
     popularity: np.ndarray
     genres: csr_matrix
     others: ReferenceUsers | None = None
-    n_neighbours: int = 0
     blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     finish: Reranking | None = None
     mu: float = math.nan
@@ -97,7 +96,7 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         rater,
         popular["scores"],
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
-        *_others(sides.get("user_neighbours"), n_items),
+        _others(sides.get("user_neighbours"), n_items),
         items.get("blocked", np.zeros(0, np.int32)),
         _finish(names, sides.get("content")),
         means.get("mu", math.nan),
@@ -106,10 +105,14 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     )
 
 
-def _others(side: Side | None, n_items: int) -> tuple[ReferenceUsers | None, int]:
+def _others(side: Side | None, n_items: int) -> ReferenceUsers | None:
     if side is None:
-        return None, 0
-    return ReferenceUsers(*(side[0][name] for name in ("indptr", "items", "strengths", "ratings")), n_items), side[1]["n_neighbours"]
+        return None
+    arrays, parameters = side
+    return ReferenceUsers(
+        *(arrays[name] for name in ("indptr", "items", "strengths", "ratings")), n_items,
+        n_neighbours=parameters["n_neighbours"], half_life=parameters["half_life"],
+    )  # fmt: skip
 
 
 def _finish(parameters: Mapping[str, Any], content: Side | None) -> Reranking | None:

@@ -155,7 +155,7 @@ def gathered(
     at, genres, match = reasons.genre_reasons(side.genres, histories, user_of[shown], items[shown])
     parts.append((shown[at], reasons.LAST - 1, reasons.GENRE, genres, np.nan, match))
     if side.others is not None:
-        at, n, means = reasons.similar_user_reasons(side.others, side.n_neighbours, histories, user_of[shown], items[shown])
+        at, n, means = reasons.similar_user_reasons(side.others, histories, user_of[shown], items[shown])
         parts.append((shown[at], reasons.LAST, reasons.SIMILAR_USERS, n, np.nan, means))
     return Lists(
         indptr,

@@ -96,13 +96,11 @@ def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray,
 
 
 def similar_user_reasons(
-    others: ReferenceUsers, n_neighbours: int, histories: Histories, users: np.ndarray, items: np.ndarray
+    others: ReferenceUsers, histories: Histories, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of list rows, users (k,) ascending and items (k,): those that some of the user's nearest neighbours have, how many of them
     do, and the mean of their ratings, NaN without one."""
-    weights = histories.strengths.astype(np.float32)
-    queries = csr_matrix((weights, histories.items, histories.indptr), shape=(len(histories), others.n_items))
-    n, means = who_have(others, queries, n_neighbours, users, items)
+    n, means = who_have(others, histories.weighted(others.n_items, others.half_life), others.n_neighbours, users, items)
     rows = np.flatnonzero(n)
     return rows, n[rows], means[rows]
 

@@ -21,10 +21,22 @@ USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
 
 class ReferenceUsers:
-    """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none."""
+    """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none.
+    A history's neighbours are the n_neighbours nearest of them; its own rows fade by half_life."""
 
-    def __init__(self, indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, ratings: np.ndarray, n_items: int) -> None:
+    def __init__(
+        self,
+        indptr: np.ndarray,
+        items: np.ndarray,
+        strengths: np.ndarray,
+        ratings: np.ndarray,
+        n_items: int,
+        *,
+        n_neighbours: int = 0,
+        half_life: float = np.inf,
+    ) -> None:
         self.n_items, shape = n_items, (len(indptr) - 1, n_items)
+        self.n_neighbours, self.half_life = n_neighbours, half_life
         self.unit = _unit(csr_matrix((np.asarray(strengths, np.float32), items, indptr), shape=shape))
         self._ratings = csr_matrix((np.asarray(ratings, np.float32), items, indptr), shape=shape)
 

@@ -14,16 +14,16 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import recommend
 from jobs.kernels.rankers import WeightRanker
-from jobs.kernels.reasons import HISTORY, RESIDUAL, SIMILAR_USERS
+from jobs.kernels.reasons import HISTORY, RESIDUAL, similar_user_reasons, SIMILAR_USERS
 from jobs.kernels.user_neighbours import ReferenceUsers, who_have
 from jobs.kernels.weights import ItemWeights
 from jobs.recommend.step import _details
 
 
-def others_of(dense: np.ndarray, ratings: np.ndarray | None = None) -> ReferenceUsers:
+def others_of(dense: np.ndarray, ratings: np.ndarray | None = None, **named: float) -> ReferenceUsers:
     matrix = csr_matrix(dense.astype(np.float32))
     known = np.full(matrix.nnz, np.nan) if ratings is None else ratings[dense > 0]
-    return ReferenceUsers(matrix.indptr, matrix.indices, matrix.data, known, dense.shape[1])
+    return ReferenceUsers(matrix.indptr, matrix.indices, matrix.data, known, dense.shape[1], **named)
 
 
 def slow(dense: np.ndarray, query: np.ndarray, k: int) -> list[tuple[float, int]]:
@@ -76,9 +76,9 @@ def test_an_empty_history_is_like_nobody() -> None:
 def test_lists_say_how_many_similar_users_have_an_item() -> None:
     """Three users share items 0 and 1 with the history; two of them have item 2, rated 4 and 5, and nobody has item 3."""
     dense = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 0, 0]])
-    others = others_of(dense, np.array([[3, 3, 4, 0], [3, 3, 5, 0], [3, 3, 0, 0]], float))
+    others = others_of(dense, np.array([[3, 3, 4, 0], [3, 3, 5, 0], [3, 3, 0, 0]], float), n_neighbours=2)
     W = ItemWeights(np.array([0, 2, 2, 2, 2]), np.array([2, 3], np.int32), np.array([1.0, 0.5], np.float32))
-    side = ItemSide(WeightRanker(W), None, None, np.zeros(4), csr_matrix((4, 0), dtype=np.float32), others, 2)
+    side = ItemSide(WeightRanker(W), None, None, np.zeros(4), csr_matrix((4, 0), dtype=np.float32), others)
     history = Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2), np.full(2, np.nan), np.array([0, 1]))
     lists = recommend(side, history, n=2, explain_n=2, reasons_n=1, min_history=1)
     assert lists.items.tolist() == [2, 3]
@@ -91,6 +91,14 @@ def test_lists_say_how_many_similar_users_have_an_item() -> None:
     assert sums == pytest.approx(lists.scores)
     plain = recommend(replace(side, others=None), history, n=2, explain_n=2, reasons_n=1, min_history=1)
     np.testing.assert_array_equal(plain.scores, lists.scores)
+
+
+def test_similar_users_are_those_of_the_latest_rows_where_older_ones_fade() -> None:
+    """By strength alone the history is as near to both users; the one who has its last item is nearer to what it likes now."""
+    others = others_of(np.array([[1, 0, 1, 0], [0, 1, 0, 1]]), np.array([[3, 0, 4, 0], [0, 3, 0, 5]], float), n_neighbours=1, half_life=1.0)
+    history = Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2), np.full(2, np.nan), np.array([0, 3]))
+    rows, n, means = similar_user_reasons(others, history, np.array([0, 0]), np.array([2, 3]))
+    assert (rows.tolist(), n.tolist(), means.tolist()) == ([1], [1], [5.0])
 
 
 def test_details_of_similar_users_are_json() -> None:
