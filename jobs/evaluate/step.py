@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import csr_matrix
 
 from jobs.evaluate import champion as champions
 from jobs.evaluate.champion import Champion
@@ -176,8 +175,7 @@ def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.nda
     if side.finish is None:
         return {}
     top = metrics.fixed_width(lists.indptr, lists.items, TOP)
-    history = csr_matrix((kept.strengths, kept.items, kept.indptr), shape=(len(kept), side.n_items))
-    found = {"miscalibration": list_metrics.miscalibration(top, history, side.genres)}
+    found = {"miscalibration": list_metrics.miscalibration(top, kept.weighted(side.n_items, np.inf), side.genres)}
     if side.finish.features is not None:
         found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.finish.features)
     return found

@@ -62,7 +62,7 @@ def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.n
         f"mean_popularity_at_{k}": list_metrics.mean_popularity(heads, items.n_having, items.n_users),
         f"intra_list_diversity_at_{k}": list_metrics.intra_list_diversity(heads, items.features) if with_features else nothing,
         f"serendipity_at_{k}": list_metrics.serendipity(heads, hit[:, :k], n_held, expected, features=items.features),
-        f"genre_miscalibration_at_{k}": list_metrics.miscalibration(heads, kept.matrix(n_items_of(items)), items.genres),
+        f"genre_miscalibration_at_{k}": list_metrics.miscalibration(heads, kept.weighted(n_items_of(items), np.inf), items.genres),
     }
     return found
 
