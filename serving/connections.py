@@ -29,13 +29,13 @@ class Connections:
 
     def __init__(self, *, most: int, each: int) -> None:
         self._most, self._each = most, each or most
-        self._all: set[Connection] = set()
-        self._by_address: dict[str, set[Connection]] = {}
+        self._all: dict[Connection, None] = {}  # in the order in which they came, which tells apart those of one moment
+        self._by_address: dict[str, dict[Connection, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, new: Connection) -> None:
         """Take a connection in, in the place of another where there is no room, or not at all where every other is being answered."""
-        of_address = self._by_address.setdefault(new.address, set())
+        of_address = self._by_address.setdefault(new.address, {})
         for crowd, most in ((of_address, self._each), (self._all, self._most)):
             if len(crowd) >= most:
                 waiting = [other for other in crowd if other.waits_since is not None]
@@ -43,16 +43,15 @@ class Connections:
                     new.transport.abort()
                     break
                 min(waiting, key=lambda other: other.waits_since).transport.abort()
-        self._all.add(new)
-        of_address.add(new)
+        self._all[new] = of_address[new] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def remove(self, gone: Connection) -> None:
-        self._all.discard(gone)
+        self._all.pop(gone, None)
         of_address = self._by_address.get(gone.address)
         if of_address is not None:
-            of_address.discard(gone)
+            of_address.pop(gone, None)
             if not of_address:
                 del self._by_address[gone.address]
 

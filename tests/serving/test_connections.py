@@ -52,7 +52,7 @@ def test_silence_makes_room_for_those_who_ask(own_movies: Callable[..., tuple[Pa
         for _ in range(5):  # each on a connection of its own, beside ten that take all the room
             with httpx.Client(base_url=server.url, trust_env=False, timeout=10) as client:
                 assert client.get("/recommend/1").status_code == 200
-        assert rest(silent[0]) == b"", "the one that waited longest made room"
+        assert rest(silent[0]) == b"", "the one that came first made room"
 
 
 def test_what_is_silent_or_half_sent_is_closed_in_time(movies: Server) -> None:
