@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SettingError
+from schemas.models import DEFAULT_MODELS, RANKERS
 
 AUTO = "auto"
 ENVIRONMENT_PREFIX = "CINEMATCH_"
@@ -157,7 +158,7 @@ class Settings:
     )
 
     models: str = _setting(
-        "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid",
+        ",".join(DEFAULT_MODELS),
         (*CHOICE, "accuracy"),
         "models to train, by name",
         is_list=True,
@@ -166,7 +167,7 @@ class Settings:
         AUTO,
         CHOICE,
         "model that ranks the lists; `auto` takes the one that is best on the validation users",
-        choices=(AUTO, "hybrid", "ials", "ease", "transitions", "item_neighbours"),
+        choices=(AUTO, *reversed(RANKERS)),
     )
     diversity: float = _setting(0.0, CHOICE, "how much of a list's order is decided by variety of content, 0 none", minimum=0, maximum=1)
     calibration: float = _setting(

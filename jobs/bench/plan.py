@@ -15,6 +15,7 @@ from jobs.bench.growth import Record, whole_scales
 from jobs.kernels.weights import kept_a_row
 from jobs.machine import needs
 from jobs.machine.needs import Counts, MIB
+from schemas.models import MODELS
 from schemas.settings import Settings
 
 GIB = 2**30
@@ -139,7 +140,7 @@ def _bytes_text(figures: dict[str, Any]) -> list[str]:
 def _breaks(counts: Counts, settings: Settings, figures: dict[str, Any], core_h: dict[str, float]) -> list[str]:
     """What no longer works at this size, the first to break first, and what takes its place."""
     memory = MACHINE_GIB * GIB
-    neighbours = needs.model_need("item_neighbours", counts, settings).memory
+    neighbours = needs.model_need(MODELS["item_neighbours"], counts, settings).memory
     larger = 4 * settings.ials_factors * max(counts.n_users, counts.n_items)
     sqlite, matrix = figures["sqlite_gib"], figures["matrix_gib"]
     limits = (

@@ -38,15 +38,14 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import Lists
 from jobs.kernels.reasons import HISTORY
 from jobs.kernels.recommender import Recommender
-from jobs.models.known import RATER
 from jobs.spark.session import spark_session
 from jobs.spark.tasks import collect, map_parts
 from jobs.staging.histories import Part, read_part, TEST
 from jobs.staging.item_side import recommender
 from jobs.staging.record import Facts, facts, record, served_model, Step
 from jobs.train.item_tables import load_items
-from jobs.train.model_selection import RANKERS
 from schemas.derive import arrow_schema
+from schemas.models import RANKERS, RATER
 from schemas.settings import ALL, LIKED, Settings
 from schemas.tables import METRICS
 from warehouse import parquet

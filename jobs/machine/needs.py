@@ -18,6 +18,7 @@ import psutil
 from jobs.kernels.weights import kept_a_row
 from jobs.machine.progress import processors, tree_mib
 from schemas.errors import ResourceError
+from schemas.models import Model, Size
 from schemas.settings import Settings
 
 MIB = 2**20
@@ -63,23 +64,11 @@ def step_need(step: str, counts: Counts, settings: Settings) -> Need:
     return Need(650 * MIB + 4 * rows, 1.4 * tables, "explain_n")
 
 
-def model_need(model: str, counts: Counts, settings: Settings) -> Need:
+def model_need(model: Model, counts: Counts, settings: Settings) -> Need:
     """What fitting one model needs, the session that it runs in included."""
-    rows, session = counts.n_ratings, SESSION + workers_of(settings.spark_master) * WORKER
-    if model in ("ials", "als"):
-        f = getattr(settings, f"{model}_factors")
-        more, setting = 40 * rows + 8 * f * (counts.n_users + counts.n_items), f"{model}_factors"
-    elif model in ("item_neighbours", "transitions"):
-        more, setting = 75 * rows + matrix_bytes(counts, settings), "models"
-    elif model in ("svd", "user_neighbours", "neural"):
-        more, setting = 100 * rows, "models"
-    elif model == "ease":
-        more, setting = 16 * min(settings.ease_items, counts.n_items) ** 2 + 30 * rows, "ease_items"
-    elif model == "hybrid":
-        more, setting = 16 * min(2**26, 4_000 * counts.n_items) + 6 * matrix_bytes(counts, settings), "weights_keep"
-    else:
-        more, setting = 12 * rows, "models"
-    return Need(session + more + 100 * MIB, 0, setting)
+    session = SESSION + workers_of(settings.spark_master) * WORKER
+    more = model.memory(Size(*counts, matrix_bytes(counts, settings)), settings)
+    return Need(session + more + 100 * MIB, 0, model.lowered_by)
 
 
 def matrix_bytes(counts: Counts, settings: Settings) -> float:

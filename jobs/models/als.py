@@ -11,12 +11,10 @@ import numpy as np
 from jobs.kernels.factors import centred, ExplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_rating
 from jobs.models.tuning import hill_climb, judge_of, preset
 
-NAME = "als"
-CAPABILITIES = Capabilities(predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True)
 FIRST_REG = 0.15
 FACTOR = 1.5
 TRIED, TRIED_TUNING = 4, 8

@@ -28,11 +28,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from jobs.kernels.histories import Histories
 from jobs.models import popular
-from jobs.models.contract import CannotBe, Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import CannotBe, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, Judge, judge_of
 
-NAME = "content"
-CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_FAME, DEFAULT_BASE = 0.75, 0.1
 MAX_FEATURES = 50_000

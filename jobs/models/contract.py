@@ -1,5 +1,4 @@
-"""What every model file offers: NAME, CAPABILITIES, `fit`, from training data to an item side, and `scorer`, from an item side
-to a function of histories."""
+"""What the files of models share: `fit` goes from TrainingData to ModelArrays, and `scorer` from these to a function of histories."""
 
 from __future__ import annotations
 
@@ -23,22 +22,6 @@ from schemas.settings import Settings
 
 class CannotBe(ValueError):
     """Raised by `fit` where the data has nothing that the model is made of. That is no failure: the model is skipped."""
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a model can do; declared, so that no other code has to ask for its name. `needs_order`: it learns from
-    which interaction came after which, and so nothing without times. `in_one_task`: its fit is one piece of
-    work on arrays, to be run where there is memory for it, and `doing` says what it does meanwhile; the others divide their own
-    work."""
-
-    predicts_rating: bool = False
-    folds_in: bool = False
-    attributes: bool = False
-    needs_ratings: bool = False
-    needs_order: bool = False
-    in_one_task: bool = False
-    doing: str = "training"
 
 
 class Validation(NamedTuple):

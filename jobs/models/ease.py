@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from jobs.kernels.training import ease
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import Capabilities, ModelArrays, TrainingData
+from jobs.models.contract import ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import half_life_of, hill_climb, judge_of, preset
 from jobs.models.weights import scorer, weights_side
 from schemas.errors import ResourceError
 
-NAME = "ease"
-__all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="counting pairs, solving, pruning")
+__all__ = ["fit", "scorer"]
 FIRST_REG = 300.0
 TRIED, TRIED_TUNING = 4, 8
 

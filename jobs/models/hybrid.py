@@ -18,30 +18,31 @@ from jobs.kernels.item_side import factors_of, matrices_of, part_of
 from jobs.kernels.weights import combined, ItemWeights
 from jobs.models import als, ials
 from jobs.models.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_factors, by_weights
 from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, judge_of
+from schemas.models import MODELS, RATER
 from warehouse import model_files
 
-NAME = "hybrid"
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, in_one_task=True, doing="learning the weights of its parts")
-ITEM_BY_ITEM = ("ease", "item_neighbours", "transitions")
+_PARTS = MODELS["hybrid"].parts
+_OF_FACTORS = {"ials": ials.factors_of, RATER: als.rater}
+ITEM_BY_ITEM = tuple(name for name in _PARTS if name not in _OF_FACTORS)
 Part = ItemWeights | ImplicitFactors | ExplicitFactors
 
 
 def fit(data: TrainingData) -> ModelArrays:
     """A search over the weights and the half-life of each part, by nDCG@10; ties to the longer half-life and the simpler blend."""
     parts = parts_of(data)
-    ranking = [name for name in parts if name != als.NAME]
+    ranking = [name for name in parts if name != RATER]
     if not ranking:
-        raise ValueError(f"nothing to blend: none of {', '.join((*ITEM_BY_ITEM, ials.NAME))} was trained")
-    sample, judge = data.interactions.some(SAMPLE_USERS), judge_of(data, rater=parts.get(als.NAME))
+        raise ValueError(f"nothing to blend: none of {', '.join(_PARTS)} was trained")
+    sample, judge = data.interactions.some(SAMPLE_USERS), judge_of(data, rater=parts.get(RATER))
     if data.chosen:
         shares: Weights = {(part_of(term), data.chosen["half_lives"][term]): share for term, share in data.chosen["shares"].items()}
         learned = {key: data.chosen[key] for key in ("validation_ndcg_at_10", "n_validation_users")}
     elif judge is not None:
         pool = Pool(parts, lambda term: scorer_of(parts, term), judge, sample, half_life=data.settings.half_life)
-        shares, value = search_weights(pool, alone=ranking, with_one=[name for name in parts if name == als.NAME])
+        shares, value = search_weights(pool, alone=ranking, with_one=[name for name in parts if name == RATER])
         learned = {"validation_ndcg_at_10": round(value, 6), "n_validation_users": len(judge)}
     else:
         shares = {(ranking[0], data.settings.half_life or DEFAULT_HALF_LIFE): 1.0}
@@ -56,9 +57,9 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
     for name in ITEM_BY_ITEM:
         if model_files.exists(data.sides / name):
             found[name] = ItemWeights(**model_files.load(data.sides / name)[0])
-    for model, part in ((ials, ials.factors_of), (als, als.rater)):
-        if model_files.exists(data.sides / model.NAME):
-            found[model.NAME] = part(ModelArrays(*model_files.load(data.sides / model.NAME)))
+    for name, part in _OF_FACTORS.items():
+        if model_files.exists(data.sides / name):
+            found[name] = part(ModelArrays(*model_files.load(data.sides / name)))
     return found
 
 

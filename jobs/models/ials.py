@@ -15,12 +15,10 @@ import numpy as np
 from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_factors
 from jobs.models.tuning import half_life_of, hill_climb, Judge, judge_of, preset
 
-NAME = "ials"
-CAPABILITIES = Capabilities(folds_in=True, attributes=True)
 SPARSE_LAMBDA = 0.008
 MOST_REG = 0.5
 STEPS = (4.0, 2.0)

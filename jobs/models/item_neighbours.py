@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean
 from jobs.kernels.weights import ItemWeights, stacked
-from jobs.models.contract import Capabilities, ModelArrays, TrainingData
+from jobs.models.contract import ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import best_half_life, half_life_of, judge_of
 from jobs.models.weights import scorer, weights_side
@@ -22,8 +22,7 @@ from jobs.staging.interactions import Interactions
 from warehouse.atomic import save_array
 
 NAME = "item_neighbours"
-__all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
-CAPABILITIES = Capabilities(folds_in=True, attributes=True)
+__all__ = ["fit", "scorer"]
 PARTS = ("indptr", "indices", "data")
 
 

@@ -15,12 +15,10 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, judge_of
 from schemas.errors import ResourceError
 
-NAME = "neural"
-CAPABILITIES = Capabilities(in_one_task=True, doing="training epoch by epoch")
 FACTORS, HIDDEN, NEGATIVES = 32, (32, 16), 4
 LEARNING_RATE, DECAY = 3e-3, 1e-5
 BATCHES, LARGEST = 40, 4096  # interactions are gone through in so many batches, or more where they would be larger

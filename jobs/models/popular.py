@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
-
-NAME = "popular"
-CAPABILITIES = Capabilities(predicts_rating=False, folds_in=True)
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 
 
 def fit(data: TrainingData) -> ModelArrays:

@@ -6,14 +6,10 @@ from dataclasses import replace
 
 from jobs.kernels.training import svd
 from jobs.kernels.training.svd import SvdFactors
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.scoring import by_rating
 from jobs.models.tuning import judge_of
 
-NAME = "svd"
-CAPABILITIES = Capabilities(
-    predicts_rating=True, folds_in=True, attributes=True, needs_ratings=True, in_one_task=True, doing="removing biases, finding directions"
-)
 FACTORS_TRIED = (4, 8, 12, 20)
 FIRST_FACTORS = 12
 TUNED_SHRINKAGE = (0.25, 0.5, 1.0)

@@ -6,14 +6,12 @@ from functools import cache
 
 from jobs.kernels.training.transitions import transitions
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import Capabilities, ModelArrays, TrainingData
+from jobs.models.contract import ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
 from jobs.models.tuning import half_life_of, HALF_LIVES, judge_of, preset
 from jobs.models.weights import scorer, weights_side
 
-NAME = "transitions"
-__all__ = ["NAME", "CAPABILITIES", "fit", "scorer"]
-CAPABILITIES = Capabilities(folds_in=True, attributes=True, needs_order=True, in_one_task=True, doing="counting what follows what")
+__all__ = ["fit", "scorer"]
 LAST = 0.1  # what a transition over as many moments as count at most still counts
 LAGS, LAGS_TUNING = (10, 30, 100), (3, 10, 30, 100, 300)
 DAMPINGS, DAMPINGS_TUNING = (20.0, 5.0, 100.0), (20.0, 1.0, 5.0, 50.0, 100.0, 300.0)

@@ -6,11 +6,9 @@ import numpy as np
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.user_neighbours import ReferenceUsers, USERS_AT_ONCE
-from jobs.models.contract import Capabilities, ModelArrays, Scorer, TrainingData
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, judge_of
 
-NAME = "user_neighbours"
-CAPABILITIES = Capabilities(in_one_task=True, doing="comparing users")
 TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
 DEFAULT = 100
 

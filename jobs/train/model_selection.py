@@ -11,17 +11,17 @@ from jobs.kernels.evaluation.bootstrap import mean_interval
 from jobs.kernels.histories import Histories
 from jobs.kernels.lists import Lists
 from jobs.kernels.relevance import is_liked, share_below
-from jobs.models import popular
 from jobs.models.contract import TrainingData
 from jobs.models.tuning import means_of, preferred, Tried
 from jobs.staging.item_side import recommender
 from jobs.train.validation_doubt import doubt
 from schemas.errors import StepError
+from schemas.models import RANKERS
 from schemas.settings import AUTO, Settings
 from warehouse.atomic import save_array
 from warehouse.layout import Release
 
-RANKERS = ("item_neighbours", "transitions", "ease", "ials", "hybrid")  # the simplest first
+POPULAR = "popular"
 PROTOCOL, K = "validation", 10
 NDCG, NDCG_LIKED, BELOW = "ndcg", "ndcg_liked", "below_mean"
 
@@ -58,7 +58,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
         return Validated([], {}, "")
     folder, settings, means = data.scratch / PROTOCOL, data.settings, means_of(data, validation.kept)
     n_items = data.n_items  # a task cannot have `data`, which has the session
-    relevant, measured = {NDCG: validation.held}, [*names, popular.NAME]
+    relevant, measured = {NDCG: validation.held}, [*names, POPULAR]
     if means is not None:
         relevant[NDCG_LIKED] = validation.held.select(is_liked(validation.held, means))
 
@@ -90,7 +90,7 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
 def _lists(release: Release, served: str, name: str, kept: Histories, settings: Settings) -> Lists:
     """Lists as they are served, or by popularity alone."""
     found = recommender(release, served, settings.recorded(), None)
-    return found.unpersonal().popular(kept, n=K, explain_n=0) if name == popular.NAME else found.lists(kept, n=K, explain_n=0)
+    return found.unpersonal().popular(kept, n=K, explain_n=0) if name == POPULAR else found.lists(kept, n=K, explain_n=0)
 
 
 def _ndcg(lists: Lists, held: Histories, n_items: int) -> np.ndarray:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from jobs.models.known import MODELS as KNOWN
-from jobs.train import model_selection
 from schemas.errors import SettingError
+from schemas.models import MODELS, RANKERS
 from schemas.settings import AUTO, Settings
 
 
 def chosen_models(settings: Settings) -> list[str]:
     """The models to train, by name. Raises SettingError where one is unknown, or where no release could come of them."""
     names = settings.model_names()
-    unknown = [name for name in names if name not in KNOWN]
+    unknown = [name for name in names if name not in MODELS]
     if unknown:
-        raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(KNOWN)}")
+        raise SettingError(f"models: unknown {', '.join(unknown)}; expected some of {', '.join(MODELS)}")
     needed = ("popular",) if settings.serve == AUTO else ("popular", settings.serve)
     missing = [name for name in needed if name not in names]
-    if not missing and not set(names) & set(model_selection.RANKERS):
-        missing = [f"one of {', '.join(model_selection.RANKERS)}"]
+    if not missing and not set(names) & set(RANKERS):
+        missing = [f"one of {', '.join(RANKERS)}"]
     if settings.diversity + settings.calibration > 1:
         raise SettingError(
             f"diversity and calibration: expected 1 together at most, got {settings.diversity:g} and {settings.calibration:g}"

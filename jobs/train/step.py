@@ -12,7 +12,6 @@ import logging
 import shutil
 import time
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ from jobs.machine import needs
 from jobs.machine.needs import Counts, model_need
 from jobs.machine.progress import PeakMemory
 from jobs.models.contract import CannotBe, finite, TrainingData
-from jobs.models.known import MODELS as KNOWN, PARTS
+from jobs.models.registry import code_of, ModelCode
 from jobs.spark.session import spark_session
 from jobs.spark.task_pool import OnSpark, reason_of
 from jobs.staging.record import facts, part_name, record, Step
@@ -31,8 +30,9 @@ from jobs.train.requested_models import chosen_models
 from jobs.train.training_data import training_data
 from schemas.derive import arrow_schema
 from schemas.errors import SettingError, StepError, was_interrupted
+from schemas.models import Model, MODELS
 from schemas.settings import FIELDS, Settings
-from schemas.tables import MODELS
+from schemas.tables import TABLES
 from warehouse import model_files, parquet
 from warehouse.layout import Release
 
@@ -50,7 +50,7 @@ def train(running: Step) -> None:
     with spark_session(settings, scratch=running.scratch) as spark:
         data = training_data(release, found, settings, OnSpark(spark))
         items_side(release, data.items, data.genres, settings)
-        rows = [fitted.get(name) or _fit(KNOWN[name], data, release) for name in KNOWN if name in names]
+        rows = [fitted.get(name) or _fit(model, code_of(name), data, release) for name, model in MODELS.items() if name in names]
         rankers = model_selection.rankers(release, rows, settings)
         scores, tried, doubt = model_selection.validated(release, rankers, data)
         served = model_selection.served(rankers, tried, settings)
@@ -72,14 +72,14 @@ def train_model(running: Step, name: str) -> None:
     """Fit one model and leave its row for `train`. Raises StepError where it failed; the row says so too, from the start in
     case that this process is killed."""
     release, settings = running.release, running.settings
-    alone = [model for model in KNOWN if model not in PARTS]
+    alone = [model.name for model in MODELS.values() if not model.parts]
     if name not in alone:
         raise SettingError(f"--model: {name!r} cannot be fitted by itself; expected one of {', '.join(alone)}")
-    running.facts["row"] = _row(KNOWN[name], settings) | {"status": "failed", "message": "its training did not end"}
+    running.facts["row"] = _row(MODELS[name], settings) | {"status": "failed", "message": "its training did not end"}
     running.write_record()
     shutil.rmtree(release.model(name), ignore_errors=True)
     with spark_session(settings, scratch=running.scratch) as spark:
-        row = _fit(KNOWN[name], training_data(release, facts(release), settings, OnSpark(spark)), release)
+        row = _fit(MODELS[name], code_of(name), training_data(release, facts(release), settings, OnSpark(spark)), release)
     running.facts["row"] = row
     running.figures |= {key: row[key] for key in ("model", "status", "train_s", "size_mib")}
     if row["status"] == "failed":
@@ -107,18 +107,17 @@ def _deciding(recorded: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(model: ModuleType, settings: Settings) -> dict[str, Any]:
+def _row(model: Model, settings: Settings) -> dict[str, Any]:
     """The row of the models table of a model that is about to be trained."""
-    capabilities = model.CAPABILITIES
     return {
-        "model": model.NAME,
+        "model": model.name,
         "status": "trained",
         "message": "",
         "is_served": False,
-        "predicts_rating": capabilities.predicts_rating,
-        "folds_in": capabilities.folds_in,
-        "attributes": capabilities.attributes,
-        "needs_ratings": capabilities.needs_ratings,
+        "predicts_rating": model.predicts_rating,
+        "folds_in": model.folds_in,
+        "attributes": model.attributes,
+        "needs_ratings": model.needs_ratings,
         "parameters": _parameters(model, settings),
         "seed": settings.seed,
         "train_s": 0.0,
@@ -127,59 +126,58 @@ def _row(model: ModuleType, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _fit(model: ModuleType, data: TrainingData, release: Release) -> dict[str, Any]:
+def _fit(model: Model, code: ModelCode, data: TrainingData, release: Release) -> dict[str, Any]:
     """Train one model; returns its row of the models table, whatever became of it."""
-    data = replace(data, scratch=data.scratch / model.NAME)
+    data = replace(data, scratch=data.scratch / model.name)
     row = _row(model, data.settings)
-    if model.CAPABILITIES.needs_ratings and data.rating_scale is None:
+    if model.needs_ratings and data.rating_scale is None:
         return row | {"status": "skipped", "message": "the source has no ratings"}
-    if model.CAPABILITIES.needs_order and not data.interactions.has_order:
+    if model.needs_order and not data.interactions.has_order:
         return row | {"status": "skipped", "message": "no user has interactions of two different times"}
     started = time.monotonic()
     with PeakMemory() as peak:
         try:
             counts = Counts(len(data.interactions), data.interactions.n_users, data.n_items)
-            needs.check(f"train {model.NAME}", model_need(model.NAME, counts, data.settings), data.settings, release.folder)
-            row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, data), sort_keys=True)
-            row["size_mib"] = round(model_files.size_mib(release.model(model.NAME)), 3)
+            needs.check(f"train {model.name}", model_need(model, counts, data.settings), data.settings, release.folder)
+            row["parameters"] = json.dumps(json.loads(row["parameters"]) | _saved(model, code, data), sort_keys=True)
+            row["size_mib"] = round(model_files.size_mib(release.model(model.name)), 3)
         except CannotBe as reason:
             row |= {"status": "skipped", "message": str(reason)}
         except Exception as error:
             # Whatever breaks one model must not take the release with it; the row and the log say so.
             if was_interrupted(error):
                 raise KeyboardInterrupt from error
-            log.error("train: %s failed: %s", model.NAME, reason_of(error))
-            log.debug("train: %s", model.NAME, exc_info=error)
-            shutil.rmtree(release.model(model.NAME), ignore_errors=True)
+            log.error("train: %s failed: %s", model.name, reason_of(error))
+            log.debug("train: %s", model.name, exc_info=error)
+            shutil.rmtree(release.model(model.name), ignore_errors=True)
             row |= {"status": "failed", "message": reason_of(error)[:500]}
     row |= {"train_s": round(time.monotonic() - started, 3), "peak_mib": round(peak.mib, 1)}
-    log.info("train: %s %s in %.1f s", model.NAME, row["status"], row["train_s"])
+    log.info("train: %s %s in %.1f s", model.name, row["status"], row["train_s"])
     return row
 
 
-def _saved(model: ModuleType, data: TrainingData) -> dict[str, Any]:
+def _saved(model: Model, code: ModelCode, data: TrainingData) -> dict[str, Any]:
     """Fit a model and write its item side, in one task where it is one piece of work; returns its parameters."""
-    folder = data.sides / model.NAME
+    folder = data.sides / model.name
 
     def fit(given: TrainingData) -> None:
-        side = finite(model.fit(given))
+        side = finite(code.fit(given))
         model_files.save(folder, side.arrays, side.parameters)
 
-    if model.CAPABILITIES.in_one_task:
+    if model.doing:
         alone = data.for_task()
-        data.run.each(1, lambda _: fit(alone), label=f"{model.NAME}: {model.CAPABILITIES.doing}")
+        data.run.each(1, lambda _: fit(alone), label=f"{model.name}: {model.doing}")
     else:
         fit(data)
     return model_files.load(folder)[1]
 
 
-def _parameters(model: ModuleType, settings: Settings) -> str:
-    prefix = f"{model.NAME}_"
-    own = {k.removeprefix(prefix): v for k, v in settings.recorded().items() if k.startswith(prefix) and k != "popular_n"}
-    return json.dumps(own, sort_keys=True)
+def _parameters(model: Model, settings: Settings) -> str:
+    recorded = settings.recorded()
+    return json.dumps({name.removeprefix(f"{model.name}_"): recorded[name] for name in model.settings}, sort_keys=True)
 
 
 def _write_models(release: Release, rows: list[dict[str, Any]]) -> None:
-    schema = arrow_schema(MODELS, facts(release).ids)
+    schema = arrow_schema(TABLES["models"], facts(release).ids)
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["model"]), schema=schema)
     parquet.write(release.table("models"), [table], schema)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from jobs.models.known import MODELS, PARTS
 from jobs.staging.record import STEPS
 from schemas.errors import CheckError, HeldBack, NotFound, SettingError
+from schemas.models import MODELS
 from schemas.settings import Settings
 from tests.dags.running import BIN, ROOT
 
@@ -129,7 +129,7 @@ def test_models_are_trained_side_by_side_within_a_pool_and_one_may_fail(weekly: 
 def test_what_is_typed_twice_is_the_same(weekly: dict[str, Any], read: dict[str, Any]) -> None:
     """DAGs import nothing of ours, so what they have to know of it is written there again."""
     assert weekly["defaults"]["models"] == Settings().model_names() and set(weekly["params"]["models"]["items"]["enum"]) <= set(MODELS)
-    assert set(read["constants"]["BLENDS"]) == set(PARTS)
+    assert set(read["constants"]["BLENDS"]) == {model.name for model in MODELS.values() if model.parts}
     declared = Settings.__dataclass_fields__
     for name in ("source", "serve"):
         assert tuple(weekly["params"][name]["enum"][1:]) == declared[name].metadata["choices"]

@@ -25,11 +25,11 @@ from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import behind, figures, Values
 from jobs.ingest.step import TOLERANCE
 from jobs.machine.progress import Progress
-from jobs.models import known
 from jobs.models.content import features
 from jobs.sources.open import open_source
 from jobs.spark.session import ONE_THREAD
 from schemas.errors import SettingError, StepError
+from schemas.models import MODELS, RATER
 from schemas.settings import ALL, Settings
 from warehouse.layout import Warehouse
 
@@ -83,22 +83,22 @@ def _shown(value: float | None) -> str:
 
 def _names(models: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
-    unknown = [name for name in names if name not in known.MODELS]
+    unknown = [name for name in names if name not in MODELS]
     if unknown or not names:
-        raise SettingError(f"models: unknown {', '.join(unknown) or 'nothing'}; expected some of {', '.join(known.MODELS)}")
+        raise SettingError(f"models: unknown {', '.join(unknown) or 'nothing'}; expected some of {', '.join(MODELS)}")
     return names
 
 
 def _needed(names: list[str], data: Dataset) -> dict[str, str]:
     """The models to fit, parts before what is made of them, and what predicts the ratings of lists before all; each with the reason
     why it cannot be, or ''."""
-    parts = {part for name in names for part in known.PARTS.get(name, ())}
+    parts = {part for name in names for part in MODELS[name].parts}
     found = {}
-    for name, model in known.MODELS.items():
+    for name, model in MODELS.items():
         if name in names or name in parts:
-            rates_nothing = model.CAPABILITIES.needs_ratings and data.rating_scale is None
+            rates_nothing = model.needs_ratings and data.rating_scale is None
             found[name] = "the source has no ratings" if rates_nothing else ""
-    return {name: found[name] for name in sorted(found, key=lambda name: name != known.RATER)}
+    return {name: found[name] for name in sorted(found, key=lambda name: name != RATER)}
 
 
 def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, k: int, tune: bool) -> dict[str, int]:
@@ -163,7 +163,7 @@ def _rows(
         if name in measured:
             row |= measured[name] | behind(values[name], values[order[0]], ndcg, seed=seed)
             row |= {key: found[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
-            parts = [found[part] for part in known.PARTS.get(name, ()) if found[part]["status"] == "trained"]
+            parts = [found[part] for part in MODELS[name].parts if found[part]["status"] == "trained"]
             row["fit_with_parts_s"] = round(row["fit_s"] + sum(part["fit_s"] for part in parts), 3)
             row |= {f"chosen_{key}": value for key, value in _flat(found[name]["parameters"]).items()}
         rows.append(row)

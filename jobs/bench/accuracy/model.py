@@ -25,11 +25,12 @@ from jobs.kernels.evaluation.ranking import best, best_among
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
 from jobs.machine.progress import PeakMemory
-from jobs.models import known
 from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
+from jobs.models.registry import code_of, rater_of
 from jobs.models.scoring import predicted, Rater
 from jobs.spark.task_pool import InProcess
 from schemas.errors import was_interrupted
+from schemas.models import MODELS, RATER
 from schemas.settings import Settings
 from warehouse import model_files
 
@@ -61,12 +62,12 @@ def measured(bench: Bench, name: str) -> tuple[Values, dict[str, Any]]:
     for number in range(bench.n_cuts):
         cut, folder = bench.cut(number), bench.folder / f"cut-{number}"
         started = time.monotonic()
-        tuned, side = _fit(bench, known.MODELS[name], _inner(bench, cut, folder / "inner"))
+        tuned, side = _fit(name, _inner(bench, cut, folder / "inner"))
         seconds["tune_s"] += time.monotonic() - started
         data, started = tuned, time.monotonic()
         if not cut.is_same_training:
             outer = bench.data.training(cut.split.train, bench.settings, run=InProcess(), folder=folder / "outer")
-            data, side = _fit(bench, known.MODELS[name], replace(outer, chosen=side.parameters))
+            data, side = _fit(name, replace(outer, chosen=side.parameters))
         seconds["fit_s"] += time.monotonic() - started
         started = time.monotonic()
         parts.append(_values(bench, name, side, data, cut.split))
@@ -85,22 +86,21 @@ def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
     return bench.data.training(split.train, bench.settings, run=run, folder=folder, validation=lambda: validation, tune=bench.tune)
 
 
-def _fit(bench: Bench, model, data: TrainingData) -> tuple[TrainingData, ModelArrays]:
-    side = model.fit(data)
-    model_files.save(data.sides / model.NAME, side.arrays, side.parameters)
+def _fit(name: str, data: TrainingData) -> tuple[TrainingData, ModelArrays]:
+    side = code_of(name).fit(data)
+    model_files.save(data.sides / name, side.arrays, side.parameters)
     return data, side
 
 
 def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, split: Split) -> Values:
-    model, k = known.MODELS[name], bench.k
+    k = bench.k
     kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
     items = Items(bench.features, data.genres, data.n_ratings, int((np.diff(data.interactions.indptr) > 0).sum()))
-    popular = known.MODELS["popular"]
-    popularity = popular.fit(data).arrays["scores"]
+    popularity = code_of("popular").fit(data).arrays["scores"]
     fallback = np.where(data.n_ratings > 0, popularity, -np.inf).astype(np.float32)
     place = np.empty(len(popularity), np.int64)
     place[np.lexsort((np.arange(len(place)), -popularity))] = np.arange(len(place))
-    score, blocks, times = model.scorer(side, data), [], np.zeros(len(place), np.int64)
+    score, blocks, times = code_of(name).scorer(side, data), [], np.zeros(len(place), np.int64)
     of_lists_rater = _rater_of_lists(data)
     at_once = max(1, CELLS // bench.data.n_items)
     for start in range(0, len(kept), at_once):
@@ -135,9 +135,9 @@ def _lists(score: Scorer, kept: Histories, held: Histories, candidates, fallback
 
 def _rater_of_lists(data: TrainingData) -> Rater | None:
     """What predicts the ratings of everybody's lists, where it was fitted."""
-    if not model_files.exists(data.sides / known.RATER):
+    if not model_files.exists(data.sides / RATER):
         return None
-    return known.MODELS[known.RATER].rater(ModelArrays(*model_files.load(data.sides / known.RATER)))
+    return rater_of(RATER, ModelArrays(*model_files.load(data.sides / RATER)))
 
 
 def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:
@@ -151,10 +151,9 @@ def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.nd
 
 def _rater(name: str, side: ModelArrays, data: TrainingData) -> Rater | None:
     """What predicts ratings: the model itself, or for what is served the rater that would stand beside it."""
-    model = known.MODELS[name]
-    if model.CAPABILITIES.predicts_rating:
-        return model.rater(side)
-    return _rater_of_lists(data) if name == "hybrid" else None
+    if MODELS[name].predicts_rating:
+        return rater_of(name, side)
+    return _rater_of_lists(data) if RATER in MODELS[name].parts else None
 
 
 def main(folder: str, name: str) -> int:

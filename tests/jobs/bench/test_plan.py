@@ -9,6 +9,7 @@ import pytest
 from jobs.bench import growth, plan
 from jobs.machine.needs import MIB, model_need, step_need
 from jobs.staging.record import STEPS
+from schemas.models import MODELS
 from schemas.settings import Settings
 
 RECORDS = growth.whole_scales()
@@ -27,7 +28,7 @@ def test_estimates_of_memory_are_above_the_measured_peaks_and_below_twice_that(r
     counts, settings = plan.counts_of(record), Settings(als_factors=64, spark_master=f"local[{record['n_processors']}]")
     needs = {step: step_need(step, counts, settings).memory / MIB for step in STEPS if step != "promote"}
     trained = [name.removesuffix("_train_s") for name in record if name.endswith("_train_s")]
-    needs["train"] = max(needs["train"], *(model_need(model, counts, settings).memory / MIB for model in trained))
+    needs["train"] = max(needs["train"], *(model_need(MODELS[model], counts, settings).memory / MIB for model in trained))
     for step, need in needs.items():
         assert record[f"{step}_peak_mib"] <= need <= max(2 * record[f"{step}_peak_mib"], 1_500), step
 

@@ -12,10 +12,10 @@ import pytest
 
 from jobs.machine import needs
 from jobs.machine.needs import Counts, heap_bytes, MIB, model_need, step_need
-from jobs.models.known import MODELS
 from jobs.run import run, run_step
 from jobs.staging.record import STEPS
 from schemas.errors import ResourceError, StepError
+from schemas.models import MODELS
 from schemas.settings import Settings
 from tests.conftest import small_settings, write_tiny_ratings
 from tests.jobs.conftest import STAGED_ID as ID, TINY
@@ -74,7 +74,7 @@ def test_estimates_grow_with_every_count_and_know_every_step_and_model() -> None
     for step in STEPS[:-1]:
         assert step_need(step, small, Settings()).memory <= step_need(step, LARGE, Settings()).memory
         assert step_need(step, small, Settings()).disk <= step_need(step, LARGE, Settings()).disk
-    for model in MODELS:
+    for model in MODELS.values():
         assert model_need(model, small, Settings()).memory < model_need(model, LARGE, Settings()).memory
 
 

@@ -26,14 +26,18 @@ from warehouse import model_files
 N_ITEMS = 60
 
 
+def name_of(model: ModuleType) -> str:
+    return model.__name__.rpartition(".")[2]
+
+
 def fitted(folder: Path, *models: ModuleType, **settings) -> tuple[TrainingData, dict]:
     rows, validation = split(N_ITEMS)
     small = {"ials_factors": 8, "ials_iterations": 4, "als_factors": 4, "als_iterations": 4, "als_reg": 0.15}
     data = training(folder, rows, N_ITEMS, validation=validation, **small, **settings)
     for model in models:
         side = model.fit(data)
-        model_files.save(data.sides / model.NAME, side.arrays, side.parameters)
-    return data, model_files.load(data.sides / models[-1].NAME)[1]
+        model_files.save(data.sides / name_of(model), side.arrays, side.parameters)
+    return data, model_files.load(data.sides / name_of(models[-1]))[1]
 
 
 def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_less_below_the_mean(tmp_path: Path) -> None:

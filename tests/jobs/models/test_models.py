@@ -13,12 +13,14 @@ import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
-from jobs.models import als, content, ease, ials, item_neighbours, known, popular, svd, transitions, tuning, user_neighbours
+from jobs.models import als, content, ease, ials, item_neighbours, popular, svd, transitions, tuning, user_neighbours
 from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
 from jobs.models.disliked import Disliked
+from jobs.models.registry import code_of
 from jobs.models.tuning import hill_climb, Judge, judge_of, preferred, Tried
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
+from schemas.models import MODELS
 from tests.jobs.models.worlds import histories, training
 from warehouse import model_files
 from warehouse.layout import Release
@@ -39,7 +41,7 @@ def world(folder: Path, **settings) -> TrainingData:
     return training(folder, whole.select(~held), N_ITEMS, validation=validation, ials_factors=8, als_factors=4, **settings)
 
 
-@pytest.mark.parametrize("model", PERSONAL, ids=lambda model: model.NAME)
+@pytest.mark.parametrize("model", PERSONAL, ids=lambda model: model.__name__)
 def test_a_personal_model_beats_popularity(tmp_path: Path, model) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
@@ -47,9 +49,9 @@ def test_a_personal_model_beats_popularity(tmp_path: Path, model) -> None:
     assert judge.ndcg(model.scorer(side, data)) > judge.ndcg(popular.scorer(popular.fit(data), data)) + 0.02
 
 
-@pytest.mark.parametrize("name", [name for name in known.MODELS if name not in ("hybrid", "neural")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("hybrid", "neural")])
 def test_a_side_is_whole_and_what_was_chosen_is_kept(tmp_path: Path, name: str) -> None:
-    model, data = known.MODELS[name], world(tmp_path)
+    model, data = code_of(name), world(tmp_path)
     side = finite(model.fit(data))
     model_files.save(tmp_path / "side", side.arrays, side.parameters)
     stored = ModelArrays(*model_files.load(tmp_path / "side"))
@@ -61,7 +63,7 @@ def test_a_side_is_whole_and_what_was_chosen_is_kept(tmp_path: Path, name: str) 
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("model", (als, svd), ids=lambda model: model.NAME)
+@pytest.mark.parametrize("model", (als, svd), ids=lambda model: model.__name__)
 def test_what_predicts_ratings_is_better_than_their_biases(tmp_path: Path, model) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
@@ -124,7 +126,7 @@ def test_without_a_word_in_common_content_is_skipped_and_not_failed(tmp_path: Pa
     data = training(tmp_path, Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2), np.full(2, np.nan), np.zeros(2, int)), 60)
     texts = {"title": [f"{710_088 + i}" for i in range(60)], **dict.fromkeys(("genres", "tags", "description"), [""] * 60)}
     data = replace(data, items=pa.table(texts | {"year": pa.nulls(60, pa.int64())}))
-    row = _fit(content, data, Release(tmp_path))
+    row = _fit(MODELS["content"], content, data, Release(tmp_path))
     assert row["status"] == "skipped" and row["message"].startswith("no two items share a genre, a tag, a year or a word of a title")
 
 
@@ -258,12 +260,12 @@ def test_nobody_to_choose_by_leaves_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.skipif(HAS_TORCH, reason="PyTorch is installed")
 def test_neural_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"pip install '.\[neural\]'"):
-        known.MODELS["neural"].fit(world(tmp_path))
+        code_of("neural").fit(world(tmp_path))
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed: pip install '.[neural]'")
 def test_neural_learns_tastes_and_repeats(tmp_path: Path) -> None:
-    neural, data = known.MODELS["neural"], world(tmp_path)
+    neural, data = code_of("neural"), world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
     side = finite(neural.fit(data))
     again = neural.fit(replace(data, validation=None, chosen=side.parameters))

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from jobs.kernels.histories import Histories
-from jobs.models import ease, ials, item_neighbours, known, popular, transitions
-from jobs.models.contract import Capabilities, finite, ModelArrays, TrainingData, Validation
+from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
+from jobs.models.registry import code_of
 from jobs.models.tuning import Tried
 from jobs.spark.task_pool import OnSpark, reason_of
 from jobs.staging.interactions import Interactions, TYPES
 from jobs.train import model_selection
 from jobs.train.step import _fit
 from schemas.errors import StepError
+from schemas.models import Model, MODELS, RANKERS
 from schemas.settings import FIELDS, resolve
 from tests.jobs.models.worlds import split, training
 from warehouse import model_files
@@ -43,18 +44,19 @@ def data_for(release: Release, **settings) -> TrainingData:
     return data
 
 
-def fitted(release: Release, *models: ModuleType, **settings) -> tuple[TrainingData, list[dict]]:
+def fitted(release: Release, *models: str, **settings) -> tuple[TrainingData, list[dict]]:
     data = data_for(release, **settings)
-    return data, [_fit(model, data, release) for model in models]
+    return data, [_fit(MODELS[name], code_of(name), data, release) for name in models]
 
 
 def test_every_model_that_can_be_served_folds_in_and_attributes() -> None:
-    assert set(FIELDS["serve"].metadata["choices"]) == {"auto", *model_selection.RANKERS} <= {"auto", *known.MODELS}
-    assert all(known.MODELS[name].CAPABILITIES.folds_in and known.MODELS[name].CAPABILITIES.attributes for name in model_selection.RANKERS)
+    assert set(FIELDS["serve"].metadata["choices"]) == {"auto", *RANKERS} and len(RANKERS) == 5
+    assert all(MODELS[name].folds_in and MODELS[name].attributes for name in RANKERS)
+    assert [MODELS[name].simplicity for name in RANKERS] == [1, 2, 3, 4, 5]
 
 
 def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(release: Release) -> None:
-    data, rows = fitted(release, popular, item_neighbours, transitions, ease, ials)
+    data, rows = fitted(release, "popular", "item_neighbours", "transitions", "ease", "ials")
     names = model_selection.rankers(release, rows, data.settings)
     assert names == ["item_neighbours", "transitions", "ease", "ials"]
     scores, tried, doubt = model_selection.validated(release, names, data)
@@ -68,7 +70,7 @@ def test_the_best_on_validation_is_served_and_another_where_one_is_asked_for(rel
 
 
 def test_what_is_liked_chooses_the_model_where_there_are_ratings_and_everything_where_that_is_asked_for(release: Release) -> None:
-    data, _ = fitted(release, popular, item_neighbours, ease)
+    data, _ = fitted(release, "popular", "item_neighbours", "ease")
     scores, tried, _ = model_selection.validated(release, ["item_neighbours", "ease"], data)
     assert [(row["model"], row["metric"]) for row in scores] == [
         (model, metric) for model in ("item_neighbours", "ease", "popular") for metric in ("ndcg", "ndcg_liked")
@@ -101,7 +103,7 @@ def test_of_few_users_who_cannot_tell_models_apart_one_that_finds_far_less_is_no
 
 def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
     """The one that is best is fitted again to items that were shuffled."""
-    data, rows = fitted(release, popular, item_neighbours, ease)
+    data, rows = fitted(release, "popular", "item_neighbours", "ease")
     names = model_selection.rankers(release, rows, data.settings)
     first = model_selection.served(names, model_selection.validated(release, names, data).tried, data.settings)
     arrays, parameters = model_files.load(release.model(first))
@@ -119,13 +121,13 @@ def test_a_tie_goes_to_the_simpler_and_nobody_to_validate_on_to_the_blend() -> N
 
 
 def test_without_validation_users_nothing_is_validated(release: Release) -> None:
-    data, rows = fitted(release, popular, ease)
+    data, rows = fitted(release, "popular", "ease")
     assert model_selection.validated(release, ["ease"], replace(data, validation=lambda: None)) == ([], {}, "")
 
 
 def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) -> None:
     """As where the end of a history is the end of a file that is sorted by item: what was kept out is nowhere else."""
-    data, rows = fitted(release, popular, item_neighbours)
+    data, rows = fitted(release, "popular", "item_neighbours")
     kept, held, _ = data.validation()
     counts = np.bincount(data.interactions.items, minlength=N_ITEMS)
     rare = np.argsort(counts, kind="stable")[:5]
@@ -139,7 +141,7 @@ def test_without_times_there_is_nothing_to_turn_to(release: Release) -> None:
     interactions = Interactions(
         {name: getattr(data.interactions, name) for name in TYPES} | {"steps": np.zeros_like(data.interactions.steps)}, N_ITEMS
     )
-    row = _fit(transitions, replace(data, interactions=interactions), release)
+    row = _fit(MODELS["transitions"], code_of("transitions"), replace(data, interactions=interactions), release)
     assert (row["status"], row["message"]) == ("skipped", "no user has interactions of two different times")
     assert not release.model("transitions").exists()
 
@@ -164,7 +166,7 @@ def test_without_what_is_needed_there_is_no_release_and_every_reason_is_said(
 
 def test_the_others_go_on_without_the_one_that_failed(release: Release) -> None:
     """One does not fit into its memory, one diverges; a model that nothing asks for may fail."""
-    data, rows = fitted(release, popular, ease, ials, item_neighbours, ease_mib=1, ials_alpha=1e300)
+    data, rows = fitted(release, "popular", "ease", "ials", "item_neighbours", ease_mib=1, ials_alpha=1e300)
     found = {row["model"]: row for row in rows}
     assert (found["ease"]["status"], found["ials"]["status"], found["item_neighbours"]["status"]) == ("failed", "failed", "trained")
     assert "needs" in found["ease"]["message"] and "ease_mib = 1" in found["ease"]["message"]
@@ -174,20 +176,19 @@ def test_the_others_go_on_without_the_one_that_failed(release: Release) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_item_side_that_is_not_finite_is_a_training_that_diverged(release: Release, value: float) -> None:
-    model = ModuleType("diverging")
-    model.NAME, model.CAPABILITIES = "diverging", Capabilities()
-    model.fit = lambda data: ModelArrays({"item_factors": np.array([1.0, value, value], np.float32)}, {})
-    row = _fit(model, data_for(release), release)
+    code = ModuleType("diverging")
+    code.fit = lambda data: ModelArrays({"item_factors": np.array([1.0, value, value], np.float32)}, {})
+    row = _fit(Model("diverging"), code, data_for(release), release)
     assert row["status"] == "failed" and "training diverged: 2 of 3 values of item_factors are not finite" in row["message"]
     assert not model_files.exists(release.model("diverging"))
     assert finite(ModelArrays({"means": np.array([value])}, {}, unknown=("means",)))
 
 
-def failing(name: str, what) -> ModuleType:
+def failing(name: str, what) -> tuple[Model, ModuleType]:
     """A model whose training, in a task, ends in `what`; made here, so that a task gets it by value."""
-    model = ModuleType(name)
-    model.NAME, model.CAPABILITIES, model.fit = name, Capabilities(in_one_task=True), what
-    return model
+    code = ModuleType(name)
+    code.fit = what
+    return Model(name, doing="failing"), code
 
 
 def test_a_lack_of_memory_and_a_lost_worker_fail_one_model_with_a_clear_message(spark, release: Release) -> None:
@@ -196,11 +197,11 @@ def test_a_lack_of_memory_and_a_lost_worker_fail_one_model_with_a_clear_message(
     def too_large(_):
         raise MemoryError("Unable to allocate 4.00 TiB")
 
-    row = _fit(failing("too_large", too_large), data, release)
+    row = _fit(*failing("too_large", too_large), data, release)
     assert (row["status"], row["message"]) == ("failed", "MemoryError: Unable to allocate 4.00 TiB")
-    row = _fit(failing("lost", lambda _: os._exit(137)), data, release)
+    row = _fit(*failing("lost", lambda _: os._exit(137)), data, release)
     assert row["status"] == "failed" and "worker that it ran in was lost" in row["message"] and "memory" in row["message"]
-    assert _fit(item_neighbours, data, release)["status"] == "trained"
+    assert _fit(MODELS["item_neighbours"], code_of("item_neighbours"), data, release)["status"] == "trained"
 
 
 def test_the_reason_of_an_error_is_its_last_line() -> None:
