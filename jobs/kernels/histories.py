@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -135,7 +135,7 @@ def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, hig
 
 def one_history(
     item_ids: np.ndarray,
-    ids: Sequence,
+    ids: Sequence[Any],
     ratings: Sequence[float | None],
     weights: Sequence[float],
     times: Sequence[int | None],

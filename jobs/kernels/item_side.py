@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -47,7 +47,7 @@ class ItemSide:
     mu: float = math.nan
     damping: float = 0.0
     twins: Twins = field(default_factory=Twins)
-    _by_genres: dict = field(default_factory=dict, repr=False, compare=False)
+    _by_genres: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_items(self) -> int:
@@ -89,7 +89,8 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
     rater = _fields(ExplicitFactors, sides["als"]) if "als" in sides else None
-    ranker = factors if served == "ials" else _weighing(sides[served], {"ials": factors, "als": rater})
+    beside = {"ials": factors, "als": rater}
+    ranker: Ranker = factors if served == "ials" and factors else _weighing(sides[served], beside)
     return ItemSide(
         ranker,
         factors,
@@ -110,7 +111,7 @@ def _others(side: Side | None, n_items: int) -> ReferenceUsers | None:
         return None
     arrays, parameters = side
     return ReferenceUsers(
-        *(arrays[name] for name in ("indptr", "items", "strengths", "ratings")), n_items,
+        arrays["indptr"], arrays["items"], arrays["strengths"], arrays["ratings"], n_items,
         n_neighbours=parameters["n_neighbours"], half_life=parameters["half_life"],
     )  # fmt: skip
 
@@ -135,8 +136,9 @@ def _fields(kind: type, side: Side) -> Any:
 def _weighing(side: Side, factors: Mapping[str, ImplicitFactors | ExplicitFactors | None]) -> Ranker:
     """An item-by-item model, with the factor models beside it that it has a weight for."""
     parts: list[tuple[float, Part]] = [(1.0, WeightRanker(matrix, half_life)) for matrix, half_life in matrices_of(*side)]
-    parts += [(weight, replace(factors[name], half_life=half_life)) for name, weight, half_life in factors_of(side[1])]
-    return Blend(tuple(parts)) if len(parts) > 1 else parts[0][1]
+    for name, weight, half_life in factors_of(side[1]):
+        parts.append((weight, replace(cast(ImplicitFactors | ExplicitFactors, factors[name]), half_life=half_life)))
+    return Blend(tuple(parts)) if len(parts) > 1 else cast(Ranker, parts[0][1])
 
 
 def matrices_of(arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> list[tuple[ItemWeights, float]]:

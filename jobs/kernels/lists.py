@@ -181,12 +181,12 @@ def _stacked(blocks: list[Lists]) -> Lists:
     return Lists(*(_joined(parts, kind) for parts, kind in zip(columns.values(), kinds)))
 
 
-def _joined(parts, kind) -> np.ndarray:
+def _joined(parts: list[np.ndarray], kind: Any) -> np.ndarray:
     return np.concatenate(parts).astype(kind, copy=False) if parts else np.zeros(0, kind)
 
 
 def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, left_out: np.ndarray) -> Ranking:
-    if user is None:
+    if user is None or candidates is None:
         ranked, scores, model_ranks = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
     else:
         ranked, scores, model_ranks = _ranked(side, user, candidates, history, n)

@@ -41,7 +41,7 @@ def sparse_neighbours(features: csr_matrix, block: np.ndarray, n: int) -> tuple[
     return _flat(block, items, scores, items >= 0)
 
 
-def _flat(block, items, scores, kept):
+def _flat(block: np.ndarray, items: np.ndarray, scores: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     numbers = np.broadcast_to(block[:, None], items.shape)[kept]
     neighbours, cosines = items[kept], np.clip(scores[kept].astype(np.float64), -1.0, 1.0)
     order = np.lexsort((neighbours, -cosines, numbers))

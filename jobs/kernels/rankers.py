@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, cast, Protocol
 
 import numpy as np
 
@@ -116,27 +116,27 @@ class Blend:
     def fold(self, history: History) -> tuple[Any, ...]:
         return tuple(ranker.fold(history) for _, ranker in self.parts)
 
-    def candidates(self, histories: Histories, users: list[tuple], n: int, barred: np.ndarray) -> list[np.ndarray]:
+    def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, barred: np.ndarray) -> list[np.ndarray]:
         """From float32 scores of all items: those that may be among the n best of the sum, whatever place each part gives them.
         Items that no part says anything of are not among them."""
         total = np.zeros((len(users), self.n_items), np.float32)
         noise = self.add_scores(users, 1.0, total)
         return [near_best(_left(row, histories.user(k).items, barred), n, noise=float(2 * noise[k])) for k, row in enumerate(total)]
 
-    def add_scores(self, users: list[tuple], factor: float, total: np.ndarray) -> np.ndarray:
+    def add_scores(self, users: list[tuple[Any, ...]], factor: float, total: np.ndarray) -> np.ndarray:
         noise = sum(
             ranker.add_scores([user[place] for user in users], factor * share, total) for place, (share, ranker) in enumerate(self.parts)
         )
         return noise + FLOAT32_NOISE * np.maximum(total.max(axis=1, initial=0.0), -total.min(axis=1, initial=0.0))
 
     def biases(self, targets: np.ndarray) -> np.ndarray:
-        return sum(factor * ranker.biases(targets) for factor, ranker in self.parts)
+        return cast(np.ndarray, sum(factor * ranker.biases(targets) for factor, ranker in self.parts))
 
-    def scores(self, user: tuple, targets: np.ndarray) -> np.ndarray:
-        return sum(factor * ranker.scores(part, targets) for (factor, ranker), part in zip(self.parts, user))
+    def scores(self, user: tuple[Any, ...], targets: np.ndarray) -> np.ndarray:
+        return cast(np.ndarray, sum(factor * ranker.scores(part, targets) for (factor, ranker), part in zip(self.parts, user)))
 
-    def contributions(self, user: tuple, targets: np.ndarray) -> np.ndarray:
-        return sum(factor * ranker.contributions(part, targets) for (factor, ranker), part in zip(self.parts, user))
+    def contributions(self, user: tuple[Any, ...], targets: np.ndarray) -> np.ndarray:
+        return cast(np.ndarray, sum(factor * ranker.contributions(part, targets) for (factor, ranker), part in zip(self.parts, user)))
 
 
 def _left(scores: np.ndarray, has: np.ndarray, barred: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ class Ranking(NamedTuple):
 def explain(
     ranker: Part, user: Any, history: History, ranking: Ranking, reasons_n: int, *, is_liked: np.ndarray,
     over_mean: np.ndarray | None = None, is_whole: bool = False,
-) -> list[tuple]:  # fmt: skip
+) -> list[tuple[Any, ...]]:  # fmt: skip
     """Reasons of the rows of one user's ranking, without genres, as parts to be `joined`: rows counted from the list's first.
 
     A ranked item gets the strongest contributions of those history rows that the user liked, is_liked (n,), and that raise its
@@ -75,7 +75,9 @@ def explain(
     return parts
 
 
-def genre_reasons(of_items: csr_matrix, histories: Histories, users: np.ndarray, items: np.ndarray) -> tuple:
+def genre_reasons(
+    of_items: csr_matrix, histories: Histories, users: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The genre that each list row shares most with its user's history, if any: which rows of users (k,) and items (k,), the
     genres, and the cosine of the item's genres with the history's, (r,) each."""
     n_genres = of_items.shape[1]
@@ -112,7 +114,7 @@ def genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.n
     return lengths, of_items.indices[np.arange(lengths.sum()) + np.repeat(of_items.indptr[items] - starts, lengths)]
 
 
-def concatenated(parts: list[tuple]) -> tuple[np.ndarray, ...]:
+def concatenated(parts: list[tuple[Any, ...]]) -> tuple[np.ndarray, ...]:
     """Parts, each of some rows with what all have in common, as the last six arrays of Lists: by row, positions from 1."""
     columns = [
         np.concatenate([np.broadcast_to(part[c], len(part[0])) for part in parts]).astype(kind, copy=False) if parts else np.zeros(0, kind)

@@ -42,7 +42,7 @@ class Recommender:
         place = int(np.searchsorted(self.item_ids, item_id))
         return place if place < len(self.item_ids) and self.item_ids[place] == item_id else None
 
-    def history(self, rows: Mapping[Any, tuple]) -> Histories:
+    def history(self, rows: Mapping[Any, tuple[Any, ...]]) -> Histories:
         """Return one user's history. rows: (rating, weight, time, ...) by item id, None for what is not there; an item that the side
         does not know is left out."""
         low, high = self.scale or (None, None)

@@ -125,7 +125,9 @@ def combined(terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int
     return stacked(_combined_rows(terms, span, n_items, keep) for span in blocks_of(lengths, block_cells))
 
 
-def _combined_rows(terms, span: slice, n_items: int, keep: int):
+def _combined_rows(
+    terms: Sequence[tuple[float, ItemWeights]], span: slice, n_items: int, keep: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     total = csr_matrix((span.stop - span.start, n_items))
     for factor, weights in terms:
         total = total + weights.rows(span.start, span.stop).astype(np.float64) * factor

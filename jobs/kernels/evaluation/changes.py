@@ -39,7 +39,9 @@ class Change(NamedTuple):
     cause: str
 
 
-def changes(lists: Lists, *, rated: tuple[Collection, Collection], listable: tuple[Collection, Collection]) -> list[Change]:
+def changes(
+    lists: Lists, *, rated: tuple[Collection[Hashable], Collection[Hashable]], listable: tuple[Collection[Hashable], Collection[Hashable]]
+) -> list[Change]:
     """What went, in its old order, then what came, in its new; `rated` is the history before and now, `listable` the items
     that either release may list at all."""
     before, now = ({item: rank for rank, item in enumerate(items, 1)} for items in lists[:2])
@@ -52,7 +54,7 @@ def changes(lists: Lists, *, rated: tuple[Collection, Collection], listable: tup
     return found
 
 
-def _cause(item: Hashable, lists: Lists, rated: Collection, listable: Collection, *, was: bool) -> str:
+def _cause(item: Hashable, lists: Lists, rated: Collection[Hashable], listable: Collection[Hashable], *, was: bool) -> str:
     """`rated` and `listable` are those of the release that does not list the item."""
     if item in rated:
         return RATED

@@ -19,6 +19,7 @@ after a half iteration
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,17 @@ def half_explicit(
     return _half(indptr, columns, other, nothing, None, right, right * right, reg, piece)
 
 
-def _half(indptr, columns, other, base, extra, right, constants, reg, piece) -> SolvedRows:
+def _half(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    other: np.ndarray,
+    base: np.ndarray,
+    extra: np.ndarray | None,
+    right: np.ndarray,
+    constants: np.ndarray,
+    reg: float,
+    piece: int,
+) -> SolvedRows:
     """A = base + Z'Z + reg n I with Z = extra Y (or Y), b = Y' right, and the rows' constants, summed, less
     b'x."""
     other = np.ascontiguousarray(other, np.float32)
@@ -146,7 +157,7 @@ def explicit_objective(
     return squared + _regulariser(indptr, columns, rows, other, reg)
 
 
-def _predicted(indptr, columns, rows, other):
+def _predicted(indptr: np.ndarray, columns: np.ndarray, rows: np.ndarray, other: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of entries and what the factors say of them, x'y float64."""
     row_of = np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
     for at in range(0, len(columns), BLOCK):
@@ -154,7 +165,7 @@ def _predicted(indptr, columns, rows, other):
         yield part, np.einsum("mf,mf->m", rows[row_of[part]], other[columns[part]], dtype=np.float64)
 
 
-def _regulariser(indptr, columns, rows, other, reg: float) -> float:
+def _regulariser(indptr: np.ndarray, columns: np.ndarray, rows: np.ndarray, other: np.ndarray, reg: float) -> float:
     """reg times the squared lengths of all factors, each as often as its row or column has entries."""
     return held(np.diff(indptr), rows, reg) + held(np.bincount(columns, minlength=len(other)), other, reg)
 

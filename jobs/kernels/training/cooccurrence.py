@@ -86,7 +86,7 @@ class Columns(NamedTuple):
         floor = shrink + (np.finfo(float).tiny if is_normalized else 1.0)
         is_long = self.n_pairs > len(norms) / LONG
 
-        def rows_of(span: slice):
+        def rows_of(span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             rows = []
             for j, (found, values) in zip(range(span.start, span.stop), _products(self.X, self.by_item, span, is_long)):
                 nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)

@@ -13,6 +13,9 @@ so B_01 = 2 / 4 = 0.5 (who has item 0 gets item 1 by that much) and B_10 = 2 / 3
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
@@ -66,7 +69,7 @@ def gram(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, 
     return total
 
 
-def _kept_columns(indptr, items, kept, n_items) -> csr_matrix:
+def _kept_columns(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int) -> csr_matrix:
     place = np.full(n_items, -1, np.int32)
     place[kept] = np.arange(len(kept))
     columns = place[items]
@@ -104,7 +107,7 @@ def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.
     return A
 
 
-def _invert(A: np.ndarray, potrf, potri) -> bool:
+def _invert(A: np.ndarray, potrf: Callable[..., Any], potri: Callable[..., Any]) -> bool:
     """The inverse of the symmetric A into its own lower triangle, by Cholesky; whether that was possible.
 
     LAPACK counts by columns, so what it knows as the upper triangle of A.T is the lower of A, in place.
@@ -132,7 +135,7 @@ def _mirror(A: np.ndarray) -> None:
         own[:] = np.tril(own) + np.tril(own, -1).T
 
 
-def _row_blocks(k: int):
+def _row_blocks(k: int) -> Iterator[slice]:
     return blocks_of(np.full(k, k), CELLS)
 
 

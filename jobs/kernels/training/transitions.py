@@ -73,7 +73,7 @@ def transitions(
     by_item = np.argsort(ordered.items, kind="stable")  # so that a span of items is a span of rows
     bounds = np.concatenate([[0], np.cumsum(counts)])
 
-    def strongest(span: slice):
+    def strongest(span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = by_item[bounds[span.start] : bounds[span.stop]]
         total = csr_matrix((span.stop - span.start, n_items))
         for part in blocks_of(ordered.n_pairs[rows], block_pairs):
@@ -84,7 +84,7 @@ def transitions(
     return stacked(strongest(span) for span in blocks_of(per_item, block_pairs))
 
 
-def _in_order(indptr, items, steps, lags: int, most_pairs: int, block_rows: int) -> _Ordered:
+def _in_order(indptr: np.ndarray, items: np.ndarray, steps: np.ndarray, lags: int, most_pairs: int, block_rows: int) -> _Ordered:
     lengths = np.diff(indptr)
     parts, base = [], 0
     for span in blocks_of(lengths, block_rows):
