@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from schemas.errors import CineMatchError
 from schemas.settings import FIELDS, resolve
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings")
     for name, declared in FIELDS.items():
         if "serve" in declared.metadata["commands"] and not declared.metadata.get("is_secret"):
-            optional = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
+            optional: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(declared.default, bool) else {}
             parser.add_argument(
                 f"--{name.replace('_', '-')}",
                 dest=name,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, UTC
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from serving.answers import RequestError
 from serving.connections import UNWANTED_BYTES
@@ -89,8 +89,8 @@ def _caller(
     if found is None:
         service.wrong_keys.add(who, clock)
         return None
-    if digest is not None:
-        service.wrong_keys.was_right(who, digest)
+    if isinstance(found, Key):
+        service.wrong_keys.was_right(who, found.sha256)
         if found.has_expired(datetime.fromtimestamp(service.now(), UTC)):
             raise _unauthorized(f"this API key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
     elif found.problem is not None:
@@ -113,7 +113,7 @@ def _unauthorized(message: str, scheme: str) -> RequestError:
     return RequestError(message, 401, {"www-authenticate": scheme})
 
 
-async def body_of(service: Service, route: Route, headers: Mapping[bytes, bytes], receive: Callable) -> bytes:
+async def body_of(service: Service, route: Route, headers: Mapping[bytes, bytes], receive: Callable[..., Any]) -> bytes:
     """The whole body. Raises RequestError: 413 where it is too large, 408 where it does not come."""
     limit = service.settings.body_kib << 10
     if route.scope is None:  # reading JSON holds up others, so strangers may send what the rows take that they may send
@@ -147,7 +147,7 @@ async def body_of(service: Service, route: Route, headers: Mapping[bytes, bytes]
         raise RequestError(f"the body did not come within {BODY_S:g} s", 408, {"connection": "close"}) from None
 
 
-async def _read_on(receive: Callable) -> None:
+async def _read_on(receive: Callable[..., Any]) -> None:
     """Read what nobody wants, for a while: a connection closed before would take the refusal with it."""
     size = 0
     try:

@@ -65,7 +65,7 @@ def rows_json(rows: Iterable[Any]) -> bytes:
     return f"[{','.join([compact(row) for row in rows])}]".encode()
 
 
-class _Encoders(dict):
+class _Encoders(dict[type, Callable[[Any], str]]):
     def __missing__(self, kind: type) -> Callable[[Any], str]:
         return compact
 
@@ -98,7 +98,7 @@ def shaped(
     answer: Answer, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None
 ) -> tuple[bytes, bytes]:
     """Body and content type in one of Datasette's `_shape`s; `_nl` writes a row a line."""
-    rows: list[dict] = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
+    rows: list[dict[str, Any]] = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
     if shape == "objects":
         return envelope(answer, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
     if shape == "arrays":

@@ -19,6 +19,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast, IO
 
 from schemas.settings import Settings
 from serving.answers import RequestError
@@ -43,7 +44,7 @@ class Apart:
     def __init__(self, release: Release, settings: Settings, forgotten: ForgottenUsers) -> None:
         self._release, self._settings, self._forgotten = release, settings, forgotten
         self._without: Forgotten | None = None
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
         self._starting = asyncio.Lock()
         self._started_at = -AGAIN_S
@@ -77,7 +78,7 @@ class Apart:
         where its copy without forgotten users takes longer than is waited for."""
         await self.start()
         started = time.monotonic()
-        while (Path(self._folder) / MAKING).exists() and self._process.poll() is None:
+        while (Path(self._folder) / MAKING).exists() and cast(subprocess.Popen[bytes], self._process).poll() is None:
             if time.monotonic() - started > wait_s:
                 raise RequestError(
                     "tables and SQL are being made anew without users who were forgotten; ask again in a few seconds",
@@ -115,9 +116,10 @@ class Apart:
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()], process_group=0,
             )  # fmt: skip
         self._without = known
+        told = cast(IO[bytes], self._process.stdin)
         try:
-            self._process.stdin.write(json.dumps({"salt": known.salt, "digests": sorted(known.digests)}).encode() + b"\n")
-            self._process.stdin.flush()
+            told.write(json.dumps({"salt": known.salt, "digests": sorted(known.digests)}).encode() + b"\n")
+            told.flush()
         except BrokenPipeError:
             return  # it died; the next request starts another
 
@@ -125,7 +127,7 @@ class Apart:
         """End what was started; closing its standard input is enough."""
         if self._process is not None:
             with suppress(BrokenPipeError):
-                self._process.stdin.close()
+                cast(IO[bytes], self._process.stdin).close()
             try:
                 self._process.wait(END_S)
             except subprocess.TimeoutExpired:
@@ -153,8 +155,8 @@ class Datasettes:
         self._settings, self._forgotten = settings, forgotten
         self._by_release: dict[OpenRelease, Apart] = {}
         self._wanted = self._shown = opened.hold()
-        self._preparing: asyncio.Task | None = None
-        self._restarting: asyncio.Task | None = None
+        self._preparing: asyncio.Task[Any] | None = None
+        self._restarting: asyncio.Task[Any] | None = None
 
     @property
     def shown(self) -> OpenRelease:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 from schemas.errors import CineMatchError, NotFound
@@ -46,7 +47,7 @@ class Application:
         self._forwarder = Forwarder()
         self.datasettes = Datasettes(service.settings, service.current, service.forgotten)
 
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -59,7 +60,7 @@ class Application:
         else:
             await send({"type": "websocket.close"})
 
-    async def _http(self, scope: dict, receive: Callable, send: Callable) -> None:
+    async def _http(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         started = time.perf_counter()
         service, method = self._service, scope["method"]
         request = dict(scope["headers"])
@@ -97,7 +98,14 @@ class Application:
         service.log.line(request_id, method, pattern, status, seconds)
 
     async def _ours(
-        self, scope: dict, receive: Callable, request: dict, raw: bytes, opened: OpenRelease, started: float, added: Headers
+        self,
+        scope: dict[str, Any],
+        receive: Callable[..., Any],
+        request: dict[bytes, bytes],
+        raw: bytes,
+        opened: OpenRelease,
+        started: float,
+        added: Headers,
     ) -> tuple[str, int, bytes, Headers]:
         """The route's pattern, and status, body and headers of its answer or refusal; `added` gets what every answer has."""
         pattern = "none"
@@ -126,7 +134,14 @@ class Application:
             return pattern, *self._refusal(error, is_page, opened)
 
     async def _others(
-        self, scope: dict, receive: Callable, send: Callable, request: dict, raw: bytes, opened: OpenRelease, added: Headers
+        self,
+        scope: dict[str, Any],
+        receive: Callable[..., Any],
+        send: Callable[..., Any],
+        request: dict[bytes, bytes],
+        raw: bytes,
+        opened: OpenRelease,
+        added: Headers,
     ) -> int | tuple[int, bytes, Headers]:
         """Answer what no route of ours has: our static files here, all else by Datasette's process. Returns the status where the
         answer was sent, or status, body and headers of one that is still to be sent."""
@@ -141,7 +156,7 @@ class Application:
                 body, kind = static_files.FILES[raw]
                 return 200, body, [(b"content-type", kind), (b"cache-control", _FOR_EVER)]
 
-            async def noted(message: dict) -> None:
+            async def noted(message: dict[str, Any]) -> None:
                 if message["type"] == "http.response.start":
                     if message["status"] == 404 and not _is_json(message["headers"]):
                         raise NotFound(f"{ascii(raw.decode('latin-1'))[:200]}: {_WHERE}")
@@ -161,7 +176,9 @@ class Application:
             return headers
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 
-    def _represent(self, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str) -> tuple[int, bytes, Headers]:
+    def _represent(
+        self, call: Call, answer: Answer, request: dict[bytes, bytes], started: float, raw: bytes, query: str
+    ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
         if answer.text is not None:
             kind = answer.kind.encode()
@@ -179,7 +196,7 @@ class Application:
         return answer.status, body, headers
 
     async def _page(
-        self, route: Route, call: Call, answer: Answer, request: dict, started: float, raw: bytes, query: str
+        self, route: Route, call: Call, answer: Answer, request: dict[bytes, bytes], started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
         """The same as a page."""
         headers, has_it = self._headers(answer, request, ".html")
@@ -190,7 +207,7 @@ class Application:
         body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
         return answer.status, body, [*headers, *_PAGE]
 
-    def _headers(self, answer: Answer, request: dict, kind: str) -> tuple[Headers, bool]:
+    def _headers(self, answer: Answer, request: dict[bytes, bytes], kind: str) -> tuple[Headers, bool]:
         """Headers that say for whom and how long an answer is, and whether the client has it already."""
         headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         headers.append(_VARY)
@@ -222,7 +239,7 @@ def _is_json(headers: Headers) -> bool:
     return any(name == b"content-type" and value.startswith(b"application/json") for name, value in headers)
 
 
-def _not_datasettes(method: str, raw: bytes, request: dict) -> RequestError | NotFound | None:
+def _not_datasettes(method: str, raw: bytes, request: dict[bytes, bytes]) -> RequestError | NotFound | None:
     """Why a request is not handed on: Datasette only reads here, and of its own pages those that say nothing of this machine."""
     if method not in ("GET", "HEAD"):
         return RequestError(f"{ascii(method)[:40]} is not a method of this path; it has GET, HEAD", 405, {"allow": "GET, HEAD"})
@@ -252,7 +269,7 @@ def _matches(given: bytes | None, tag: bytes) -> bool:
     return given.strip() == b"*" or any(part.strip().removeprefix(b"W/") == bare for part in given.split(b","))
 
 
-async def respond(send: Callable, status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:
+async def respond(send: Callable[..., Any], status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:
     if status not in (204, 304):
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})

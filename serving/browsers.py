@@ -49,6 +49,7 @@ class Browsers:
 
     def refused(self, host: bytes | None) -> RequestError | None:
         """Why a request to this name is none of ours. An address cannot be pointed elsewhere, so that every address is."""
+        host = host or b""
         if self._is_ours(host):
             if len(self.seen) < _KEPT:
                 self.seen.add(host)

@@ -33,7 +33,7 @@ class Catalogue:
 
     def __init__(self, datasette: Datasette, path: Path, kind: Callable[..., Database]) -> None:
         self._datasette, self._path, self._kind = datasette, path, kind
-        self._seen: tuple | None = None
+        self._seen: tuple[Any, ...] | None = None
         self._n = 0
         self._looking = asyncio.Lock()
         self.shown: Database | None = None
@@ -58,7 +58,7 @@ class Catalogue:
                 return
             self._show(name, holder)
 
-    def _signature(self) -> tuple | None:
+    def _signature(self) -> tuple[Any, ...] | None:
         try:
             found = os.stat(self._path)
         except OSError:
@@ -76,7 +76,7 @@ class Catalogue:
             asyncio.get_running_loop().call_later(AFTER_S, before.close)
 
 
-class Copied:
+class Copied(Database):
     """What a database of a copy adds to one of Datasette: it counts its connections, and lets the copy go with them."""
 
     holder: sqlite3.Connection

@@ -42,7 +42,7 @@ class Connections:
                 if not waiting:
                     new.transport.abort()
                     break
-                min(waiting, key=lambda other: other.waits_since).transport.abort()
+                min(waiting, key=lambda other: other.waits_since or 0.0).transport.abort()
         self._all[new] = of_address[new] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
@@ -79,7 +79,7 @@ class Connection(HttpToolsProtocol):
         self.waits_since: float | None = 0.0
         self.address = ""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self.waits_since = self.loop.time()
         self.address = self.client[0] if self.client else ""
@@ -129,7 +129,7 @@ class Connection(HttpToolsProtocol):
         if self.parser.get_http_version() not in VERSIONS:
             raise ValueError("another version of HTTP")  # which the parser tells as a request that is not valid
         if self._may_be_large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
-            self.scope[IS_TOO_LARGE] = True
+            self.scope[IS_TOO_LARGE] = True  # type: ignore[literal-required]  # for our application alone
         super().on_headers_complete()
         self._n_asked += 1
         self.waits_since = None

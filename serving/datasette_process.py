@@ -47,9 +47,9 @@ def main(folder: str, warehouse: str, socket_folder: str, making: str, listening
     known = Forgotten(given["salt"], frozenset(given["digests"]))
     with ExitStack() as stack:
         if names_any(release, known):
-            folder = stack.enter_context(_room(within, copy, Path(socket_folder)))
+            room = stack.enter_context(_room(within, copy, Path(socket_folder)))
             try:
-                release = redacted.redact(release, known, folder, is_for_download=allow_download == "1")
+                release = redacted.redact(release, known, room, is_for_download=allow_download == "1")
             except (OSError, sqlite3.Error) as error:
                 sys.exit(f"release {release.id} cannot be copied without its forgotten users, so no table of it is shown: {error}")
         Path(making).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ class ForgottenUsers:
         self._path, self._name = path, str(path)
         self._changed = changed
         self._known = forgotten.Forgotten("", frozenset())
-        self._seen: tuple | None = None
+        self._seen: tuple[Any, ...] | None = None
         self.problem: str | None = None
         self.look()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import httptools
 
@@ -40,7 +41,9 @@ class Forwarder:
         self._free = asyncio.Semaphore(AT_ONCE)
         self._n = 0
 
-    async def answer(self, apart: Apart, scope: dict, receive: Callable, send: Callable, raw: bytes, query_ms: int) -> int:
+    async def answer(
+        self, apart: Apart, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any], raw: bytes, query_ms: int
+    ) -> int:
         """Let the process answer; returns the status. Raises RequestError where it cannot and nothing was sent yet."""
         if self._n >= AT_ONCE + WAITING:
             raise RequestError(f"{self._n} requests wait for Datasette already; ask again in a second", 429, {"retry-after": "1"})
@@ -61,7 +64,7 @@ class Forwarder:
             gone.cancel()
             work.cancel()
 
-    async def _answer(self, apart: Apart, head: bytes, is_head: bool, send: Callable, query_ms: int) -> int:
+    async def _answer(self, apart: Apart, head: bytes, is_head: bool, send: Callable[..., Any], query_ms: int) -> int:
         async with self._free:
             started, is_again = time.monotonic(), False
             while True:
@@ -76,13 +79,13 @@ class Forwarder:
                     is_again = True
 
 
-async def _left(receive: Callable) -> None:
+async def _left(receive: Callable[..., Any]) -> None:
     """Return when the client has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _head(scope: dict, raw: bytes) -> bytes:
+def _head(scope: dict[str, Any], raw: bytes) -> bytes:
     """The request as it is sent on: no body, no cookie, no key."""
     given: Mapping[bytes, bytes] = dict(scope["headers"])
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
@@ -113,7 +116,7 @@ class _Response:
         self.is_whole = True
 
 
-async def _asked(apart: Apart, head: bytes, is_head: bool, send: Callable) -> int:
+async def _asked(apart: Apart, head: bytes, is_head: bool, send: Callable[..., Any]) -> int:
     reader, writer = await apart.connect()
     has_begun, status = False, 0
     try:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, UTC
+from typing import Any
 
 from schemas.errors import SettingError, UsageError
 from warehouse import keys
@@ -30,7 +31,7 @@ class Keys:
         self._path = str(warehouse.keys)
         self._set = _by_digest(_of_setting(place, text.strip()) for place, text in enumerate(hashes.split(","), 1) if text.strip())
         self._keys: dict[str, Key] = self._set
-        self._signature: tuple | None = None
+        self._signature: tuple[Any, ...] | None = None
         self._used: dict[str, float] = {}
         self._saved_at = 0.0
         self.problem: str | None = None

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import TextIO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Metrics:
         labels = {key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)}
         now = time.time()
         pending, last = service.overlay_lag()
-        families = [
+        families: list[tuple[str, str, str, Mapping[str, object]]] = [
             ("requests_total", "counter", "Requests answered.", {labels[k]: self.requests[k][0] for k in labels}),
             (
                 "request_seconds_total",

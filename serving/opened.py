@@ -121,7 +121,7 @@ class OpenRelease:
     def item_id(self, number: int) -> int | str:
         return self.item_ids[number].item()
 
-    def same(self, items: Iterable[Any]) -> frozenset:
+    def same(self, items: Iterable[Any]) -> frozenset[Any]:
         """The items, and all that they are one with under other ids."""
         known = np.array([number for number in map(self.number, items) if number is not None], np.int64)
         return frozenset(items) | frozenset(self.item_ids[self.side.twins.with_others(known)].tolist())

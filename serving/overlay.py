@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
 
 from schemas.errors import CineMatchError, ResourceError
 from serving.answers import RequestError
@@ -118,7 +118,7 @@ class Writer:
         is full.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
 
         def done(result: Any) -> None:
             loop.call_soon_threadsafe(_resolve, future, result)
@@ -167,7 +167,7 @@ class Writer:
                 except sqlite3.Error:
                     log.exception("a failed transaction could not be rolled back")
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-                self._failed(error)
+                self._failed(cast(sqlite3.Error, error))
             results = [_refusal(error)] * len(batches)
         for batch, result in zip(batches, results):
             batch.done(result)
@@ -198,7 +198,7 @@ class Writer:
         return written
 
 
-def _resolve(future: asyncio.Future, result: Any) -> None:
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
     if not future.done():
         future.set_result(result)
 

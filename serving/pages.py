@@ -37,7 +37,7 @@ async def page(
 def _page(route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
     rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
     return _rendered(
-        route.page,
+        route.page or "",
         route=route,
         path=call.path,
         values=call.values,

@@ -44,7 +44,8 @@ class Parameter:
             if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
                 raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {text[:100]!r}")
             value = int(text)
-            if not self.minimum <= value <= self.maximum:
+            low, high = self.minimum, self.maximum
+            if (low is not None and value < low) or (high is not None and value > high):
                 raise RequestError(f"{self.name}: expected a whole number from {self.minimum} to {self.maximum}, got {value}")
             return value
         if self.kind == "flag":

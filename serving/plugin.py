@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from typing import Any
+
 from datasette import hookimpl
 from datasette.utils.asgi import BadRequest
 
@@ -10,14 +13,14 @@ from warehouse import shards
 
 
 @hookimpl
-def asgi_wrapper(datasette):
+def asgi_wrapper(datasette: Any) -> Any:
     """Says what a page may load, and answers what fails before Datasette looks: `serving.site`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.wrapper
 
 
 @hookimpl
-def prepare_connection(conn, database, datasette):
+def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Any) -> None:
     """Attaches the shards of a release that has any, so that SQL finds its users, and bounds what SQL may take and touch."""
     if getattr(datasette, "cinematch", None) and database != "_internal":
         shards.attach_beside(conn)
@@ -26,14 +29,14 @@ def prepare_connection(conn, database, datasette):
 
 
 @hookimpl
-def get_metadata(datasette):
+def get_metadata(datasette: Any) -> Any:
     """Describes the tables and columns of the release, and its canned queries: `serving.site`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.metadata
 
 
 @hookimpl
-def handle_exception(datasette, request, exception):
+def handle_exception(datasette: Any, request: Any, exception: Exception) -> Any:
     """Answers errors without a traceback, and those that Datasette did not foresee as the request's: `serving.site`."""
     site = getattr(datasette, "cinematch", None)
     return site and site.refusal(request, exception)

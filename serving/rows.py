@@ -70,9 +70,8 @@ def stored_reason(
     opened: OpenRelease, item_id: Any, kind: str, evidence: str | None, contribution: float | None, detail: str | None
 ) -> Reason:
     """A row of `explanations` as it is stored."""
-    if kind == "history":
-        evidence = opened.ids.parse("item_id", evidence)
-    return Reason(item_id, kind, evidence, contribution, json.loads(detail) if detail else {})
+    shown = opened.ids.parse("item_id", evidence) if kind == "history" and evidence is not None else evidence
+    return Reason(item_id, kind, shown, contribution, json.loads(detail) if detail else {})
 
 
 def row(opened: OpenRelease, entry: Listed, its_reasons: Iterable[Reason]) -> dict[str, Any]:

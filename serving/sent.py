@@ -27,7 +27,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def rows_of(found: Any, limit: int) -> list[dict]:
+def rows_of(found: Any, limit: int) -> list[dict[str, Any]]:
     """The rows of a body: one object, a list of them, or {ratings: [...]}."""
     if isinstance(found, dict) and set(found) == {"ratings"}:
         found = found["ratings"]
@@ -37,7 +37,7 @@ def rows_of(found: Any, limit: int) -> list[dict]:
     return checked_rows(rows, limit)
 
 
-def checked_rows(rows: list, limit: int) -> list[dict]:
+def checked_rows(rows: list[Any], limit: int) -> list[dict[str, Any]]:
     """The rows as they are. Raises RequestError where they are too many, or one is no object."""
     if len(rows) > limit:
         raise RequestError(f"the body: {len(rows)} ratings, expected at most {limit} in one request", 413)
@@ -47,13 +47,13 @@ def checked_rows(rows: list, limit: int) -> list[dict]:
     return rows
 
 
-def check_fields(row: dict, place: int, known: Collection[str]) -> None:
+def check_fields(row: dict[str, Any], place: int, known: Collection[str]) -> None:
     unknown = sorted(set(row) - set(known))
     if unknown:
         raise RequestError(f"row {place}: {unknown[0][:100]}: is not a field of a rating here; there are {', '.join(sorted(known))}")
 
 
-def checked_id(opened: OpenRelease, row: dict, place: int, role: str) -> int | str:
+def checked_id(opened: OpenRelease, row: dict[str, Any], place: int, role: str) -> int | str:
     """An id of the release's type."""
     found = sent_id(opened, role, row.get(role))
     if found is None:
@@ -61,7 +61,7 @@ def checked_id(opened: OpenRelease, row: dict, place: int, role: str) -> int | s
     return found
 
 
-def checked_rating(opened: OpenRelease, row: dict, place: int, *, may_be_event: bool = False) -> tuple[float | None, float]:
+def checked_rating(opened: OpenRelease, row: dict[str, Any], place: int, *, may_be_event: bool = False) -> tuple[float | None, float]:
     """Rating and weight: the one where the release has ratings, the other where it has none. An event has no rating."""
     scale = opened.manifest.rating_scale
     if scale is None:
@@ -82,7 +82,7 @@ def _number(value: Any, place: int, name: str, low: float, high: float) -> float
     return float(value)
 
 
-def checked_time(row: dict, place: int, now: int) -> int | None:
+def checked_time(row: dict[str, Any], place: int, now: int) -> int | None:
     """rated_at as Unix seconds, given so or as ISO 8601 with a zone; None where it is not given."""
     value = row.get("rated_at")
     if value is None:

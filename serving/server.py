@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import socket
 import sys
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 
@@ -33,7 +35,7 @@ def serve(settings: Settings) -> None:
     connections = Connections(most=most_connections(), each=settings.address_connections)
     config = uvicorn.Config(
         app,
-        http=partial(Connection, connections=connections),
+        http=cast(type[asyncio.Protocol], partial(Connection, connections=connections)),
         headers=[("x-content-type-options", "nosniff")],
         log_config=None,
         access_log=False,

@@ -82,10 +82,11 @@ class Service:
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
         self.warehouse = warehouse
         self.settings = settings
-        self.pointer, self.problem = _pointed(warehouse)
+        pointer, self.problem = _pointed(warehouse)
+        self.pointer: str | None = pointer
         self.trusted = signature.trusted(settings.trusted_keys)
-        self.current = open_verified(warehouse.sealed(self.pointer), self.trusted)
-        self._solved: OrderedDict[tuple, Solved] = OrderedDict()
+        self.current = open_verified(warehouse.sealed(pointer), self.trusted)
+        self._solved: OrderedDict[tuple[Any, ...], Solved] = OrderedDict()
         self._said: list[str] = []
         self._catalogue: tuple[int, int, int] | None = None
         self.catalogue_problem: str | None = None
@@ -102,14 +103,14 @@ class Service:
         self.at_start: list[Callable[[], None]] = []
         self.at_stop: list[Callable[[], None]] = []
         self.previous: OpenRelease | None = None
-        self.routes: tuple = ()
+        self.routes: tuple[Any, ...] = ()
         self.cache_control = b"private, no-cache" if self.is_private else b"public, no-cache"
-        self.compared: dict[tuple[str, str], dict] = {}
+        self.compared: dict[tuple[str, str], dict[str, Any]] = {}
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
         self.searcher = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._n_beside = 0
-        self._solving: dict[tuple, asyncio.Future] = {}
+        self._solving: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._n_waiting = 0
         self._allowances: dict[str | None, tuple[float, float]] = {}
         self.follow: Callable[[], Awaitable[None]]
@@ -239,7 +240,7 @@ class Service:
         arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
         return fold(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
 
-    def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset:
+    def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset[Any]:
         """Items that the user got after seq."""
         if user_id is None or self.user_seq(opened, user_id) <= seq:
             return frozenset()
@@ -271,7 +272,7 @@ class Service:
             self._solving[key] = asyncio.ensure_future(self._solve(key, opened))
         return await asyncio.shield(self._solving[key])
 
-    async def _solve(self, key: tuple, opened: OpenRelease) -> Solved:
+    async def _solve(self, key: tuple[Any, ...], opened: OpenRelease) -> Solved:
         try:
             found = await self.run_on(opened, self._solve_now, opened, *key[1:])
         finally:

@@ -118,7 +118,7 @@ class Site:
     def wrapper(self, inner: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """An ASGI application around Datasette's: pages say what they may load, and what fails before Datasette looks is answered."""
 
-        async def guarded(scope: dict, receive: Callable, send: Callable) -> None:
+        async def guarded(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
             if scope["type"] != "http":
                 return await inner(scope, receive, send)
             await self.catalogue.look()
@@ -126,7 +126,7 @@ class Site:
             _NONCE.set(nonce)
             has_begun = False
 
-            async def noted(message: dict) -> None:
+            async def noted(message: dict[str, Any]) -> None:
                 nonlocal has_begun
                 if message["type"] == "http.response.start":
                     has_begun = True

@@ -21,7 +21,7 @@ class Solved(NamedTuple):
 
     rows: list[Listed]
     reasons: dict[Any, list[Reason]]
-    has: frozenset
+    has: frozenset[Any]
 
 
 def stored_history(opened: OpenRelease, user_id: Any) -> History:

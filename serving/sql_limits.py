@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 VALUE_BYTES = 1 << 20
 ANSWER_BYTES = 4 << 20
@@ -62,16 +63,17 @@ def restrict(connection: sqlite3.Connection, refuse: Callable[[str], Exception])
     known = _DERIVED | {row[0].lower() for row in found}
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        first_name, second_name = (first or "").lower(), (second or "").lower()
         if action in _READS:
             allowed = True
         elif action == sqlite3.SQLITE_READ:
-            allowed = first.lower() in known
+            allowed = first_name in known
         elif action == sqlite3.SQLITE_FUNCTION:
-            allowed = second.lower() not in _FUNCTIONS
+            allowed = second_name not in _FUNCTIONS
         elif action == sqlite3.SQLITE_UPDATE:
             allowed = first == "sqlite_master"  # asked when a virtual table is first used; SQLite itself lets nobody do it
         else:
-            allowed = action == sqlite3.SQLITE_PRAGMA and first.lower() in _PRAGMAS
+            allowed = action == sqlite3.SQLITE_PRAGMA and first_name in _PRAGMAS
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
     connection.set_authorizer(authorize)
@@ -86,7 +88,7 @@ class _Counted:
         self._cursor: Callable[[], object] = lambda: None
         self._n = 0
 
-    def __call__(self, cursor: sqlite3.Cursor, values: Sequence) -> sqlite3.Row:
+    def __call__(self, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> sqlite3.Row:
         if self._cursor() is not cursor:
             self._cursor, self._n = weakref.ref(cursor), 0
         self._n += sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in values)

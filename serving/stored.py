@@ -40,7 +40,7 @@ def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
     return Ready(n_rows, source, text)
 
 
-def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[tuple]) -> bytes | None:
+def encoded_list(opened: OpenRelease, entries: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> bytes | None:
     """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
     reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
@@ -67,7 +67,7 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple], found: Iterable[
 def encoded_reason(opened: OpenRelease, kind: str, evidence: str | None, contribution: float | None, detail: str | None) -> str:
     """A reason's keys and values and the brace that ends it; `detail` is JSON itself."""
     if kind == "history":
-        item_id = int(evidence) if opened.ids.item_id == "int64" else evidence
+        item_id = int(evidence or "") if opened.ids.item_id == "int64" else evidence
         head = f'"kind":"history","item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))}'
     else:
         genre = f',"genre":{value_json(evidence)}' if kind == "genre" else ""
@@ -76,7 +76,7 @@ def encoded_reason(opened: OpenRelease, kind: str, evidence: str | None, contrib
     return f'{head},"contribution":{share}{"," + detail[1:] if detail else "}"}'
 
 
-def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple], list[tuple]]:
+def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """Rows of LIST and REASONS of one page."""
     connection = opened.of_user(user_id)
     return (

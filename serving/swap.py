@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from typing import Any
 
 from schemas.errors import CineMatchError
 from serving.apart import Datasettes
@@ -26,9 +27,9 @@ class Follower:
 
     def __init__(self, service: Service, datasettes: Datasettes) -> None:
         self._service, self._datasettes = service, datasettes
-        self._seen: tuple | None = None
+        self._seen: tuple[Any, ...] | None = None
         self._retry_at = 0.0
-        self._task: asyncio.Task | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._following = asyncio.Lock()
 
@@ -57,7 +58,7 @@ class Follower:
             self._seen = signature
             await self.follow()
 
-    def _signature(self) -> tuple | None:
+    def _signature(self) -> tuple[Any, ...] | None:
         try:
             found = os.stat(self._service.warehouse.current)
         except OSError:
@@ -69,11 +70,11 @@ class Follower:
         async with self._following:
             service = self._service
             try:
-                service.pointer = current_id(service.warehouse)
-                if service.pointer is None:
+                service.pointer = pointer = current_id(service.warehouse)
+                if pointer is None:
                     raise CineMatchError(f"{service.warehouse.current} is gone")
-                if service.pointer != service.current.id:
-                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(service.pointer), service.trusted)
+                if pointer != service.current.id:
+                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(pointer), service.trusted)
                     self._swap(opened)
                 service.problem = None
             except Exception as error:

@@ -57,7 +57,7 @@ class UserTokens:
 
 def _problem(claims: dict[str, Any], now: float) -> str | None:
     expires, begins, audience = claims.get("exp"), claims.get("nbf", 0), claims.get("aud", AUDIENCE)
-    if not _is_number(expires) or not _is_number(begins):
+    if expires is None or not _is_number(expires) or not _is_number(begins):
         return "it has no expiry (exp, in Unix seconds)"
     if not expires > now:  # NaN is neither
         return "it has expired"

@@ -80,7 +80,7 @@ def _popular(service: Service, call: Call) -> Answer:
     return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
 
 
-def _items(service: Service, opened: OpenRelease, rows: list[dict], *, source: str, next: str | None, **more: Any) -> Answer:
+def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Answer:
     stale = service.is_stale(opened)
     return Answer(
         rows=rows,

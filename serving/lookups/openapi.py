@@ -75,7 +75,7 @@ async def describe(service: Service, call: Call) -> Answer:
 
 def document(routes: tuple[Route, ...], opened: OpenRelease, *, batch_n: int, is_private: bool) -> dict[str, Any]:
     """The description of a table of routes, with the ids, genres and ratings of a release."""
-    paths: dict[str, dict] = {}
+    paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = "/openapi.json" if route.path == "/openapi" else route.path
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, opened, is_private=is_private)
@@ -167,4 +167,4 @@ def _statuses(route: Route, scope: str | None) -> list[int]:
 
 def _refusal(status: int | None) -> dict[str, Any]:
     content = {"application/json": {"schema": reference("Error")}, "text/html": {"schema": {"type": "string"}}}
-    return {"description": _REFUSALS.get(status, "another refusal"), "content": content}
+    return {"description": _REFUSALS.get(status or 0, "another refusal"), "content": content}

@@ -35,7 +35,7 @@ def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
     return _why_now(service, call, _known(service, call, user, seq), item, seq, reasons_n)
 
 
-def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[tuple]) -> Answer:
+def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[tuple[Any, ...]]) -> Answer:
     texts = [f'{{"position":{at},{encoded_reason(call.opened, *reason)}' for at, reason in enumerate(found, 1)]
     residual = sum(contribution for kind, _, contribution, _ in found if kind == "residual")
     answer = _why(service, call, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
@@ -47,7 +47,7 @@ async def _why_now(service: Service, call: Call, user: Any, item: Any, seq: int,
     opened = call.opened
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
     reasons = found.reasons.get(item, [])
-    residual = sum(reason.contribution for reason in reasons if reason.kind == "residual") if reasons else None
+    residual = sum(reason.contribution or 0.0 for reason in reasons if reason.kind == "residual") if reasons else None
     answer = _why(service, call, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found))
     answer.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     return answer

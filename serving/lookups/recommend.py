@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,7 +101,7 @@ async def _with_all_reasons(service: Service, page: Page) -> Answer:
     return await whole_answer(service, page._replace(reasons=page.reasons | found.reasons))
 
 
-def _pairs_of(service: Service, page: Page, items: list) -> Solved:
+def _pairs_of(service: Service, page: Page, items: list[Any]) -> Solved:
     return solve_pairs(page.opened, service.held(page.opened, page.user, page.seq), items)
 
 
@@ -177,7 +177,7 @@ def list_answer(service: Service, page: Page) -> Answer:
     )
 
 
-def excluded_items(opened: OpenRelease, values: dict[str, Any]) -> np.ndarray | None:
+def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray | None:
     """item_nums that `genre` and `exclude` keep out; None where they keep nothing out."""
     parts = []
     if values["genre"] is not None:

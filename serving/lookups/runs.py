@@ -68,7 +68,7 @@ def _is_time(value: Any) -> bool:
 
 # The source is not among them: a key to write is none to the files of the cluster.
 PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "models": ("a list of names of models", lambda value: isinstance(value, list) and value and all(map(_is_name, value))),
+    "models": ("a list of names of models", lambda value: isinstance(value, list) and bool(value) and all(map(_is_name, value))),
     "serve": ("the name of a model", _is_name),
     "promote": ("true or false", lambda value: isinstance(value, bool)),
     "as_of": ("a time such as 2026-01-04T02:00:00Z", _is_time),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from typing import Any
 
 from serving.answers import Answer, RequestError
 from serving.call import Call
@@ -43,7 +44,7 @@ async def search(service: Service, call: Call) -> Answer:
     )
 
 
-def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list) -> list[tuple]:
+def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
     """Rows of a query that may be slow. Raises RequestError (400) once it takes longer than the limit. From any thread."""
     deadline, connection = time.monotonic() + limit_ms / 1000, opened.reader()
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)

@@ -58,10 +58,10 @@ def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
             f"row {place}: rated_at: is missing, and {n_times} of {len(given)} rows have it; expected in all rows or in none"
         )
     if not n_times:
-        times = list(range(len(given))) if opened.has_times else [0] * len(given)
+        times = [*range(len(given))] if opened.has_times else [0] * len(given)
     rated = {entry.item_id for entry in entries if entry.rating is not None}
     counted = [
-        entry._replace(rated_at=at)
+        entry._replace(rated_at=at or 0)
         for entry, at in zip(entries, times)
         if entry.rating is not None or entry.item_id not in rated  # a click takes no stars away
     ]
