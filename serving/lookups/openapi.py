@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any, TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from serving.answers import Answer, compact
 from serving.call import Call
@@ -63,13 +64,18 @@ _REFUSALS = {
 }
 
 
+_TEXTS: WeakKeyDictionary[OpenRelease, str] = WeakKeyDictionary()  # what a release's description is, once it was asked for
+
+
 async def describe(service: Service, call: Call) -> Answer:
     """OpenAPI 3.1, as a document of its own and not in the envelope."""
-    settings = service.settings
-    text = await service.aside(
-        call.opened,
-        lambda: compact(document(service.routes, call.opened, batch_n=settings.batch_n, is_private=service.is_private)),
-    )
+    opened, settings = call.opened, service.settings
+    text = _TEXTS.get(opened)
+    if text is None:
+        made = await service.aside(
+            opened, lambda: compact(document(service.routes, opened, batch_n=settings.batch_n, is_private=service.is_private))
+        )
+        text = _TEXTS[opened] = made
     return Answer(text=text, kind="application/json; charset=utf-8")
 
 
