@@ -92,7 +92,7 @@ def release_of(dag_run) -> str:
 
 
 def as_of(dag_run, params) -> str:
-    """What had happened until then goes into the release."""
+    """Return the time until which events go into the release."""
     return params["as_of"] or f"{moment(dag_run):%Y-%m-%dT%H:%M:%S+00:00}"
 
 
@@ -114,7 +114,7 @@ def model_failed(context) -> None:
 
 
 def run_failed(context) -> None:
-    """What a failed task has not told already."""
+    """Tell of a failed run what its failed task has not told already."""
     if context.get("reason") == "timed_out":
         alert(context, "error", "the run took too long and was ended, there is no new release", "It was killed by its time limit.")
 

@@ -65,7 +65,7 @@ def datasette_metadata(queries: dict[str, dict[str, str]], ids: IdTypes) -> dict
 
 
 def full_text(ids: IdTypes) -> dict[str, str]:
-    """How Datasette searches titles: by the index whose rows are numbered by the items' ids, which only whole numbers can be."""
+    """Say how Datasette searches titles: by the index whose rows are numbered by the items' ids, which only whole numbers can be."""
     return {"fts_table": "items_fts", "fts_pk": "item_id"} if ids.item_id == "int64" else {}
 
 

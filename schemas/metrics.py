@@ -45,7 +45,7 @@ BY_STAR = {
 
 
 def metric_of(name: str) -> Metric:
-    """What a metric means. Raises KeyError for one that is not declared."""
+    """Return what a metric means. Raises KeyError for one that is not declared."""
     for prefix, metric in BY_STAR.items():
         if name.startswith(prefix):
             return metric

@@ -433,7 +433,7 @@ class Settings:
     alert_from: str = _setting("", WATCH, "sender of e-mails", is_machine=True)
 
     def recorded(self) -> dict[str, Any]:
-        """What a release records: every setting that decides what is computed, not where."""
+        """Return what a release records: every setting that decides what is computed, not where."""
         return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("is_machine")}
 
     def model_names(self) -> list[str]:

@@ -18,7 +18,7 @@ ITEM_ID = "item_id"
 
 @dataclass(frozen=True)
 class IdTypes:
-    """How a release writes its ids: `int64` or `string`, for users and for items."""
+    """The types of a release's ids: `int64` or `string`, for users and for items."""
 
     user_id: str = "int64"
     item_id: str = "int64"

@@ -1,4 +1,4 @@
-"""What a lookup gives back, and how it becomes a body: one success envelope, one error body, the shapes of Datasette."""
+"""Answers of lookups, and how they become a body: one success envelope, one error body, the shapes of Datasette."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def compact(value: Any) -> str:
 
 
 def value_json(value: Any) -> str:
-    """The same; a text, a number, a truth or nothing without the encoder's set-up, which takes longer than they do."""
+    """Encode a value as `compact` does; a text, a number, a truth or nothing without the encoder's set-up, which takes longer than they do."""
     return _PLAIN[type(value)](value)
 
 

@@ -171,7 +171,7 @@ class Application:
             shown.let_go()
 
     def _as_private(self, headers: Headers) -> Headers:
-        """What a private server gives stays with who asked."""
+        """Tell caches that what a private server gives stays with who asked."""
         if not self._service.is_private:
             return headers
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
@@ -198,7 +198,7 @@ class Application:
     async def _page(
         self, route: Route, call: Call, answer: Answer, request: dict[bytes, bytes], started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
-        """The same as a page."""
+        """Make the page of an answer."""
         headers, has_it = self._headers(answer, request, ".html")
         if has_it:
             return 304, b"", headers
@@ -253,7 +253,7 @@ def _not_datasettes(method: str, raw: bytes, request: dict[bytes, bytes]) -> Req
 
 
 def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
-    """The same request with the token of the next page; a token needs no escaping."""
+    """Return the request with the token of the next page; a token needs no escaping."""
     if token is None:
         return None
     path = raw.decode("latin-1")

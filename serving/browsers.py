@@ -1,4 +1,4 @@
-"""What a browser must be told, and what it may be asked by others: the names of this server, other sites' scripts, and headers of safety."""
+"""Rules for browsers: the names of this server, other sites' scripts, and headers of safety."""
 
 from __future__ import annotations
 

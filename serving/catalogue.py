@@ -77,7 +77,7 @@ class Catalogue:
 
 
 class Copied(Database):
-    """What a database of a copy adds to one of Datasette: it counts its connections, and lets the copy go with them."""
+    """A database of a copy: it counts its connections, and lets the copy go with them."""
 
     holder: sqlite3.Connection
 

@@ -142,7 +142,7 @@ class Connection(HttpToolsProtocol):
 
 
 def most_connections() -> int:
-    """As many as the descriptors of this process allow, once it has asked for all that it may have."""
+    """Return how many connections the descriptors of this process allow, once it has asked for all that it may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST + _KEPT_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST + _KEPT_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

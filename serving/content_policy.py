@@ -1,4 +1,4 @@
-"""What a page may load and run (Content-Security-Policy): what this server gives, and nothing that was written into a page by others."""
+"""The Content-Security-Policy, which says what a page may load and run: what this server gives, and nothing that was written into a page by others."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _head(scope: dict[str, Any], raw: bytes) -> bytes:
 
 
 class _Response:
-    """What httptools finds in the answer."""
+    """An answer as httptools parses it."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []

@@ -51,6 +51,6 @@ def sent_id(opened: OpenRelease, role: str, value: Any) -> int | str | None:
 
 
 def expected(opened: OpenRelease, role: str) -> str:
-    """How the ids of a release are written, in words."""
+    """Say how the ids of a release are written."""
     is_whole = getattr(opened.ids, role) == "int64"
     return "a whole number, as all ids of this release are" if is_whole else f"text of 1 to {MAX_ID} characters"

@@ -72,7 +72,7 @@ class Keys:
         return self.has_used and not 0 <= now - self._saved_at < SAVE_S
 
     def take_used(self, now: float) -> dict[str, datetime]:
-        """What is to be written, and is counted as written from now on: it may be lost, for it only informs."""
+        """Return what is to be written, and count it as written from now on: it may be lost, for it only informs."""
         used, self._used, self._saved_at = self._used, {}, now
         return {digest: datetime.fromtimestamp(at, UTC) for digest, at in used.items()}
 

@@ -1,4 +1,4 @@
-"""How often one may ask: token buckets for keys and addresses, and a wait that grows with wrong keys.
+"""Limits of how often one may ask: token buckets for keys and addresses, and a wait that grows with wrong keys.
 
 Nobody on this machine is counted by address: there is no stranger among them, and behind a proxy that does not say for whom it asks all
 would be one. An address of IPv6 counts with all of its /64, which is what one subscriber has.

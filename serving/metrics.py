@@ -21,7 +21,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 
 class Metrics:
-    """What is counted; the event loop alone writes here."""
+    """The counters; the event loop alone writes here."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, int], list[float]] = {}

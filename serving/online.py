@@ -22,7 +22,7 @@ RETRY_S = 5.0
 
 
 class Online:
-    """What came in since the releases were built; `changed` is called when another file took the place of overlay.db."""
+    """The ratings that came in since the releases were built; `changed` is called when another file took the place of overlay.db."""
 
     def __init__(self, warehouse: Warehouse, *, is_read_only: bool, changed: Callable[[], None]) -> None:
         self._warehouse, self._is_read_only, self._changed = warehouse, is_read_only, changed
@@ -76,7 +76,7 @@ class Online:
         self._retry_at = time.monotonic() + RETRY_S
 
     async def write(self, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
-        """As `Writer.write`. Raises RequestError (503) where nothing can be written now."""
+        """Write entries, as `Writer.write` does. Raises RequestError (503) where nothing can be written now."""
         if self.problem is not None or self._writer is None:
             raise RequestError(f"ratings cannot be written: {self.problem}. Nothing of this request was written", 503)
         return await self._writer.write(entries, has_times)
@@ -94,11 +94,11 @@ class Online:
         return self._read([], lambda reader: reader.of_user(user_id, after=seq))
 
     def lag(self, opened: OpenRelease) -> tuple[int, int]:
-        """How many online ratings the release does not contain, and the last sequence number."""
+        """Return how many online ratings the release does not contain, and the last sequence number."""
         return self._read((0, 0), lambda reader: reader.lag(after=_contained(reader, opened)))
 
     def _read(self, without: Any, ask: Callable[[Reader], Any]) -> Any:
-        """What the overlay says; where it turns out not to be readable, what there is without it."""
+        """Return what the overlay says; if it turns out not to be readable, what there is without it."""
         reader = self._reader
         if reader is None:
             return without

@@ -64,7 +64,7 @@ class Reader:
         self._version = version
 
     def lag(self, *, after: int) -> tuple[int, int]:
-        """How many entries came after a number, and the last number there is."""
+        """Return how many entries came after a number, and the last number there is."""
         self._refresh()
         n = self._connection.execute("select count(*) from ratings where seq > ?", (after,)).fetchone()[0]
         return n, self.last_seq
@@ -84,7 +84,7 @@ class Reader:
 
 
 class Written(NamedTuple):
-    """What became of one entry: its sequence number, or that of the same event before it."""
+    """The outcome of one entry: its sequence number, or that of the same event before it."""
 
     seq: int
     is_duplicate: bool
@@ -204,7 +204,7 @@ def _resolve(future: asyncio.Future[Any], result: Any) -> None:
 
 
 def file_of(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path; None where there is none."""
+    """Return which file stands at a path; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:

@@ -173,7 +173,7 @@ def id_schema(ids: IdTypes, role: str) -> Schema:
 
 
 def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict[str, Schema]:
-    """What the routes take: interactions with ratings where the release has ratings, without where it has none."""
+    """Describe what the routes take: interactions with ratings where the release has ratings, without where it has none."""
     names = {role: _sent_id(ids, role) for role in ("user_id", "item_id")}
     null, low_high = {"type": "null"}, {"minimum": WEIGHTS[0], "maximum": WEIGHTS[1]}
     rating = null if scale is None else {"type": "number", "minimum": scale[0], "maximum": scale[1]}

@@ -1,4 +1,4 @@
-"""What a running server holds: the warehouse, the release that answers, lists solved since, and the thread that solves."""
+"""The state of a running server: the warehouse, the release that answers, lists solved since, and the thread that solves."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _written(path: Path) -> tuple[int, int, int] | None:
-    """Which file is at a path, and as of when; None where there is none."""
+    """Return which file is at a path, and as of when; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:
@@ -140,7 +140,7 @@ class Service:
         return {"writes": f"off: {unsafe}" if unsafe else "on" if self.keys else NO_KEY}
 
     def problems(self) -> list[str]:
-        """What is not as it should be: the promoted release, or a file beside it."""
+        """List what is not as it should be: the promoted release, or a file beside it."""
         found = (self.problem, self.online.problem, self.forgotten.problem, self.keys.problem, self.catalogue_problem)
         return [problem for problem in found if problem is not None]
 
@@ -192,7 +192,7 @@ class Service:
         return asyncio.get_running_loop().run_in_executor(self._solver, function, *arguments)
 
     async def run_on(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The same, with the release kept open until it is done. Raises RequestError (429) where too many wait already."""
+        """Run a function in the solver's thread, with the release kept open until it is done. Raises RequestError (429) if too many wait."""
         if self._n_waiting >= WAITING:
             raise RequestError(f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"})
         opened.hold()
@@ -236,7 +236,7 @@ class Service:
         return self.online.user_seq(opened, user_id)
 
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:
-        """What a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
+        """Return what a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
         arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
         return fold(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
 

@@ -42,7 +42,7 @@ def solve_popular(opened: OpenRelease, rows: History, *, n: int) -> Solved:
 
 
 def solve_pairs(opened: OpenRelease, rows: History, items: Iterable[Any], *, reasons_n: int | None = None) -> Solved:
-    """The same for given items, in their order; every one must be known to the release. A reasons_n that holds the whole history
+    """Solve rows for given items, in their order; every one must be known to the release. A reasons_n that holds the whole history
     splits the score over every row of it."""
     recommender = opened.recommender
     targets = np.array([recommender.number(item) for item in items], np.int32)

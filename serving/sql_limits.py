@@ -1,4 +1,4 @@
-"""How much one query may take, and what strangers' SQL may not touch: limits of SQLite, an authorizer, a count of what comes back.
+"""Bounds of one query, and what strangers' SQL may not touch: limits of SQLite, an authorizer, a count of what comes back.
 
 A time limit alone does not hold a query: a single function call can allocate gigabytes before SQLite looks at the clock again.
 """

@@ -110,7 +110,7 @@ def _write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def problem(warehouse: Warehouse) -> str | None:
-    """What is wrong with the file; None too where there is none, since the next release makes it anew."""
+    """Return what is wrong with the file; None too if there is none, since the next release makes it anew."""
     if not warehouse.catalog.exists():
         return None
     try:

@@ -64,7 +64,7 @@ def _other_tables(a: Manifest, b: Manifest) -> list[str]:
 
 
 def _held_out(manifest: Manifest) -> tuple[Any, ...]:
-    """What decides which rows are held out."""
+    """Return what decides which rows are held out."""
     return manifest.input["sha256"], manifest.rows, [manifest.settings.get(name) for name in HOLDING_OUT]
 
 

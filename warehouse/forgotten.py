@@ -74,7 +74,7 @@ def salvaged(path: Path) -> Forgotten:
 
 
 def _value(line: bytes, name: str) -> str | None:
-    """What a line says; None where it is damaged."""
+    """Return what a line says; None if it is damaged."""
     try:
         found = json.loads(line)[name]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -87,7 +87,7 @@ def _damaged(path: Path, what: str) -> ReleaseError:
 
 
 def n_named_in(warehouse: Warehouse, release: Release) -> int:
-    """How many users of a sealed release are on the list."""
+    """Count the users of a sealed release who are on the list."""
     return len(named_in(release, read(warehouse.forgotten)))
 
 

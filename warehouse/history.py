@@ -43,7 +43,7 @@ def rolled_back(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
 
 
 def prunable(warehouse: Warehouse, sealed: list[str], now: str | None, *, keep: int) -> dict[str, str]:
-    """Those of the sealed releases, oldest first, that need not be kept, each with the reason.
+    """Return the sealed releases, oldest first, that need not be kept, each with the reason.
 
     Kept are the last `keep` that were promoted, the current one and the one to roll back to always among them, and the newest
     two of the others. Where no promotion is recorded, every release counts as promoted.

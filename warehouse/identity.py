@@ -1,4 +1,4 @@
-"""Which file is an overlay, and which one: a random id tells two warehouses' overlays apart.
+"""The identity of an overlay: a random id tells two warehouses' overlays apart.
 
 A sequence number means something only beside the overlay that gave it out. A release that was built up to the numbers of
 another overlay contains nothing of this one, so every entry counts over it.

@@ -34,7 +34,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key, which is not the key. Times are UTC; None is never, or not known."""
+    """The facts of a key, which are not the key. Times are UTC; None is never, or not known."""
 
     name: str
     sha256: str

@@ -59,7 +59,7 @@ class Release:
 
     @property
     def work(self) -> Path:
-        """What a later step needs and a sealed release does not keep: beside the staged folder, so that sealing is one rename."""
+        """The folder of what a later step needs and a sealed release does not keep: beside the staged folder, so that sealing is one rename."""
         return self.folder.with_name(f"{self.id}.work")
 
     @property
@@ -143,7 +143,7 @@ class Warehouse:
 
     @property
     def findings(self) -> Path:
-        """What every audit found."""
+        """The journal of what every audit found."""
         return self.folder / "findings.jsonl"
 
     @property

@@ -1,4 +1,4 @@
-"""What a manifest says of how good its release is: a table of metrics by models, and why the served model is the served one."""
+"""The measures of a release from its manifest: a table of metrics by models, and why the served model is the served one."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def choice(manifest: Manifest) -> str:
 
 
 def _chosen(manifest: Manifest, validated: dict[str, dict[str, Any]], metric: str) -> str:
-    """What chose the served model among those that can be served: nDCG, or, of models that are as good, what they list below the mean."""
+    """Say what chose the served model among those that can be served: nDCG, or, of models that are as good, what they list below the mean."""
     served, below = manifest.served_model, _values(manifest, VALIDATION, "below_mean")
     validated = {model: row for model, row in validated.items() if model in FIELDS["serve"].metadata["choices"]}
     rival = _rival(served, validated)
@@ -94,7 +94,7 @@ def deciding(manifest: Manifest) -> str:
 
 
 def counted(manifest: Manifest) -> str:
-    """What that metric counts, in words."""
+    """Say what a metric counts."""
     return "nDCG counts the held-out rows that users liked" if deciding(manifest) == "ndcg_liked" else "nDCG counts every held-out row"
 
 

@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a user has of an item: a row of the `ratings` table without its key; seq is 0 where the release has it so."""
+    """A user's row of an item: one of the `ratings` table without its key; seq is 0 where the release has it so."""
 
     rating: float | None
     weight: float
@@ -181,7 +181,7 @@ def last_by_user(connection: sqlite3.Connection, *, after: int) -> dict[Any, int
 
 
 def n_removals(connection: sqlite3.Connection) -> int:
-    """How often entries were removed; a reader that keeps anything reads all again when this changes."""
+    """Return how often entries were removed; a reader that keeps anything reads all again when this changes."""
     return connection.execute("select n from removals").fetchone()[0]
 
 
@@ -227,13 +227,13 @@ def put_back(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
 
 
 def stored(connection: sqlite3.Connection, user_id: Any) -> dict[Any, Held]:
-    """What a release's database holds of a user, by item, in the order of ids."""
+    """Return what a release's database holds of a user, by item, in the order of ids."""
     rows = connection.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user_id])
     return {item: Held(rating, weight, rated_at) for item, rating, weight, rated_at in rows}
 
 
 def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
-    """What one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
+    """Return what one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
 
     A rating counts where it is not older than the one held; for implicit feedback weights add up instead, as they do in
     ingest. A PUT or a deletion decides over every entry before it, whatever their times say: clocks are set back, and events

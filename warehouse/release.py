@@ -184,7 +184,7 @@ def sync(path: Path) -> None:
 
 
 def damage(release: Release, manifest: Manifest) -> dict[str, str]:
-    """What is wrong with each file of a sealed release: missing, changed or unexpected; empty when whole."""
+    """Return what is wrong with each file of a sealed release: missing, changed or unexpected; empty when whole."""
     found = digests(release)
     problems = {name: "missing" for name in manifest.files if name not in found}
     problems |= {name: "not in the manifest" for name in found if name not in manifest.files}
@@ -231,7 +231,7 @@ def _point(warehouse: Warehouse, release_id: str, *, reason: str, by: str, undoe
 
 
 def _readable_current(warehouse: Warehouse) -> str | None:
-    """As `current_id`, and None for a damaged pointer, which is about to be written anew."""
+    """Return the id as `current_id` does, and None for a damaged pointer, which is about to be written anew."""
     try:
         return current_id(warehouse)
     except ReleaseError:
@@ -300,7 +300,7 @@ def rollback(warehouse: Warehouse, *, reason: str = "", trusted: Trusted = ANYBO
 
 
 def to_prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str, str]:
-    """What pruning would remove, each release with the reason why it need not be kept."""
+    """Return what pruning would remove, each release with the reason why it need not be kept."""
     sealed, now = sealed_ids(warehouse), current_id(warehouse)
     found = prunable(warehouse, sealed, now, keep=keep)
     if keep_days:

@@ -1,4 +1,4 @@
-"""Which file holds a user: the tables of users may be cut into several databases, by a hash of the user's id.
+"""The file that holds a user: the tables of users may be cut into several databases, by a hash of the user's id.
 
 The hash is CRC-32 of the id as text, the same everywhere and for ever, so that whoever looks for a user finds the file that
 the build put them into. A release of one shard has everything in cinematch.db, and of more only what is about items.
@@ -53,5 +53,5 @@ def see(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
 
 
 def n_attached(connection: sqlite3.Connection) -> int:
-    """How many shards a connection has."""
+    """Return how many shards a connection has."""
     return sum(row[1].startswith("shard_") for row in connection.execute("pragma database_list").fetchall())

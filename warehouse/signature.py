@@ -82,7 +82,7 @@ class Trusted:
             ) from None
 
     def check_release(self, release: Release) -> None:
-        """The same of a release's files. Of the manifest's own bytes, so that its digests can be relied on."""
+        """Check the signature of a release's files. Of the manifest's own bytes, so that its digests can be relied on."""
         if not self:
             return
         try:
@@ -105,7 +105,7 @@ def signer_of(text: str) -> str:
 
 
 def trusted(setting: str) -> Trusted:
-    """What the setting `trusted_keys` names: files of public keys, or the keys themselves, separated by commas."""
+    """Return what the setting `trusted_keys` names: files of public keys, or the keys themselves, separated by commas."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     keys: dict[bytes, Ed25519PublicKey] = {}

@@ -35,7 +35,7 @@ def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | N
 def failed_checks_of(
     path: Path, scale: tuple[float, float] | None, *, n_threads: int, done: Callable[[int], None] = lambda n: None
 ) -> Mapping[str, list[tuple[Any, ...]]]:
-    """The same, several checks at a time, a connection a thread: SQLite leaves Python alone while it scans. `done` hears of
+    """Run the checks several at a time, each thread with a connection of its own: SQLite leaves Python alone while it scans. `done` hears of
     each check that has ended."""
     waiting, found = iter(all_checks()), {}
 
@@ -52,7 +52,7 @@ def failed_checks_of(
 
 
 def _first_rows(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None) -> list[tuple[Any, ...]]:
-    """What a check says of users holds of those of each shard alone, where SQLite has their keys to join by."""
+    """Return the first rows that a check finds. What a check says of users holds of those of each shard alone, where SQLite has their keys to join by."""
     query, (low, high) = f"select * from ({all_checks()[name]}) limit 5", scale or (None, None)  # nosec B608  # a query of schemas.checks
     n, rows = shards.n_attached(connection), []
     for number in range(n) if n and name not in OF_ALL_USERS else [None]:

@@ -76,7 +76,7 @@ def measure(settings: Settings, *, ratings: int, factors: int, iterations: int, 
 
 
 def _data(interactions: Interactions, settings: Settings, engine: str, run: OnSpark, scratch: Path) -> TrainingData:
-    """What an engine looks at."""
+    """Return the rows as an engine takes them."""
     nothing = np.zeros(interactions.n_items)
     return TrainingData(
         interactions=interactions,
@@ -97,7 +97,7 @@ def _strengths(histories) -> np.ndarray:
 
 
 def _errors(interactions: Interactions):
-    """What a rating is over the mean and the damped biases of its item and its user."""
+    """Return each rating less the mean and the damped biases of its item and its user."""
     mu = float(interactions.ratings.mean(dtype=float))
     counts = np.bincount(interactions.items, minlength=interactions.n_items)
     sums = np.bincount(interactions.items, interactions.ratings, interactions.n_items)

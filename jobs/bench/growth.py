@@ -1,4 +1,4 @@
-"""What `bench scale` measured, size by size, as the table and plot of README.md beside this; the records lie in `measured/`."""
+"""Records of `bench scale`, size by size, as the table and plot of README.md beside this; the records lie in `measured/`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scales() -> list[Record]:
 
 
 def whole_scales() -> list[Record]:
-    """Those of which every step was measured."""
+    """Return the records of which every step was measured."""
     return [record for record in scales() if _is_whole(record)]
 
 
@@ -36,7 +36,7 @@ def _is_whole(record: Record) -> bool:
 
 
 def comparable(step: str) -> list[Record]:
-    """Those in which a step had the same to do: with fewer models, training and evaluation are other work."""
+    """Return the records in which a step had the same to do: with fewer models, training and evaluation are other work."""
     most = max(record["n_models"] for record in scales())
     found = [r for r in (whole_scales() if step == "steps" else scales()) if f"{step}_s" in r]
     return [r for r in found if step not in ("train", "evaluate") or r["n_models"] == most]

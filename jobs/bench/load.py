@@ -27,7 +27,7 @@ _TICK_S = 0.05
 
 
 class Observed(NamedTuple):
-    """What `observe` made of one answer, when its request was sent and when it was whole (time.monotonic)."""
+    """One answer as `observe` reads it, when its request was sent and when it was whole (time.monotonic)."""
 
     index: int
     sent_at: float
@@ -37,7 +37,7 @@ class Observed(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What came back: answers by status, requests that got none, seconds and the client's own CPU seconds."""
+    """Answers to a load: answers by status, requests that got none, seconds and the client's own CPU seconds."""
 
     statuses: Counter = field(default_factory=Counter)
     n_broken: int = 0

@@ -23,7 +23,7 @@ SESSION_ROWS = 5
 
 
 class Kept(NamedTuple):
-    """What is kept of an answer: its kind, the release that a lookup named, the sequence number that a write was acknowledged with."""
+    """The facts that are kept of an answer: its kind, the release that a lookup named, the sequence number that a write was acknowledged with."""
 
     kind: str
     release: str = ""
@@ -62,7 +62,7 @@ class Mixed:
         return requests.one_rating(user, item, value, self.key)
 
     def entry(self, index: int) -> tuple[int, int, float, bool]:
-        """What a write says: user, item, rating, and whether it removes them."""
+        """The content of a write: user, item, rating, and whether it removes them."""
         kind, number = _place(index)
         is_deleted = kind == "delete" and number >= ROUNDS_BETWEEN
         if is_deleted:

@@ -138,7 +138,7 @@ def _bytes_text(figures: dict[str, Any]) -> list[str]:
 
 
 def _breaks(counts: Counts, settings: Settings, figures: dict[str, Any], core_h: dict[str, float]) -> list[str]:
-    """What no longer works at this size, the first to break first, and what takes its place."""
+    """Say what no longer works at this size, the first to break first, and what takes its place."""
     memory = MACHINE_GIB * GIB
     neighbours = needs.model_need(MODELS["item_neighbours"], counts, settings).memory
     larger = 4 * settings.ials_factors * max(counts.n_users, counts.n_items)

@@ -103,7 +103,7 @@ def _probe(server: Server, users: int) -> None:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """The same JSON, numbers to nine digits."""
+    """Tell whether two texts are the same JSON, numbers to nine digits."""
     if isinstance(one, float) or isinstance(other, float):
         return isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-9)
     if isinstance(one, dict) and isinstance(other, dict):

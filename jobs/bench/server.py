@@ -80,7 +80,7 @@ def product_server(warehouse: Path, log: Path, *flags: str) -> Iterator[Server]:
 
 @contextmanager
 def empty_server(log: Path) -> Iterator[Server]:
-    """The same server software around an application that does nothing."""
+    """Start the server software around an application that does nothing."""
     with _running(list(EMPTY), log) as server:
         yield server
 

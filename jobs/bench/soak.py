@@ -44,7 +44,7 @@ Entry = tuple[int, int, float, bool]
 
 
 class Seen(NamedTuple):
-    """What the system says of the server that stays, after so many seconds."""
+    """Figures of the server that stays, after so many seconds."""
 
     after_s: float
     resident_mib: float
@@ -228,7 +228,7 @@ def _growth(seen: Sequence[Seen]) -> dict[str, float]:
 
 
 def _missing(warehouse: Warehouse, acknowledged: dict[int, Entry]) -> int:
-    """How many of the acknowledged writes are not in overlay.db as they were sent."""
+    """Count the acknowledged writes that are not in overlay.db as they were sent."""
     with closing(overlay.open_read_only(warehouse.overlay)) as connection:
         rows = connection.execute("select seq, user_id, item_id, rating, is_deleted from ratings")
         stored = {seq: (user, item, None if is_deleted else rating, bool(is_deleted)) for seq, user, item, rating, is_deleted in rows}

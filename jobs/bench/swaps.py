@@ -56,7 +56,7 @@ def measure_swaps(server: Server, warehouse: Warehouse, *, users: int, swaps: in
 
 
 def swap_figures(outcome: Outcome, moved: list[Moved]) -> dict[str, Any]:
-    """What the answers say of the swaps: how many, how long, and what went wrong (the keys of `bench serve`)."""
+    """Sum up the swaps from the answers: how many, how long, and what went wrong (the keys of `bench serve`)."""
     seconds, n_missed, n_older = [], 0, 0
     ends = [one.began_at for one in moved[1:]] + [float("inf")]
     for one, end in zip(moved, ends):

@@ -185,7 +185,7 @@ def _of(observed: list[Observed], pair: Pair) -> Acknowledged:
 
 
 def _missing(warehouse: Warehouse, acknowledged: Acknowledged) -> int:
-    """How many of the acknowledged ratings are not in overlay.db as they were sent."""
+    """Count the acknowledged ratings that are not in overlay.db as they were sent."""
     with closing(overlay.open_read_only(warehouse.overlay)) as connection:
         stored = {row[0]: row[1:] for row in connection.execute("select seq, user_id, item_id, rating from ratings")}
     return sum(stored.get(seq) != sent for seq, sent in acknowledged.items())

@@ -1,4 +1,4 @@
-"""What every command line has: a flag for each setting, an example, and figures as its last line."""
+"""Command lines in common: a flag for each setting, an example, and figures as its last line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came into a user's list from one release to another, what went, and why."""
+"""Changes of a user's list from one release to another: what came, what went, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `cinematch releases list`, `show` and `compare` print."""
+"""The texts of `cinematch releases list`, `show` and `compare`."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _rollback(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settin
 
 
 def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
-    """What need not be kept, or the releases that are named; with --dry-run only say so."""
+    """Remove what need not be kept, or the releases that are named; with --dry-run only say so."""
     from warehouse import catalog
 
     catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes

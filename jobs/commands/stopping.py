@@ -1,4 +1,4 @@
-"""How a command ends that is stopped, or that the disk does not let go on: in a sentence and an exit status, not in a traceback."""
+"""The end of a command that is stopped, or whose disk is full: in a sentence and an exit status, not in a traceback."""
 
 from __future__ import annotations
 

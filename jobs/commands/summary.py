@@ -58,7 +58,7 @@ def _lines(manifest: Manifest, connection: sqlite3.Connection, status: str, befo
 
 
 def _read_as(manifest: Manifest) -> list[tuple[str, str]]:
-    """How the source was understood, a line each, the first with the label."""
+    """Say how the source was understood in lines, the first with the label."""
     figures = next((step for step in manifest.steps if step["step"] == "ingest"), {})
     said = [f"{name.replace('_', ' ')}: {figures[f'read_{name}']}" for name in READ_AS if f"read_{name}" in figures]
     return [("" if i else "read as", words) for i, words in enumerate(said)]
@@ -74,7 +74,7 @@ def _half_life(manifest: Manifest) -> str:
 
 
 def _compared(manifest: Manifest, before: Manifest) -> str:
-    """How much there is of everything against the release before, and how good both are for the same users."""
+    """Say how much there is of everything against the release before, and how good both are for the same users."""
     sizes = [("rows", manifest.rows["accepted"], before.rows["accepted"])]
     sizes += [(name, manifest.counts[name], before.counts[name]) for name in ("users", "items")]
     said = ", ".join(f"{name} {now - then:+,} ({now / then - 1:+.1%})" if then else f"{name} {now:+,}" for name, now, then in sizes)
@@ -95,7 +95,7 @@ def _model(model: dict) -> str:
 
 
 def _same(connection: sqlite3.Connection) -> list[str]:
-    """How many items are one thing under several ids, and the first of them."""
+    """Say how many items are one thing under several ids, and the first of them."""
     groups = connection.execute(
         "select min(title), group_concat(item_id, ', ') from items where same_item_id is not null group by same_item_id"
     ).fetchall()

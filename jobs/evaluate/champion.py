@@ -55,7 +55,7 @@ class Champion:
         return self.recommender.reread(histories.renumbered(self.numbers))
 
     def lists(self, histories: Histories, n: int) -> Lists:
-        """What it would serve for these histories, in the challenger's item numbers; -1 is an item it alone knows."""
+        """Return the lists that it would serve for these histories, in the challenger's item numbers; -1 is an item it alone knows."""
         lists = self.recommender.lists(self.histories(histories), n=n, explain_n=0)
         return lists._replace(items=self.names[lists.items])
 
@@ -106,7 +106,7 @@ def find(warehouse: Warehouse, release: Release, found: Facts, data: dict[str, A
 
 
 def _own_ndcg(manifest: Manifest, settings: Settings) -> float | None:
-    """What the champion had on its own held-out rows, by the metric that decides; None where it was not measured then."""
+    """Return what the champion had on its own held-out rows, by the metric that decides; None if it was not measured."""
     metric = deciding(settings.relevance, is_rated=manifest.rating_scale is not None)
     wanted = (manifest.served_model, PROTOCOL, metric, TOP)
     found = [row["value"] for row in manifest.metrics if (row["model"], row["protocol"], row["metric"], row["k"]) == wanted]

@@ -83,7 +83,7 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
 
 
 class _Scorer:
-    """What every model, and the champion, does for each held-out user of one part, as a Spark task."""
+    """A Spark task that scores every model, and the champion, for each held-out user of one part."""
 
     def __init__(self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
         self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
@@ -159,7 +159,7 @@ class _Scorer:
         )
 
     def _by_star(self, top: np.ndarray, held: Histories, n_items: int) -> dict[str, Any]:
-        """How many rows of each star were kept out, and how many of them the first ten have; nothing without ratings."""
+        """Count the held-out rows of each star, and those that the first ten have; nothing without ratings."""
         if self._facts.rating_scale is None:
             return {}
         stars, owners = relevance.stars(*self._facts.rating_scale), np.repeat(np.arange(len(held)), np.diff(held.indptr))
@@ -170,7 +170,7 @@ class _Scorer:
 
 
 def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
-    """How varied the first ten are, and how far their genres from the history's; nothing where lists are not finished."""
+    """Measure how varied the first ten are, and how far their genres are from the history's; nothing if lists are not re-ranked."""
     if side.finish is None:
         return {}
     top = metrics.fixed_width(lists.indptr, lists.items, TOP)
@@ -181,7 +181,7 @@ def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.nda
 
 
 def _of_reasons(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
-    """Which share of the rows of the history that stand as reasons is rated below the user's mean."""
+    """Return the share of the reasons from the history that are rated below the user's mean."""
     ratings = np.where(lists.kinds == HISTORY, lists.values, np.nan)
     return {"reasons_below_mean": relevance.share_below(ratings, lists.owners[lists.reason_rows], side.means(kept))}
 

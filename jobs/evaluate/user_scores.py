@@ -1,4 +1,4 @@
-"""What was measured of each held-out user, and the rows of `metrics` that sum it up, with their intervals."""
+"""Measurements of each held-out user, and the rows of `metrics` that sum it up, with their intervals."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
 
 
 def _by_star(scored: UserScores, model: str, stars: np.ndarray) -> list[dict[str, Any]]:
-    """Which share of the held-out rows of each star the first ten found, over all users; a list by chance finds as much of each."""
+    """Return the share of the held-out rows of each star that the first ten found, over all users; a list by chance finds as much of each."""
     if not len(stars):
         return []
     hits, held = (scored.of(model, name) for name in BY_STAR)
@@ -119,7 +119,7 @@ def _by_star(scored: UserScores, model: str, stars: np.ndarray) -> list[dict[str
 
 
 def _of_stars(scored: UserScores, served: str, stars: np.ndarray) -> list[dict[str, Any]]:
-    """Which share of the held-out rows each star is."""
+    """Return the share of the held-out rows that each star is."""
     if not len(stars):
         return []
     held = scored.of(served, "held_out_by_star")
@@ -138,7 +138,7 @@ def _over(scored: UserScores, model: str, served: str, metric: str, seed: int) -
 
 
 def _finishing(scored: UserScores, served: str, seed: int) -> list[dict[str, Any]]:
-    """What diversity and calibration gave, and what they cost in nDCG (positive: lost)."""
+    """Return what diversity and calibration gave, and what they cost in nDCG (positive: lost)."""
     if not len(scored.of(UNFINISHED, "n_seen")):
         return []
     before, after = (scored.of(model, "ndcg_at_10") for model in (UNFINISHED, served))

@@ -47,7 +47,7 @@ def is_earlier(manifest: Manifest, as_of: str) -> bool:
 
 
 def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings, *, source: str, as_of: str) -> dict[str, Any]:
-    """What the manifest keeps of the comparison: the figures of both releases, against which, and every change."""
+    """Compare the data with the promoted release's; returns what the manifest keeps of it: the figures of both releases, against which, and every change."""
     now = profile(data)
     kept: dict[str, Any] = {"profile": asdict(now), "against": None, "changes": [], "note": "", "is_accepted": False}
     found = promoted(warehouse)
@@ -76,7 +76,7 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
 
 
 def guard_again(warehouse: Warehouse, release: Release, found: Facts, settings: Settings) -> dict[str, Any]:
-    """What ingest found, or, where another release is promoted since then, the comparison with that."""
+    """Return what ingest found, or, if another release is promoted since then, the comparison with that."""
     if found.data["against"] == releases.current_id(warehouse):
         return found.data
     data = Data.staged(release, found.rows, found.rating_scale, found.ids)

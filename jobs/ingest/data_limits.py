@@ -1,4 +1,4 @@
-"""How much the data of a release may differ from that of the promoted one: figures in, what is beyond its limit out."""
+"""Limits of how much the data of a release may differ from that of the promoted one: figures in, what is beyond its limit out."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _gone(now: Profile, before: Profile, shared: Shared, settings: Settings) -> 
 
 
 def _what_moved(now: Profile, before: Profile, shared: Shared) -> str:
-    """What pairs that are no longer there look like, by whose numbers of rows stayed."""
+    """Say what pairs that are no longer there look like, by whose numbers of rows stayed."""
     users_moved, items_moved = shared.users_alike < ALIKE, shared.items_alike < ALIKE
     if now.n_accepted < 0.7 * before.n_accepted and not (users_moved and items_moved):
         return "was the file cut?"
@@ -225,7 +225,7 @@ def _ratings(now: Profile, before: Profile, settings: Settings) -> list[Change]:
 
 
 def _what_rating(shared: Shared) -> str:
-    """How ratings that changed look, by their correlation with what they were; NaN where they no longer vary."""
+    """Say how ratings that changed look, by their correlation with what they were; NaN where they no longer vary."""
     if shared.ratings_alike != shared.ratings_alike:
         return "they are all the same now"
     if shared.ratings_alike < -ALIKE:

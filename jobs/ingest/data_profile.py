@@ -42,7 +42,7 @@ class Data:
         return cls(rows, scale, ids, release.table("items"), users, ratings)
 
     def retained(self, since: datetime) -> Data:
-        """What retention would have left of it."""
+        """Return what retention would have left of it."""
         cut = replace(self, since=int(since.timestamp()))
         n = sum(len(block) for block in cut._blocks())
         gone = self.rows["accepted"] - n
@@ -127,7 +127,7 @@ def profile(data: Data) -> Profile:
 
 @dataclass(frozen=True)
 class Shared:
-    """How much of an earlier release's data is still there. Shares are NaN where there is nothing to take them of.
+    """The shares of an earlier release's data that are still there. Shares are NaN where there is nothing to take them of.
 
     `recent` is the later half of the earlier release's interactions in time, `older` the rest; without times all is recent.
     Rows are a sample: all those of some users.
@@ -237,7 +237,7 @@ def _text_ids(*tables: pa.Table) -> list[pa.Table]:
 
 
 def _changed(rows: pa.Table, there: _There, last: float) -> dict[str, float]:
-    """What became of the rows that are still there; one given again since the last of them all may differ."""
+    """Return what became of the rows that are still there; one given again since the last of them all may differ."""
     at = np.flatnonzero(there.place >= 0)
     place = pa.array(there.place[at])
     before, now = (

@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def n_users(self) -> int:
-        """How many users were read, few_users at most."""
+        """Return how many users were read, few_users at most."""
         return min(len(self._user_ids), self._few_users)
 
     def _write(self, rows: pa.Table, sequence: np.ndarray | pa.ChunkedArray) -> None:
@@ -96,7 +96,7 @@ class Reading:
         return "; ".join(f"{found['counts']:,} times {found['values']!r}" for found in counted[:n])
 
     def n_off_scale(self) -> int:
-        """How many rows were refused for a rating off the scale."""
+        """Return how many rows were refused for a rating off the scale."""
         reasons = parquet.read(self._quarantined, ["reason"])["reason"]
         return pc.sum(pc.match_substring(reasons, OFF_SCALE)).as_py() or 0
 

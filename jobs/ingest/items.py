@@ -58,7 +58,7 @@ def blocked_ids(path: str) -> pa.Array:
 
 
 def blocked_items(ids: pa.Array, items: pa.Table) -> np.ndarray:
-    """Which items (n_items,) are among blocked ids; one that this release does not know is no fault, since files outlive
+    """Tell which items (n_items,) are among blocked ids; one that this release does not know is no fault, since files outlive
     catalogues."""
     return pc.is_in(items["item_id"].cast(pa.string()), value_set=ids).to_numpy()
 

@@ -46,7 +46,7 @@ class _Kind(NamedTuple):
 
 
 class Online:
-    """What a Spark task needs to fold online rows over a part's rows: the kind of each sequence number."""
+    """The facts that a Spark task needs to apply online rows to a part's rows: the kind of each sequence number."""
 
     def __init__(self, path: Path, *, is_implicit: bool) -> None:
         self._path, self._is_implicit = path, is_implicit

@@ -44,7 +44,7 @@ def by_user(frame: DataFrame, n_parts: int, *, n_rows: int) -> DataFrame:
 
 
 def _part_of(bounds: list, first: int, last: int) -> Column:
-    """Which of the parts first..last a user belongs to, by halves; bounds[k] is the first user of part k + 1."""
+    """Return which of the parts first..last a user belongs to, by halves; bounds[k] is the first user of part k + 1."""
     if first == last:
         return F.lit(first)
     middle = (first + last) // 2

@@ -1,4 +1,4 @@
-"""How a source was understood, in words: the columns, the scale, the order of dates, the range of times; for figures and summary."""
+"""The reading of a source, in words: the columns, the scale, the order of dates, the range of times; for figures and summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 
 
 def read_as(source: Source, read: Reading, catalogue: Catalogue) -> dict[str, str]:
-    """What the run's figures and its summary say, by name."""
+    """Return what the run's figures and its summary say, by name."""
     scale = source.rating_scale
     found = {"rating_scale": "none: implicit feedback" if scale is None else f"{scale[0]:g} to {scale[1]:g}"} | dict(source.read_as)
     found["times"] = "; ".join(filter(None, [_range(read.first_at, read.last_at), source.read_as.get("times", "")]))

@@ -164,7 +164,7 @@ def check_scale(source: Source, read: Reading, settings: Settings) -> None:
 
 
 def _files(paths: tuple[Path, ...]) -> list[tuple[int, ...]]:
-    """Which file is at each path, and how far it was written."""
+    """Return which file is at each path, and how far it was written."""
     return [(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for found in (path.stat() for path in paths)]
 
 

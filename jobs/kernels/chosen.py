@@ -1,4 +1,4 @@
-"""Which of many scores can be among the n best, found without sorting them all."""
+"""The scores that can be among the n best, found without sorting them all."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def gramian(item_factors: np.ndarray) -> np.ndarray:
 
 
 def centred(histories: Histories, mu: float, item_biases: np.ndarray, damping: float) -> np.ndarray:
-    """What explicit ALS is fitted to, (m,): r_j - mu - b_u - b_j, with the user's damped bias b_u from the same history."""
+    """Return what explicit ALS is fitted to, (m,): r_j - mu - b_u - b_j, with the user's damped bias b_u from the same history."""
     over_items = histories.ratings - mu - item_biases[histories.items]
     lengths = np.diff(histories.indptr)
     user_of = np.repeat(np.arange(len(lengths)), lengths)

@@ -30,7 +30,7 @@ class History(NamedTuple):
         return self.items[is_rated], self.ratings[is_rated]
 
     def recency(self, half_life: float) -> np.ndarray:
-        """What each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
+        """Return what each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
         return recency(self.steps.max(initial=0) - self.steps, half_life)
 
 
@@ -63,7 +63,7 @@ class Histories(NamedTuple):
         return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
 
     def select(self, keep: np.ndarray) -> Histories:
-        """The same users with only the rows where keep (m,) is true."""
+        """Return the users with only the rows where keep (m,) is true."""
         before = np.concatenate([[0], np.cumsum(keep)])
         return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.steps[keep])
 
@@ -76,7 +76,7 @@ class Histories(NamedTuple):
         return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
 
     def renumbered(self, numbers: np.ndarray) -> Histories:
-        """The same users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
+        """Return the users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
         that become -1 are left out, and moments are counted again over what is left."""
         known = self.select(numbers[self.items] >= 0)
         user_of = np.repeat(np.arange(len(known)), np.diff(known.indptr))
@@ -84,7 +84,7 @@ class Histories(NamedTuple):
         return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, user_of))
 
     def recency(self, half_life: float) -> np.ndarray:
-        """That of every user's rows, (m,)."""
+        """Return what each row of every user still counts, (m,)."""
         lengths, last = np.diff(self.indptr), np.zeros(len(self), np.int64)
         some = lengths > 0
         if some.any():

@@ -1,4 +1,4 @@
-"""What lists are computed from besides the history: the item side of a release, put together from those of its models."""
+"""The item side of a release, put together from those of its models: all that lists are computed from besides the history."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ItemSide:
         return damped_means(histories, self.mu, self.damping)
 
     def is_liked(self, histories: Histories) -> np.ndarray:
-        """Which rows (m,) their user rated at or above their own mean; those without a rating too."""
+        """Tell which rows (m,) their user rated at or above their own mean; those without a rating count too."""
         if math.isnan(self.mu):
             return np.ones(len(histories.items), bool)
         return is_liked(histories, self.means(histories))

@@ -23,7 +23,7 @@ def factor_neighbours(item_factors: np.ndarray, block: np.ndarray, n: int) -> tu
 
 
 def sparse_neighbours(features: csr_matrix, block: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same for rows of unit length, features (n_items, n_features); items that share no feature are not neighbours."""
+    """Return the nearest items of a block by cosine, for sparse rows of unit length, features (n_items, n_features); items that share no feature are not neighbours."""
     products = (features[block] @ features.T).tocsr()
     items = np.full((len(block), n), -1, np.int32)
     scores = np.zeros((len(block), n), np.float32)

@@ -1,4 +1,4 @@
-"""What orders a list: anything that folds a history in, and scores every item by a sum over that history."""
+"""Rankers order a list: each folds a history in, and scores every item by a sum over that history."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Part(Protocol):
         returns by how much each user's may be off, (u,)."""
 
     def biases(self, targets: np.ndarray) -> np.ndarray:
-        """What targets (k,) score whatever the history, (k,) float64."""
+        """Return what targets (k,) score whatever the history, (k,) float64."""
 
     def scores(self, user: Any, targets: np.ndarray) -> np.ndarray:
         """Exact scores of targets (k,), float64, each computed by itself: equal items get equal scores."""

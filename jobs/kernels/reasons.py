@@ -108,7 +108,7 @@ def similar_user_reasons(
 
 
 def genres_of(of_items: csr_matrix, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many genres each of some items has, and the genres, item after item."""
+    """Return how many genres each of some items has, and the genres, item after item."""
     lengths = np.diff(of_items.indptr)[items]
     starts = np.cumsum(lengths) - lengths
     return lengths, of_items.indices[np.arange(lengths.sum()) + np.repeat(of_items.indptr[items] - starts, lengths)]

@@ -27,7 +27,7 @@ ALPHA = 0.01
 
 @dataclass(frozen=True)
 class Reranking:
-    """How much of each, 0 to 1 and together 1 at most, and the content vectors: rows (n_items, f) of unit length."""
+    """The weights of diversity and calibration, 0 to 1 and together 1 at most, and the content vectors: rows (n_items, f) of unit length."""
 
     diversity: float
     calibration: float

@@ -43,7 +43,7 @@ class Twins:
         return by_group, starts, counts[self.first]
 
     def more(self, n: int) -> int:
-        """How many items more than n have to be ranked, so that n are left when each is named once."""
+        """Return how many items more than n have to be ranked, so that n are left when each is named once."""
         if not len(self._members):
             return 0
         sizes = np.bincount(self.first[self._members])

@@ -47,7 +47,7 @@ class ItemWeights:
         return csr_matrix(arrays, shape=(stop - start, self.n_items))
 
     def terms(self, items: np.ndarray, weights: np.ndarray) -> Terms:
-        """What a history of items (n,) item_num with weights (n,) adds to each target; the only read of the matrix."""
+        """Return what a history of items (n,) item_num with weights (n,) adds to each target; the only read of the matrix."""
         items = np.asarray(items, np.int64)
         starts, stops = np.asarray(self.indptr)[items], np.asarray(self.indptr)[items + 1]
         indices, data = np.asarray(self.indices), np.asarray(self.data)  # a memmap slices ten times slower
@@ -88,7 +88,7 @@ class Terms(NamedTuple):
         return shares[:, asked]
 
     def _of(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which terms go to the targets, (t',), and to which, (t',); and where each target is found, (k,), itself or its twin."""
+        """Return which terms go to the targets, (t',), and to which, (t',); and where each target is found, (k,), itself or its twin."""
         targets = np.asarray(targets, np.int64)
         place = np.full(self.n_items, -1, np.int32)
         place[targets] = np.arange(len(targets))
@@ -154,7 +154,7 @@ def strongest(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarra
 
 
 def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same for rows that are already sparse; their indices may be in any order, but none may repeat in a
+    """Return the keep largest entries of each sparse row, as `strongest` does of dense ones; their indices may be in any order, but none may repeat in a
     row."""
     bounds = matrix.indptr.tolist()
     spans = [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]

@@ -1,4 +1,4 @@
-"""What a step will need of memory and disk, from counts alone, so that too little is said before and not by the kernel's killer.
+"""Estimates of the memory and disk that a step needs, from its counts, so that a shortage is reported before the step starts.
 
 Each figure is a sum of terms that grow with a count, fitted to measured peaks (`jobs/bench/measured`) and rounded up: an
 estimate is meant to be above what happens, and below twice that.
@@ -29,7 +29,7 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 class Counts(NamedTuple):
-    """What a release holds, or will."""
+    """The sizes of a release."""
 
     n_ratings: int
     n_users: int
@@ -45,7 +45,7 @@ class Need(NamedTuple):
 
 
 def step_need(step: str, counts: Counts, settings: Settings) -> Need:
-    """What a step needs at its peak; `train` without its models, which are `model_need`."""
+    """Estimate what a step needs at its peak; for `train` without its models, which are `model_need`."""
     workers, rows = workers_of(settings.spark_master), counts.n_ratings
     session = SESSION + workers * WORKER
     listed = counts.n_users * settings.n
@@ -65,7 +65,7 @@ def step_need(step: str, counts: Counts, settings: Settings) -> Need:
 
 
 def model_need(model: Model, counts: Counts, settings: Settings) -> Need:
-    """What fitting one model needs, the session that it runs in included."""
+    """Estimate what fitting one model needs, with the session that it runs in."""
     session = SESSION + workers_of(settings.spark_master) * WORKER
     more = model.memory(Size(*counts, matrix_bytes(counts, settings)), settings)
     return Need(session + more + 100 * MIB, 0, model.lowered_by)

@@ -27,7 +27,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Equations:
-    """What is solved: implicit with alpha, or explicit where alpha is None; reg, factors, iterations and the seed to start from."""
+    """The equations to solve: implicit with alpha, or explicit if alpha is None; reg, factors, iterations and the seed to start from."""
 
     alpha: float | None
     reg: float

@@ -77,7 +77,7 @@ class Pool:
 
     @cached_property
     def is_below(self) -> np.ndarray | None:
-        """Which items users would rate below their mean, (u, w); None where nothing is asked of that."""
+        """Tell which items users would rate below their mean, (u, w); None where nothing is asked of that."""
         disliked = self._judge.disliked
         return None if disliked is None else disliked.among(self.columns, slice(0, len(self.columns)))
 
@@ -179,7 +179,7 @@ def _changes(pool: Pool, weights: Weights, name: str, *, is_one: bool) -> Iterat
 
 
 def _with_shares(weights: Weights, term: Term) -> list[Weights]:
-    """The same with other shares of a term: the steps, 0 among them where something is left, and some times what it has."""
+    """Return the blends with other shares of a term: the steps, 0 among them where something is left, and some times what it has."""
     now = weights.get(term, 0.0)
     shares = {*STEPS, *(round(now * factor, 6) for factor in FACTORS)} - {now}
     found = [{other: share for other, share in (weights | {term: step}).items() if share} for step in sorted(shares)]

@@ -1,4 +1,4 @@
-"""What the files of models share: `fit` goes from TrainingData to ModelArrays, and `scorer` from these to a function of histories."""
+"""Types that the files of models share: `fit` goes from TrainingData to ModelArrays, and `scorer` from these to a function of histories."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TrainingData:
         return replace(self, interactions=rows, n_ratings=counts, rating_sum=sums, run=InProcess())
 
     def for_task(self) -> TrainingData:
-        """The same without what cannot leave this process."""
+        """Return the data without what cannot leave this process."""
         return replace(self, run=InProcess())
 
 
@@ -101,7 +101,7 @@ class ModelArrays(NamedTuple):
 
 
 def finite(side: ModelArrays) -> ModelArrays:
-    """The same. Raises StepError where training diverged, with how many values of what are not finite."""
+    """Return the arrays as they are. Raises StepError if training diverged, with how many values of what are not finite."""
     for name, array in side.arrays.items():
         n = 0 if name in side.unknown or array.dtype.kind != "f" else int((~np.isfinite(array)).sum())
         if n:

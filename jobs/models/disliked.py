@@ -18,7 +18,7 @@ class Disliked:
         self._constants = np.array([posterior.constant for posterior in posteriors])
 
     def among(self, items: np.ndarray, users: slice) -> np.ndarray:
-        """Which of items (v, w) item_num of these v users they would rate below their mean, (v, w); none where an item is -1."""
+        """Tell which of items (v, w) item_num of these v users they would rate below their mean, (v, w); none where an item is -1."""
         rater, at = self._rater, np.maximum(items, 0)
         predicted = self._constants[users, None] + rater.item_biases[at]
         for k, row in enumerate(at):
@@ -31,7 +31,7 @@ class Disliked:
 
 
 def by_biases(n_ratings: np.ndarray, rating_sum: np.ndarray, scale: tuple[float, float], damping: float) -> ExplicitFactors:
-    """What predicts ratings by the items' damped means alone, so that it waits for no other model."""
+    """Return a rater by the items' damped means alone, so that it waits for no other model."""
     mu = float(rating_sum.sum() / max(n_ratings.sum(), 1))
     biases = (rating_sum - mu * n_ratings) / np.maximum(n_ratings + damping, 1e-9)
     return ExplicitFactors(np.zeros((len(biases), 1), np.float32), biases, mu, 1.0, damping, *scale)

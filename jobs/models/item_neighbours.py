@@ -71,7 +71,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
 
 
 def _values(rows: Interactions, similarity: str) -> np.ndarray:
-    """What each interaction counts, (m,) float64."""
+    """Return what each interaction counts, (m,) float64."""
     if similarity == "adjusted_cosine":
         return over_mean(rows.indptr, rows.ratings)
     if similarity == "bm25":

@@ -61,7 +61,7 @@ class _Layers:
     """The parameters as tensors, by name."""
 
     def __init__(self, torch: Any, n_ratings: np.ndarray) -> None:
-        """What an item begins with is how often it was chosen, as its log odds against the mean."""
+        """Start each item with how often it was chosen, as its log odds against the mean."""
         n_items = len(n_ratings)
         sizes = (2 * FACTORS, *HIDDEN)
         shapes = {name: (n_items, FACTORS) for name in ("gmf_in", "gmf_out", "mlp_in", "mlp_out")}

@@ -11,7 +11,7 @@ from schemas.models import MODELS
 
 
 class ModelCode(Protocol):
-    """What the file of a model offers; of one that predicts ratings also `rater`."""
+    """The functions in the file of a model; of one that predicts ratings also `rater`."""
 
     def fit(self, data: TrainingData) -> ModelArrays:
         """Train on the rows; returns all that is kept. Raises CannotBe if the data has nothing that the model is made of."""

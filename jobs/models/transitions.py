@@ -21,7 +21,7 @@ SEARCH_ROWS = 300_000
 
 
 def fit(data: TrainingData) -> ModelArrays:
-    """How many moments count, and the damping, are chosen on validation users, one after the other, from a part of the rows."""
+    """Count transitions. How many moments count, and the damping, are chosen on validation users, one after the other, from a part of the rows."""
     judge, settings = judge_of(data), data.settings
     lags, damping = preset(data, "lags", settings.transitions_lags), preset(data, "damping", settings.transitions_damping)
     if judge is not None and (lags is None or damping is None):

@@ -35,7 +35,7 @@ CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
 class Tried(NamedTuple):
-    """What some setting is worth to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean."""
+    """The worth of one setting to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean."""
 
     ndcg: np.ndarray
     below: np.ndarray
@@ -52,7 +52,7 @@ class Tried(NamedTuple):
 
 
 def preferred(tried: Sequence[Tried]) -> int:
-    """Which of several settings to take: of those near the best the one with the fewest rows below the mean, ties to the better, then
+    """Return which of several settings to take: of those near the best the one with the fewest rows below the mean, ties to the better, then
     to the first."""
     best = max(tried, key=lambda one: one.value)
     near = [k for k, one in enumerate(tried) if one is best or one.is_near(best) and one.value >= (1 - NEAR) * best.value]
@@ -101,7 +101,7 @@ class Judge:
         return self.ndcgs(lambda histories: (score(histories),))[0]
 
     def ndcgs(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[float]:
-        """The same for scorers that share work, which give their scores one after another."""
+        """Return the nDCG of scorers that share work, which give their scores one after another."""
         return [tried.value for tried in self._tried(scores_of)]
 
     def tried(self, score: Scorer) -> Tried:

@@ -30,7 +30,7 @@ TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Alert:
-    """What happened. The title is one line; the text says where to look."""
+    """An event to tell of. The title is one line; the text says where to look."""
 
     level: str
     title: str
@@ -61,7 +61,7 @@ def targets(settings: Settings) -> list[str]:
 
 
 def shown(target: str) -> str:
-    """As much of an address as may be seen by everybody."""
+    """Return as much of an address as anyone may see."""
     parts = urlsplit(target)
     return target if target == "log" or parts.scheme == "mailto" else f"{parts.scheme}://{parts.hostname}"
 

@@ -1,4 +1,4 @@
-"""What came in online since a release was built, against what the release was built from and what it promised."""
+"""Online ratings since a release was built, against what the release was built from and what it promised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def incoming(
     settings: Settings,
     now: datetime,
 ) -> None:
-    """What came in online, against what the release was built from."""
+    """Compare what came in online with what the release was built from."""
     try:
         entries, size = _entries(warehouse, manifest)
     except (ReleaseError, sqlite3.DatabaseError) as error:

@@ -41,7 +41,7 @@ def audit(warehouse: Warehouse, settings: Settings, *, now: datetime | None = No
 
 
 def _erasures(asked: Findings, warehouse: Warehouse, now: datetime) -> None:
-    """What still names users who were forgotten; where nothing does, their certificates are closed and not asked for again."""
+    """Find what still names users who were forgotten; if nothing does, their certificates are closed and not asked for again."""
     still = erasure.check(warehouse, now)
     late = [one for one in still if (now - datetime.fromisoformat(one["forgotten_at"])).days > LATE_DAYS]
     named = sorted(

@@ -1,4 +1,4 @@
-"""What an audit finds: an answer to each of its questions, with the level of its concern."""
+"""Findings of an audit: an answer to each of its questions, with the level of its concern."""
 
 from __future__ import annotations
 

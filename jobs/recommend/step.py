@@ -94,7 +94,7 @@ class _Producer:
 
 
 def list_settings(settings: Settings) -> dict[str, int]:
-    """What of a release's settings decides its lists; the keywords of the kernel."""
+    """Return the settings that decide a release's lists, as keywords of the kernel."""
     return {name: getattr(settings, name) for name in ("n", "explain_n", "reasons_n", "min_history")}
 
 

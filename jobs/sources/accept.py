@@ -1,4 +1,4 @@
-"""What makes a row an interaction: each column checked at once, and for each row that fails the first reason,
+"""Acceptance of rows as interactions: each column checked at once, and for each row that fails the first reason,
 in words."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OFF_SCALE = "is off the scale"
 
 @dataclass(frozen=True)
 class Rules:
-    """What the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
+    """The rules that the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
     id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`; `floats` are
     the ids that are written as 196.0; what is before `earliest` is neither accepted nor refused."""
 
@@ -190,7 +190,7 @@ def accept(block: Block, rules: Rules) -> Batch:
 
 
 def _is_before(moments: pa.Array, rules: Rules) -> np.ndarray:
-    """Which rows are older than retention keeps. Raises SettingError where a source cannot tell."""
+    """Tell which rows are older than retention keeps. Raises SettingError where a source cannot tell."""
     if moments.null_count == len(moments) > 0 and not rules.time_form:
         raise SettingError(f"retention_days: {rules.source} has no times; set it to 0, or name the column of times as rated_at in columns")
     is_old = pc.and_(pc.less(moments, math.floor(rules.earliest.timestamp())), pc.greater_equal(moments, 0))

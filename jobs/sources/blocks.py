@@ -34,7 +34,7 @@ Refusal = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited file is written. With `has_quotes` a field may stand in double quotes, a quote in it
+    """The form of a delimited file. With `has_quotes` a field may stand in double quotes, a quote in it
     doubled."""
 
     delimiter: str = ","

@@ -1,4 +1,4 @@
-"""Which column of a file is which of ours: as the settings say, or by well-known names."""
+"""Columns of a file matched with ours: as the settings say, or by well-known names."""
 
 from __future__ import annotations
 

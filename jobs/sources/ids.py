@@ -1,4 +1,4 @@
-"""How a file writes its ids, told from its first rows."""
+"""The type of a file's ids, told from its first rows."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def sizes(scale: float) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Films:
-    """What the ratings are drawn from. Topics are tastes finer than genres; each film belongs to one or two.
+    """The films that the ratings are drawn from. Topics are tastes finer than genres; each film belongs to one or two.
 
     years: int, of each film; quality: its bias, in stars; hidden: float32 (films, N_HIDDEN), what it is like;
     topics: (n_topics, N_HIDDEN), what the films of a topic are like on average; topic_weights: how much is
@@ -104,7 +104,7 @@ def _topic_genres(generator: np.random.Generator, n_topics: int) -> np.ndarray:
 
 
 def _shares(generator: np.random.Generator, topic_genres: np.ndarray) -> np.ndarray:
-    """How many of the films each topic has: its genre's share, split unevenly over the topics of that
+    """Return how many of the films each topic has: its genre's share, split unevenly over the topics of that
     genre."""
     shares = (
         _GENRE_WEIGHTS[topic_genres[:, 0]]
@@ -115,7 +115,7 @@ def _shares(generator: np.random.Generator, topic_genres: np.ndarray) -> np.ndar
 
 
 def _renown(generator: np.random.Generator, n_films: int, quality: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often a film is picked within its topics, and how often by anybody, each up to a factor: bent power
+    """Return how often a film is picked within its topics, and how often by any user, each up to a factor: bent power
     laws over ranks that favour good and recent films. The second is steeper, as a few films are known to all.
     Some films are cold."""
     appeal = generator.normal(0, 1, n_films) + 0.9 * quality + 0.012 * (years - LAST_YEAR)

@@ -15,7 +15,7 @@ TAGS_PER_ITEM = 20
 
 
 def counted(blocks: Iterable[Block]) -> tuple[pa.Table, list[Refusal]]:
-    """How often each item got each tag, in lower case: columns item_id, tag, n; and the rows that were
+    """Count how often each item got each tag, in lower case: columns item_id, tag, n; and the rows that were
     refused."""
     counts = pa.table({"item_id": pa.array([], pa.int64()), "tag": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
     refused: list[Refusal] = []

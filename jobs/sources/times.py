@@ -74,7 +74,7 @@ def decided(form: str, columns: Iterable[pa.Array]) -> tuple[str, str | None]:
 
 
 def told(values: pa.Array, order: str = "") -> str:
-    """How a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO,
+    """Tell how a column of text or numbers writes its times, by what reads most of it: a unit of Unix time, ISO,
     or a strptime pattern; of day and month in the given order, where one is given."""
     values = values.slice(0, _N_TOLD)
     is_text = _is_text(values)
@@ -175,7 +175,7 @@ def _cast_where(mask: pa.Array, text: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _python_iso(text: str) -> int | None:
-    """What Arrow does not read of ISO 8601, such as more than six decimals or weeks."""
+    """Read what Arrow does not read of ISO 8601, such as more than six decimals or weeks."""
     try:
         moment = datetime.fromisoformat(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 1)

@@ -1,4 +1,4 @@
-"""What a file does not say of itself, told from its first rows: the rating scale, and how times and ids are written.
+"""Facts that a file does not say of itself, told from its first rows: the rating scale, and how times and ids are written.
 
 Where the rows leave it open, and a wrong guess would change every rating or date, the setting that says it is asked for.
 """
@@ -37,7 +37,7 @@ class Told(NamedTuple):
 def told(
     file: Delimited | Parquet, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = ""
 ) -> Told:
-    """What the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
+    """Return what the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
     SettingError where they leave the scale or the order of dates open."""
     wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "rated_at")}
     first = _first_rows(file, wanted)
@@ -75,7 +75,7 @@ def floats_of(first: Block, roles: tuple[str, ...]) -> tuple[frozenset[str], dic
 
 
 def floats_of_items(file: Delimited | Parquet, columns: Mapping[str, str]) -> frozenset[str]:
-    """The same of a file of items."""
+    """Return what the first rows tell of a file of items."""
     first = _first_rows(file, {"item_id": columns["item_id"]})
     return floats_of(first, ("item_id",))[0] if len(first.lines) else frozenset()
 

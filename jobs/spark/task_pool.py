@@ -44,7 +44,7 @@ class InProcess:
 
 
 class OnSpark:
-    """As tasks of a Spark session."""
+    """Run pieces of work as tasks of a Spark session."""
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
@@ -59,7 +59,7 @@ class OnSpark:
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in a line, also where it went wrong in a task: Spark raises its own error around a whole traceback."""
+    """Return what went wrong, in a line, also if it went wrong in a task: Spark raises its own error around a whole traceback."""
     text = str(error)
     if any(words in text for words in LOST):
         return "the Spark worker that it ran in was lost, most likely for lack of memory; give it more, or make the model smaller"

@@ -31,7 +31,7 @@ SETTLED_S = 1.0  # executors of one application start within about this of each 
 
 
 class Seen(NamedTuple):
-    """What a worker says of itself: its host, what is installed there by name, and what is wrong with the warehouse."""
+    """A worker's account of itself: its host, what is installed there by name, and what is wrong with the warehouse."""
 
     host: str
     versions: dict[str, str]
@@ -76,7 +76,7 @@ def _version(name: str) -> str:
 
 
 def storage_trouble(folder: Path, token: str) -> str:
-    """What keeps this process from reading and writing the driver's folder; empty where nothing does."""
+    """Return what keeps this process from reading and writing the driver's folder; empty if nothing does."""
     mine = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         found = (folder / TOKEN).read_text(encoding="utf-8")

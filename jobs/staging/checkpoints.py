@@ -1,4 +1,4 @@
-"""Which parts of a step are done, so that a step that was cut short goes on where it was."""
+"""The finished parts of a step, so that a step that was cut short goes on where it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every step has: its release in staging, settings that outlive the process, and a record when it is done."""
+"""Steps in common: each has its release in staging, settings that outlive the process, and a record when it is done."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def recorded_settings(release: Release) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Facts:
-    """What ingest found out about a release's input."""
+    """The facts that ingest found out about a release's input."""
 
     as_of: str
     source: str

@@ -26,7 +26,7 @@ def genre_names(release: Release) -> list[str]:
 
 
 def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: Settings) -> None:
-    """What every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, and
+    """Write what every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, and
     how a list is finished."""
     ids = items["item_id"].to_numpy()
     ids = ids.astype(str) if ids.dtype == object else ids
@@ -58,7 +58,7 @@ def _first(release: Release) -> np.ndarray:
 
 
 def twins(release: Release) -> Twins:
-    """Which items of a release are one."""
+    """Return which items of a release are one."""
     return Twins(model_files.load(release.model("items"))[0]["first"])
 
 

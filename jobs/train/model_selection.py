@@ -1,4 +1,4 @@
-"""Which model is served: the one whose lists find most of what validation users liked of what they did not show it."""
+"""Choice of the served model: the one whose lists find most of what validation users liked of what they did not show it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
 
 
 class Validated(NamedTuple):
-    """What models are worth to the validation users: rows of `metrics`, with intervals; the values of each user by model, that of
+    """The worth of models to the validation users: rows of `metrics`, with intervals; the values of each user by model, that of
     `popular` among them; and a sentence where they contradict sense. All empty without such users."""
 
     rows: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Which models a release is to have: checked before anything is read."""
+"""The models that a release is to have, checked before anything is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models are trained on: the interactions that are not held out, and the users to choose hyper-parameters by."""
+"""The training data: the interactions that are not held out, and the users to choose hyper-parameters by."""
 
 from __future__ import annotations
 

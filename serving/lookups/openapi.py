@@ -154,7 +154,7 @@ def _success(route: Route) -> dict[str, Any]:
 
 
 def _statuses(route: Route, scope: str | None) -> list[int]:
-    """Which refusals a route may give."""
+    """Return which refusals a route may give."""
     found = {400, 429, 503} if route.rows else set() if route.is_open else {429}
     if scope is not None:
         found |= {401, 403, 429}

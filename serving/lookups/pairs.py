@@ -93,7 +93,7 @@ def _why(
 
 
 async def predict(service: Service, call: Call) -> Answer:
-    """What the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
+    """Predict what the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
     opened, item = call.opened, known_item(call.opened, call)
     user = service.known_as(path_id(opened, call, "user_id"))
     seq = service.user_seq(opened, user)

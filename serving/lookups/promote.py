@@ -13,7 +13,7 @@ from warehouse import release as releases
 
 
 async def promote(service: Service, call: Call) -> Answer:
-    """As `cinematch releases promote` does it: every byte is compared with the manifest first, and what was held back needs a
+    """Promote a release as `cinematch releases promote` does: every byte is compared with the manifest first, and what was held back needs a
     reason. `latest` stands for the newest release."""
     name = known(service, call.path["release"]).release
     (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.trusted)).retire()  # or nothing moves

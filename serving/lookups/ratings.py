@@ -62,7 +62,7 @@ async def _delete(service: Service, call: Call, entries: list[Entry]) -> Answer:
 
 
 async def _held(service: Service, call: Call, entries: Sequence[Entry]) -> list[Held | None]:
-    """What the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
+    """Return what the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
     opened = call.opened
     seqs = {entry.user_id: service.user_seq(opened, entry.user_id) for entry in entries}
     of_users = await service.run_on(opened, lambda: {user: service.held(opened, user, seq) for user, seq in seqs.items()})
@@ -109,7 +109,7 @@ async def _written(service: Service, call: Call, entries: Sequence[Entry], has_t
 
 
 def _answer(service: Service, entries: Sequence[Entry], written: Sequence[Written | None]) -> Answer:
-    """What became of each entry; one that was not written had nothing to remove."""
+    """Say what became of each entry; one that was not written had nothing to remove."""
     opened = service.current
     return Answer(
         rows=[_row(opened, entry, one) for entry, one in zip(entries, written)],
@@ -140,7 +140,7 @@ def _row(opened: OpenRelease, entry: Entry, one: Written | None) -> dict[str, An
 
 
 async def of_user(service: Service, call: Call) -> Answer:
-    """What a user has now: the release's rows and what came in since, the newest first."""
+    """List what a user has now: the release's rows and what came in since, the newest first."""
     token = Token.parse(call.values["next"], "h") if call.values["next"] else None
     opened = service.pinned(token.release) if token else call.opened
     user = service.known_as(path_id(opened, call, "user_id"))

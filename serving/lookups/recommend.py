@@ -67,7 +67,7 @@ def next_rank(after: int, n: int, n_found: int) -> int | None:
 
 
 def source_of(rows: Sequence[Listed]) -> str:
-    """What the model ranked stands before every fallback."""
+    """Return the source of a list; what the model ranked stands before every fallback."""
     return rows[0].source if rows else "none"
 
 

@@ -32,7 +32,7 @@ def _listed(service: Service) -> list[dict[str, Any]]:
 
 
 class Standing(NamedTuple):
-    """What became of the releases, as the pointer and the journal of promotions say."""
+    """The state of the releases, as the pointer and the journal of promotions say."""
 
     served: str
     current: str | None

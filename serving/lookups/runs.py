@@ -106,7 +106,7 @@ class _Airflow:
 
 
 def _detail(error: HTTPError) -> str:
-    """What Airflow says is wrong, in a line."""
+    """Return what Airflow says is wrong, in a line."""
     try:
         said = json.loads(error.read())["detail"]
     except (ValueError, KeyError, TypeError):

@@ -19,7 +19,7 @@ _FIELDS = ("item_id", "rating", "weight", "rated_at")
 
 
 async def recommend(service: Service, call: Call) -> Answer:
-    """The same function of the same history as a stored user's. Rows have their times (`rated_at`), rows of one time being one
+    """Answer with the list of a history, as a stored user of that history would get it. Rows have their times (`rated_at`), rows of one time being one
     moment, or none has, and then they stand in the order of time, the oldest first; where the release has no times, all are one
     moment. A row without a rating is an event: it counts for what the visitor chose, not for how they rate. Items that the
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
@@ -69,7 +69,7 @@ def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
 
 
 def _length(opened: OpenRelease, n: int) -> dict[str, Any]:
-    """How long the history is and has to be, and a sentence where it is too short."""
+    """Return how long the history is and has to be, and a sentence if it is too short."""
     least = max(opened.manifest.settings["min_history"], 1)
     note = f"{n} of the items are known here, and a list of one's own takes {least} (min_history): these are popular items"
     return {"n_history": n, "min_history": least, "note": note if n < least else None}

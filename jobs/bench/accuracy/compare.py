@@ -125,7 +125,7 @@ def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, 
 
 
 def _all(folder: Path, reasons: dict[str, str], *, n_cuts: int) -> dict[str, dict[str, Any]]:
-    """What became of each model."""
+    """Return the outcome of each model."""
     found = {}
     with Progress("bench accuracy", total=len(reasons), unit="models") as progress:
         for name, reason in reasons.items():

@@ -80,7 +80,7 @@ class Cutting:
         return (self.folds or 5) if self.protocol == "kfold" else 1
 
     def options(self) -> dict[str, Any]:
-        """What decided the cut, by name, with what was not given at its default."""
+        """Return the options that decided the cut, by name; those that were not given have their defaults."""
         chosen = {
             "last_fraction": {"fraction": self.tested, "min_items": self.min_items or 5},
             "global_time": {"fraction": self.tested, "min_items": self.min_items or 1},
@@ -106,7 +106,7 @@ class Cut(NamedTuple):
     is_same_training: bool
 
     def save(self, folder: Path) -> None:
-        """As files that other processes read; a split without candidates has no such file."""
+        """Write files that other processes read; a split without candidates has no such file."""
         for name, split in (("split", self.split), ("validation", self.validation)):
             (folder / name).mkdir(parents=True)
             for field, array in split._asdict().items():

@@ -58,7 +58,7 @@ class Dataset:
         return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments(times, users))
 
     def save(self, folder: Path) -> None:
-        """As files that other processes map."""
+        """Write files that other processes map."""
         folder.mkdir(parents=True)
         for name, column in (*self.rows._asdict().items(), ("strengths", self.strengths)):
             np.save(folder / f"{name}.npy", column)
@@ -83,7 +83,7 @@ class Dataset:
         validation: Callable[[], Validation] | None = None,
         tune: bool = False,
     ) -> TrainingData:
-        """What models are fitted to: the rows of train (m,) and nothing of the others."""
+        """Return the training data of the rows of train (m,), and nothing of the others."""
         rows = self.histories(train)
         kinds = {"strengths": np.float32, "ratings": np.float32, "steps": np.int32}
         arrays = {name: column.astype(kinds.get(name, column.dtype)) for name, column in rows._asdict().items()}

@@ -1,4 +1,4 @@
-"""What `bench accuracy` says of a model: every metric a user, and means with intervals over users."""
+"""Figures of a model in `bench accuracy`: every metric a user, and means with intervals over users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIKED = {"ndcg_liked": metrics.ndcg, "hit_rate_liked": metrics.hit_rate}
 
 
 class Items(NamedTuple):
-    """What the metrics beyond accuracy know of the items: features (n_items, f) of their text or None, genres (n_items, g),
+    """Facts of the items for the metrics beyond accuracy: features (n_items, f) of their text or None, genres (n_items, g),
     and of the training rows how many users have each item, of n_users."""
 
     features: csr_matrix | None
@@ -38,7 +38,7 @@ class Items(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What was measured on some users: users (u,), a value a user by metric (NaN where there is none), squared and absolute
+    """Measurements on some users: users (u,), a value a user by metric (NaN where there is none), squared and absolute
     errors of their tested rows with how many rows were counted, and how often each item was recommended, (cuts, n_items)."""
 
     users: np.ndarray
@@ -68,7 +68,7 @@ def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.n
 
 
 def of_liked(lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int) -> dict[str, np.ndarray]:
-    """What lists (u, >= k) find of the rows at or above the users' means (u,), and which share of them is predicted below, (u,) each.
+    """Measure what lists (u, >= k) find of the rows at or above the users' means (u,), and which share of them is predicted below, (u,) each.
     predicted (u, k) is NaN where nothing is."""
     liked = held.select(relevance.is_liked(held, means))
     hit, n_liked = metrics.hit_table(lists[:, :k], liked.indptr, liked.items, n_items_of(items)), np.diff(liked.indptr)
@@ -126,7 +126,7 @@ def figures(values: Values, *, k: int, seed: int) -> dict[str, Any]:
 
 
 def behind(values: Values, best: Values, metric: str, *, seed: int) -> dict[str, Any]:
-    """How far a model is behind the best on the same users: the paired difference with its interval, 0 for the best itself."""
+    """Return how far a model is behind the best on the same users: the paired difference with its interval, 0 for the best itself."""
     found = paired_difference(values.per_user[metric], best.per_user[metric], seed=seed, margin=0.0)
     return _interval(f"{metric}_over_best", found)
 

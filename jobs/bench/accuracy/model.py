@@ -38,7 +38,7 @@ CELLS = 1 << 25  # scores held at a time: 128 MiB
 
 
 class Bench:
-    """What the bench has laid out in a folder for the processes of the models."""
+    """The folder that the bench has laid out for the processes of the models."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -134,7 +134,7 @@ def _lists(score: Scorer, kept: Histories, held: Histories, candidates, fallback
 
 
 def _rater_of_lists(data: TrainingData) -> Rater | None:
-    """What predicts the ratings of everybody's lists, where it was fitted."""
+    """Return the rater of all lists; None if it was not fitted."""
     if not model_files.exists(data.sides / RATER):
         return None
     return rater_of(RATER, ModelArrays(*model_files.load(data.sides / RATER)))
@@ -150,7 +150,7 @@ def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.nd
 
 
 def _rater(name: str, side: ModelArrays, data: TrainingData) -> Rater | None:
-    """What predicts ratings: the model itself, or for what is served the rater that would stand beside it."""
+    """Return the rater: the model itself, or for what is served the rater that would stand beside it."""
     if MODELS[name].predicts_rating:
         return rater_of(name, side)
     return _rater_of_lists(data) if RATER in MODELS[name].parts else None

@@ -1,4 +1,4 @@
-"""How sure a mean over users is: percentile bootstrap, and whether one model is no worse than another on the same users.
+"""Certainty of a mean over users: percentile bootstrap, and whether one model is no worse than another on the same users.
 
 Users are drawn with replacement, as many as there are, again and again; the middle 95 % of the means of the draws is the
 interval (Efron and Tibshirani 1993, chapter 13). Two models are compared by the differences of the same users, which

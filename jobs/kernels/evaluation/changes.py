@@ -42,7 +42,7 @@ class Change(NamedTuple):
 def changes(
     lists: Lists, *, rated: tuple[Collection[Hashable], Collection[Hashable]], listable: tuple[Collection[Hashable], Collection[Hashable]]
 ) -> list[Change]:
-    """What went, in its old order, then what came, in its new; `rated` is the history before and now, `listable` the items
+    """Return what went, in its old order, then what came, in its new; `rated` is the history before and now, `listable` the items
     that either release may list at all."""
     before, now = ({item: rank for rank, item in enumerate(items, 1)} for items in lists[:2])
     found = [

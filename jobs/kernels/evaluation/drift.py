@@ -1,4 +1,4 @@
-"""How far two distributions over the same bins lie apart."""
+"""Distances of two distributions over the same bins."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def catalogue_coverage(times: np.ndarray) -> float:
 
 
 def gini(times: np.ndarray) -> float:
-    """How unequally the items share the places, 0 to 1 - 1 / n_items, for times (n_items,) recommended, over all items,
+    """Measure how unequally the items share the places, 0 to 1 - 1 / n_items, for times (n_items,) recommended, over all items,
     those in no list too. NaN where nothing was recommended."""
     n, total = len(times), times.sum()
     if total == 0:
@@ -98,7 +98,7 @@ def serendipity(
 
 
 def miscalibration(lists: np.ndarray, history: csr_matrix, genres: csr_matrix, *, alpha: float = 0.01) -> np.ndarray:
-    """How far the genres of each list are from those of the history, (u,) in nats: 0 the same, at most -ln(alpha).
+    """Measure how far the genres of each list are from those of the history, (u,) in nats: 0 the same, at most -ln(alpha).
 
     history (u, n_items) holds the weight of each item in it, genres (n_items, g) a positive number for each genre of an
     item. p(g) and q(g) are the means over history and list of an item's genre shares, which sum to 1 for each item; alpha

@@ -1,4 +1,4 @@
-"""How rows are held out and what is ranked: each protocol, defined here and nowhere else.
+"""Protocols of evaluation, defined here and nowhere else: how rows are held out and what is ranked.
 
 A protocol is a function from rows to a Split. What is drawn is drawn from the seed alone. Times are compared within a user,
 and rows of one moment are in the order of their draws, so where a row stands in its file cuts no moment. Every protocol expects a pair of user and item once.
@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a protocol makes of m rows.
+    """The result of a protocol on m rows.
 
     train (m,) bool: what models are fitted to. history (m,) bool: what the tested users' lists are computed from, and what
     is left out of them; the same as train unless whole users are held out. test (m,) bool: what should be found, none of it
