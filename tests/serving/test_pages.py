@@ -15,7 +15,7 @@ import pytest
 from datasette.app import Datasette
 
 from schemas.tables import TABLES
-from serving.pages import decoded, number
+from serving.pages import number
 from tests.conftest import Built
 from tests.serving.conftest import Server
 
@@ -96,11 +96,6 @@ def test_links_of_text_ids_lead_back_to_them(purchases: Server) -> None:
 def test_errors_have_a_page_too(movies: Server) -> None:
     assert "n: expected a whole number" in page(movies, "/recommend/1?n=0", 400)
     assert movies.get("/recommend/1.json?n=0", headers=HTML).json()["ok"] is False
-
-
-@pytest.mark.parametrize("rows", [[], [{}], [{"a": 1, "b": '],[{"é'}, {"a": None, "b": [1, {"c": []}]}, {"a": 2.5}]])
-def test_rows_read_one_by_one_are_those_of_the_json(rows: list[dict]) -> None:
-    assert decoded(json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()) == rows
 
 
 def test_datasette_describes_every_table_and_column(movies: Server) -> None:
