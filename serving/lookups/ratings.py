@@ -73,7 +73,7 @@ def _sent(service: Service, call: Call, *, is_overwrite: bool = False, is_delete
     """The entries of a body, and which of them brought their own time. Refused as a whole."""
     n_rows, now, entries, has_times = 1, int(time.time()), [], []
     try:
-        rows = rows_of(json_of(call.body, service.settings.batch_n), service.settings.batch_n)
+        rows = rows_of(json_of(call.body), service.settings.batch_n)
         n_rows = len(rows)
         for place, row in enumerate(rows):
             check_fields(row, place, _FIELDS)

@@ -36,7 +36,7 @@ async def recommend(service: Service, call: Call) -> Answer:
 
 def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[History, Solved]:
     """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
-    rows = history_of(opened, json_of(body, limit), limit)
+    rows = history_of(opened, json_of(body), limit)
     return rows, solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
 
 
