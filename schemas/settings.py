@@ -196,7 +196,9 @@ class Settings:
     als_factors: int = _setting(32, TRAIN, "factors of `als`", minimum=1, maximum=1024)
     als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
     als_reg: float = _setting(0.0, TRAIN, "regularisation of `als`, times the ratings of a row; 0: chosen by validation", minimum=0)
-    bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
+    bias_damping: float = _setting(
+        5.0, TRAIN, "ratings of the overall mean that a bias is damped with, and an item's factors in `als`", minimum=0
+    )
     als_engine: str = _setting(
         "auto",
         TRAIN,

@@ -180,6 +180,24 @@ def test_items_below_the_mean_are_those_that_a_rater_says(tmp_path: Path) -> Non
     np.testing.assert_allclose(Disliked(rater, kept, means).shares(items, slice(3, 5)), found.sum(axis=1) / [2, 3])
 
 
+def test_one_rating_tells_less_of_an_item_than_a_hundred(tmp_path: Path) -> None:
+    """Of two items with ratings alike, that which one user alone rated moves the predictions for others less than half as far."""
+    users = histories(400, N_ITEMS, 4)
+    often = int(np.bincount(users.items).argmax())
+    row = max(np.flatnonzero(users.items == often), key=lambda row: users.ratings[row])
+    user = int(np.searchsorted(users.indptr, row, side="right")) - 1
+    end = users.indptr[user + 1]
+    with_one = Histories(
+        users.indptr + (np.arange(len(users) + 1) > user),
+        np.insert(users.items, end, N_ITEMS),
+        np.insert(users.strengths, end, users.strengths[row]),
+        np.insert(users.ratings, end, users.ratings[row]),
+        np.insert(users.steps, end, users.steps.max() + 1),
+    )
+    factors = als.fit(training(tmp_path, with_one, N_ITEMS + 1, als_factors=8)).arrays["item_factors"]
+    assert 0 < np.linalg.norm(factors[N_ITEMS]) < np.linalg.norm(factors[often]) / 2
+
+
 def test_scores_that_share_work_are_worth_what_they_are_alone(tmp_path: Path) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
