@@ -15,6 +15,7 @@ from serving.lookups.runs import PARAMETERS
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (API\d+) [^|]+ \| ([^|]+) \| ([^|]+) \|$", TEXT, re.MULTILINE)
+MENDED = re.findall(r"^\| (.+) \| (.+) \|$", TEXT.partition("| fault | shown by |\n|---|---|\n")[2], re.MULTILINE)
 NAMED = re.findall(r"`(tests/[\w/.]+)::(\w+)`", TEXT)
 
 
@@ -28,7 +29,11 @@ def test_every_risk_has_what_holds_and_a_test() -> None:
     assert all(len(holds) > 40 and "::test_" in shown for _, holds, shown in ROWS)
 
 
-@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_every_fault_that_was_mended_has_a_test() -> None:
+    assert len({fault for fault, _ in MENDED}) == len(MENDED) > 30 and all("::test_" in shown for _, shown in MENDED)
+
+
+@pytest.mark.parametrize(("path", "name"), dict.fromkeys(NAMED))
 def test_a_test_that_is_named_is_there(path: str, name: str) -> None:
     assert name.startswith("test_") and name in functions(path)
 

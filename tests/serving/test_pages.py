@@ -119,6 +119,12 @@ def test_datasette_goes_on_as_ever(movies: Server, movie_release: Built) -> None
     assert movies.get("/nothing-here").status_code == 404
 
 
+def test_csv_is_taken_for_nothing_else(movies: Server) -> None:
+    for path in ("/cinematch/items.csv", "/cinematch/items.csv?_stream=1", "/cinematch.csv?sql=select+1"):
+        headers = movies.get(path).headers
+        assert headers["content-type"].startswith(("text/plain", "text/csv")) and headers["x-content-type-options"] == "nosniff", path
+
+
 def test_csv_names_each_blob_by_an_address_that_has_it(movies: Server) -> None:
     shown = list(csv.DictReader(io.StringIO(movies.get("/cinematch/ready_lists.csv?_size=2").text)))
     assert [row["user_id"] for row in shown] == ["1", "2"]
