@@ -22,6 +22,7 @@ RUN python3 -m venv /opt/cinematch \
 ENV PATH=/opt/cinematch/bin:$PATH PYTHONUNBUFFERED=1
 
 COPY pyproject.toml README.md LICENSE /src/
+COPY cinematch /src/cinematch
 COPY schemas /src/schemas
 COPY warehouse /src/warehouse
 COPY jobs /src/jobs

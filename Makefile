@@ -72,7 +72,7 @@ lock: ## resolve pyproject.toml again and pin what it gives, with the digests of
 	rm -rf $(VENV)-lock
 
 audit: $(READY_TEST) ## look for dangerous calls in our own code
-	$(VENV)/bin/bandit --quiet --recursive jobs serving schemas warehouse dags .ci
+	$(VENV)/bin/bandit --quiet --recursive cinematch jobs serving schemas warehouse dags .ci
 
 REQUESTS ?= 100000
 fuzz: $(READY_TEST) ## send so many changed requests to a real server: REQUESTS=100000

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = {"schemas", "warehouse", "jobs", "serving", "dags", "tests"}
+OURS = {"cinematch", "schemas", "warehouse", "jobs", "serving", "dags", "tests"}
 
 # Folder, innermost first: what it may import of ours (prefixes), and of others besides the standard library.
 ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
@@ -23,11 +23,12 @@ ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
         {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
     ),
     "serving": (("schemas", "warehouse", "jobs.kernels", "serving"), {"datasette", "httptools", "jinja2", "numpy", "uvicorn"}),
+    "cinematch": (("schemas", "warehouse", "jobs.kernels", "jobs.staging.item_side"), {"duckdb", "numpy", "pyarrow"}),
     "dags": ((), {"airflow"}),
 }
 
 # A server answers by the kernels of lists; it neither trains nor measures.
-NOT_ALLOWED = {"serving": ("jobs.kernels.training", "jobs.kernels.evaluation")}
+NOT_ALLOWED = dict.fromkeys(("serving", "cinematch"), ("jobs.kernels.training", "jobs.kernels.evaluation"))
 
 # What does harm where it is imported only sometimes is named too: these never load with a kernel.
 HEAVY = ("pyspark", "pandas", "sklearn", "airflow", "datasette", "pyarrow")
@@ -113,6 +114,10 @@ def test_kernels_touch_no_file_clock_environment_or_log() -> None:
             node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert not calls & {"open", "print", "input"}, path.name
+
+
+def test_opening_a_release_from_python_loads_neither_spark_nor_a_server() -> None:
+    assert not loaded("import cinematch") & {"pyspark", "pandas", "sklearn", "datasette", "uvicorn"}
 
 
 def test_the_command_line_starts_without_spark() -> None:

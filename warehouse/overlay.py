@@ -9,7 +9,7 @@ folds the same entries over its source.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, NamedTuple
 
@@ -256,3 +256,11 @@ def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: boo
         elif before is None or before.rated_at is None or entry.rated_at >= before.rated_at:
             held[entry.item_id] = Held(entry.rating, entry.weight, entry.rated_at, entry.seq)
     return held
+
+
+def visitor_history(entries: Sequence[Entry], *, is_implicit: bool) -> dict[Any, Held]:
+    """Return what a visitor has who is stored nowhere, item to Held, from what they bring. An event of an item that is rated too does
+    not count: a click takes no stars away."""
+    rated = {entry.item_id for entry in entries if entry.rating is not None}
+    counted = (entry for entry in entries if entry.rating is not None or entry.item_id not in rated)
+    return fold({}, counted, is_implicit=is_implicit)

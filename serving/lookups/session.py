@@ -13,7 +13,7 @@ from serving.opened import iso, OpenRelease
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
 from serving.solve import History, solve, Solved
-from warehouse.overlay import Entry, fold
+from warehouse.overlay import Entry, visitor_history
 
 _FIELDS = ("item_id", "rating", "weight", "rated_at")
 
@@ -59,13 +59,8 @@ def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
         )
     if not n_times:
         times = [*range(len(given))] if opened.has_times else [0] * len(given)
-    rated = {entry.item_id for entry in entries if entry.rating is not None}
-    counted = [
-        entry._replace(rated_at=at or 0)
-        for entry, at in zip(entries, times)
-        if entry.rating is not None or entry.item_id not in rated  # a click takes no stars away
-    ]
-    return fold({}, counted, is_implicit=not opened.has_ratings)
+    timed = [entry._replace(rated_at=at or 0) for entry, at in zip(entries, times)]
+    return visitor_history(timed, is_implicit=not opened.has_ratings)
 
 
 def _length(opened: OpenRelease, n: int) -> dict[str, Any]:

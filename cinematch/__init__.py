@@ -1,0 +1,131 @@
+"""A release from Python: its tables as Arrow, SQL over them, and a list for any history.
+
+>>> import cinematch
+>>> with cinematch.open("data") as release:
+...     lists = release.table("recommendations")
+...     films = release.sql("select title from items where year = :year", year=1994)
+...     found = release.recommend([(71, 5.0), (198, 3.5)], n=10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from jobs.kernels.lists import FALLBACKS, Lists
+from jobs.kernels.reasons import RANKED
+from jobs.staging.item_side import recommender_of
+from schemas.derive import arrow_schema
+from schemas.errors import CineMatchError, NotFound, UsageError
+from schemas.manifest import Manifest
+from schemas.tables import RECOMMENDATIONS, TABLES
+from warehouse import duck
+from warehouse.layout import Warehouse
+from warehouse.overlay import Entry, visitor_history
+from warehouse.release import named, read_manifest
+
+__all__ = ["CineMatchError", "Release", "open"]
+
+LISTED = tuple(column.name for column in RECOMMENDATIONS.columns if column.name not in ("user_id", "model_rank"))
+
+
+def open(path: str | Path, *, release: str = "current") -> Release:
+    """Open a release of the warehouse in a folder. `release` is an id, `current` or `latest`. Raises NotFound if there is none,
+    ReleaseError if it is damaged."""
+    return Release(Warehouse(Path(path)), release)
+
+
+class Release:
+    """A sealed release, opened to be read. Users who asked to be forgotten are in none of its tables."""
+
+    def __init__(self, warehouse: Warehouse, name: str) -> None:
+        self.id: str = named(warehouse, name)
+        self._files = warehouse.sealed(self.id)
+        self.manifest: Manifest = read_manifest(self._files)
+        self._connection = duck.connect(warehouse, self.id)
+
+    def __repr__(self) -> str:
+        return f"<Release {self.id}, lists by {self.manifest.served_model}>"
+
+    def __enter__(self) -> Release:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection to DuckDB. Tables that were read stay."""
+        self._connection.close()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        return tuple(TABLES)
+
+    def table(self, name: str) -> pa.Table:
+        """Return a table, whole. Raises NotFound if there is none of this name."""
+        if name not in TABLES:
+            raise NotFound(f"table {name!r}: release {self.id} has {', '.join(TABLES)}")
+        return self.sql(f"select * from {name}")  # nosec B608  # one of our own tables
+
+    def sql(self, query: str, **values: Any) -> pa.Table:
+        """Return the rows of a query of DuckDB. values: those of its parameters, each written `:name` or `$name`. Besides the tables of
+        this release there are `releases.<table>`, of every sealed one, and `releases.served`. Raises UsageError if it cannot be
+        answered."""
+        try:
+            found = self._connection.sql(duck.parameters(query)[0], params=values)
+        except duckdb.Error as error:
+            raise UsageError(f"sql: {error}") from None
+        if found is None:
+            raise UsageError("sql: expected a query that has rows, as `select * from items`")
+        return found.to_arrow_table()
+
+    def recommend(self, history: Iterable[Any], *, n: int | None = None) -> pa.Table:
+        """Return the list that a user of this history gets, the best first.
+
+        history: item ids, or pairs of an item id and a rating, the oldest first; an id without a rating is an event. Items that the
+        release does not know count for nothing, and a history that is shorter than `min_history` gets popular items. n: rows of
+        the list, by default as many as the stored lists have. The columns are those of `recommendations`. Raises UsageError if an
+        id or a rating is of the wrong kind.
+        """
+        recommender = recommender_of(self._files, self.manifest)
+        entries = [self._entry(place, given) for place, given in enumerate(history)]
+        rows = visitor_history(entries, is_implicit=self.manifest.rating_scale is None)
+        return self._listed(recommender.lists(recommender.history(rows), n=n, explain_n=0), recommender.item_ids)
+
+    def _entry(self, place: int, given: Any) -> Entry:
+        item, rating = given if isinstance(given, tuple) else (given, None)
+        item = item.item() if isinstance(item, np.generic) else item
+        kind, scale = str if self.manifest.id_types.item_id == "string" else int, self.manifest.rating_scale
+        if type(item) is not kind:
+            raise UsageError(f"history, row {place}: expected an item id of type {kind.__name__}, as those of this release, got {item!r}")
+        if rating is not None and scale is None:
+            raise UsageError(f"history, row {place}: expected no rating, because this release learns from interactions, got {rating!r}")
+        if rating is not None and scale is not None and not scale[0] <= rating <= scale[1]:
+            raise UsageError(f"history, row {place}: expected a rating from {scale[0]:g} to {scale[1]:g}, got {rating!r}")
+        return Entry(place + 1, "", item, None if rating is None else float(rating), 1.0, place if self._has_times else 0, 0)
+
+    @cached_property
+    def _has_times(self) -> bool:
+        return bool(self.sql("select count(first_rated_at) > 0 as known from users")["known"][0].as_py())
+
+    def _listed(self, lists: Lists, item_ids: np.ndarray) -> pa.Table:
+        sources = {RANKED: self.manifest.served_model, **FALLBACKS}
+        columns = {
+            "rank": np.arange(1, len(lists.items) + 1),
+            "item_id": item_ids[lists.items],
+            "score": lists.scores,
+            "predicted_rating": lists.predicted,
+            "confidence": lists.confidence,
+            "source": [sources[tier] for tier in lists.tiers.tolist()],
+        }
+        schema = arrow_schema(RECOMMENDATIONS, self.manifest.id_types)
+        fields = [schema.field(name) for name in LISTED]
+        return pa.table([pa.array(columns[field.name], field.type, from_pandas=True) for field in fields], pa.schema(fields))
