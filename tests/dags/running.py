@@ -88,7 +88,7 @@ class Airflow:
             try:
                 health = self.get("/monitor/health")
                 return all(health[part]["status"] == "healthy" for part in parts) and not self.get(f"/dags/{DAG}")["is_stale"]
-            except (URLError, OSError, KeyError, Refused):
+            except (URLError, OSError, KeyError, Refused, json.JSONDecodeError):  # the password's file is there before what it says
                 return False
 
         wait(is_up, UP_S, lambda: "\n".join(self.said(name)[-2000:] for name in self.started))

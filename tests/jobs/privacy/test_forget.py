@@ -28,6 +28,7 @@ from warehouse.release import current_id, drop, promote, read_manifest, sealed_i
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
+USER = 117_733_119  # longer than chance would put into an id of random digits
 
 
 def test_the_list_of_the_forgotten_names_nobody(tmp_path: Path) -> None:
@@ -62,16 +63,16 @@ def test_a_forgotten_users_rows_are_refused_without_their_text(tmp_path: Path) -
 def test_online_ratings_go_at_once_from_overlay_and_archive(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path)
     with closing(overlay.create(warehouse.overlay)) as connection:
-        for user in (117, "117", "ben"):
+        for user in (USER, str(USER), "ben"):
             overlay.append(connection, Entry(0, user, "x", 4.0, 1.0, NOW, NOW))
     archive(warehouse)
     with closing(overlay.create(warehouse.overlay)) as connection:
-        overlay.append(connection, Entry(0, 117, "y", 2.0, 1.0, NOW, NOW))
-    assert [found for found in forget(warehouse, "117")] == []
+        overlay.append(connection, Entry(0, USER, "y", 2.0, 1.0, NOW, NOW))
+    assert [found for found in forget(warehouse, str(USER))] == []
     with closing(overlay.create(warehouse.overlay)) as connection:
         assert [entry.user_id for entry in overlay.entries(connection)] == ["ben"]
     assert archived(warehouse, received_until=NOW)["user_id"].to_pylist() == ["ben"]
-    assert b"117" not in warehouse.overlay.read_bytes()
+    assert str(USER).encode() not in warehouse.overlay.read_bytes()
 
 
 def test_the_report_counts_every_trace(movie_release: Built, copy_warehouse: Callable) -> None:
