@@ -38,6 +38,7 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import Lists
 from jobs.kernels.reasons import HISTORY
 from jobs.kernels.recommender import Recommender
+from jobs.models.scoring import predicted
 from jobs.spark.session import spark_session
 from jobs.spark.tasks import collect, map_parts
 from jobs.staging.histories import Part, read_part, TEST
@@ -192,14 +193,7 @@ def _blank(model: str, n_users: int) -> dict[str, Any]:
 
 
 def _errors(model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> dict[str, Any]:
-    """Mean squared error of each user's predicted ratings, and of how many. Of an item that the side does not know
-    (numbers, (n_items,), has -1 for it) it predicts what a user rates on average."""
-    errors = np.full(len(held.items), np.nan)
-    for u in range(len(kept)):
-        rows, posterior = slice(*held.indptr[u : u + 2]), side.rater.fold_in(*kept.user(u).rated)
-        targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
-        predicted = np.full(len(targets), np.clip(posterior.constant, side.rater.low, side.rater.high))
-        predicted[targets >= 0] = side.rater.predict(posterior, targets[targets >= 0])
-        errors[rows] = (predicted - held.ratings[rows]) ** 2
+    """Mean squared error of each user's predicted ratings, and of how many."""
+    errors = (predicted(side.rater, kept, held, numbers) - held.ratings) ** 2
     means, n_rated = metrics.mean_per_user(errors, held.indptr)
     return _blank(model, len(kept)) | {"squared_error": means, "n_rated": n_rated}

@@ -164,18 +164,34 @@ class ImplicitFactors:
 
 
 @dataclass(frozen=True)
-class ExplicitFactors:
-    """Item side of explicit ALS, which predicts ratings and is a part of a blend: item_factors (n_items, f) float32, item_biases
-    (n_items,) float64, the mean rating mu, reg, damping of the user's bias, the scale's bounds, and the half-life of a history as a
-    part, in moments."""
+class RatingFactors:
+    """Item side of a model that predicts ratings: item_factors (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu,
+    damping of the user's bias, and the scale's bounds."""
 
     item_factors: np.ndarray
     item_biases: np.ndarray
     mu: float
-    reg: float
     damping: float
     low: float
     high: float
+
+    def centred(self, items: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return what is left of one user's ratings (n,) as the function `centred` has it of many, and mu + b_u."""
+        over_items = ratings - self.mu - self.item_biases[items]
+        user_bias = over_items.sum() / (self.damping + len(items)) if len(items) else 0.0
+        return over_items - user_bias, self.mu + user_bias
+
+    def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
+        """Predicted ratings (k,), inside the scale."""
+        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
+        return np.clip(raw, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class ExplicitFactors(RatingFactors):
+    """Item side of explicit ALS, which is a part of a blend too: reg, and the half-life of a history as a part, in moments."""
+
+    reg: float
     half_life: float = math.inf
 
     @property
@@ -223,18 +239,12 @@ class ExplicitFactors:
             f = self.item_factors.shape[1]
             return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
         Y = self.item_factors[items].astype(np.float64)
-        over_items = ratings - self.mu - self.item_biases[items]
-        user_bias = over_items.sum() / (self.damping + len(items))
+        errors, constant = self.centred(items, ratings)
         left = np.broadcast_to(recency, len(items))
-        weights = left * (over_items - user_bias)
+        weights = left * errors
         A = (Y * left[:, None]).T @ Y
         A.flat[:: len(A) + 1] += self.reg * left.sum()
-        return _posterior(A, weights @ Y, weights, self.mu + user_bias)
-
-    def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
-        """Predicted ratings (k,), inside the scale."""
-        raw = posterior.constant + self.item_biases[targets] + self.item_factors[targets].astype(np.float64) @ posterior.x
-        return np.clip(raw, self.low, self.high)
+        return _posterior(A, weights @ Y, weights, constant)
 
 
 def _noise(item_factors: np.ndarray) -> float:

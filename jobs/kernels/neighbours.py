@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.topn import FILTERED, top_n
 
@@ -39,6 +39,12 @@ def sparse_neighbours(features: csr_matrix, block: np.ndarray, n: int) -> tuple[
         order = np.lexsort((found, -values))[:n]
         items[row, : len(order)], scores[row, : len(order)] = found[order], values[order]
     return _flat(block, items, scores, items >= 0)
+
+
+def unit_rows(matrix: csr_matrix, dtype: type = np.float64) -> csr_matrix:
+    """Return the rows at unit length, scaled by numbers of the dtype; a row of zeros stays."""
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), float).ravel())
+    return csr_matrix(diags_array(np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0).astype(dtype)) @ matrix)
 
 
 def _flat(block: np.ndarray, items: np.ndarray, scores: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

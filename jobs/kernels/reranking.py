@@ -20,9 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.special import rel_entr
 
 POOL = 100
-ALPHA = 0.01
+ALPHA = 0.01  # of the history in what a list has, so that a genre that it lacks costs no infinity
+MOST_DIVERGENCE = -math.log(ALPHA)
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,9 @@ def _genre_shares(genres: csr_matrix, items: np.ndarray) -> np.ndarray:
 def _divergence(p: np.ndarray, listed: np.ndarray) -> np.ndarray:
     """KL of p (g,) from each row of sums of genre shares (m, g), (m,) in 0..1: 1 where a list has none of p's genres."""
     q = listed / np.maximum(listed.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    has = p > 0
-    return (p[has] * np.log(p[has] / ((1.0 - ALPHA) * q[:, has] + ALPHA * p[has]))).sum(axis=1) / -math.log(ALPHA)
+    return genre_divergence(p, q) / MOST_DIVERGENCE
+
+
+def genre_divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return KL(p, (1 - ALPHA) q + ALPHA p) of genre shares p (g,) or (m, g) and q (m, g), (m,) in nats, at most MOST_DIVERGENCE (Steck 2018)."""
+    return rel_entr(p, (1.0 - ALPHA) * q + ALPHA * p).sum(axis=1)

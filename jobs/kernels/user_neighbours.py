@@ -15,7 +15,9 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
+
+from jobs.kernels.neighbours import unit_rows
 
 USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
@@ -37,7 +39,7 @@ class ReferenceUsers:
     ) -> None:
         self.n_items, shape = n_items, (len(indptr) - 1, n_items)
         self.n_neighbours, self.half_life = n_neighbours, half_life
-        self.unit = _unit(csr_matrix((np.asarray(strengths, np.float32), items, indptr), shape=shape))
+        self.unit = unit_rows(csr_matrix((np.asarray(strengths, np.float32), items, indptr), shape=shape), np.float32)
         self._ratings = csr_matrix((np.asarray(ratings, np.float32), items, indptr), shape=shape)
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class ReferenceUsers:
 
     def nearest(self, queries: csr_matrix, k: int) -> csr_matrix:
         """Cosines (u, v) of each query (u, n_items) with its k nearest, 0 elsewhere; ties go to the earlier user."""
-        rows = _unit(queries)
+        rows = unit_rows(queries, np.float32)
         cosines = np.asarray((rows @ self.by_item).todense(), np.float32)
         k = min(k, len(self))
         if k == 0:
@@ -93,9 +95,3 @@ def who_have(others: ReferenceUsers, queries: csr_matrix, k: int, users: np.ndar
         sums = np.bincount(pair_of, np.where(is_rated, rows.data, 0.0), rows.shape[0])
         means[pairs] = sums / np.where(n_rated > 0, n_rated, np.nan)
     return n, means
-
-
-def _unit(matrix: csr_matrix) -> csr_matrix:
-    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), float).ravel())
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
-    return csr_matrix(diags_array(scale) @ matrix)

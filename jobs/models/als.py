@@ -33,7 +33,7 @@ def fit(data: TrainingData) -> ModelArrays:
         mu, biases = alternating_biases(of)
         equations = Equations(None, reg, settings.als_factors, n_iterations, settings.seed)
         factors, engine = item_factors(of, lambda histories: centred(histories, mu, biases, damping), equations)
-        return ExplicitFactors(damped(factors, of.n_ratings, damping), biases, mu, reg, damping, low, high), engine
+        return ExplicitFactors(damped(factors, of.n_ratings, damping), biases, mu, damping, low, high, reg), engine
 
     reg = preset(data, "reg", settings.als_reg)
     if reg is None:

@@ -34,4 +34,4 @@ def by_biases(n_ratings: np.ndarray, rating_sum: np.ndarray, scale: tuple[float,
     """Return a rater by the items' damped means alone, so that it waits for no other model."""
     mu = float(rating_sum.sum() / max(n_ratings.sum(), 1))
     biases = (rating_sum - mu * n_ratings) / np.maximum(n_ratings + damping, 1e-9)
-    return ExplicitFactors(np.zeros((len(biases), 1), np.float32), biases, mu, 1.0, damping, *scale)
+    return ExplicitFactors(np.zeros((len(biases), 1), np.float32), biases, mu, damping, *scale, 1.0)

@@ -21,6 +21,8 @@ class Rater(Protocol):
 
     item_factors: np.ndarray
     item_biases: np.ndarray
+    low: float
+    high: float
 
     def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior: ...
 
@@ -73,10 +75,14 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
     return scores
 
 
-def predicted(rater: Rater, kept: Histories, held: Histories) -> np.ndarray:
-    """The rating of each held-out row, (m,) inside the scale, from what is left of its user's history."""
+def predicted(rater: Rater, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> np.ndarray:
+    """Return the rating of each held-out row, (m,) inside the scale, from what is left of its user's history. numbers (n_items,): what
+    the rater calls an item, -1 for one that it does not know, which is predicted as what the user rates on average."""
     found = np.full(len(held.items), np.nan)
     for k in range(len(kept)):
-        rows = slice(held.indptr[k], held.indptr[k + 1])
-        found[rows] = rater.predict(rater.fold_in(*kept.user(k).rated), held.items[rows])
+        rows, posterior = slice(held.indptr[k], held.indptr[k + 1]), rater.fold_in(*kept.user(k).rated)
+        targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
+        ratings = np.full(len(targets), np.clip(posterior.constant, rater.low, rater.high))
+        ratings[targets >= 0] = rater.predict(posterior, targets[targets >= 0])
+        found[rows] = ratings
     return found

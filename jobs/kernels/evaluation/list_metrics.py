@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
-from scipy.special import rel_entr
+
+from jobs.kernels.neighbours import unit_rows
+from jobs.kernels.reranking import genre_divergence
 
 USERS_AT_ONCE = 16384  # sums of feature rows of that many lists are held together
 
@@ -61,7 +63,7 @@ def intra_list_diversity(lists: np.ndarray, features: csr_matrix) -> np.ndarray:
     With unit rows f_i, sum over ordered pairs of f_i' f_j = |sum f_i|^2 - sum |f_i|^2, so no pair is ever formed. An item
     without features is like no other.
     """
-    unit = _unit_rows(features)
+    unit = unit_rows(features)
     squared_norms = np.asarray(unit.multiply(unit).sum(axis=1)).ravel()
     diversity = np.empty(len(lists))
     for start in range(0, len(lists), USERS_AT_ONCE):
@@ -89,7 +91,7 @@ def serendipity(
     if features is not None and likeness.size:
         n_items = features.shape[0]
         pairs, pair_of = np.unique(np.where(surely >= 0, found * np.int64(n_items) + surely, -1), return_inverse=True)
-        unit = _unit_rows(features)
+        unit = unit_rows(features)
         cosines = np.asarray(unit[pairs // n_items].multiply(unit[pairs % n_items]).sum(axis=1)).ravel()
         cosines[pairs < 0] = 0.0
         likeness = np.maximum(likeness, cosines[pair_of.reshape(surely.shape)])
@@ -97,12 +99,12 @@ def serendipity(
     return np.where(n_held > 0, np.bincount(users, unexpected, len(lists)) / lists.shape[1], np.nan)
 
 
-def miscalibration(lists: np.ndarray, history: csr_matrix, genres: csr_matrix, *, alpha: float = 0.01) -> np.ndarray:
-    """Measure how far the genres of each list are from those of the history, (u,) in nats: 0 the same, at most -ln(alpha).
+def miscalibration(lists: np.ndarray, history: csr_matrix, genres: csr_matrix) -> np.ndarray:
+    """Measure how far the genres of each list are from those of the history, (u,) in nats: 0 the same, at most `MOST_DIVERGENCE`.
 
     history (u, n_items) holds the weight of each item in it, genres (n_items, g) a positive number for each genre of an
-    item. p(g) and q(g) are the means over history and list of an item's genre shares, which sum to 1 for each item; alpha
-    keeps genres that the list lacks finite. Items without genres say nothing; NaN where history or list has no other.
+    item. The distributions are the means over history and list of an item's genre shares, which sum to 1 for each item. Items
+    without genres say nothing; NaN where history or list has no other.
     """
     if genres.nnz == 0:
         return np.full(len(lists), np.nan)
@@ -110,7 +112,7 @@ def miscalibration(lists: np.ndarray, history: csr_matrix, genres: csr_matrix, *
     shares = diags_array(np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)) @ genres
     p = _distributions(history @ shares)
     q = _distributions(_indicator(lists, genres.shape[0]) @ shares)
-    return rel_entr(p, (1.0 - alpha) * q + alpha * p).sum(axis=1)
+    return genre_divergence(p, q)
 
 
 def _mean_over_places(lists: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -124,11 +126,6 @@ def _indicator(lists: np.ndarray, n_items: int) -> csr_matrix:
     """(u, n_items), 1 where the item is in the list."""
     users, places = np.nonzero(lists >= 0)
     return csr_matrix((np.ones(len(users)), (users, lists[users, places])), shape=(len(lists), n_items))
-
-
-def _unit_rows(features: csr_matrix) -> csr_matrix:
-    norms = np.sqrt(np.asarray(features.multiply(features).sum(axis=1), float).ravel())
-    return csr_matrix(diags_array(np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)) @ features)
 
 
 def _distributions(sums: csr_matrix) -> np.ndarray:

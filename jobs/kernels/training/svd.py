@@ -22,7 +22,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from jobs.kernels.factors import centred, contributions, Posterior
+from jobs.kernels.factors import centred, contributions, Posterior, RatingFactors
 from jobs.kernels.histories import Histories
 
 SMALL = 50  # so few users or items are decomposed whole
@@ -30,30 +30,15 @@ ROUNDING = 1e-6  # a singular value this small beside the largest is rounding of
 
 
 @dataclass(frozen=True)
-class SvdFactors:
-    """Item side: item_factors Y (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu,
-    damping of the user's bias, and the scale's bounds."""
-
-    item_factors: np.ndarray
-    item_biases: np.ndarray
-    mu: float
-    damping: float
-    low: float
-    high: float
+class SvdFactors(RatingFactors):
+    """Item side, whose factors are Y."""
 
     def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
-        """One user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x =
+        """Solve one user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x =
         A^-1 b = Y_S' e and the contributions those of `factors`; it has no variance to speak of."""
-        over_items = ratings - self.mu - self.item_biases[items]
-        user_bias = over_items.sum() / (self.damping + len(items)) if len(items) else 0.0
-        errors = over_items - user_bias
+        errors, constant = self.centred(items, ratings)
         x = errors @ self.item_factors[items].astype(np.float64)
-        return Posterior(x, np.eye(len(x)), errors, self.mu + user_bias)
-
-    def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
-        """Predicted ratings (k,), inside the scale."""
-        products = self.item_factors[targets].astype(np.float64) @ posterior.x
-        return np.clip(posterior.constant + self.item_biases[targets] + products, self.low, self.high)
+        return Posterior(x, np.eye(len(x)), errors, constant)
 
     def contributions(self, posterior: Posterior, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(y_i' y_j) e_j for each history item j and target i, (n, k)."""

@@ -157,7 +157,7 @@ def test_the_gramian_adds_in_double_precision_over_its_blocks() -> None:
 
 
 def test_a_user_without_ratings_is_the_mean_user() -> None:
-    rater = ExplicitFactors(np.ones((2, 3), np.float32), np.array([0.5, -9.0]), 3.0, 0.1, 5.0, LOW, HIGH)
+    rater = ExplicitFactors(np.ones((2, 3), np.float32), np.array([0.5, -9.0]), 3.0, 5.0, LOW, HIGH, 0.1)
     nobody = rater.fold_in(np.zeros(0, int), np.zeros(0))
     assert_allclose(rater.predict(nobody, np.array([0, 1])), [3.5, LOW])
 

@@ -45,7 +45,7 @@ def explicit(draw: np.random.Generator, n_items: int, half_life: float = 5.0) ->
     factors, biases = draw.normal(0, 0.7, (n_items, 4)).astype(np.float32), draw.normal(0, 0.4, n_items)
     nothing = draw.choice(n_items, n_items // 5, replace=False)
     factors[nothing], biases[nothing] = 0, 0
-    return ExplicitFactors(factors, biases, 3.4, 0.1, 5.0, 0.5, 5.0, half_life)
+    return ExplicitFactors(factors, biases, 3.4, 5.0, 0.5, 5.0, 0.1, half_life)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "explicit"])
@@ -94,7 +94,7 @@ def test_a_low_rating_lowers_what_is_like_it_and_a_high_one_raises_it() -> None:
     """Items 0 and 1 are alike, item 2 is like neither. A blend in which ratings have a part follows them; weights alone cannot."""
     pair = csr_matrix(np.array([[0, 0.2, 0], [0.2, 0, 0], [0, 0, 0]], np.float32))
     beside = WeightRanker(ItemWeights(pair.indptr.astype(np.int64), pair.indices, pair.data))
-    part = ExplicitFactors(np.array([[1, 0], [1, 0], [0, 1]], np.float32), np.zeros(3), 3.0, 0.1, 1.0, 1.0, 5.0)
+    part = ExplicitFactors(np.array([[1, 0], [1, 0], [0, 1]], np.float32), np.zeros(3), 3.0, 1.0, 1.0, 5.0, 0.1)
     blend, scores = Blend(((1.0, beside), (1.0, part))), {}
     for rating in (1.0, 5.0):
         history = one_user([0], [0.25 + 0.75 * (rating - 1) / 4], [rating]).user(0)

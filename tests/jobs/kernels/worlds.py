@@ -54,7 +54,7 @@ def item_side(
     rater = None
     if is_rated:
         rated_factors = draw.normal(0, 0.5, (n_items, n_factors)).astype(np.float32)
-        rater = ExplicitFactors(rated_factors, biases, 3.4, reg, 5.0, LOW, HIGH)
+        rater = ExplicitFactors(rated_factors, biases, 3.4, 5.0, LOW, HIGH, reg)
     popularity = draw.integers(0, 6, n_items).astype(float)  # few values, so that there are ties
     genres = csr_matrix((draw.random((n_items, n_genres)) < 0.3).astype(np.float32))
     by_events = ImplicitFactors(factors, gramian(factors), 4.0, reg, half_life=half_life)

@@ -58,11 +58,11 @@ def test_implicit(spark, ratings: pa.Table) -> None:
 
 def test_explicit_on_ratings_less_the_mean_and_the_biases(spark, ratings: pa.Table) -> None:
     biases, damping = np.random.default_rng(4).normal(0, 0.3, N_ITEMS), 5.0
-    untrained = ExplicitFactors(np.zeros((N_ITEMS, 1), np.float32), biases, MU, REG, damping, 0.5, 5.0)
+    untrained = ExplicitFactors(np.zeros((N_ITEMS, 1), np.float32), biases, MU, damping, 0.5, 5.0, REG)
     users, items = ratings["user_num"].to_numpy(), ratings["item_num"].to_numpy()
     errors = np.zeros(len(ratings))
     for user, history in histories(ratings).items():
         errors[users == user] = untrained.fold_in(*history).weights
     factors, theirs = trained(spark, pa.table({"user_num": users, "item_num": items, "value": pa.array(errors, pa.float32())}))
-    rater = ExplicitFactors(factors, biases, MU, REG, damping, 0.5, 5.0)
+    rater = ExplicitFactors(factors, biases, MU, damping, 0.5, 5.0, REG)
     assert_same_users({user: rater.fold_in(*history).x for user, history in histories(ratings).items()}, theirs)

@@ -101,7 +101,7 @@ def test_an_implicit_half_iteration_is_every_row_folded_in(problem: Problem) -> 
 def test_an_explicit_half_iteration_is_every_row_folded_in(problem: Problem) -> None:
     Y = problem.other
     # Without a mean, with biases of 0 and an endless damping, what fold-in fits is the errors themselves.
-    side = ExplicitFactors(Y, np.zeros(len(Y)), 0.0, problem.reg, np.inf, -9.0, 9.0)
+    side = ExplicitFactors(Y, np.zeros(len(Y)), 0.0, np.inf, -9.0, 9.0, problem.reg)
     for row, x in enumerate(half_explicit(*parts(problem.by_row), Y, reg=problem.reg).factors):
         span = slice(*problem.by_row.indptr[row : row + 2])
         assert_allclose(x, side.fold_in(problem.by_row.indices[span], problem.by_row.data[span]).x, **FLOAT32)
