@@ -19,8 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from jobs.kernels.lists import FALLBACKS, Lists
-from jobs.kernels.reasons import RANKED
+from jobs.kernels.lists import Lists, sources
 from jobs.staging.item_side import recommender_of
 from schemas.derive import arrow_schema
 from schemas.errors import CineMatchError, NotFound, UsageError
@@ -92,23 +91,25 @@ class Release:
 
         history: item ids, or pairs of an item id and a rating, the oldest first; an id without a rating is an event. Items that the
         release does not know count for nothing, and a history that is shorter than `min_history` gets popular items. n: rows of
-        the list, by default as many as the stored lists have. The columns are those of `recommendations`. Raises UsageError if an
-        id or a rating is of the wrong kind.
+        the list, by default as many as the stored lists have. The columns are those of `recommendations` but for the user and the rank
+        before re-ranking. Raises UsageError if an id, a rating or n cannot be one.
         """
+        if n is not None and (type(n) is not int or n < 0):
+            raise UsageError(f"n: expected a whole number of rows, 0 or more, got {n!r}")
         recommender = recommender_of(self._files, self.manifest)
         entries = [self._entry(place, given) for place, given in enumerate(history)]
         rows = visitor_history(entries, is_implicit=self.manifest.rating_scale is None)
         return self._listed(recommender.lists(recommender.history(rows), n=n, explain_n=0), recommender.item_ids)
 
     def _entry(self, place: int, given: Any) -> Entry:
-        item, rating = given if isinstance(given, tuple) else (given, None)
-        item = item.item() if isinstance(item, np.generic) else item
+        pair = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        item, rating = (value.item() if isinstance(value, np.generic) else value for value in pair)
         kind, scale = str if self.manifest.id_types.item_id == "string" else int, self.manifest.rating_scale
-        if type(item) is not kind:
+        if type(item) is not kind or isinstance(item, int) and not -(2**63) <= item < 2**63:
             raise UsageError(f"history, row {place}: expected an item id of type {kind.__name__}, as those of this release, got {item!r}")
         if rating is not None and scale is None:
             raise UsageError(f"history, row {place}: expected no rating, because this release learns from interactions, got {rating!r}")
-        if rating is not None and scale is not None and not scale[0] <= rating <= scale[1]:
+        if rating is not None and scale is not None and not (type(rating) in (int, float) and scale[0] <= rating <= scale[1]):
             raise UsageError(f"history, row {place}: expected a rating from {scale[0]:g} to {scale[1]:g}, got {rating!r}")
         return Entry(place + 1, "", item, None if rating is None else float(rating), 1.0, place if self._has_times else 0, 0)
 
@@ -117,14 +118,13 @@ class Release:
         return bool(self.sql("select count(first_rated_at) > 0 as known from users")["known"][0].as_py())
 
     def _listed(self, lists: Lists, item_ids: np.ndarray) -> pa.Table:
-        sources = {RANKED: self.manifest.served_model, **FALLBACKS}
         columns = {
             "rank": np.arange(1, len(lists.items) + 1),
             "item_id": item_ids[lists.items],
             "score": lists.scores,
             "predicted_rating": lists.predicted,
             "confidence": lists.confidence,
-            "source": [sources[tier] for tier in lists.tiers.tolist()],
+            "source": np.array(sources(self.manifest.served_model))[lists.tiers],
         }
         schema = arrow_schema(RECOMMENDATIONS, self.manifest.id_types)
         fields = [schema.field(name) for name in LISTED]

@@ -35,7 +35,7 @@ class Reason(NamedTuple):
 
 def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
     """The kernel's list of one user as rows."""
-    sources = {reason_kinds.RANKED: opened.manifest.served_model, **kernel.FALLBACKS}
+    sources = kernel.sources(opened.manifest.served_model)
     ids = opened.item_ids[lists.items].tolist()
     columns = (lists.scores.tolist(), _nulls(lists.predicted), _nulls(lists.confidence), lists.tiers.tolist())
     return [

@@ -21,7 +21,6 @@ from jobs.kernels.reranking import order, POOL
 from jobs.kernels.weights import blocks_of
 
 POPULAR_GENRE, POPULAR = 1, 2
-FALLBACKS = {POPULAR_GENRE: "popular_genre", POPULAR: "popular"}  # what `source` says of a row that no model ranked
 FAVOURITES = 3
 CELLS = 1 << 22  # scores that are in memory at a time, 16 MiB and as much again for what they are computed from
 ROW_CELLS = 400  # what a row of a history takes beside them: it may reach some hundred items
@@ -58,6 +57,11 @@ class Lists(NamedTuple):
     def owners(self) -> np.ndarray:
         """The user of each list row, (m,)."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+
+def sources(served: str) -> tuple[str, str, str]:
+    """Return what `source` says of a row by its tier: the model that ranks, or the fallback that stood in for it."""
+    return served, "popular_genre", "popular"
 
 
 def recommend(

@@ -103,7 +103,7 @@ class _Names:
 
     def __init__(self, release: Release, user_ids: pa.Array, served: str) -> None:
         self._user_ids, (self._item_ids, (_, _, self._genres)) = user_ids, load_items(release)
-        self._sources = pa.array([served, kernel.FALLBACKS[kernel.POPULAR_GENRE], kernel.FALLBACKS[kernel.POPULAR]])
+        self._sources = pa.array(kernel.sources(served))
 
     def recommendations(self, lists: kernel.Lists) -> pa.Table:
         lengths = np.diff(lists.indptr)

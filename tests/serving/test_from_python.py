@@ -78,9 +78,16 @@ def test_what_cannot_be_is_said(movie_release: Built, purchase_release: Built) -
             (["1"], "row 0: expected an item id of type int, as those of this release, got '1'"),
             ([1, (2, 9.0)], "row 1: expected a rating from 0.5 to 5, got 9.0"),
             ([(True, 4.0)], "row 0: expected an item id of type int"),
+            ([2**70], "row 0: expected an item id of type int"),
+            ([(1, 4.0, 5)], "row 0: expected an item id of type int"),
+            ([(1, "4")], "row 0: expected a rating from 0.5 to 5, got '4'"),
+            ([(1, True)], "row 0: expected a rating from 0.5 to 5, got True"),
         ):
             with pytest.raises(UsageError, match=expected):
                 release.recommend(history)
+        for n in (-1, "3"):
+            with pytest.raises(UsageError, match="n: expected a whole number of rows"):
+                release.recommend([1], n=n)
         with pytest.raises(NotFound, match="table 'lists': release .* has items, "):
             release.table("lists")
         for query in ("select nope from items", "select 1 +", ";"):
