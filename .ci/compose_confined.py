@@ -1,4 +1,4 @@
-"""What a container of docker-compose.yml must not be able to do, tried inside it, as root where that is the stronger attempt."""
+"""Try inside a container of docker-compose.yml what it must not be able to do, as root where that is the stronger attempt."""
 
 from __future__ import annotations
 

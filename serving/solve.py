@@ -13,7 +13,7 @@ from serving.rows import Listed, listed, Reason, reasons
 from warehouse.overlay import Held, stored
 
 History = Mapping[Any, Held]
-"""What a user has, by item."""
+"""The interactions of one user, by item."""
 
 
 class Solved(NamedTuple):

@@ -30,7 +30,7 @@ SAMPLE_USERS = 500
 
 Term = tuple[str, float]
 Weights = dict[Term, float]
-"""What each term weighs after it is divided by its spread; terms that weigh nothing are left out."""
+"""The weight of each term, counted after the term is divided by its spread; terms of weight 0 are left out."""
 
 
 class Pool:

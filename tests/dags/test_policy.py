@@ -1,4 +1,4 @@
-"""What every DAG has to keep to, asked of the DAGs as Airflow reads them."""
+"""Rules that every DAG has to keep, checked on the DAGs as Airflow reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same DAGs on PostgreSQL with the LocalExecutor, each part a process of its own; the scheduler is killed in mid-run."""
+"""The DAGs of this project on PostgreSQL with the LocalExecutor, each part a process of its own; the scheduler is killed in mid-run."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 
 @pytest.fixture(scope="session")
 def listed(trained: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """The same, evaluated and with its lists: ready to be sealed."""
+    """A release in staging that is trained, evaluated and has its lists: ready to be sealed."""
     folder = tmp_path_factory.mktemp("listed") / "warehouse"
     shutil.copytree(trained.folder, folder)
     run_steps(Warehouse(folder), "evaluate", "recommend")

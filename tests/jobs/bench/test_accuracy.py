@@ -44,7 +44,7 @@ def all_of(folder: Path, data: Dataset, cutting: Cutting, models: tuple[str, ...
 
 
 def planted(data: Dataset, cut: Cut, seed: int) -> Dataset:
-    """The same rows to train on. Each tested row gets the highest rating and strength, and a time that gives its item away."""
+    """Return the data with its training rows unchanged. Each tested row gets the highest rating and strength, and a time that gives its item away."""
     test, rows = cut.split.test, data.rows
     ratings, times, strengths = rows.ratings.copy(), rows.times.copy(), np.array(data.strengths)
     ratings[test], strengths[test] = 5.0, 1.0

@@ -80,7 +80,7 @@ def settings(folder: Path, **given: object) -> Settings:
 
 
 def ingested(folder: Path, source: Source) -> Data:
-    """What ingest makes of a source."""
+    """Return the data that ingest makes of a source."""
     ratings, items = source
     folder.mkdir(parents=True)
     ratings.to_csv(folder / "ratings.csv", index=False)
@@ -448,7 +448,7 @@ def _(source: Source) -> Source:
 
 
 def said() -> tuple[dict[str, list[Change]], dict[str, list[Change]]]:
-    """What the guard says of every source, broken and honest."""
+    """Return the findings of the guard on every source, of the broken ones and of the honest ones."""
     source = sample()
     with tempfile.TemporaryDirectory() as folder:
         before = ingested(Path(folder, "before"), last_week(source))

@@ -111,7 +111,7 @@ def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, 
 
 
 def histories_now(built: Built, users: list) -> dict:
-    """What each user has by the release and the overlay: how the server sees it."""
+    """Return the history of each user from the release and the overlay, as the server sees it."""
     opened = OpenRelease(built.release)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         found = {}
