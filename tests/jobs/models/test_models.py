@@ -130,11 +130,15 @@ def test_without_a_word_in_common_content_is_skipped_and_not_failed(tmp_path: Pa
     assert row["status"] == "skipped" and row["message"].startswith("no two items share a genre, a tag, a year or a word of a title")
 
 
-def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_path: Path) -> None:
-    """Two users with a mean of 3: the first goes on to items 2 (rated 5) and 3 (rated 1), the second to item 3 (rated 1) alone."""
+def of_two_users(folder: Path) -> TrainingData:
+    """Users with a mean of 3: the first goes on to items 2 (rated 5) and 3 (rated 1), the second to item 3 (rated 1) alone."""
     kept = Histories(np.array([0, 2, 4]), np.array([0, 1, 0, 1], np.int32), np.ones(4), np.array([2.0, 4, 3, 3]), np.array([0, 1, 0, 1]))
     held = Histories(np.array([0, 2, 3]), np.array([2, 3, 3], np.int32), np.ones(3), np.array([5.0, 1, 1]), np.array([0, 1, 0]))
-    data = training(tmp_path, kept, 6, validation=Validation(kept, held))
+    return training(folder, kept, 6, validation=Validation(kept, held))
+
+
+def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_path: Path) -> None:
+    data = of_two_users(tmp_path)
     first_of = lambda item: lambda histories: np.tile(np.where(np.arange(6) == item, 1.0, -np.inf), (len(histories), 1))
     assert (judge_of(data).ndcg(first_of(2)), judge_of(data).ndcg(first_of(3))) == (1.0, 0.0)
     for by_all in (replace(data, settings=replace(data.settings, relevance="all")), replace(data, rating_scale=None)):
@@ -149,14 +153,31 @@ def test_of_settings_that_are_as_good_the_one_with_fewest_rows_below_the_mean_is
     best = draw.random(400)
     tried = [
         Tried(best, np.full(400, 0.5)),
-        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.2)),
-        Tried(best - 0.05, np.full(400, 0.0)),
         Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.3)),
+        Tried(best - 0.05, np.full(400, 0.0)),
+        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.4)),
     ]
     tried[1] = Tried(tried[1].ndcg - tried[1].value + tried[0].value - 0.002, tried[1].below)
     assert [one.is_near(tried[0]) for one in tried[:3]] == [True, True, False]
     assert (preferred(tried), preferred(tried[2:3]), preferred([tried[0], tried[2]])) == (1, 0, 0)
     assert preferred([Tried(best, np.zeros(400)), tried[1]._replace(below=np.zeros(400))]) == 0
+
+
+def test_a_fifth_of_rows_below_the_mean_is_few_enough_and_then_the_most_different_items_are_preferred() -> None:
+    """The first is what all like, the last names more items, but too many of them below the mean."""
+    ndcg = np.full(50, 0.2)
+    tried = [Tried(ndcg, np.full(50, share), n) for share, n in ((0.0, 100), (0.19, 120), (0.2, 150), (0.21, 300))]
+    assert preferred(tried) == 2 and preferred(tried[:2]) == 1 and preferred(tried[3:]) == 0
+    assert preferred([one._replace(n_listed=0) for one in tried]) == 0
+    assert preferred([tried[1], tried[0]._replace(ndcg=ndcg + 1e-3)]) == 1
+
+
+def test_different_items_are_counted_where_what_is_liked_counts(tmp_path: Path) -> None:
+    """Items 0 and 1 are what both users have; of the others a list of ten names all but the one without a score."""
+    data = of_two_users(tmp_path)
+    every = replace(data, settings=replace(data.settings, relevance="all"))
+    scores = lambda histories: np.tile([6.0, 5.0, 4.0, 3.0, 2.0, -np.inf], (len(histories), 1))
+    assert (judge_of(data).tried(scores).n_listed, judge_of(every).tried(scores).n_listed) == (3, 0)
 
 
 @pytest.mark.parametrize(("peak", "most"), [(0.75, 9), (200.0, 9), (np.inf, 7), (10.0, 6)])
