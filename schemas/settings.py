@@ -210,10 +210,10 @@ class Settings:
         0, TRAIN, "weights kept of each row of an item-by-item model; 0: 200 to 1,000, fewer the more items", minimum=0
     )
     neighbours_similarity: str = _setting(
-        "bm25",
+        AUTO,
         TRAIN,
-        "what makes items neighbours in `item_neighbours`",
-        choices=("cosine", "bm25", "adjusted_cosine"),
+        "what makes items neighbours in `item_neighbours`; `auto`: chosen by validation between `bm25` and `turbo_cf`",
+        choices=(AUTO, "bm25", "turbo_cf", "cosine", "adjusted_cosine"),
     )
     neighbours_n: int = _setting(0, TRAIN, "users that count as neighbours in `user_neighbours`; 0: chosen by validation", minimum=0)
     neighbour_users: int = _setting(5000, TRAIN, "users that `user_neighbours` compares with, evenly spread over all", minimum=1)

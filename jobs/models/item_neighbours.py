@@ -1,5 +1,6 @@
-"""item_neighbours: items by who interacted with them: cosine, BM25 or adjusted cosine.
+"""item_neighbours: items by who interacted with them: BM25, Turbo-CF, cosine or adjusted cosine.
 
+Which of the first two is found on validation users, from a sample of users where there are many rows.
 The interactions are laid out by item beside those by user, as files that every task maps; a task finds the neighbours of one
 range of items, of about as many pairs as any other.
 """
@@ -7,40 +8,84 @@ range of items, of about as many pairs as any other.
 from __future__ import annotations
 
 import shutil
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean
+from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean, turbo_weights
 from jobs.kernels.weights import ItemWeights, stacked
 from jobs.models.contract import ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import best_half_life, half_life_of, judge_of
+from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, Judge, judge_of, preferred
 from jobs.models.weights import scorer, weights_side
 from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
 from jobs.staging.interactions import Interactions
+from schemas.settings import AUTO
 from warehouse.atomic import save_array
 
 NAME = "item_neighbours"
 __all__ = ["fit", "scorer"]
 PARTS = ("indptr", "indices", "data")
+BM25, COSINE, TURBO_CF, ADJUSTED_COSINE = "bm25", "cosine", "turbo_cf", "adjusted_cosine"
+BY_USER, POWERS = (0.6, 0.5), (0.7, 1.0)  # of Turbo-CF, the first where none is chosen
+SEARCH_ROWS = 1_000_000  # more rows are not searched on: every n-th user instead
+
+
+class Similarity(NamedTuple):
+    """What makes items neighbours: by name, with a and p of Turbo-CF (`jobs.kernels.training.cooccurrence`)."""
+
+    name: str
+    by_user: float = 0.0
+    power: float = 1.0
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As it stands in an item side."""
+        return {"similarity": self.name} | ({"by_user": self.by_user, "power": self.power} if self.name == TURBO_CF else {})
 
 
 def fit(data: TrainingData) -> ModelArrays:
-    """The similarity of the setting; with `tune` the better of BM25 and cosine."""
-    judge, similarity = judge_of(data), data.chosen.get("similarity", data.settings.neighbours_similarity)
-    found = _fitted(data, similarity)
-    if judge is not None and data.tune and similarity == "bm25":
-        other = _fitted(data, "cosine")
-        values = [best_half_life(judge, lambda at, tried=tried: by_weights(tried, at))[1] for tried in (found, other)]
-        similarity, found = ("cosine", other) if values[1] > values[0] else (similarity, found)
-    return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), similarity=similarity)
+    """The similarity of the setting, or the one that validation users prefer, ties to BM25; with `tune` cosine is looked at too."""
+    judge = judge_of(data)
+    similarity = _set(data) or (Similarity(BM25) if judge is None else _searched(data, judge))
+    found = _raised(_fitted(data, similarity), similarity)
+    return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), **similarity.parameters)
 
 
-def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
+def _set(data: TrainingData) -> Similarity | None:
+    """What was chosen before, or is not to be searched for."""
+    name = data.chosen.get("similarity", data.settings.neighbours_similarity)
+    if name == AUTO:
+        return None
+    if name != TURBO_CF:
+        return Similarity(name)
+    return Similarity(name, data.chosen.get("by_user", BY_USER[0]), data.chosen.get("power", POWERS[0]))
+
+
+def _searched(data: TrainingData, judge: Judge) -> Similarity:
+    """The preferred similarity, at one half-life for all."""
+    sample, at = data.sampled(SEARCH_ROWS), data.settings.half_life or DEFAULT_HALF_LIFE
+    products = [Similarity(BM25), *([Similarity(COSINE)] if data.tune else []), *(Similarity(TURBO_CF, by_user) for by_user in BY_USER)]
+    tried = []
+    for product in products:
+        found = _fitted(sample, product)
+        for power in POWERS if product.name == TURBO_CF else (1.0,):
+            similarity = product._replace(power=power)
+            tried.append((similarity, judge.tried(by_weights(_raised(found, similarity), at))))
+    return tried[preferred([one for _, one in tried])][0]
+
+
+def _raised(found: ItemWeights, similarity: Similarity) -> ItemWeights:
+    """Each weight to the power, which keeps the order of a row."""
+    return ItemWeights(found.indptr, found.indices, found.data ** np.float32(similarity.power))
+
+
+def _fitted(data: TrainingData, similarity: Similarity) -> ItemWeights:
+    """The neighbours, by products that no power was taken of."""
     rows, keep, folder = data.interactions, data.weights_keep, data.scratch / NAME
-    if similarity == "adjusted_cosine" and data.rating_scale is None:
-        raise ValueError("adjusted cosine compares ratings, and the source has none: use cosine or bm25")
+    if similarity.name == ADJUSTED_COSINE and data.rating_scale is None:
+        raise ValueError("adjusted cosine compares ratings, and the source has none: use one of the others")
 
     def lay_out(_: int) -> None:
         columns = Columns.of(rows.matrix(_values(rows, similarity)))
@@ -50,6 +95,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
             save_array(folder / f"{name}.npy", array)
 
     data.run.each(1, lay_out, label=f"{NAME}: sorting by item")
+    is_normalized = similarity.name != TURBO_CF
     n_pairs = np.load(folder / "n_pairs.npy")
     n_ranges = 1 if len(rows) < ONE_TASK else RANGES_A_WORKER * data.run.n_workers
     bounds = ranges(np.append(0, np.cumsum(n_pairs + keep)), n_ranges)
@@ -60,7 +106,7 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
 
         by_item = csr_matrix(tuple(mapped(f"by_item_{name}") for name in reversed(PARTS)), shape=(rows.n_items, rows.n_users))
         columns = Columns(rows.matrix(mapped("values")), by_item, mapped("norms"), mapped("n_pairs"))
-        found = columns.nearest(bounds[number], bounds[number + 1], keep)
+        found = columns.nearest(bounds[number], bounds[number + 1], keep, is_normalized=is_normalized)
         for name, array in zip(PARTS, found):
             save_array(folder / f"{name}-{number}.npy", array)
 
@@ -70,10 +116,12 @@ def _fitted(data: TrainingData, similarity: str) -> ItemWeights:
     return found
 
 
-def _values(rows: Interactions, similarity: str) -> np.ndarray:
+def _values(rows: Interactions, similarity: Similarity) -> np.ndarray:
     """Return what each interaction counts, (m,) float64."""
-    if similarity == "adjusted_cosine":
+    if similarity.name == ADJUSTED_COSINE:
         return over_mean(rows.indptr, rows.ratings)
-    if similarity == "bm25":
+    if similarity.name == TURBO_CF:
+        return turbo_weights(rows.indptr, rows.items, rows.n_items, similarity.by_user)
+    if similarity.name == BM25:
         return bm25_weights(rows.indptr, rows.items, rows.strengths, rows.n_items)
     return np.asarray(rows.strengths, np.float64)

@@ -1,4 +1,4 @@
-"""Neighbours of items by who interacted with them: cosine, BM25 and adjusted cosine.
+"""Neighbours of items by who interacted with them: cosine, BM25, Turbo-CF and adjusted cosine.
 
 With x_i the column of item i over all users:      W_ji = x_j' x_i / (|x_j| |x_i| + shrink),  W_jj = 0
 
@@ -8,6 +8,9 @@ bm25               x_ui = s (K1 + 1) / (K1 (1 - B + B L_i / L) + s) * (log I - l
                    item of few rows counts each more, a user of many items counts less. K1 and B as implicit's
                    BM25Recommender has them; it takes the product x_j' x_i without the norms, which
                    is_normalized=False gives.
+turbo_cf           x_ui = n_u^-a n_i^(a-1), and W_ji = (x_j' x_i)^p without the norms (Park, Shin and Shin 2024): n_u the items of
+                   user u, n_i the users of item i. A low-pass filter on the graph of users and items; p < 1 lifts weak
+                   neighbours, which are most of what is known of a rare item.
 adjusted cosine    x_ui = r_ui - mean of user u's ratings (Sarwar et al. 2001). The norms go over all ratings of an
                    item and not over the common raters of a pair: one common rater would make any two items equal
                    or opposite.
@@ -42,6 +45,12 @@ def bm25_weights(indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n
     lengths = np.diff(indptr)
     idf = np.log(n_items) - np.log1p(lengths)
     return strengths * (k1 + 1.0) / (k1 * length[items] + strengths) * np.repeat(idf, lengths)
+
+
+def turbo_weights(indptr: np.ndarray, items: np.ndarray, n_items: int, by_user: float) -> np.ndarray:
+    """Turbo-CF's weight of each interaction, (m,) float64; by_user is a, in 0..1."""
+    lengths, n_users = np.diff(indptr), np.bincount(items, minlength=n_items)
+    return np.repeat(np.maximum(lengths, 1.0) ** -by_user, lengths) * n_users[items] ** (by_user - 1.0)
 
 
 def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_what_is_set_is_not_chosen(tmp_path: Path) -> None:
     assert user_neighbours.fit(data).parameters["n_neighbours"] == 20
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "bm25", "adjusted_cosine"])
+@pytest.mark.parametrize("similarity", ["cosine", "bm25", "turbo_cf", "adjusted_cosine"])
 def test_neighbours_are_the_same_however_items_are_shared_out(spark, tmp_path: Path, monkeypatch, similarity: str) -> None:
     alone = world(tmp_path / "alone", neighbours_similarity=similarity)
     whole = item_neighbours.fit(alone)
@@ -90,6 +90,20 @@ def test_neighbours_are_the_same_however_items_are_shared_out(spark, tmp_path: P
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(array, shared.arrays[name])
     assert not list(alone.scratch.rglob("*.npy"))
+
+
+def test_the_similarity_is_the_one_that_finds_most_on_validation_and_is_not_chosen_again(tmp_path: Path) -> None:
+    data = world(tmp_path, relevance="all", half_life=5.0)
+    judge, found, value_of = judge_of(data), item_neighbours.fit(data).parameters, {}
+    for similarity in [("bm25", {}), *(("turbo_cf", {"by_user": a, "power": p}) for a in (0.6, 0.5) for p in (0.7, 1.0))]:
+        chosen = {"similarity": similarity[0], "half_life": 5.0, **similarity[1]}
+        side = item_neighbours.fit(replace(data, chosen=chosen))
+        assert side.parameters == chosen
+        value_of[tuple(sorted(chosen.items()))] = judge.ndcg(item_neighbours.scorer(side, data))
+    assert len(set(value_of.values())) == 5 and max(value_of, key=value_of.get) == tuple(sorted(found.items()))
+    assert item_neighbours.fit(replace(data, validation=None)).parameters["similarity"] == "bm25"
+    set_to = item_neighbours.fit(replace(data, settings=replace(data.settings, neighbours_similarity="turbo_cf"))).parameters
+    assert (set_to["by_user"], set_to["power"]) == (0.6, 0.7)
 
 
 def test_transitions_count_more_moments_where_what_follows_comes_late_and_no_more_than_are_affordable(tmp_path: Path, monkeypatch) -> None:

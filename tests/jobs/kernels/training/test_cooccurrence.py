@@ -11,7 +11,7 @@ from implicit.nearest_neighbours import bm25_weight
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean
+from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean, turbo_weights
 from jobs.kernels.weights import ItemWeights, stacked
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # similarities are stored in float32
@@ -94,6 +94,18 @@ def test_bm25_neighbours_are_the_definition(drawn, keep: int, shrink: float, is_
     assert_allclose(bm25_weights(indptr, items, strengths, n_items), x, rtol=1e-12)
     found = bm25(indptr, items, strengths, n_items, keep, shrink=shrink, is_normalized=is_normalized)
     assert_nearest(found, full(indptr, items, x, n_items), keep, shrink, is_normalized=is_normalized)
+
+
+@given(interactions(), st.integers(1, 10), st.floats(0, 1))
+def test_turbo_cf_is_the_product_of_the_matrix_scaled_by_the_degrees_of_users_and_items(drawn, keep: int, by_user: float) -> None:
+    indptr, items, strengths, _, n_items = drawn
+    X = full(indptr, items, np.ones(len(items)), n_items)
+    of_users, of_items = X.sum(axis=1), X.sum(axis=0)
+    for u, i in zip(*np.nonzero(X)):
+        X[u, i] = of_users[u] ** -by_user * of_items[i] ** (by_user - 1)
+    x = turbo_weights(indptr, items, n_items, by_user)
+    assert_allclose(full(indptr, items, x, n_items), X, rtol=1e-12)
+    assert_nearest(cosine(indptr, items, x, n_items, keep, is_normalized=False), X, keep, 0.0, is_normalized=False)
 
 
 @given(interactions(), st.integers(1, 10), st.sampled_from([0.0, 1.0, 7.5]))
