@@ -7,6 +7,7 @@ from typing import NamedTuple
 from schemas.settings import LIKED
 
 MORE, LESS, NEITHER = "more", "less", ""
+RARE_ROWS = "of held-out rows of the least popular four fifths of the items"
 LIKED_ROWS = "of held-out rows at or above the user's own damped mean"
 
 
@@ -22,6 +23,9 @@ METRICS = {
     "hit_rate": Metric("share of users with a hit", MORE),
     "recall_liked": Metric(f"share found {LIKED_ROWS}", MORE),
     "recall": Metric("share of the held-out rows that was found", MORE),
+    "ndcg_rare": Metric(f"nDCG {RARE_ROWS}", MORE),
+    "hit_rate_rare": Metric(f"share of users with a hit, {RARE_ROWS}", MORE),
+    "recall_rare": Metric(f"share found {RARE_ROWS}", MORE),
     "below_mean": Metric("share of the listed rows that are predicted below the user's own damped mean", LESS),
     "reasons_below_mean": Metric("share of the rows shown as reasons that the user rated below their own damped mean", LESS),
     "rmse": Metric("root of the mean squared error of predicted ratings", LESS),

@@ -22,6 +22,7 @@ from jobs.evaluate.user_scores import (
     DEPTH,
     PROTOCOL,
     RANKED_METRICS,
+    RARE,
     rows_of,
     SCORES,
     SUFFIXES,
@@ -89,6 +90,7 @@ class _Scorer:
     def __init__(self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
         self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
         self._rankers = [name for name in RANKERS if release.model(name).exists()]
+        self._is_rare = list_metrics.is_rare(np.load(release.work / "item_counts.npz")["n_train"])
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -139,7 +141,8 @@ class _Scorer:
         means = side.means(kept)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
         found: dict[str, Any] = {}
-        for counted, rows in ((ALL, held), (LIKED, held.select(relevance.is_liked(held, means)))):
+        liked, rare = held.select(relevance.is_liked(held, means)), held.select(self._is_rare[held.items])
+        for counted, rows in ((ALL, held), (LIKED, liked), (RARE, rare)):
             hit, n_held = metrics.hit_table(top, rows.indptr, rows.items, side.n_items), np.diff(rows.indptr)
             found |= {f"{name}{SUFFIXES[counted]}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS}
         owners = lists.owners

@@ -17,7 +17,8 @@ from warehouse import parquet
 
 PROTOCOL = "held_out_last"
 RANKED_METRICS = (("ndcg", 10, metrics.ndcg), ("hit_rate", 10, metrics.hit_rate), ("recall", 20, metrics.recall))
-SUFFIXES = {ALL: "", LIKED: "_liked"}  # which held-out rows count, as the names of metrics say it
+RARE = "rare"
+SUFFIXES = {ALL: "", LIKED: "_liked", RARE: "_rare"}  # which held-out rows count, as the names of metrics say it
 DEPTH = max(k for _, k, _ in RANKED_METRICS)
 TOP = 10
 BELOW_MEAN = ("below_mean", "reasons_below_mean")  # of the first ten: what is predicted, and what stands as a reason
@@ -84,7 +85,7 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
     rows, seed = [], settings.seed
     for model in scored.models:
         if len(scored.of(model, "top")):
-            for suffix in SUFFIXES.values() if len(stars) else [""]:
+            for suffix in (of for counted, of in SUFFIXES.items() if counted != LIKED or len(stars)):
                 for name, k, _ in RANKED_METRICS:
                     found = mean_interval(scored.of(model, f"{name}{suffix}_at_{k}"), seed=seed)
                     rows.append(_row(model, f"{name}{suffix}", k, found))

@@ -17,6 +17,8 @@ OPTIONS = (
     ("folds", int, "COUNT", "kfold: parts of the rows (default: 5)"),
     ("threshold", float, "RATING", "strong_generalization: only ratings above count"),
     ("min-items", int, "COUNT", "users with fewer items are not tested (default: 5, global_time 1)"),
+    ("train", str, "FILE", "given: the rows to train on, as the source `table` reads them, or a user and their items a line"),
+    ("test", str, "FILE", "given: the rows that are tested"),
     ("held-users", int, "COUNT", "strong_generalization: users to test (default: a tenth; as many to tune on)"),
 )
 
@@ -27,8 +29,8 @@ def add_to(actions) -> None:
         "--protocol",
         default="last_fraction",
         metavar="NAME",
-        help="last_fraction (each user's last rows), global_time, leave_one_out, random_ratio, kfold or "
-        "strong_generalization (default: last_fraction)",
+        help="last_fraction (each user's last rows), global_time, leave_one_out, random_ratio, kfold, "
+        "strong_generalization or given (a cut in two files) (default: last_fraction)",
     )
     for name, kind, metavar, description in OPTIONS:
         action.add_argument(f"--{name}", type=kind, metavar=metavar, help=description)

@@ -23,6 +23,7 @@ from scipy.sparse import save_npz
 from jobs.bench.accuracy.cuts import cuts, Cutting
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import behind, figures, Values
+from jobs.bench.accuracy.published import opened
 from jobs.ingest.step import TOLERANCE
 from jobs.machine.progress import Progress
 from jobs.models.content import features
@@ -35,16 +36,21 @@ from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
 
-SHOWN = ("ndcg", "ndcg_liked", "below_mean", "hit_rate", "recall", "map", "coverage")
+SHOWN = ("ndcg", "ndcg_liked", "ndcg_rare", "below_mean", "hit_rate", "recall", "map", "coverage")
 
 
 def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
     """A row of figures for each model, the best nDCG first. Raises SettingError for a model nobody knows."""
     names = _names(models)
-    source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=datetime.now(UTC) + TOLERANCE)
-    data = read(source, settings)
+    latest = datetime.now(UTC) + TOLERANCE
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)
+        if cutting.train and cutting.test:
+            source, tested = opened(cutting.train, cutting.test, settings, folder=folder, latest=latest)
+            data = read(source, settings, tested=tested)
+        else:
+            source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=latest)
+            data = read(source, settings)
         sizes = _lay_out(folder, data, settings, cutting, k, tune)
         found = _all(folder, _needed(names, data), n_cuts=cutting.n_cuts)
         values = {name: _values(folder, name) for name in names if found[name]["status"] == "trained"}
@@ -112,7 +118,7 @@ def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, 
     plan = {"settings": asdict(settings) | chosen_by, "k": k, "seed": cutting.seed, "tune": tune, "n_cuts": cutting.n_cuts}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     sizes = {}
-    for number, cut in enumerate(cuts(cutting, data.rows, has_times=data.has_times)):
+    for number, cut in enumerate(cuts(cutting, data.rows, has_times=data.has_times, is_tested=data.is_tested)):
         cut.save(folder / f"cut-{number}")
         sizes = sizes or {
             "n_users": len(cut.split.users),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.kernels.evaluation.protocols import (
+    given,
     global_time,
     kfold,
     last_fraction,
@@ -24,9 +25,11 @@ from jobs.kernels.evaluation.protocols import (
 )
 from schemas.errors import UsageError
 
-PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization")
+GIVEN = "given"
+PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization", GIVEN)
 FRACTIONS = {"last_fraction": 0.2, "global_time": 0.2, "random_ratio": 0.25, "strong_generalization": 0.2}
 NEED_TIMES = ("last_fraction", "global_time", "leave_one_out")
+LATER = 0.9
 VALIDATED = 0.1  # of the training rows, to tune on, where rows are drawn: what is left has to be nearly as many as in the end
 HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again to tune on
 
@@ -44,6 +47,8 @@ class Cutting:
     threshold: float | None = None
     min_items: int | None = None
     held_users: int | None = None
+    train: str | None = None
+    test: str | None = None
 
     TAKES = {
         "fraction": tuple(FRACTIONS),
@@ -53,6 +58,8 @@ class Cutting:
         "threshold": ("strong_generalization",),
         "min_items": ("last_fraction", "global_time", "strong_generalization"),
         "held_users": ("strong_generalization",),
+        "train": (GIVEN,),
+        "test": (GIVEN,),
     }
 
     def __post_init__(self) -> None:
@@ -62,6 +69,11 @@ class Cutting:
             if getattr(self, option) is not None and self.protocol not in protocols:
                 flag = f"--{option.replace('_', '-')}"
                 raise UsageError(f"{flag} means nothing to {self.protocol}; it belongs to {', '.join(protocols)}")
+        if self.protocol == GIVEN and not (self.train and self.test):
+            raise UsageError(
+                "given: expected --train FILE and --test FILE, the rows of a cut, got "
+                f"--train {self.train or 'nothing'} and --test {self.test or 'nothing'}"
+            )
         if not 0 < self.tested < 1:
             raise UsageError(f"--fraction is the share of rows that is tested: expected above 0 and below 1, got {self.tested}")
         if self.negatives not in (None, "all") and not str(self.negatives).isdigit():
@@ -93,6 +105,7 @@ class Cutting:
                 "min_items": self.min_items or 5,
                 "held_users": self.held_users,
             },
+            GIVEN: {"train": self.train, "test": self.test},
         }[self.protocol]
         return {"protocol": self.protocol, **chosen}
 
@@ -120,8 +133,12 @@ class Cut(NamedTuple):
         return cls(*splits, bool(np.load(folder / "is_same_training.npy")))
 
 
-def cuts(cutting: Cutting, rows: Rows, *, has_times: bool) -> Iterator[Cut]:
-    """The cuts of a protocol: one, or one a fold. Raises UsageError where nobody would be tested."""
+def cuts(cutting: Cutting, rows: Rows, *, has_times: bool, is_tested: np.ndarray | None = None) -> Iterator[Cut]:
+    """The cuts of a protocol: one, or one a fold. is_tested (m,) bool: the tested rows of a given cut. Raises UsageError where nobody
+    would be tested."""
+    if cutting.protocol == GIVEN and is_tested is not None:
+        yield _given(cutting, rows, is_tested, has_times=has_times)
+        return
     if cutting.protocol in NEED_TIMES and not has_times:
         raise UsageError(f"{cutting.protocol} needs the time of each interaction, which this source does not have: use random_ratio")
     for fold in range(cutting.n_cuts):
@@ -137,6 +154,30 @@ def cuts(cutting: Cutting, rows: Rows, *, has_times: bool) -> Iterator[Cut]:
             yield Cut(split, validation, True)
         else:
             yield Cut(split, validation_of(rows, split.train, inner), False)
+
+
+def _given(cutting: Cutting, rows: Rows, is_tested: np.ndarray, *, has_times: bool) -> Cut:
+    """A cut that was made elsewhere. Hyper-parameters are chosen on rows that are cut off likewise: each user's last, if the tested rows
+    are later than the others of their users, else drawn ones."""
+    split = given(rows, is_tested=is_tested)
+    if len(split.users) == 0 or not split.train.any():
+        raise UsageError(
+            f"given: expected rows to train on and to test that are not the same pairs, got {cutting.train} and {cutting.test}"
+        )
+    inner: Protocol = partial(random_ratio, seed=cutting.seed + 1, ratio=1 - VALIDATED, within="user")
+    if has_times and _is_later(rows, is_tested):
+        inner = partial(last_fraction, fraction=float(is_tested.mean()))
+    return Cut(split, validation_of(rows, split.train, inner), False)
+
+
+def _is_later(rows: Rows, is_tested: np.ndarray) -> bool:
+    """Whether the tested rows of nine users in ten come after all their others."""
+    n_users = int(rows.users.max()) + 1
+    last, first = np.full(n_users, -np.inf), np.full(n_users, np.inf)
+    np.maximum.at(last, rows.users[~is_tested], rows.times[~is_tested])
+    np.minimum.at(first, rows.users[is_tested], rows.times[is_tested])
+    users = np.unique(rows.users[is_tested])
+    return float((first[users] >= last[users]).mean()) >= LATER
 
 
 def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protocol | None]:

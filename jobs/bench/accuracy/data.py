@@ -31,7 +31,8 @@ from warehouse import parquet
 @dataclass(frozen=True)
 class Dataset:
     """rows: each pair of user and item once, users and items numbered in the order of their ids; strengths (m,); items: the
-    items table without its counts, in order of item_num; the source's scale, and how many rows it had and refused."""
+    items table without its counts, in order of item_num; the source's scale, and how many rows it had and refused; is_tested (m,)
+    bool: what a given cut tests, None if there is none."""
 
     rows: Rows
     strengths: np.ndarray
@@ -40,6 +41,7 @@ class Dataset:
     has_times: bool
     n_read: int
     n_refused: int
+    is_tested: np.ndarray | None = None
 
     @property
     def n_users(self) -> int:
@@ -104,16 +106,19 @@ class Dataset:
         )
 
 
-def read(source: Source, settings: Settings) -> Dataset:
+def read(source: Source, settings: Settings, *, tested: Source | None = None) -> Dataset:
     """Read a source through the same checks as ingest. The latest row of a pair counts, and stands where that row stands;
-    the weights of implicit feedback add up. Raises SourceError where too little is usable."""
-    tables, n_read = [], 0
+    the weights of implicit feedback add up. `tested` has rows that a given cut tests; a pair that the source has too is trained on.
+    Raises SourceError where too little is usable."""
+    tables, n_read, n_of = [], 0, []
     with Progress(f"read {source.name}", unit="rows") as progress:
-        for batch in source.interactions():
-            tables.append(batch.accepted)
-            n_read += batch.n_read
-            progress.add(batch.n_read)
-    n_accepted = sum(map(len, tables))
+        for file in (source, *([tested] if tested is not None else [])):
+            for batch in file.interactions():
+                tables.append(batch.accepted)
+                n_read += batch.n_read
+                progress.add(batch.n_read)
+            n_of.append(sum(map(len, tables)))
+    n_accepted = n_of[-1]
     if n_accepted < settings.min_interactions:
         raise SourceError(
             f"{n_accepted:,} usable interactions of {n_read:,} rows read; expected at least {settings.min_interactions:,} "
@@ -136,9 +141,9 @@ def read(source: Source, settings: Settings) -> Dataset:
     )
     ratings = whole["rating"].fill_null(np.nan).to_numpy()
     times = whole["rated_at"].fill_null(0).to_numpy()
-    kept, weights = _latest(
-        user_of * len(items) + item_of, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None
-    )
+    pairs, is_tested = user_of * len(items) + item_of, np.arange(len(user_of)) >= n_of[0]
+    is_tested &= ~np.isin(pairs, pairs[~is_tested])
+    kept, weights = _latest(pairs, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None)
     drawn = draws.of_pairs(
         draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]]
     )
@@ -151,6 +156,7 @@ def read(source: Source, settings: Settings) -> Dataset:
         whole["rated_at"].null_count < len(whole),
         n_read,
         n_read - n_accepted,
+        None if tested is None else is_tested[kept],
     )
 
 

@@ -23,7 +23,7 @@ AT_K = {
     "map": metrics.average_precision,
     "mrr": metrics.reciprocal_rank,
 }
-DEEPER = {"recall": metrics.recall_by_relevant, "recall_by_reachable": metrics.recall_by_reachable}
+DEEPER = {"ndcg": metrics.ndcg, "recall": metrics.recall_by_relevant, "recall_by_reachable": metrics.recall_by_reachable}
 LIKED = {"ndcg_liked": metrics.ndcg, "hit_rate_liked": metrics.hit_rate}
 
 
@@ -55,6 +55,9 @@ def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.n
     hit = metrics.hit_table(lists, held.indptr, held.items, n_items_of(items))
     found = {f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, measure in AT_K.items()}
     found |= {f"{name}_at_{RECALL_DEPTH}": measure(hit[:, :RECALL_DEPTH], n_held) for name, measure in DEEPER.items()}
+    rare = held.select(list_metrics.is_rare(items.n_having)[held.items])
+    of_rare = metrics.hit_table(lists[:, :k], rare.indptr, rare.items, n_items_of(items))
+    found[f"ndcg_rare_at_{k}"] = metrics.ndcg(of_rare, np.diff(rare.indptr))
     heads, nothing = lists[:, :k], np.full(len(lists), np.nan)
     with_features = items.features is not None
     found |= {

@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix, diags_array
 from jobs.kernels.neighbours import unit_rows
 from jobs.kernels.reranking import genre_divergence
 
+RARE = 0.8  # of the items that somebody has
 USERS_AT_ONCE = 16384  # sums of feature rows of that many lists are held together
 
 
@@ -42,6 +43,15 @@ def gini(times: np.ndarray) -> float:
     if total == 0:
         return float("nan")
     return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(times) / (n * total))
+
+
+def is_rare(n_having: np.ndarray) -> np.ndarray:
+    """Tell which items (n_items,) bool are among the RARE share that the fewest have, for n_having (n_items,) users in training; ties
+    count as rarer the higher the item_num, and items that nobody has are rare."""
+    order = np.lexsort((np.arange(len(n_having)), -np.asarray(n_having)))
+    found = np.ones(len(n_having), bool)
+    found[order[: round((1 - RARE) * np.count_nonzero(n_having))]] = False
+    return found
 
 
 def mean_popularity(lists: np.ndarray, n_having: np.ndarray, n_users: int) -> np.ndarray:

@@ -10,6 +10,7 @@ and rows of one moment are in the order of their draws, so where a row stands in
                                                                                 python_stratified_split
     kfold                  k parts of the rows, each tested once                scikit-learn and Surprise: KFold, shuffled
     strong_generalization  all rows of some users, part of them folded in       Liang et al. 2018
+    given                  rows that somebody else has cut off                  published splits
 
 The draws of published splits come from numpy's first generator, so ours do where there is a split to repeat: with the same
 rows in the same order, and users numbered in the order of their ids, the same seed gives the same split.
@@ -161,6 +162,11 @@ def strong_generalization(
         if len(of_user) >= min_items:
             test[of_user[draw.choice(len(of_user), int(test_share * len(of_user)), replace=False)]] = True
     return _split(rows, train=train, history=own & ~test, test=test)
+
+
+def given(rows: Rows, *, is_tested: np.ndarray) -> Split:
+    """Test the rows (m,) of a cut that was made elsewhere, train on all others."""
+    return _split(rows, test=is_tested)
 
 
 def validation_of(rows: Rows, train: np.ndarray, protocol: Protocol) -> Split:

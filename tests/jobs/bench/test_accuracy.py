@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from jobs.bench.accuracy.compare import _lay_out
-from jobs.bench.accuracy.cuts import Cut, cuts, Cutting, PROTOCOLS
+from jobs.bench.accuracy.cuts import Cut, cuts, Cutting, GIVEN, PROTOCOLS
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import figures
 from jobs.bench.accuracy.model import Bench, measured
+from jobs.bench.accuracy.published import as_pairs, is_of_lists
 from jobs.cli import main
+from jobs.kernels.evaluation.protocols import last_fraction, random_ratio
 from jobs.sources.open import open_source
-from schemas.errors import UsageError
+from schemas.errors import SourceError, UsageError
 from schemas.settings import resolve
+from tests.jobs.kernels import plain
 
 SMALL = {"scale": "0.05", "ials_factors": "8", "ials_iterations": "3", "als_factors": "4", "als_iterations": "3"}
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,9 +85,14 @@ def test_other_answers_change_no_item_side(tmp_path: Path, data: Dataset, monkey
     assert after["ease"][0]["ndcg_at_10"] < before["ease"][0]["ndcg_at_10"]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [*PROTOCOLS, "given_in_time"])
 def test_tuning_sees_no_tested_row(data: Dataset, protocol: str) -> None:
-    for cut in cuts(Cutting(protocol, 1), data.rows, has_times=True):
+    files, is_tested = {}, None
+    if protocol.startswith(GIVEN):
+        files = {"train": "a.csv", "test": "b.csv"}
+        made_by = random_ratio(data.rows, seed=3) if protocol == GIVEN else last_fraction(data.rows)
+        protocol, is_tested = GIVEN, made_by.test
+    for cut in cuts(Cutting(protocol, 1, **files), data.rows, has_times=True, is_tested=is_tested):
         inner = cut.validation
         assert len(inner.users) and not (cut.split.test & (inner.train | inner.test | inner.history)).any()
         assert not (inner.test & inner.train).any()
@@ -110,6 +118,56 @@ def test_one_command_compares_models(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rows[0]["ndcg_at_10_over_best"] == 0 and all(row["ndcg_at_10_over_best"] <= 0 for row in rows)
     assert {row["model"]: row["rmse"] is not None for row in rows} == {"popular": False, "ease": False, "hybrid": True}
     assert next(row for row in rows if row["model"] == "hybrid")["chosen_half_life"] > 0
+
+
+def test_a_given_cut_is_measured_as_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Lists of a user and their items, as cuts are published: 40 users of 60 items, of which each has some of 12 and 2 are tested."""
+    draw = np.random.default_rng(5)
+    own = [draw.choice(60, 14, replace=False) for _ in range(40)]
+    for name, part in (("train", slice(0, 12)), ("test", slice(12, 14))):
+        (tmp_path / f"{name}.txt").write_text(
+            "".join(f"{u} {' '.join(map(str, items[part][: 11 + u % 2]))}\n" for u, items in enumerate(own))
+        )
+    arguments = ["bench", "accuracy", "--protocol", "given", "--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
+    arguments += ["--models", "popular,item_neighbours", "--json", str(tmp_path / "rows.json"), "--warehouse", str(tmp_path / "w")]
+    assert main(arguments) == 0
+    found = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))}
+    popular = found["popular"]
+    assert (popular["n_users"], popular["n_train"], popular["n_test"], popular["test"]) == (40, 460, 80, str(tmp_path / "test.txt"))
+    counts = np.bincount(np.concatenate([items[: 11 + u % 2] for u, items in enumerate(own)]), minlength=60)
+    order, recall, ndcg, rare = np.lexsort((np.arange(60), -counts)), [], [], []
+    is_rare = set(order[12:].tolist())
+    for u, items in enumerate(own):
+        listed = [item for item in order.tolist() if item not in items[: 11 + u % 2]]
+        tested = set(items[12:].tolist())
+        recall.append(len(tested & set(listed[:20])) / 2)
+        ndcg.append(plain.ndcg(listed, tested, 20))
+        if tested & is_rare:
+            rare.append(plain.ndcg(listed, tested & is_rare, 10))
+    for metric, values in (("recall_at_20", recall), ("ndcg_at_20", ndcg), ("ndcg_rare_at_10", rare)):
+        assert popular[metric] == pytest.approx(np.mean(values), abs=1e-5), metric
+    assert 0 < np.mean(rare) < np.mean(ndcg) and found["item_neighbours"]["status"] == "trained"
+    capsys.readouterr()
+    assert main(arguments[:4]) == 2
+    assert "given: expected --train FILE and --test FILE" in capsys.readouterr().err
+    (tmp_path / "test.txt").write_text("0 1 1 1\n0 1\n")
+    (tmp_path / "train.txt").write_text("0 1\n0 1 1\n" + "".join(f"{n} {n % 7} 8\n" for n in range(1, 60)))
+    assert main(arguments) == 2
+    assert "rows to train on and to test that are not the same pairs" in capsys.readouterr().err
+
+
+def test_a_table_of_whole_numbers_is_no_file_of_lists(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in (b"1 2 5\n1 3 4\n", b"user item\n1 2\n1 2 3\n", b"1\t2\n3\t4\t5\n", b"1 2\n1 x 3\n", b"", b"\x89\xff"):
+        path.write_bytes(text)
+        assert not is_of_lists(path)
+    path.write_text("7 1 2\n9 3\n\n8\n")
+    assert is_of_lists(path) and as_pairs(path, tmp_path / "b.csv").read_text() == "user_id,item_id\n7,1\n7,2\n9,3\n"
+    path.write_text("7 1 2\n9 3;\n")
+    with pytest.raises(SourceError, match=r"a.txt, line 2: expected a user and their items, whole numbers, .*'9 3;'"):
+        as_pairs(path, tmp_path / "b.csv")
+    with pytest.raises(SourceError, match="missing.txt: expected a file of rows: No such file"):
+        is_of_lists(tmp_path / "missing.txt")
 
 
 def test_a_model_that_fails_says_so_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -40,10 +40,18 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
     low, high = manifest.rating_scale
     item_ids = files.load(movie_release.release.model("items"))[0]["item_ids"]
     with closing(sqlite3.connect(f"file:{movie_release.release.database}?mode=ro", uri=True)) as connection:
+        counted = (
+            "select item_id, count(rating) filter (where is_held_out = 0) as n from items left join ratings using (item_id) group by 1"
+        )
+        n_of = dict(connection.execute(counted).fetchall())
         (mu,) = connection.execute("select avg(rating) from ratings where is_held_out = 0").fetchone()
+    by_count = sorted(n_of, key=lambda item: (-n_of[item], item))
+    is_rare = set(by_count[round(0.2 * sum(n > 0 for n in n_of.values())) :])
     for model in {manifest.served_model, "ease", "ials"}:
         answering = recommender(movie_release.release, model, settings, manifest.rating_scale)
-        found: dict[str, list] = {name: [] for name in ("ndcg", "ndcg_liked", "hit_rate_liked", "below_mean", "reasons_below_mean")}
+        found: dict[str, list] = {
+            name: [] for name in ("ndcg", "ndcg_liked", "hit_rate_liked", "ndcg_rare", "below_mean", "reasons_below_mean")
+        }
         hits, there = dict.fromkeys(range(6), 0), dict.fromkeys(range(6), 0)
         for kept, held in kept_and_held(movie_release):
             history = one_history(item_ids, *([row[c] for row in kept] for c in (1, 2, 3, 4)), low=low, high=high)
@@ -55,6 +63,8 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
             if liked:
                 found["ndcg_liked"].append(plain.ndcg(listed, liked, 10))
                 found["hit_rate_liked"].append(plain.hit_rate(listed, liked, 10))
+            if rare := {row[1] for row in held} & is_rare:
+                found["ndcg_rare"].append(plain.ndcg(listed, rare, 10))
             found["below_mean"].append(np.mean([predicted < mean for predicted in lists.predicted]))
             reasons = [value < mean for kind, value in zip(lists.kinds, lists.values) if kind == HISTORY]
             if reasons:

@@ -47,6 +47,15 @@ def shops(draw: st.DrawFn) -> Shop:
     )
 
 
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_rare_items_are_the_four_fifths_that_the_fewest_have_and_those_that_nobody_has(n_having: list[int]) -> None:
+    found = list_metrics.is_rare(np.array(n_having, int))
+    known = [item for item, n in enumerate(n_having) if n]
+    n_common = round(0.2 * len(known))
+    common = sorted(known, key=lambda item: (-n_having[item], item))[:n_common]
+    assert np.flatnonzero(~found).tolist() == sorted(common)
+
+
 def padded(rows: list[list[int]], k: int) -> np.ndarray:
     return np.array([[*row[:k], *[-1] * (k - len(row[:k]))] for row in rows])
 
