@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from jobs.sources import Batch, ids, QUARANTINE_SCHEMA
 from jobs.sources.blocks import Block, Refusal
-from jobs.sources.times import numbers_or_null, seconds
+from jobs.sources.times import numbers_or_null, seconds, with_points
 from schemas.errors import SettingError, SourceError
 
 OFF_SCALE = "is off the scale"
@@ -24,7 +24,7 @@ OFF_SCALE = "is off the scale"
 class Rules:
     """The rules that the rows of one source have to keep to. `source` is the name that refused rows are filed under; an
     id type of None keeps text as it is; `time_form` is one of `times`; nothing may be later than `latest`; `floats` are
-    the ids that are written as 196.0; what is before `earliest` is neither accepted nor refused."""
+    the ids that are written as 196.0; `commas` are the numbers that are written as 3,5; what is before `earliest` is neither accepted nor refused."""
 
     source: str
     latest: datetime
@@ -34,13 +34,14 @@ class Rules:
     time_form: str = ""
     floats: frozenset[str] = frozenset()
     earliest: datetime | None = None
+    commas: frozenset[str] = frozenset()
 
 
 class Sieve:
     """The rows of one block that are still good, and the reasons of those that are not."""
 
-    def __init__(self, block: Block, floats: frozenset[str] = frozenset()) -> None:
-        self.block, self.floats = block, floats
+    def __init__(self, block: Block, floats: frozenset[str] = frozenset(), commas: frozenset[str] = frozenset()) -> None:
+        self.block, self.floats, self.commas = block, floats, commas
         self.is_good = np.ones(len(block.lines), dtype=bool)
         self.reasons: dict[int, str] = {}
 
@@ -92,7 +93,7 @@ class Sieve:
         values = self.block.columns[name]
         if pa.types.is_binary(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
             text = self.text(name)
-            numbers = numbers_or_null(text, pa.float64())
+            numbers = numbers_or_null(with_points(text) if name in self.commas else text, pa.float64())
             if numbers.null_count:
                 self.refuse(pc.equal(pc.utf8_trim_whitespace(text), "").fill_null(True), lambda i: f"{name} is empty")
                 self.refuse(numbers.is_null(), lambda i: f"{name} '{text[i]}' is not a number")
@@ -168,7 +169,7 @@ class Sieve:
 
 def accept(block: Block, rules: Rules) -> Batch:
     """One block as interactions. Every row of it is either accepted or refused."""
-    sieve, has = Sieve(block, rules.floats), block.columns
+    sieve, has = Sieve(block, rules.floats, rules.commas), block.columns
     n = len(block.lines)
     user_ids = sieve.id("user_id", rules.user_id_type)
     item_ids = sieve.id("item_id", rules.item_id_type)

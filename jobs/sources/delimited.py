@@ -16,6 +16,7 @@ from schemas.errors import SourceError
 
 BLOCK_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 64 * 2**20
+UTF_8, UTF_16 = "utf-8", "utf-16"
 _DELIMITERS = (",", "\t", ";", "|")
 
 
@@ -83,8 +84,9 @@ def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2*
 def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
     """A file whose first line names its columns. Without a dialect the delimiter is the commonest in that
     line."""
+    encoding = dialect.encoding if dialect else encoding_of(source)
     with source.open() as stream:
-        chunks = _decoded(iter(lambda: stream.read(2**16), b""), dialect.encoding if dialect else "utf-8", source)
+        chunks = _decoded(iter(lambda: stream.read(2**16), b""), encoding, source)
         head = b""
         for chunk in chunks:
             head += chunk
@@ -99,7 +101,7 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
         raise SourceError(f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet")
     if dialect is None:
         n_fields = {d: count_fields(header, d.encode()) or 1 for d in _DELIMITERS}
-        dialect = Dialect(max(_DELIMITERS, key=lambda d: n_fields[d]))
+        dialect = Dialect(max(_DELIMITERS, key=lambda d: n_fields[d]), encoding=encoding)
     text = header.decode("utf-8", errors="backslashreplace")
     fields = next(csv.reader([text], delimiter=dialect.delimiter)) if dialect.has_quotes else text.split(dialect.delimiter)
     return Delimited(source, dialect, tuple(field.strip() for field in fields), n_blank + 2)
@@ -113,20 +115,33 @@ def without_header(source: Input, dialect: Dialect, fields: tuple[str, ...]) -> 
     return Delimited(source, dialect, fields)
 
 
+def encoding_of(source: Input) -> str:
+    """UTF-16 for a file that begins with its byte order mark, as spreadsheets write it, else UTF-8."""
+    with source.open() as stream:
+        return UTF_16 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
+
+
 def _decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
     """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where
     there is nothing else."""
     is_first, is_mac = True, False
-    for chunk in chunks:
+    for chunk in chunks if encoding == UTF_8 else _as_utf_8(chunks, encoding, source):
         if is_first:
-            if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise SourceError(f"{source.label}: in UTF-16; expected UTF-8: save it so")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
             is_mac = b"\r" in chunk[:-1] and b"\n" not in chunk
             is_first = False
         if is_mac:
             chunk = chunk.replace(b"\r", b"\n")
-        yield chunk if encoding == "utf-8" else chunk.decode(encoding).encode("utf-8")
+        yield chunk
+
+
+def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for chunk, is_last in _marked_last(chunks):
+            yield decoder.decode(chunk, is_last).encode(UTF_8)
+    except UnicodeError as error:
+        raise SourceError(f"{source.label}: damaged or cut short, no {encoding}: {error}") from None
 
 
 def _marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -1,7 +1,8 @@
-"""Input files as streams of bytes: plain, gzip or a member of a zip, told apart by their first bytes."""
+"""Input files as streams of bytes: plain, gzip, bzip2, zstd or a member of a zip, told apart by their first bytes."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zipfile
 import zlib
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from schemas.errors import SourceError
 
-GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+GZIP, ZIP, PARQUET, BZIP2, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"PAR1", b"BZh", b"\x28\xb5\x2f\xfd"
 _DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
 
 
@@ -45,11 +48,8 @@ class Input:
             if self.member:
                 with zipfile.ZipFile(self.path) as archive, self._opened(archive) as stream:
                     yield stream
-            elif magic(self.path) == GZIP:
-                with gzip.open(self.path) as stream:
-                    yield stream
             else:
-                with self.path.open("rb") as stream:
+                with _unpacked(self.path) as stream:
                     yield stream
         except _DAMAGED as error:
             raise SourceError(f"{self.label}: damaged or cut short ({error}); fetch the file again") from error
@@ -66,8 +66,17 @@ class Input:
             raise SourceError(f"{self.label}: cannot be unpacked: {error}") from None
 
 
+def _unpacked(path: Path) -> BinaryIO:
+    packed = magic(path)
+    if packed == GZIP:
+        return gzip.open(path)
+    if packed == BZIP2:
+        return bz2.open(path)
+    return pa.input_stream(str(path), compression="zstd") if packed == ZSTD else path.open("rb")
+
+
 def magic(path: Path) -> bytes:
-    """GZIP, ZIP or PARQUET for a file that begins so, b"" for any other. Raises SourceError where there is no
+    """GZIP, ZIP, PARQUET, BZIP2 or ZSTD for a file that begins so, b"" for any other. Raises SourceError where there is no
     file to read."""
     if path.exists() and not path.is_file():  # a pipe would be waited for, and read only once
         raise SourceError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a file")
@@ -78,4 +87,4 @@ def magic(path: Path) -> bytes:
         raise SourceError(f"{path}: no such file") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return next((known for known in (GZIP, ZIP, PARQUET) if head.startswith(known)), b"")
+    return next((known for known in (GZIP, ZIP, PARQUET, BZIP2, ZSTD) if head.startswith(known)), b"")

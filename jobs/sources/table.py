@@ -36,6 +36,7 @@ class Table:
     read_as: Mapping[str, str] = field(default_factory=dict)
     name: str = "table"
     earliest: datetime | None = None
+    commas: frozenset[str] = frozenset()
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -59,6 +60,7 @@ class Table:
             self.time_form,
             self.floats,
             self.earliest,
+            self.commas,
         )
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
         for block in self.file.blocks(columns):
@@ -97,7 +99,9 @@ def open_table(
             f"rating_scale: {file.label} has no rating column; name one with columns, such as rating=NAME, or leave the scale out"
         )
     found = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
-    table = Table(file, mapping, found.rating_scale, found.time_form, latest, floats=found.floats, read_as=found.read_as)
+    table = Table(
+        file, mapping, found.rating_scale, found.time_form, latest, floats=found.floats, commas=found.commas, read_as=found.read_as
+    )
     if items is None:
         if item_columns:
             raise SettingError("item_columns: names columns of a file of items, and items names none")
@@ -117,12 +121,12 @@ def open_table(
 
 
 def open_file(path: Path) -> Delimited | Parquet:
-    """CSV, gzip or Parquet by its first bytes; a folder is of Parquet parts."""
+    """CSV, packed or not, or Parquet by its first bytes; a folder is of Parquet parts."""
     if path.is_dir():
         return open_parquet(path)
     kind = magic(path)
     if kind == ZIP:
-        raise SourceError(f"{path}: a zip; expected CSV, gzip or Parquet: unpack it first")
+        raise SourceError(f"{path}: a zip; expected CSV, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first")
     return open_parquet(path) if kind == PARQUET else with_header(Input(path))
 
 

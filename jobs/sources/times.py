@@ -133,6 +133,20 @@ def numbers_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return cast_or_null(pc.utf8_trim_whitespace(values), kind)
 
 
+def has_commas(values: pa.Array) -> bool:
+    """Tell whether texts are numbers with a comma before their decimals, as in 3,5: most are numbers so, none has a point, and at least one
+    has decimals that are not three, as the thousands of 1,000 are."""
+    texts = pc.utf8_trim_whitespace(values)
+    tails = "(,[0-9]+)?", ",([0-9]{1,2}|[0-9]{4,})", "[.][0-9]+"
+    are_numbers, have_decimals, have_points = (pc.match_substring_regex(texts, f"^[+-]?[0-9]+{tail}$") for tail in tails)
+    return bool(pc.any(have_decimals).as_py() and not pc.any(have_points).as_py() and 2 * pc.sum(are_numbers).as_py() > len(texts))
+
+
+def with_points(values: pa.Array) -> pa.Array:
+    """3,5 as 3.5."""
+    return pc.replace_substring(values, ",", ".")
+
+
 def cast_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """Text cast, null where a value cannot be: the whole array at once, halves of it where that fails."""
     try:

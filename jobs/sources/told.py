@@ -19,6 +19,7 @@ from jobs.sources.blocks import Block
 from jobs.sources.catalogue import readable
 from jobs.sources.delimited import Delimited, first_rows
 from jobs.sources.parquet import Parquet
+from jobs.sources.times import with_points
 from schemas.errors import SettingError, SourceError
 
 _N_FIRST = 2**16
@@ -26,11 +27,13 @@ _ORDERS = {times.DAY_FIRST: "day first", times.MONTH_FIRST: "month first"}
 
 
 class Told(NamedTuple):
-    """The scale, None without ratings; one of the forms of `times`; the ids that are written as 196.0; and all that in words."""
+    """The scale, None without ratings; one of the forms of `times`; the ids that are written as 196.0; the numbers that are written as
+    3,5; and all that in words."""
 
     rating_scale: tuple[float, float] | None
     time_form: str
     floats: frozenset[str]
+    commas: frozenset[str]
     read_as: dict[str, str]
 
 
@@ -39,7 +42,7 @@ def told(
 ) -> Told:
     """Return what the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
     SettingError where they leave the scale or the order of dates open."""
-    wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "rated_at")}
+    wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "weight", "rated_at")}
     first = _first_rows(file, wanted)
     if first.refused and not len(first.lines):
         line, _, reason = first.refused[0]
@@ -53,14 +56,18 @@ def told(
     }
     if isinstance(file, Delimited):
         read_as["file"] = f"{file.dialect.encoding}, fields delimited by {file.dialect.delimiter!r}"
+    commas = frozenset(role for role in ("rating", "weight") if role in columns and _has_commas(first.columns[role]))
+    if commas:
+        read_as["decimals"] = "; ".join(f"{role} 3,5 as 3.5" for role in sorted(commas))
     if "rating" in columns:
-        rating_scale, read_as["rating_scale"] = _scale(file, columns["rating"], first.columns["rating"], rating_scale)
+        ratings = with_points(readable(first.columns["rating"])) if "rating" in commas else first.columns["rating"]
+        rating_scale, read_as["rating_scale"] = _scale(file, columns["rating"], ratings, rating_scale)
     form = ""
     if "rated_at" in columns:
         form = _time_form(file, columns["rated_at"], first.columns["rated_at"], date_format)
         read_as["times"] = _form_in_words(form)
     floats, notes = floats_of(first, ("user_id", "item_id"))
-    return Told(rating_scale, form, floats, read_as | notes)
+    return Told(rating_scale, form, floats, commas, read_as | notes)
 
 
 def floats_of(first: Block, roles: tuple[str, ...]) -> tuple[frozenset[str], dict[str, str]]:
@@ -162,6 +169,10 @@ def _filled(values: pa.Array) -> pa.Array:
 
 def _is_text(values: pa.Array) -> bool:
     return pa.types.is_binary(values.type) or pa.types.is_string(values.type)
+
+
+def _has_commas(values: pa.Array) -> bool:
+    return _is_text(values) and times.has_commas(readable(values))
 
 
 def _shown(values: pa.Array) -> str:

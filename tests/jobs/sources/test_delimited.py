@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
@@ -146,7 +148,9 @@ def test_gzip_is_told_by_its_content(tmp_path):
     [
         (b"", "empty"),
         (b"\n\r\n", "empty"),
-        ("a,b\n".encode("utf-16"), "UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "damaged or cut short, no utf-16"),
+        (bz2.compress(b"a,b\n" + b"1,2\n" * 9999)[:-20], "damaged or cut short"),
+        (pa.compress(b"a,b\n" + b"1,2\n" * 9999, "zstd", asbytes=True)[:-8], "cannot be read: Truncated"),
         (b"\x7fELF\x00\x00", "not text"),
         (gzip.compress(b"a,b\n" + b"1,2\n" * 9999, mtime=0)[:-20], "damaged or cut short"),
     ],

@@ -3,6 +3,8 @@ beside it."""
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 from collections import Counter
 from datetime import date, datetime, UTC
@@ -581,3 +583,37 @@ def _is_good(line: str) -> bool:
     except ValueError:
         return False
     return 1 <= rating <= 5 and 0 <= moment <= LATEST.timestamp()
+
+
+ROWS = "u;i;r;menge;t\n7;a;3,5;0,25;2021-03-25\n7;b;4;2;2021-03-26\n8;a;0,5;1,5;2021-03-27\n8;b;2,x;1;2021-03-28\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("utf-8", lambda text: text.encode()),
+        ("utf-16", lambda text: text.encode("utf-16")),
+        ("utf-16 big end first", lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be")),
+        ("gzip", lambda text: gzip.compress(text.encode())),
+        ("bzip2", lambda text: bz2.compress(text.encode("utf-16"))),
+        ("zstd", lambda text: pa.compress(text.encode(), "zstd", asbytes=True)),
+    ],
+)
+def test_a_spreadsheet_of_another_country_is_read_and_said(tmp_path: Path, name: str, packed) -> None:
+    source = opened(tmp_path, packed(ROWS), "user_id=u,item_id=i,rating=r,weight=menge,rated_at=t")
+    accepted, refused = all_of(source)
+    assert accepted.select(["rating", "weight"]).to_pylist() == [
+        {"rating": 3.5, "weight": 0.25}, {"rating": 4.0, "weight": 2.0}, {"rating": 0.5, "weight": 1.5}
+    ]  # fmt: skip
+    assert [(row["line"], row["reason"]) for row in refused] == [(5, "rating '2,x' is not a number")]
+    assert source.read_as["decimals"] == "rating 3,5 as 3.5; weight 3,5 as 3.5" and source.rating_scale == (0.5, 5.0)
+    assert source.read_as["file"].startswith("utf-16" if "utf-16" in name or name == "bzip2" else "utf-8")
+
+
+def test_thousands_and_points_are_no_decimal_commas(tmp_path: Path) -> None:
+    for values in (["1,000", "2", "3,500"], ["1.5", "2,5", "3,5"], ["a", "b", "2,5"]):
+        text = "u;i;w\n" + "".join(f"{n};x;{value}\n" for n, value in enumerate(values))
+        source = opened(tmp_path, text, "user_id=u,item_id=i,weight=w")
+        assert "decimals" not in source.read_as
+        refused = [row["reason"] for row in all_of(source)[1]]
+        assert refused == [f"weight '{value}' is not a number" for value in values if not value.replace(".", "").isdigit()]
