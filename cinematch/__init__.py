@@ -118,14 +118,8 @@ class Release:
         return bool(self.sql("select count(first_rated_at) > 0 as known from users")["known"][0].as_py())
 
     def _listed(self, lists: Lists, item_ids: np.ndarray) -> pa.Table:
-        columns = {
-            "rank": np.arange(1, len(lists.items) + 1),
-            "item_id": item_ids[lists.items],
-            "score": lists.scores,
-            "predicted_rating": lists.predicted,
-            "confidence": lists.confidence,
-            "source": np.array(sources(self.manifest.served_model))[lists.tiers],
-        }
+        columns = lists.columns()
+        columns |= {"item_id": item_ids[lists.items], "source": np.array(sources(self.manifest.served_model))[lists.tiers]}
         schema = arrow_schema(RECOMMENDATIONS, self.manifest.id_types)
         fields = [schema.field(name) for name in LISTED]
         return pa.table([pa.array(columns[field.name], field.type, from_pandas=True) for field in fields], pa.schema(fields))

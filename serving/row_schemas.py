@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.list_rows import DETAILS, REASON, ROW, SCORED
 from schemas.tables import EXPLANATION_KINDS, IdTypes
 from serving.ids import MAX_ID
 from serving.sent import WEIGHTS
 
 Schema = dict[str, Any]
 
-REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": "number?"}
-_OF_REASONS = {
-    "rating": "number", "over_mean": "number", "genre": "text", "match": "number", "n": "integer", "mean_rating": "number",
-}  # fmt: skip
 _LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
-_SCORED = {"score": "number", "predicted_rating": "number?", "confidence": "number?", "source": "text"}
-_PAIR = {"title": "text", **_SCORED, "is_rated": "flag", "rated_as": "item?"}
+_PAIR = {"title": "text", **SCORED, "is_rated": "flag", "rated_as": "item?"}
 _RELEASE = {
     **dict.fromkeys(("release", "status", "as_of", "input", "served_model"), "text"),
     **dict.fromkeys(("n_users", "n_items", "n_ratings", "n_recommendations", "bytes"), "integer"),
@@ -38,7 +34,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"computed_at": "time", "stale": "flag", "users": "any[]", "counts": "any", "genres": "text[]", "served_model": "text"},
     ),
     "Recommendation": (
-        {"rank": "integer", "item_id": "item", "title": "text", **_SCORED, "reasons": "Reason[]", "residual": "number?"},
+        ROW,
         {"user_id": "user?", "is_known": "flag", **_LISTED},
     ),
     "Contribution": (
@@ -109,7 +105,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # Fields that some rows of a kind have, and others not; and keys beside them.
 SOME = {
-    "Contribution": _OF_REASONS,
+    "Contribution": DETAILS,
     "Release": {**_RELEASE, "message": "text"},
     "Figure": dict.fromkeys(("a_low", "a_high", "b_low", "b_high"), "number"),
     "Run": {"release": "text?", "message": "text?", "tasks": "any"},
@@ -139,7 +135,7 @@ def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) ->
         "UserId": id_schema(ids, "user_id"),
         "ItemId": id_schema(ids, "item_id"),
         "Error": {"type": "object", "required": list(_ERROR), "properties": _ERROR},
-        "Reason": _object(REASON, _OF_REASONS),
+        "Reason": _object(REASON, DETAILS),
         **_sent(ids, scale, batch_n),
     }
     for name, (row, beside) in ROWS.items():

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.kernels import lists as kernel, reasons as reason_kinds
+from schemas import list_rows
+from schemas.list_rows import GENRE, N, VALUE
 from serving.opened import OpenRelease
 
 
@@ -35,13 +37,9 @@ class Reason(NamedTuple):
 
 def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
     """The kernel's list of one user as rows."""
-    sources = kernel.sources(opened.manifest.served_model)
-    ids = opened.item_ids[lists.items].tolist()
-    columns = (lists.scores.tolist(), _nulls(lists.predicted), _nulls(lists.confidence), lists.tiers.tolist())
-    return [
-        Listed(rank, item, score, predicted, confidence, sources[tier])
-        for rank, (item, score, predicted, confidence, tier) in enumerate(zip(ids, *columns), 1)
-    ]
+    columns = lists.columns()
+    columns |= {"item_id": opened.item_ids[lists.items], "source": np.array(kernel.sources(opened.manifest.served_model))[lists.tiers]}
+    return [Listed(*values) for values in zip(*(_nulls(columns[name]) for name in Listed._fields))]
 
 
 def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
@@ -50,19 +48,17 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
     targets = opened.item_ids[lists.items[lists.reason_rows]].tolist()
     columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist())
     for item, kind, evidence, contribution, value in zip(targets, *columns):
-        name = reason_kinds.KINDS[kind]
+        name, shown = reason_kinds.KINDS[kind], None
+        detail: dict[str, Any] = {} if value != value else {VALUE[name]: round(value, 6)}
         if kind == reason_kinds.HISTORY:
-            detail = {} if value != value else {"rating": round(value, 6)}
-            found.append(Reason(item, name, opened.item_id(evidence), contribution, detail))
+            shown = opened.item_id(evidence)
         elif kind == reason_kinds.GENRE:
-            found.append(Reason(item, name, opened.genres[evidence], contribution, {"match": round(value, 6)}))
+            shown = opened.genres[evidence]
         elif kind == reason_kinds.SIMILAR_USERS:
-            mean = {} if value is None or value != value else {"mean_rating": round(value, 6)}
-            found.append(Reason(item, name, None, contribution, {"n": evidence, **mean}))
-        elif kind == reason_kinds.BIAS:
-            found.append(Reason(item, name, None, contribution, {} if value != value else {"over_mean": round(value, 6)}))
-        else:
-            found.append(Reason(item, name, None, contribution, {"n": int(value)}))
+            detail = {N: evidence, **detail}
+        elif kind == reason_kinds.RESIDUAL:
+            detail = {VALUE[name]: int(value)}
+        found.append(Reason(item, name, shown, contribution, detail))
     return found
 
 
@@ -82,32 +78,17 @@ def row(opened: OpenRelease, entry: Listed, its_reasons: Iterable[Reason]) -> di
             residual = reason.contribution
         else:
             shown.append(shown_reason(opened, reason))
-    return {
-        "rank": entry.rank,
-        "item_id": entry.item_id,
-        "title": opened.title(entry.item_id),
-        "score": entry.score,
-        "predicted_rating": entry.predicted_rating,
-        "confidence": entry.confidence,
-        "source": entry.source,
-        "reasons": shown,
-        "residual": residual,
-    }
+    rank, item_id, *scored = entry
+    return list_rows.row((rank, item_id, opened.title(item_id), *scored, shown, residual))
 
 
 def shown_reason(opened: OpenRelease, reason: Reason) -> dict[str, Any]:
     """{kind, item_id, title, contribution} and what the kind adds: the rating given, the genre and its match, a count."""
     is_item = reason.kind == "history"
-    shown = {
-        "kind": reason.kind,
-        "item_id": reason.evidence_id if is_item else None,
-        "title": opened.title(reason.evidence_id) if is_item else None,
-        "contribution": reason.contribution,
-    }
-    if reason.kind == "genre":
-        shown["genre"] = reason.evidence_id
-    return shown | reason.detail
+    item = (reason.evidence_id, opened.title(reason.evidence_id)) if is_item else (None, None)
+    genre = {GENRE: reason.evidence_id} if reason.kind == "genre" else {}
+    return list_rows.reason((reason.kind, *item, reason.contribution)) | genre | reason.detail
 
 
-def _nulls(values: np.ndarray) -> list[float | None]:
+def _nulls(values: np.ndarray) -> list[Any]:
     return [None if value != value else value for value in values.tolist()]

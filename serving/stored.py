@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from schemas.list_rows import as_json, GENRE, REASON, ROW
+from schemas.tables import EXPLANATION_KINDS
 from serving.answers import number_json, value_json
 from serving.opened import OpenRelease
 
@@ -18,6 +20,13 @@ where user_id = ? and rank > ? order by rank limit ?"""
 REASONS = """select e.item_id, e.kind, e.evidence_id, e.contribution, e.detail
 from recommendations r cross join explanations e on e.user_id = r.user_id and e.item_id = r.item_id
 where r.user_id = ? and r.rank > ? and r.rank <= ? order by r.rank, e.position"""
+
+
+# The text before each value.
+_RANK, _ITEM, _TITLE, _SCORE, _PREDICTED, _CONFIDENCE, _SOURCE, _REASONS, _RESIDUAL = as_json(ROW)
+_KIND, _ITS_ITEM, _ITS_TITLE, _SHARE = as_json(REASON)
+_OF_ITEM = f'{_KIND[1:]}"history"{_ITS_ITEM}'
+_OF_KIND = {kind: f'{_KIND[1:]}"{kind}"{_ITS_ITEM}null{_ITS_TITLE}null{_SHARE}' for kind in EXPLANATION_KINDS}
 
 
 class Ready(NamedTuple):
@@ -57,23 +66,23 @@ def encoded_list(opened: OpenRelease, entries: Iterable[tuple[Any, ...]], found:
         if item_id not in reasons:
             return None
         rows.append(
-            f'{{"rank":{rank},"item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))},"score":{value_json(score)},'
-            f'"predicted_rating":{value_json(predicted)},"confidence":{value_json(confidence)},"source":"{source}",'
-            f'"reasons":[{",".join(reasons[item_id])}],"residual":{value_json(residuals.get(item_id))}}}'
+            f"{_RANK}{rank}{_ITEM}{value_json(item_id)}{_TITLE}{value_json(opened.title(item_id))}{_SCORE}{value_json(score)}"
+            f'{_PREDICTED}{value_json(predicted)}{_CONFIDENCE}{value_json(confidence)}{_SOURCE}"{source}"'
+            f"{_REASONS}[{','.join(reasons[item_id])}]{_RESIDUAL}{value_json(residuals.get(item_id))}}}"
         )
     return f"[{','.join(rows)}]".encode()
 
 
 def encoded_reason(opened: OpenRelease, kind: str, evidence: str | None, contribution: float | None, detail: str | None) -> str:
     """A reason's keys and values and the brace that ends it; `detail` is JSON itself."""
+    share = "null" if contribution is None else number_json(contribution)
     if kind == "history":
         item_id = int(evidence or "") if opened.ids.item_id == "int64" else evidence
-        head = f'"kind":"history","item_id":{value_json(item_id)},"title":{value_json(opened.title(item_id))}'
+        head = f"{_OF_ITEM}{value_json(item_id)}{_ITS_TITLE}{value_json(opened.title(item_id))}{_SHARE}{share}"
     else:
-        genre = f',"genre":{value_json(evidence)}' if kind == "genre" else ""
-        head = f'"kind":"{kind}","item_id":null,"title":null{genre}'
-    share = "null" if contribution is None else number_json(contribution)
-    return f'{head},"contribution":{share}{"," + detail[1:] if detail else "}"}'
+        genre = f',"{GENRE}":{value_json(evidence)}' if kind == "genre" else ""
+        head = f"{_OF_KIND[kind]}{share}{genre}"
+    return f"{head},{detail[1:]}" if detail else f"{head}}}"
 
 
 def stored_list(opened: OpenRelease, user_id: Any, after: int, n: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

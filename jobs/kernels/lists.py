@@ -58,6 +58,16 @@ class Lists(NamedTuple):
         """The user of each list row, (m,)."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of `recommendations` that are numbers, (m,) each; NaN, and a model_rank of 0, stand for what is null."""
+        return {
+            "rank": np.arange(1, len(self.items) + 1) - np.repeat(self.indptr[:-1], np.diff(self.indptr)),
+            "score": self.scores,
+            "predicted_rating": self.predicted,
+            "confidence": self.confidence,
+            "model_rank": self.model_ranks,
+        }
+
 
 def sources(served: str) -> tuple[str, str, str]:
     """Return what `source` says of a row by its tier: the model that ranks, or the fallback that stood in for it."""

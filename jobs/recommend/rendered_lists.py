@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import CheckError
+from schemas.list_rows import as_json, GENRE, REASON, reason as reason_of, ROW, row as row_of
 from schemas.tables import READY_N
 
 LEVEL = 1  # of zlib: three quarters of what the best level saves, in half its time
@@ -72,18 +74,24 @@ def _row_texts(lists: pa.Table, numbers, explained: pa.Table, titles: Titles) ->
     residuals = np.full(len(lists), np.nan)
     residuals[rest["row"].to_numpy()] = rest["contribution"].to_numpy()
     ends = np.searchsorted(shown["row"].to_numpy(), np.arange(len(lists) + 1))
-    return pc.binary_join_element_wise(
-        '{"rank":', lists["rank"].cast(pa.string()),
-        ',"item_id":', titles.ids_as_json.take(numbers.combine_chunks()),
-        ',"title":', titles.as_json.take(numbers.combine_chunks()),
-        ',"score":', _number(lists["score"]),
-        ',"predicted_rating":', _number(lists["predicted_rating"]),
-        ',"confidence":', _number(lists["confidence"]),
-        ',"source":', _json(lists["source"]),
-        ',"reasons":[', _joined_texts(_reason_texts(shown, titles), ends, ","),
-        '],"residual":', _number(pa.array(residuals, mask=np.isnan(residuals))),
-        "}", "",
-    )  # fmt: skip
+    its_reasons = pc.binary_join_element_wise("[", _joined_texts(_reason_texts(shown, titles), ends, ","), "]", "")
+    columns = (
+        lists["rank"].cast(pa.string()),
+        titles.ids_as_json.take(numbers.combine_chunks()),
+        titles.as_json.take(numbers.combine_chunks()),
+        _number(lists["score"]),
+        _number(lists["predicted_rating"]),
+        _number(lists["confidence"]),
+        _json(lists["source"]),
+        its_reasons,
+        _number(pa.array(residuals, mask=np.isnan(residuals))),
+    )
+    return pc.binary_join_element_wise(*_with_keys(ROW, columns), "}", "")
+
+
+def _with_keys(keys: Iterable[str], columns: Iterable[Any]) -> list[Any]:
+    """The columns with the text before each value."""
+    return [part for pair in zip(as_json(keys), columns, strict=True) for part in pair]
 
 
 def _reason_texts(shown: pa.Table, titles: Titles) -> pa.Array:
@@ -91,16 +99,16 @@ def _reason_texts(shown: pa.Table, titles: Titles) -> pa.Array:
     is_item, is_genre = pc.equal(shown["kind"], "history"), pc.equal(shown["kind"], "genre")
     evidence = pc.index_in(shown["evidence_id"], value_set=titles.ids_as_text).combine_chunks()
     null, nothing = pa.scalar("null"), pa.scalar("")
-    genre = pc.binary_join_element_wise(',"genre":', _json(shown["evidence_id"].fill_null("")), "")
+    genre = pc.binary_join_element_wise(f',"{GENRE}":', _json(shown["evidence_id"].fill_null("")), "")
     detail = pc.fill_null(pc.utf8_slice_codeunits(shown["detail"], 1), "}")
-    return pc.binary_join_element_wise(
-        '{"kind":', _json(shown["kind"]),
-        ',"item_id":', pc.if_else(is_item, titles.ids_as_json.take(evidence), null),
-        ',"title":', pc.if_else(is_item, titles.as_json.take(evidence), null),
-        ',"contribution":', _number(shown["contribution"]),
-        pc.if_else(is_genre, genre, nothing),
-        pc.if_else(pc.equal(detail, "}"), nothing, pa.scalar(",")), detail, "",
-    )  # fmt: skip
+    columns = (
+        _json(shown["kind"]),
+        pc.if_else(is_item, titles.ids_as_json.take(evidence), null),
+        pc.if_else(is_item, titles.as_json.take(evidence), null),
+        _number(shown["contribution"]),
+    )
+    comma = pc.if_else(pc.equal(detail, "}"), nothing, pa.scalar(","))
+    return pc.binary_join_element_wise(*_with_keys(REASON, columns), pc.if_else(is_genre, genre, nothing), comma, detail, "")
 
 
 def _joined_texts(texts: pa.Array | pa.ChunkedArray, ends: np.ndarray, separator: str) -> pa.Array:
@@ -139,17 +147,14 @@ def head_of(connection: sqlite3.Connection, user: Any, n: int) -> list[dict[str,
     """The first rows of a user's list as /recommend shows them, read from the tables one by one: the slow twin."""
     kind = connection.execute("select type from pragma_table_info('items') where name = 'item_id'").fetchone()[0]
     rows = []
-    for rank, item, title, score, predicted, confidence, source in connection.execute(_LIST, [user, n]).fetchall():
+    for rank, item, title, *scored in connection.execute(_LIST, [user, n]).fetchall():
         shown, residual = [], None
         for name, evidence, contribution, detail, other, other_title in connection.execute(_REASONS.format(kind=kind), [user, item]):
             if name == "residual":
                 residual = contribution
                 continue
-            reason = {"kind": name, "item_id": other, "title": other_title, "contribution": contribution}
-            genre = {"genre": evidence} if name == "genre" else {}
+            reason = reason_of((name, other, other_title, contribution))
+            genre = {GENRE: evidence} if name == "genre" else {}
             shown.append(reason | genre | (json.loads(detail) if detail else {}))
-        rows.append(
-            {"rank": rank, "item_id": item, "title": title, "score": score, "predicted_rating": predicted,
-             "confidence": confidence, "source": source, "reasons": shown, "residual": residual}
-        )  # fmt: skip
+        rows.append(row_of((rank, item, title, *scored, shown, residual)))
     return rows

@@ -19,6 +19,7 @@ from jobs.staging.item_side import recommender
 from jobs.staging.record import code_digest, Facts, facts, served_model, Step
 from jobs.train.item_tables import load_items
 from schemas.derive import arrow_schema
+from schemas.list_rows import N, VALUE
 from schemas.settings import Settings
 from schemas.tables import EXPLANATIONS, READY_LISTS, RECOMMENDATIONS, Table
 from warehouse import parquet
@@ -106,19 +107,15 @@ class _Names:
         self._sources = pa.array(kernel.sources(served))
 
     def recommendations(self, lists: kernel.Lists) -> pa.Table:
-        lengths = np.diff(lists.indptr)
-        return pa.table(
-            {
-                "user_id": self._user_ids.take(pa.array(lists.owners)),
-                "rank": np.arange(len(lists.items)) - np.repeat(lists.indptr[:-1], lengths) + 1,
-                "item_id": self._item_ids.take(pa.array(lists.items)),
-                "score": lists.scores,
-                "predicted_rating": _nullable(lists.predicted),
-                "confidence": _nullable(lists.confidence),
-                "source": self._sources.take(pa.array(lists.tiers)),
-                "model_rank": pa.array(lists.model_ranks, mask=lists.model_ranks == 0),
-            }
-        )
+        numbers = lists.columns()
+        columns = numbers | {
+            "user_id": self._user_ids.take(pa.array(lists.owners)),
+            "item_id": self._item_ids.take(pa.array(lists.items)),
+            "source": self._sources.take(pa.array(lists.tiers)),
+            "model_rank": pa.array(lists.model_ranks, mask=lists.model_ranks == 0),
+            **{name: _nullable(numbers[name]) for name in ("predicted_rating", "confidence")},
+        }
+        return pa.table({column.name: columns[column.name] for column in RECOMMENDATIONS.columns})
 
     def explanations(self, lists: kernel.Lists) -> pa.Table:
         """Rows in key order: by user, then item, then position."""
@@ -152,10 +149,12 @@ def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.
     texts = pa.array(np.round(values, 6)).cast(pa.string())
     whole = pa.array(np.nan_to_num(values).astype(np.int64)).cast(pa.string())
     shown = pc.if_else(pa.array(kinds == reasons.RESIDUAL), whole, texts)
-    names = pa.array(['{"rating": ', '{"match": ', '{"over_mean": ', '{"n": ', '"mean_rating": ']).take(pa.array(kinds))
+    keys = [f'"{VALUE[kind]}": ' for kind in reasons.KINDS]
+    keys = [key if kind == reasons.SIMILAR_USERS else "{" + key for kind, key in enumerate(keys)]
+    names = pa.array(keys).take(pa.array(kinds))
     joined = pc.binary_join_element_wise(names, shown, "}", "")
     found = pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
-    counted = pc.binary_join_element_wise('{"n": ', pa.array(evidence).cast(pa.string()), "")
+    counted = pc.binary_join_element_wise(f'{{"{N}": ', pa.array(evidence).cast(pa.string()), "")
     similar = pc.binary_join_element_wise(counted, pc.fill_null(pc.binary_join_element_wise(", ", found, ""), "}"), "")
     return pc.if_else(pa.array(kinds == reasons.SIMILAR_USERS), similar, found)
 
