@@ -40,10 +40,12 @@ ANY = (
     "accuracy",
     "audit",
     "keys",
+    "inspect",
 )
 BUILD = ("run", "ingest", "train", "evaluate", "recommend", "seal")
 INGEST = ("run", "ingest")
 READ = ("run", "ingest", "accuracy")
+TOLD = (*READ, "inspect")  # what a file does not say of itself
 TRAIN = ("run", "train", "accuracy")
 CHOICE = ("run", "ingest", "train")  # checked before anything is read
 WATCH = ("alert", "audit")
@@ -91,14 +93,14 @@ class Settings:
     dataset_url: str = _setting(
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True
     )
-    columns: str = _setting("", READ, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True)
-    items: str = _setting("", READ, "`table`: file of the item catalogue", is_machine=True)
-    item_columns: str = _setting("", READ, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True)
+    columns: str = _setting("", TOLD, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True)
+    items: str = _setting("", TOLD, "`table`: file of the item catalogue", is_machine=True)
+    item_columns: str = _setting("", TOLD, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True)
     blocked: str = _setting("", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True)
-    rating_scale: str = _setting("", READ, "lowest and highest rating, such as `1:5`; read from the source when empty")
+    rating_scale: str = _setting("", TOLD, "lowest and highest rating, such as `1:5`; read from the source when empty")
     date_format: str = _setting(
         AUTO,
-        READ,
+        TOLD,
         "`table`: order of day and month in dates such as 03/04/2021; `auto` tells it from a date that has only one, and refuses a file "
         "without",
         choices=(AUTO, "dmy", "mdy"),

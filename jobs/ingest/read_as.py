@@ -10,7 +10,19 @@ import pyarrow.compute as pc
 from jobs.ingest.first_pass import Reading
 from jobs.sources import Catalogue, Source
 
-READ_AS = ("columns", "left_out", "item_columns", "items_left_out", "file", "rating_scale", "times", "ids", "catalogue", "retention")
+READ_AS = (
+    "columns",
+    "left_out",
+    "item_columns",
+    "items_left_out",
+    "file",
+    "decimals",
+    "rating_scale",
+    "times",
+    "ids",
+    "catalogue",
+    "retention",
+)
 FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, UTC
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +100,19 @@ def open_movielens(path: Path, *, latest: datetime, rating_scale: tuple[float, f
         f"{path}: not a MovieLens data set; expected ratings.csv and movies.csv, ratings.dat and movies.dat, "
         f"or u.data and u.item; found: {found}"
     )
+
+
+def is_movielens(path: Path) -> bool:
+    """Whether a folder, a zip or a ratings file is of a MovieLens data set. Raises SourceError if it cannot be looked at."""
+    if path.is_file() and magic(path) != ZIP and path.name not in {form.ratings.name for form in FORMATS}:
+        return False
+    try:
+        open_movielens(path, latest=datetime.now(UTC))
+    except SourceError:
+        if path.is_file() and magic(path) == ZIP:
+            raise
+        return False
+    return True
 
 
 def _folder_files(folder: Path) -> list[dict[str, Input]]:
