@@ -165,9 +165,9 @@ def rewritten(built: Built, name: str, **changed: object) -> None:
     path.write_text(replace(read_manifest(built.warehouse.sealed(name)), **changed).to_json(), encoding="utf-8")
 
 
-def test_releases_of_different_sources_share_nobody(copied: Built, movie_release: Built) -> None:
-    with pytest.raises(NotFound):
-        compare(copied.warehouse, copied.release_id, movie_release.release_id)
+def test_a_release_that_is_not_there_is_compared_with_none(copied: Built) -> None:
+    with pytest.raises(NotFound, match="20000101T000000Z"):
+        compare(copied.warehouse, copied.release_id, "20000101T000000Z")
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at" * 200, b"SQLite format 3\0" + bytes(8_000)])
