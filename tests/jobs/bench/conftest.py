@@ -35,7 +35,7 @@ class Bench:
             start_new_session=True,
         )
 
-    def figures(self, *, timeout: float = 180) -> dict:
+    def figures(self, *, timeout: float = 420) -> dict:
         """The figures of a run that ended well; its last line is what the file has."""
         out, err = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, err
