@@ -47,12 +47,13 @@ def _do(parsed: argparse.Namespace) -> int:
 
 
 def _read_as(settings: Settings, source: Source, batch: Batch) -> list[str]:
-    """What was told of the file, by name."""
+    """Say how the file was read, a line for each thing that was told of it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    scale, ids, items = source.rating_scale, batch.accepted["item_id"], source.catalogue().items
-    said = {"rating_scale": "none: implicit feedback" if scale is None else f"{scale[0]:g} to {scale[1]:g}"} | dict(source.read_as)
+    from jobs.ingest.read_as import of_file
+
+    said, ids, items = of_file(source), batch.accepted["item_id"], source.catalogue().items
     if len(items):
         known = pc.is_in(ids.unique().cast(pa.string()), value_set=items["item_id"].cast(pa.string()))
         said["catalogue"] = f"{len(items):,} items, {pc.sum(known).as_py() or 0:,} of the {len(known):,} of these rows among them"

@@ -28,8 +28,7 @@ FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 
 def read_as(source: Source, read: Reading, catalogue: Catalogue) -> dict[str, str]:
     """Return what the run's figures and its summary say, by name."""
-    scale = source.rating_scale
-    found = {"rating_scale": "none: implicit feedback" if scale is None else f"{scale[0]:g} to {scale[1]:g}"} | dict(source.read_as)
+    found = of_file(source)
     found["times"] = "; ".join(filter(None, [_range(read.first_at, read.last_at), source.read_as.get("times", "")]))
     if len(catalogue.items):
         seen = read.item_ids().cast(pa.string())
@@ -40,6 +39,12 @@ def read_as(source: Source, read: Reading, catalogue: Catalogue) -> dict[str, st
             theirs, ours = catalogue.items["item_id"][0].as_py(), seen[0].as_py()
             found["catalogue"] += f": ids differ, such as {theirs!r} there and {ours!r} here"
     return found
+
+
+def of_file(source: Source) -> dict[str, str]:
+    """Return what opening a source has told of it, by name."""
+    scale = source.rating_scale
+    return {"rating_scale": "none: implicit feedback" if scale is None else f"{scale[0]:g} to {scale[1]:g}"} | dict(source.read_as)
 
 
 def _range(first: int | None, last: int | None) -> str:

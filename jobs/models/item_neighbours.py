@@ -33,7 +33,7 @@ SEARCH_ROWS = 1_000_000  # more rows are not searched on: every n-th user instea
 
 
 class Similarity(NamedTuple):
-    """What makes items neighbours: by name, with a and p of Turbo-CF (`jobs.kernels.training.cooccurrence`)."""
+    """A way to find neighbours: its name, and a and p of Turbo-CF (`jobs.kernels.training.cooccurrence`)."""
 
     name: str
     by_user: float = 0.0
@@ -54,7 +54,7 @@ def fit(data: TrainingData) -> ModelArrays:
 
 
 def _set(data: TrainingData) -> Similarity | None:
-    """What was chosen before, or is not to be searched for."""
+    """Return the similarity that was chosen before or that a setting names; None if it is to be searched for."""
     name = data.chosen.get("similarity", data.settings.neighbours_similarity)
     if name == AUTO:
         return None

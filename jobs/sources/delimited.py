@@ -127,6 +127,8 @@ def _decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[
     is_first, is_mac = True, False
     for chunk in chunks if encoding == UTF_8 else _as_utf_8(chunks, encoding, source):
         if is_first:
+            if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of a format that says what it is in
+                raise SourceError(f"{source.label}: in UTF-16; expected UTF-8: save it so")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
             is_mac = b"\r" in chunk[:-1] and b"\n" not in chunk
             is_first = False

@@ -29,7 +29,7 @@ GIVEN = "given"
 PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization", GIVEN)
 FRACTIONS = {"last_fraction": 0.2, "global_time": 0.2, "random_ratio": 0.25, "strong_generalization": 0.2}
 NEED_TIMES = ("last_fraction", "global_time", "leave_one_out")
-LATER = 0.9
+LATER = 0.9  # of the users whose tested rows come last, from which on a given cut is one in time
 VALIDATED = 0.1  # of the training rows, to tune on, where rows are drawn: what is left has to be nearly as many as in the end
 HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again to tune on
 
@@ -136,7 +136,7 @@ class Cut(NamedTuple):
 def cuts(cutting: Cutting, rows: Rows, *, has_times: bool, is_tested: np.ndarray | None = None) -> Iterator[Cut]:
     """The cuts of a protocol: one, or one a fold. is_tested (m,) bool: the tested rows of a given cut. Raises UsageError where nobody
     would be tested."""
-    if cutting.protocol == GIVEN and is_tested is not None:
+    if is_tested is not None:
         yield _given(cutting, rows, is_tested, has_times=has_times)
         return
     if cutting.protocol in NEED_TIMES and not has_times:

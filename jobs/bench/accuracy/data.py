@@ -141,8 +141,10 @@ def read(source: Source, settings: Settings, *, tested: Source | None = None) ->
     )
     ratings = whole["rating"].fill_null(np.nan).to_numpy()
     times = whole["rated_at"].fill_null(0).to_numpy()
-    pairs, is_tested = user_of * len(items) + item_of, np.arange(len(user_of)) >= n_of[0]
-    is_tested &= ~np.isin(pairs, pairs[~is_tested])
+    pairs, is_tested = user_of * len(items) + item_of, None
+    if tested is not None:
+        is_tested = np.arange(len(pairs)) >= n_of[0]
+        is_tested &= ~np.isin(pairs, pairs[~is_tested])
     kept, weights = _latest(pairs, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None)
     drawn = draws.of_pairs(
         draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]]
@@ -156,7 +158,7 @@ def read(source: Source, settings: Settings, *, tested: Source | None = None) ->
         whole["rated_at"].null_count < len(whole),
         n_read,
         n_read - n_accepted,
-        None if tested is None else is_tested[kept],
+        None if is_tested is None else is_tested[kept],
     )
 
 

@@ -161,6 +161,12 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, content, message):
     assert str(tmp_path / "x.csv") in str(caught.value)
 
 
+def test_utf_16_is_refused_where_a_format_says_what_it_is_in(tmp_path):
+    for file in (with_header, lambda source, dialect: without_header(source, dialect, ("a", "b"))):
+        with pytest.raises(SourceError, match="in UTF-16; expected UTF-8"):
+            read(file(written(tmp_path, "a,b\n1,2\n".encode("utf-16")), Dialect(",")))
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         with_header(Input(tmp_path / "none.csv"))

@@ -66,7 +66,7 @@ def plain_neighbours(X: np.ndarray, keep: int, shrink: float, *, is_normalized: 
 
 
 def assert_nearest(found: ItemWeights, X: np.ndarray, keep: int, shrink: float, **options) -> None:
-    """The same similarities; where two tie up to rounding, either may be the one that is kept."""
+    """Compare with the similarities of the definition; of two that tie up to rounding either may be kept."""
     W = found.rows(0, found.n_items).toarray()
     everything = plain_neighbours(X, len(W), shrink, **options)
     assert_allclose(np.sort(W, axis=1), np.sort(plain_neighbours(X, keep, shrink, **options), axis=1), **CLOSE)
