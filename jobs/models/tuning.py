@@ -1,7 +1,7 @@
 """Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
 
 Of settings that find about as much of what users liked, within the standard error of the difference from the best and a tenth of what
-it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. A fifth of such rows is few
+it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. 15 % of such rows is few
 enough: fewer still can be had only by films that all like, so among settings with no more than that the one is taken whose lists
 name the most different items. Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
 """
@@ -31,7 +31,7 @@ FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no inf
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
 NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
-TOLERATED = 0.2  # rows below the mean
+TOLERATED = 0.15  # rows below the mean
 MOST_USERS = 2_000
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
