@@ -20,9 +20,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.bench.sample_arrays import interactions_of
-from jobs.kernels.factors import centred, gramian
+from jobs.kernels.biases import item_biases
+from jobs.kernels.factors import gramian
 from jobs.kernels.training.alternate import half_explicit, half_implicit, held
 from jobs.machine.progress import PeakMemory, processors
+from jobs.models.als import errors_of
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import TrainingData
@@ -61,7 +63,7 @@ def measure(settings: Settings, *, ratings: int, factors: int, iterations: int, 
                     found, _ = item_factors(data, value_of, equations)
                     figures[f"{engine}_s"] = round(time.perf_counter() - started, 2)
                 figures[f"{engine}_peak_mib"] = round(peak.mib, 1)
-                objective[engine] = _objective(interactions, value_of, found, equations)
+                objective[engine] = objective_of(interactions, value_of, found, equations)
         if alpha:
             figures["implicit_s"] = round(_apart(_implicit, interactions, equations), 2)
             figures["fold_in_to_implicit_ratio"] = round(figures["implicit_s"] / figures["fold_in_s"], 3)
@@ -98,14 +100,13 @@ def _strengths(histories) -> np.ndarray:
 
 def _errors(interactions: Interactions):
     """Return each rating less the mean and the damped biases of its item and its user."""
-    mu = float(interactions.ratings.mean(dtype=float))
     counts = np.bincount(interactions.items, minlength=interactions.n_items)
     sums = np.bincount(interactions.items, interactions.ratings, interactions.n_items)
-    biases = (sums - mu * counts) / (DAMPING + counts)
-    return lambda histories: centred(histories, mu, biases, DAMPING)
+    mu, biases = item_biases(sums, counts, DAMPING)
+    return lambda histories: errors_of(histories, mu, biases, DAMPING)
 
 
-def _objective(interactions: Interactions, value_of, factors: np.ndarray, equations: Equations) -> float:
+def objective_of(interactions: Interactions, value_of, factors: np.ndarray, equations: Equations) -> float:
     """The least that any users can make of the objective with these item factors."""
     counts, gram = np.bincount(interactions.items, minlength=len(factors)), gramian(factors)
     total = held(counts, factors, equations.reg)

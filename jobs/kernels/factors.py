@@ -29,9 +29,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import sgemm
-from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
+from scipy.linalg.lapack import dtrtrs
 
+from jobs.kernels.biases import centred
 from jobs.kernels.histories import Histories, History
+from jobs.kernels.normal_equations import add_rows, cholesky, solve
 from jobs.kernels.topn import FILTERED, top_n
 
 MARGIN = 10
@@ -46,15 +48,6 @@ def gramian(item_factors: np.ndarray) -> np.ndarray:
     return gram
 
 
-def centred(histories: Histories, mu: float, item_biases: np.ndarray, damping: float) -> np.ndarray:
-    """Return what explicit ALS is fitted to, (m,): r_j - mu - b_u - b_j, with the user's damped bias b_u from the same history."""
-    over_items = histories.ratings - mu - item_biases[histories.items]
-    lengths = np.diff(histories.indptr)
-    user_of = np.repeat(np.arange(len(lengths)), lengths)
-    user_biases = np.bincount(user_of, over_items, len(lengths)) / (damping + lengths)
-    return over_items - user_biases[user_of]
-
-
 @dataclass(frozen=True)
 class Posterior:
     """A folded-in user: the factors x (f,), the Cholesky factor of A (f, f, upper), what each history item weighs in b
@@ -67,7 +60,7 @@ class Posterior:
 
     def solve(self, right: np.ndarray) -> np.ndarray:
         """A^-1 right, for right (f, k)."""
-        return dpotrs(self.cholesky, right)[0]
+        return solve(self.cholesky, right)
 
 
 class Folded(NamedTuple):
@@ -95,11 +88,8 @@ class ImplicitFactors:
     def fold_in(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
         """Solve one user. items (n,) item_num, strengths (n,) > 0, recency (n,) in (0, 1]. n = 0 has no solution and raises
         ValueError."""
-        Y = self.item_factors[items].astype(np.float64)
-        A = self.gramian + (Y * (recency * self.alpha * strengths)[:, None]).T @ Y
-        A.flat[:: len(A) + 1] += self.reg * len(items)
         weights = recency * (1.0 + self.alpha * strengths)
-        return _posterior(A, weights @ Y, weights, 0.0)
+        return _posterior(self.gramian, self.reg * len(items), self.item_factors[items], recency * self.alpha * strengths, weights, 0.0)
 
     def fold(self, history: History) -> Folded:
         return Folded(history.items, self.fold_in(history.items, history.strengths, history.recency(self.half_life)))
@@ -152,14 +142,14 @@ class ImplicitFactors:
 
     @cached_property
     def _prior_cholesky(self) -> np.ndarray:
-        return _cholesky(self._prior)
+        return cholesky(self._prior)
 
     def confidence(self, history: History, targets: np.ndarray) -> np.ndarray:
         """Share of the prior variance of each target item's score that the history removes, (k,) in 0..1."""
-        Y = self.item_factors[history.items].astype(np.float64)
-        known = self._prior + (Y * (self.alpha * history.strengths)[:, None]).T @ Y
+        known = self._prior.copy(order="F")
+        add_rows(known, self.item_factors[history.items].astype(np.float64), np.sqrt(self.alpha * history.strengths))
         wanted = self.item_factors[targets].astype(np.float64).T
-        before, after = _variances(self._prior_cholesky, wanted), _variances(_cholesky(known), wanted)
+        before, after = _variances(self._prior_cholesky, wanted), _variances(cholesky(known), wanted)
         return np.clip(1.0 - after / np.maximum(before, np.finfo(float).tiny), 0.0, 1.0)
 
 
@@ -176,10 +166,9 @@ class RatingFactors:
     high: float
 
     def centred(self, items: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return what is left of one user's ratings (n,) as the function `centred` has it of many, and mu + b_u."""
-        over_items = ratings - self.mu - self.item_biases[items]
-        user_bias = over_items.sum() / (self.damping + len(items)) if len(items) else 0.0
-        return over_items - user_bias, self.mu + user_bias
+        """Return what mean and biases leave of one user's ratings (n,), and mu + b_u."""
+        found = centred(np.array([0, len(items)]), items, ratings, self.mu, self.item_biases, self.damping)
+        return found.errors, self.mu + float(found.user_biases[0])
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
@@ -238,13 +227,9 @@ class ExplicitFactors(RatingFactors):
         if len(items) == 0:
             f = self.item_factors.shape[1]
             return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
-        Y = self.item_factors[items].astype(np.float64)
         errors, constant = self.centred(items, ratings)
-        left = np.broadcast_to(recency, len(items))
-        weights = left * errors
-        A = (Y * left[:, None]).T @ Y
-        A.flat[:: len(A) + 1] += self.reg * left.sum()
-        return _posterior(A, weights @ Y, weights, constant)
+        left, f = np.broadcast_to(recency, len(items)), self.item_factors.shape[1]
+        return _posterior(np.zeros((f, f)), self.reg * left.sum(), self.item_factors[items], left, left * errors, constant)
 
 
 def _noise(item_factors: np.ndarray) -> float:
@@ -278,13 +263,11 @@ def _variances(cholesky: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return np.einsum("fk,fk->k", half, half)
 
 
-def _cholesky(A: np.ndarray) -> np.ndarray:
-    factor, info = dpotrf(A)
-    if info != 0:
-        raise ValueError("the normal equations are not positive definite: raise the regularisation")
-    return factor
-
-
-def _posterior(A: np.ndarray, b: np.ndarray, weights: np.ndarray, constant: float) -> Posterior:
-    factor = _cholesky(A)
-    return Posterior(dpotrs(factor, b)[0], factor, weights, constant)
+def _posterior(base: np.ndarray, ridge: float, factors: np.ndarray, counted: np.ndarray, weights: np.ndarray, constant: float) -> Posterior:
+    """Solve A x = b with A = base + sum_j counted_j y_j y_j' + ridge I and b = sum_j weights_j y_j, for factors (n, f) of a history."""
+    Y, A = factors.astype(np.float64), base.copy(order="F")
+    A.flat[:: len(A) + 1] += ridge
+    b = weights @ Y
+    add_rows(A, Y, np.sqrt(counted))
+    factor = cholesky(A)
+    return Posterior(solve(factor, b), factor, weights, constant)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.kernels.factors import centred, ExplicitFactors
+from jobs.kernels.biases import centred, damped, item_biases
+from jobs.kernels.factors import ExplicitFactors
+from jobs.kernels.histories import Histories
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
@@ -32,8 +34,9 @@ def fit(data: TrainingData) -> ModelArrays:
     def fitted(reg: float, of: TrainingData, n_iterations: int) -> tuple[ExplicitFactors, str]:
         mu, biases = alternating_biases(of)
         equations = Equations(None, reg, settings.als_factors, n_iterations, settings.seed)
-        factors, engine = item_factors(of, lambda histories: centred(histories, mu, biases, damping), equations)
-        return ExplicitFactors(damped(factors, of.n_ratings, damping), biases, mu, damping, low, high, reg), engine
+        factors, engine = item_factors(of, lambda histories: errors_of(histories, mu, biases, damping), equations)
+        sure = damped(of.n_ratings, of.n_ratings, damping).astype(np.float32)  # n / (n + damping)
+        return ExplicitFactors(factors * sure[:, None], biases, mu, damping, low, high, reg), engine
 
     reg = preset(data, "reg", settings.als_reg)
     if reg is None:
@@ -49,24 +52,23 @@ def fit(data: TrainingData) -> ModelArrays:
     )
 
 
-def damped(item_factors: np.ndarray, n_ratings: np.ndarray, damping: float) -> np.ndarray:
-    """Return item_factors (n_items, f) float32 times n / (n + damping), for the ratings n (n_items,) of each item."""
-    return item_factors * (n_ratings / np.maximum(n_ratings + damping, 1e-9)).astype(np.float32)[:, None]
+def errors_of(histories: Histories, mu: float, biases: np.ndarray, damping: float) -> np.ndarray:
+    """Return what explicit ALS is fitted to, (m,): the ratings less the mean, the items' biases and the users'."""
+    return centred(histories.indptr, histories.items, histories.ratings, mu, biases, damping).errors
 
 
 def alternating_biases(data: TrainingData) -> tuple[float, np.ndarray]:
     """The overall mean and the items' biases (n_items,) float64: damped means of ratings less mean and user's bias, and the
     users' less mean and item's, ROUNDS times in turn."""
     rows, damping, n = data.interactions, data.settings.bias_damping, data.n_ratings
-    mu = data.mean_rating
-    biases = (data.rating_sum - mu * n) / np.maximum(n + damping, 1e-9)
+    mu, biases = item_biases(data.rating_sum, n, damping)
     for _ in range(ROUNDS):
         left = np.zeros(len(n))
         for start in range(0, rows.n_users, USERS_AT_ONCE):
             block = rows.histories(start, min(start + USERS_AT_ONCE, rows.n_users))
-            # centred leaves r - mu - b_u - b_i: with b_i added again, what the item's bias is the mean of
-            left += np.bincount(block.items, centred(block, mu, biases, damping) + biases[block.items], len(n))
-        biases = left / np.maximum(n + damping, 1e-9)
+            # of r - mu - b_u - b_i, with b_i added again, the item's bias is the damped mean
+            left += np.bincount(block.items, errors_of(block, mu, biases, damping) + biases[block.items], len(n))
+        biases = damped(left, n, damping)
     return mu, biases
 
 

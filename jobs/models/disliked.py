@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jobs.kernels.biases import item_biases
 from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
 
@@ -32,6 +33,5 @@ class Disliked:
 
 def by_biases(n_ratings: np.ndarray, rating_sum: np.ndarray, scale: tuple[float, float], damping: float) -> ExplicitFactors:
     """Return a rater by the items' damped means alone, so that it waits for no other model."""
-    mu = float(rating_sum.sum() / max(n_ratings.sum(), 1))
-    biases = (rating_sum - mu * n_ratings) / np.maximum(n_ratings + damping, 1e-9)
+    mu, biases = item_biases(rating_sum, n_ratings, damping)
     return ExplicitFactors(np.zeros((len(biases), 1), np.float32), biases, mu, damping, *scale, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jobs.kernels.biases import damped
 from jobs.kernels.histories import Histories
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
 
@@ -16,8 +17,8 @@ def fit(data: TrainingData) -> ModelArrays:
         return ModelArrays(arrays, {}, unknown=("damped_means",))
     low, high = data.rating_scale
     damping = data.settings.bias_damping
-    mu = data.rating_sum.sum() / max(n.sum(), 1)
-    means = (data.rating_sum + damping * mu) / np.maximum(n + damping, 1e-9)
+    mu = data.mean_rating
+    means = damped(data.rating_sum + damping * mu, n, damping)
     scores = n * (means - low) / (high - low)
     return ModelArrays({"scores": scores, "damped_means": means, "n_ratings": data.n_ratings}, {"mu": mu, "damping": damping})
 

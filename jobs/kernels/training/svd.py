@@ -1,7 +1,7 @@
 """Biased truncated SVD as an item side: biases, then the strongest directions of what they leave of the ratings.
 
     mu = mean rating,  b_i = sum over its ratings (r - mu) / (item_damping + n_i),
-    b_u = sum over theirs (r - mu - b_i) / (damping + n_u),  e = r - mu - b_u - b_i            [factors.centred]
+    b_u = sum over theirs (r - mu - b_i) / (damping + n_u),  e = r - mu - b_u - b_i            [biases.centred]
     E ~ U diag(s) V',  E (users, items) with e where there is a rating, 0 elsewhere            [the f largest s]
 
 A user's row of U diag(s) is e'V, so the user is folded in without a solve, and no user factors are stored.
@@ -22,7 +22,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from jobs.kernels.factors import centred, contributions, Posterior, RatingFactors
+from jobs.kernels.biases import centred, item_biases
+from jobs.kernels.factors import contributions, Posterior, RatingFactors
 from jobs.kernels.histories import Histories
 
 SMALL = 50  # so few users or items are decomposed whole
@@ -43,17 +44,6 @@ class SvdFactors(RatingFactors):
     def contributions(self, posterior: Posterior, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(y_i' y_j) e_j for each history item j and target i, (n, k)."""
         return contributions(self.item_factors, posterior, items, targets)
-
-
-def biases(histories: Histories, n_items: int, *, item_damping: float) -> tuple[float, np.ndarray]:
-    """mu and the items' damped biases (n_items,) float64, 0 for items without a rating. All rows need a
-    rating."""
-    if len(histories.items) == 0:
-        return 0.0, np.zeros(n_items)
-    mu = float(histories.ratings.mean())
-    counts = np.bincount(histories.items, minlength=n_items)
-    sums = np.bincount(histories.items, histories.ratings - mu, n_items)
-    return mu, sums / np.where(counts > 0, item_damping + counts, 1.0)
 
 
 def fit(
@@ -77,14 +67,15 @@ def fit(
     """
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage is a share of the smallest singular value, 0 to 1, not {shrinkage}")
-    mu, item_biases = biases(histories, n_items, item_damping=item_damping)
-    errors = centred(histories, mu, item_biases, damping)
+    counts = np.bincount(histories.items, minlength=n_items)
+    mu, biases = item_biases(np.bincount(histories.items, histories.ratings, n_items), counts, item_damping)
+    errors = centred(histories.indptr, histories.items, histories.ratings, mu, biases, damping).errors
     E = csr_matrix((errors, histories.items, histories.indptr), shape=(len(histories), n_items))
     s, V = right_singular(E, n_factors, seed=seed)
     positive = s[s > 0]
     threshold = shrinkage * positive.min() if len(positive) else 0.0
     kept = np.maximum(s - threshold, 0.0) / np.where(s > 0, s, 1.0)
-    return SvdFactors((V * np.sqrt(kept)).astype(np.float32), item_biases, mu, damping, low, high)
+    return SvdFactors((V * np.sqrt(kept)).astype(np.float32), biases, mu, damping, low, high)
 
 
 def right_singular(E: csr_matrix, n_factors: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
 
-from jobs.kernels.factors import centred, contributions, ExplicitFactors, gramian, ImplicitFactors
+from jobs.kernels.biases import centred
+from jobs.kernels.factors import contributions, ExplicitFactors, gramian, ImplicitFactors
 from jobs.kernels.histories import History
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, LOW, World, worlds
@@ -136,7 +137,7 @@ def test_centring_a_block_is_what_fold_in_does_for_each_user(world: World) -> No
     if world.side.rater is None:
         return
     rater, block = world.side.rater, world.histories
-    errors = centred(block, rater.mu, rater.item_biases, rater.damping)
+    errors = centred(block.indptr, block.items, block.ratings, rater.mu, rater.item_biases, rater.damping).errors
     for k in range(len(block)):
         rows, history = slice(*block.indptr[k : k + 2]), world.history(k)
         assert_allclose(errors[rows], rater.fold_in(history.items, history.ratings).weights, **EXACT)

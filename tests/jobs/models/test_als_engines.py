@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.kernels.factors import centred, gramian
-from jobs.kernels.training.alternate import explicit_objective, half_explicit, half_implicit, implicit_objective
+from jobs.bench.als import objective_of
 from jobs.models import als_engines
+from jobs.models.als import errors_of
 from jobs.models.alternating import Equations, item_factors
 from jobs.spark.task_pool import InProcess, OnSpark
 from schemas.errors import StepError
@@ -25,17 +25,7 @@ def values(equations: Equations):
     if equations.alpha is not None:
         return lambda block: block.strengths
     biases = np.zeros(N_ITEMS)
-    return lambda block: centred(block, 3.0, biases, 5.0)
-
-
-def objective(items: np.ndarray, equations: Equations) -> float:
-    """Of the item factors and the users that are best for them."""
-    of = values(equations)(ROWS).astype(np.float32)
-    if equations.alpha is None:
-        users = half_explicit(ROWS.indptr, ROWS.items, of, items, reg=equations.reg).factors
-        return explicit_objective(ROWS.indptr, ROWS.items, of, users, items, reg=equations.reg)
-    users = half_implicit(ROWS.indptr, ROWS.items, of, items, gramian(items), alpha=equations.alpha, reg=equations.reg).factors
-    return implicit_objective(ROWS.indptr, ROWS.items, of, users, items, alpha=equations.alpha, reg=equations.reg)
+    return lambda block: errors_of(block, 3.0, biases, 5.0)
 
 
 @pytest.mark.parametrize("equations", [IMPLICIT, EXPLICIT], ids=["implicit", "explicit"])
@@ -45,7 +35,7 @@ def test_both_engines_reach_the_same_objective(spark, tmp_path: Path, equations:
         data = training(tmp_path / engine, ROWS, N_ITEMS, run=OnSpark(spark), als_engine=engine)
         factors, used = als_engines.item_factors(data, values(equations), equations)
         assert used == engine and factors.shape == (N_ITEMS, equations.n_factors) and factors.dtype == np.float32
-        found[engine] = objective(factors, equations)
+        found[engine] = objective_of(data.interactions, values(equations), factors, equations)
     assert found["fold_in"] == pytest.approx(found["mllib"], rel=0.01)
 
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, gramian, ImplicitFactors
-from jobs.kernels.training.alternate import explicit_objective, half_explicit, half_implicit, held, implicit_objective, initial_factors
+from jobs.kernels.training.alternate import half_explicit, half_implicit, held, initial_factors
 from tests.jobs.kernels import plain
 
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-5}  # solves of small systems with condition numbers of some hundreds
@@ -124,24 +124,19 @@ def test_rows_do_not_depend_on_their_block(problem: Problem, cut: int) -> None:
 
 
 @given(problems())
-def test_the_implicit_objective_is_its_definition_and_the_sum_of_the_losses(problem: Problem) -> None:
+def test_the_implicit_objective_is_the_sum_of_the_losses(problem: Problem) -> None:
     Y = problem.other
     half = problem.implicit(problem.by_row, Y)
     expected = dense_implicit_objective(problem, half.factors, Y)
-    options = {"alpha": problem.alpha, "reg": problem.reg}
-    found = implicit_objective(*parts(problem.by_row), half.factors, Y, **options)
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
     losses = half.losses.sum() + held(np.diff(problem.by_column.indptr), Y, problem.reg)
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @given(problems(is_signed=True))
-def test_the_explicit_objective_is_its_definition_and_the_sum_of_the_losses(problem: Problem) -> None:
+def test_the_explicit_objective_is_the_sum_of_the_losses(problem: Problem) -> None:
     Y = problem.other
     half = half_explicit(*parts(problem.by_row), Y, reg=problem.reg)
     expected = dense_explicit_objective(problem, half.factors, Y)
-    found = explicit_objective(*parts(problem.by_row), half.factors, Y, reg=problem.reg)
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
     losses = half.losses.sum() + held(np.diff(problem.by_column.indptr), Y, problem.reg)
     assert losses == pytest.approx(expected, rel=1e-4, abs=1e-4)
 

@@ -89,7 +89,7 @@ def test_bm25_neighbours_are_the_definition(drawn, keep: int, shrink: float, is_
     for u in range(len(indptr) - 1):
         for k in range(indptr[u], indptr[u + 1]):
             length = 0.25 + 0.75 * sums[items[k]] / (sum(sums) / n_items)
-            idf = math.log(n_items) - math.log(1 + indptr[u + 1] - indptr[u])
+            idf = math.log(n_items / (1 + indptr[u + 1] - indptr[u]))
             x[k] = strengths[k] * 2.2 / (1.2 * length + strengths[k]) * idf
     assert_allclose(bm25_weights(indptr, items, strengths, n_items), x, rtol=1e-12)
     found = bm25(indptr, items, strengths, n_items, keep, shrink=shrink, is_normalized=is_normalized)
@@ -126,7 +126,7 @@ def test_bm25_weights_are_those_of_implicit(drawn, k1: float, b: float) -> None:
     indptr, items, strengths, _, n_items = drawn
     expected = bm25_weight(csr_matrix(full(indptr, items, strengths, n_items)).T, k1, b).T.toarray()
     found = bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b)
-    assert_allclose(full(indptr, items, found, n_items), expected, rtol=1e-9)
+    assert_allclose(full(indptr, items, found, n_items), expected, rtol=1e-9, atol=1e-12)  # log N - log N is not 0 on every processor
 
 
 @given(interactions(), st.integers(1, 5), st.integers(1, 30))

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
-from jobs.kernels.training.svd import biases, fit, right_singular, SvdFactors
+from jobs.kernels.training.svd import fit, right_singular, SvdFactors
 
 LOW, HIGH = 1.0, 5.0
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-5}
@@ -114,13 +114,6 @@ def test_the_miniature_of_the_docstring() -> None:
     assert_allclose(half.predict(half.fold_in(*both), np.arange(2)), [1, -1], rtol=1e-6)
     assert_allclose(half.predict(half.fold_in(*one), np.arange(2)), [0.5, -0.5], rtol=1e-6)
     assert_allclose(side.fold_in(np.array([0]), np.array([1.0])).constant, 1.0)
-
-
-def test_biases_by_hand() -> None:
-    # Item 0 is rated 5 and 3, item 1 is rated 1; mu = 3.
-    histories = rated(csr_matrix([[5.0, 1.0, 0.0], [3.0, 0.0, 0.0]]))
-    mu, items = biases(histories, 3, item_damping=2.0)
-    assert mu == 3.0 and items.tolist() == [0.5, -2 / 3, 0.0]
 
 
 def test_the_same_seed_gives_the_same_factors() -> None:
