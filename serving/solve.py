@@ -62,8 +62,4 @@ def _by_item(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
 
 def outside_genre(opened: OpenRelease, genre: str) -> np.ndarray:
     """item_nums without this genre."""
-    column = opened.genres.index(genre)
-    has = np.zeros(opened.side.n_items, bool)
-    matrix = opened.side.genres
-    has[np.repeat(np.arange(opened.side.n_items), np.diff(matrix.indptr))[matrix.indices == column]] = True
-    return np.flatnonzero(~has)
+    return np.flatnonzero(~opened.side.has_genre([opened.genres.index(genre)]))

@@ -128,7 +128,7 @@ def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
     def run() -> None:
         for start in range(0, len(queries), USERS_PER_BLOCK):
             span = slice(start, start + USERS_PER_BLOCK)
-            top_n(side.item_factors, queries[span], n, seen=whole[span], n_threads=processors())
+            top_n(side.item_factors, queries[span], n, own=whole[span], n_threads=processors())
 
     return run
 
@@ -151,7 +151,7 @@ def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start:
     block = whole.block(start, stop)
     spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
     queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
-    found, scores = top_n(side.item_factors, queries, n, seen=block.matrix(len(side.item_factors)))
+    found, scores = top_n(side.item_factors, queries, n, own=block.matrix(len(side.item_factors)))
     kept = scores > FILTERED
     return pa.table(
         {

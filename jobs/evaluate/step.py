@@ -32,7 +32,7 @@ from jobs.evaluate.user_scores import (
 )
 from jobs.evaluate.verdict import judge
 from jobs.ingest import data_guard
-from jobs.kernels import relevance
+from jobs.kernels import relevance, spans
 from jobs.kernels.evaluation import list_metrics, metrics
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
@@ -166,7 +166,7 @@ class _Scorer:
         """Count the held-out rows of each star, and those that the first ten have; nothing without ratings."""
         if self._facts.rating_scale is None:
             return {}
-        stars, owners = relevance.stars(*self._facts.rating_scale), np.repeat(np.arange(len(held)), np.diff(held.indptr))
+        stars, owners = relevance.stars(*self._facts.rating_scale), spans.owners(held.indptr)
         users, places = np.nonzero(top >= 0)
         is_hit = np.isin(owners * n_items + held.items, users * n_items + top[users, places])
         counts = (relevance.counts_by_star(held.ratings[rows], owners[rows], len(held), stars) for rows in (is_hit, np.ones_like(is_hit)))
@@ -196,7 +196,9 @@ def _blank(model: str, n_users: int) -> dict[str, Any]:
 
 
 def _errors(model: str, side: ItemSide, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> dict[str, Any]:
-    """Mean squared error of each user's predicted ratings, and of how many."""
-    errors = (predicted(side.rater, kept, held, numbers) - held.ratings) ** 2
+    """Mean squared error of each user's predicted ratings, and of how many. numbers (n_items,): what the rater calls an item, -1 for one
+    that it does not know."""
+    items = held.items if numbers is None else numbers[held.items]
+    errors = (predicted(side.rater, kept, held.indptr, items) - held.ratings) ** 2
     means, n_rated = metrics.mean_per_user(errors, held.indptr)
     return _blank(model, len(kept)) | {"squared_error": means, "n_rated": n_rated}

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jobs.kernels.spans import owners
+
 LEAST = 1e-9  # ratings to divide by, where there are none and no damping
 
 
@@ -74,7 +76,6 @@ def centred(indptr: np.ndarray, items: np.ndarray, ratings: np.ndarray, mu: floa
         float64.
     """
     over_items = ratings - mu - item_biases[items]
-    lengths = np.diff(indptr)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    user_biases = damped(np.bincount(owners, over_items, len(lengths)), lengths, damping)
-    return Centred(over_items - user_biases[owners], user_biases)
+    lengths, owner_of = np.diff(indptr), owners(indptr)
+    user_biases = damped(np.bincount(owner_of, over_items, len(lengths)), lengths, damping)
+    return Centred(over_items - user_biases[owner_of], user_biases)

@@ -103,22 +103,22 @@ class ImplicitFactors:
     def _noise(self) -> float:
         return _noise(self.item_factors)
 
-    def candidates(self, histories: Histories, users: list[Folded], n: int, barred: np.ndarray) -> list[np.ndarray]:
+    def candidates(self, histories: Histories, users: list[Folded], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """From a float32 product over all items; MARGIN more than n, and all that tie at the cut."""
         queries = np.array([user.posterior.x for user in users], np.float32).reshape(len(users), -1)
-        seen = histories.matrix(len(self.item_factors))
-        items, scores = top_n(self.item_factors, queries, n + MARGIN, seen=seen, excluded=barred)
+        own = histories.matrix(len(self.item_factors))
+        items, scores = top_n(self.item_factors, queries, n + MARGIN, own=own, excluded=excluded)
         found = [items[row][scores[row] > FILTERED] for row in range(len(users))]
         for row, query in enumerate(queries):
             noise = 2 * self._noise * np.linalg.norm(query)
             if len(found[row]) == n + MARGIN and scores[row, n - 1] - scores[row, -1] <= noise:
-                found[row] = self._near(query, scores[row, n - 1] - noise, seen[row].indices, barred)
+                found[row] = self._near(query, scores[row, n - 1] - noise, own[row].indices, excluded)
         return found
 
-    def _near(self, query: np.ndarray, least: float, seen: np.ndarray, barred: np.ndarray) -> np.ndarray:
+    def _near(self, query: np.ndarray, least: float, own: np.ndarray, excluded: np.ndarray) -> np.ndarray:
         """All that score least or more: where more items tie than the margin holds, float32 cannot choose among them."""
         scores = self.item_factors @ query
-        scores[seen], scores[barred] = -np.inf, -np.inf
+        scores[own], scores[excluded] = -np.inf, -np.inf
         return np.flatnonzero(scores >= least).astype(np.int32)
 
     def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from jobs.kernels.spans import owners, places
 from jobs.kernels.weights import recency
 
 
@@ -70,18 +71,16 @@ class Histories(NamedTuple):
     def take(self, users: np.ndarray) -> Histories:
         """Only these users (k,), by position, in the order given."""
         lengths = np.diff(self.indptr)[users]
-        starts = np.cumsum(lengths) - lengths
-        rows = np.arange(lengths.sum()) - np.repeat(starts, lengths) + np.repeat(self.indptr[users], lengths)
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = places(indptr) + np.repeat(self.indptr[users], lengths)
         return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
 
     def renumbered(self, numbers: np.ndarray) -> Histories:
         """Return the users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
         that become -1 are left out, and moments are counted again over what is left."""
         known = self.select(numbers[self.items] >= 0)
-        user_of = np.repeat(np.arange(len(known)), np.diff(known.indptr))
         items = numbers[known.items].astype(np.int32)
-        return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, user_of))
+        return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, owners(known.indptr)))
 
     def recency(self, half_life: float) -> np.ndarray:
         """Return what each row of every user still counts, (m,)."""

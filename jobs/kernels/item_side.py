@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, cast
@@ -16,6 +16,7 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
 from jobs.kernels.reranking import Reranking
+from jobs.kernels.spans import owners
 from jobs.kernels.twins import Twins
 from jobs.kernels.user_neighbours import ReferenceUsers
 from jobs.kernels.weights import ItemWeights
@@ -67,14 +68,18 @@ class ItemSide:
     def by_popularity(self) -> np.ndarray:
         return np.lexsort((np.arange(self.n_items), -self.popularity)).astype(np.int32)
 
+    def has_genre(self, genres: Sequence[int]) -> np.ndarray:
+        """Tell which items have at least one of these genres, columns of `genres`; (n_items,) bool."""
+        is_wanted = np.zeros(self.genres.shape[1], bool)
+        is_wanted[list(genres)] = True
+        has = np.zeros(self.n_items, bool)
+        has[owners(self.genres.indptr)[is_wanted[self.genres.indices]]] = True
+        return has
+
     def popular_in(self, genres: tuple[int, ...]) -> np.ndarray:
         """The most popular items with one of these genres, most popular first."""
         if genres not in self._by_genres:
-            wanted = np.zeros(self.genres.shape[1], bool)
-            wanted[list(genres)] = True
-            has = np.zeros(self.n_items, bool)
-            has[np.repeat(np.arange(self.n_items), np.diff(self.genres.indptr))[wanted[self.genres.indices]]] = True
-            self._by_genres[genres] = self.by_popularity[has[self.by_popularity]][:GENRE_DEPTH]
+            self._by_genres[genres] = self.by_popularity[self.has_genre(genres)[self.by_popularity]][:GENRE_DEPTH]
         return self._by_genres[genres]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.kernels import reasons
+from jobs.kernels import reasons, spans
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.reasons import RANKED, Ranking
@@ -56,12 +56,12 @@ class Lists(NamedTuple):
     @property
     def owners(self) -> np.ndarray:
         """The user of each list row, (m,)."""
-        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        return spans.owners(self.indptr)
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the columns of `recommendations` that are numbers, (m,) each; NaN, and a model_rank of 0, stand for what is null."""
         return {
-            "rank": np.arange(1, len(self.items) + 1) - np.repeat(self.indptr[:-1], np.diff(self.indptr)),
+            "rank": spans.places(self.indptr) + 1,
             "score": self.scores,
             "predicted_rating": self.predicted,
             "confidence": self.confidence,
@@ -114,13 +114,13 @@ def _lists(
     excluded = side.blocked if excluded is None else np.union1d(side.blocked, excluded)
     reach = n if side.finish is None else max(n, POOL)
     reach += side.twins.more(reach)
-    barred = np.union1d(side.ranker.untrained, excluded)
+    unrankable = np.union1d(side.ranker.untrained, excluded)
     blocks = []
     for span in _blocks(histories, side.n_items):
         block = histories.block(span.start, span.stop)
         users, has = fold_block(block), side.twins.has(block)
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
-        found = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, barred) if len(known) else []
+        found = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, unrankable) if len(known) else []
         candidates = dict(zip(known.tolist(), found))
         rankings = [
             _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([has.user(k).items, excluded]))
@@ -164,8 +164,8 @@ def gathered(
         )  # fmt: skip
         parts += [(part[0] + first, *part[1:]) for part in explained]
     items = _joined([r.items for r in rankings], np.int32)
-    user_of = np.repeat(np.arange(len(users)), lengths)
-    shown = np.flatnonzero(np.arange(len(items)) - indptr[user_of] < explain_n)
+    user_of = spans.owners(indptr)
+    shown = np.flatnonzero(spans.places(indptr) < explain_n)
     at, genres, match = reasons.genre_reasons(side.genres, histories, user_of[shown], items[shown])
     parts.append((shown[at], reasons.LAST - 1, reasons.GENRE, genres, np.nan, match))
     if side.others is not None:
@@ -199,7 +199,7 @@ def _joined(parts: list[np.ndarray], kind: Any) -> np.ndarray:
     return np.concatenate(parts).astype(kind, copy=False) if parts else np.zeros(0, kind)
 
 
-def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, left_out: np.ndarray) -> Ranking:
+def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: History, n: int, excluded: np.ndarray) -> Ranking:
     if user is None or candidates is None:
         ranked, scores, model_ranks = np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
     else:
@@ -207,7 +207,7 @@ def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: His
     tiers = np.full(len(ranked), RANKED, np.int8)
     if len(ranked) == n:
         return Ranking(ranked, scores, tiers, model_ranks)
-    more, more_tiers = fallback(side, history.items, n - len(ranked), np.concatenate([left_out, side.twins.with_others(ranked)]))
+    more, more_tiers = fallback(side, history.items, n - len(ranked), np.concatenate([excluded, side.twins.with_others(ranked)]))
     return Ranking(
         np.concatenate([ranked, more]),
         np.concatenate([scores, side.popularity[more]]),
@@ -230,17 +230,17 @@ def _ranked(side: ItemSide, user: Any, candidates: np.ndarray, history: History,
     return candidates[chosen], exact[chosen], (places + 1).astype(np.int32)
 
 
-def fallback(side: ItemSide, history: np.ndarray, n: int, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fallback(side: ItemSide, history: np.ndarray, n: int, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Popular items of the history's favourite genres, then of all: item_num (<= n,) and tiers."""
     counts = np.bincount(reasons.genres_of(side.genres, history)[1], minlength=side.genres.shape[1])
     favourites = tuple(int(g) for g in np.lexsort((np.arange(len(counts)), -counts))[:FAVOURITES] if counts[g] > 0)
     liked = side.popular_in(favourites) if favourites else np.zeros(0, np.int32)
-    first = _once(side, liked[~np.isin(liked, left_out)])[:n]
+    first = _once(side, liked[~np.isin(liked, excluded)])[:n]
     rest = np.zeros(0, np.int32)
     if len(first) < n:
-        left_out = np.concatenate([left_out, side.twins.with_others(first)])
-        reach = side.by_popularity[: n + side.twins.more(n) + len(left_out)]
-        rest = _once(side, reach[~np.isin(reach, left_out)])[: n - len(first)]
+        excluded = np.concatenate([excluded, side.twins.with_others(first)])
+        reach = side.by_popularity[: n + side.twins.more(n) + len(excluded)]
+        rest = _once(side, reach[~np.isin(reach, excluded)])[: n - len(first)]
     tiers = np.repeat(np.array([POPULAR_GENRE, POPULAR], np.int8), [len(first), len(rest)])
     return np.concatenate([first, rest]).astype(np.int32), tiers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
+from jobs.kernels.selection import near_best
 from jobs.kernels.topn import FILTERED, top_n
 
 
@@ -18,7 +19,7 @@ def factor_neighbours(item_factors: np.ndarray, block: np.ndarray, n: int) -> tu
     unit = item_factors / np.where(norms > 0, norms, 1)[:, None].astype(np.float32)
     block = block[norms[block] > 0]
     own = csr_matrix((np.ones(len(block), np.float32), (np.arange(len(block)), block)), shape=(len(block), len(norms)))
-    items, scores = top_n(unit, unit[block], n, seen=own, excluded=np.flatnonzero(norms == 0))
+    items, scores = top_n(unit, unit[block], n, own=own, excluded=np.flatnonzero(norms == 0))
     return _flat(block, items, scores, scores > FILTERED)
 
 
@@ -33,9 +34,8 @@ def sparse_neighbours(features: csr_matrix, block: np.ndarray, n: int) -> tuple[
         is_other = found != own
         found, values = found[is_other], values[is_other]
         if len(found) > n:
-            best = np.argpartition(-values, n - 1)
-            best = np.flatnonzero(values >= values[best[n - 1]])
-            found, values = found[best], values[best]
+            nearest = near_best(values, n)
+            found, values = found[nearest], values[nearest]
         order = np.lexsort((found, -values))[:n]
         items[row, : len(order)], scores[row, : len(order)] = found[order], values[order]
     return _flat(block, items, scores, items >= 0)

@@ -9,8 +9,8 @@ from typing import Any, cast, Protocol
 
 import numpy as np
 
-from jobs.kernels.chosen import near_best
 from jobs.kernels.histories import Histories, History
+from jobs.kernels.selection import near_best
 from jobs.kernels.weights import ItemWeights, Terms
 
 FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
@@ -49,8 +49,8 @@ class Part(Protocol):
 class Ranker(Part, Protocol):
     """A part that can order a list alone."""
 
-    def candidates(self, histories: Histories, users: list[Any], n: int, barred: np.ndarray) -> list[np.ndarray]:
-        """item_nums that can be among the n best of each user, neither in the history nor in barred (m,)."""
+    def candidates(self, histories: Histories, users: list[Any], n: int, excluded: np.ndarray) -> list[np.ndarray]:
+        """item_nums that can be among the n best of each user, neither in the history nor in excluded (m,)."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class WeightRanker:
     def fold(self, history: History) -> Terms:
         return self.matrix.terms(history.items, history.strengths * history.recency(self.half_life))
 
-    def candidates(self, histories: Histories, users: list[Terms], n: int, barred: np.ndarray) -> list[np.ndarray]:
+    def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """All that reach the n-th best score; items that the history says nothing of are not among them."""
-        return [near_best(_left(user.all_scores(), histories.user(k).items, barred), n) for k, user in enumerate(users)]
+        return [near_best(_left(user.all_scores(), histories.user(k).items, excluded), n) for k, user in enumerate(users)]
 
     def add_scores(self, users: list[Terms], factor: float, total: np.ndarray) -> np.ndarray:
         for row, user in zip(total, users):
@@ -116,12 +116,12 @@ class Blend:
     def fold(self, history: History) -> tuple[Any, ...]:
         return tuple(ranker.fold(history) for _, ranker in self.parts)
 
-    def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, barred: np.ndarray) -> list[np.ndarray]:
+    def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """From float32 scores of all items: those that may be among the n best of the sum, whatever place each part gives them.
         Items that no part says anything of are not among them."""
         total = np.zeros((len(users), self.n_items), np.float32)
         noise = self.add_scores(users, 1.0, total)
-        return [near_best(_left(row, histories.user(k).items, barred), n, noise=float(2 * noise[k])) for k, row in enumerate(total)]
+        return [near_best(_left(row, histories.user(k).items, excluded), n, noise=float(2 * noise[k])) for k, row in enumerate(total)]
 
     def add_scores(self, users: list[tuple[Any, ...]], factor: float, total: np.ndarray) -> np.ndarray:
         noise = sum(
@@ -139,8 +139,8 @@ class Blend:
         return cast(np.ndarray, sum(factor * ranker.contributions(part, targets) for (factor, ranker), part in zip(self.parts, user)))
 
 
-def _left(scores: np.ndarray, has: np.ndarray, barred: np.ndarray) -> np.ndarray:
-    """The scores, of what the user has, what is barred and what nothing was said of at -inf; in place."""
+def _left(scores: np.ndarray, has: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+    """The scores, of what the user has, what is excluded and what nothing was said of at -inf; in place."""
     np.copyto(scores, -np.inf, where=scores == 0.0)
-    scores[has], scores[barred] = -np.inf, -np.inf
+    scores[has], scores[excluded] = -np.inf, -np.inf
     return scores

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.rankers import Part
+from jobs.kernels.spans import owners, places, runs
 from jobs.kernels.user_neighbours import ReferenceUsers, who_have
 
 RANKED = 0
@@ -82,7 +83,7 @@ def genre_reasons(
     genres, and the cosine of the item's genres with the history's, (r,) each."""
     n_genres = of_items.shape[1]
     lengths, owned = genres_of(of_items, histories.items)
-    owner = np.repeat(np.repeat(np.arange(len(histories)), np.diff(histories.indptr)), lengths)
+    owner = np.repeat(owners(histories.indptr), lengths)
     profiles = np.bincount(owner * n_genres + owned, minlength=len(histories) * n_genres)
     profiles = profiles.reshape(len(histories), n_genres)
     norms = np.sqrt(np.einsum("ug,ug->u", profiles, profiles, dtype=float))
@@ -121,7 +122,5 @@ def concatenated(parts: list[tuple[Any, ...]]) -> tuple[np.ndarray, ...]:
         for c, kind in enumerate(TYPES)
     ]
     order = np.lexsort((columns[1], columns[0]))
-    rows, positions, *rest = (column[order] for column in columns)
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    positions = (np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows)))) + 1).astype(np.int32)
-    return (rows, positions, *rest)
+    rows, _, *rest = (column[order] for column in columns)
+    return (rows, (places(runs(rows)) + 1).astype(np.int32), *rest)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jobs.kernels import spans
 from jobs.kernels.histories import Histories
 
 MOST_STARS = 11  # 0 to 10
@@ -38,7 +39,7 @@ def damped_means(histories: Histories, mu: float, damping: float) -> np.ndarray:
     (u,) float64, on the rating scale; mu for a user without ratings.
     """
     is_rated = ~np.isnan(histories.ratings)
-    owners = np.repeat(np.arange(len(histories)), np.diff(histories.indptr))[is_rated]
+    owners = spans.owners(histories.indptr)[is_rated]
     sums = np.bincount(owners, histories.ratings[is_rated], len(histories))
     counts = np.bincount(owners, minlength=len(histories))
     weight = counts + damping

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.neighbours import unit_rows
+from jobs.kernels.spans import owners
 
 USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
@@ -87,7 +88,7 @@ def who_have(others: ReferenceUsers, queries: csr_matrix, k: int, users: np.ndar
         is_near = others.nearest(queries[start : start + USERS_AT_ONCE], k).toarray() > 0
         pairs = slice(*np.searchsorted(users, (start, start + USERS_AT_ONCE)))
         rows = others.ratings_by_item[items[pairs]]
-        pair_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        pair_of = owners(rows.indptr)
         counted = is_near[users[pairs][pair_of] - start, rows.indices]
         is_rated = counted & ~np.isnan(rows.data)
         n[pairs] = np.bincount(pair_of, counted, rows.shape[0])

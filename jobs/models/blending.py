@@ -16,8 +16,10 @@ import numpy as np
 from jobs.kernels.evaluation.metrics import ndcg
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import LONG
+from jobs.kernels.selection import top
+from jobs.kernels.spans import owners
 from jobs.models.contract import Scorer
-from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, n_listed, next_half_life, over_half_lives, preferred, top, Tried, without_own
+from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, n_listed, next_half_life, over_half_lives, preferred, Tried, without_own
 
 NOMINATED = 100
 NOMINATING = (5.0, math.inf)  # the half-lives at which parts nominate
@@ -71,7 +73,7 @@ class Pool:
             columns = np.sort(np.concatenate(tops, axis=1), axis=1)
             columns[:, 1:][columns[:, 1:] == columns[:, :-1]] = -1
         rows, n_items = np.arange(len(kept))[:, None], is_known.shape[1]
-        held_cells = np.repeat(np.arange(len(held)), np.diff(held.indptr)) * n_items + held.items
+        held_cells = owners(held.indptr) * n_items + held.items
         is_relevant = np.isin(rows * n_items + columns, held_cells) & (columns >= 0)
         return columns, (columns >= 0) & is_known[rows, np.maximum(columns, 0)], is_relevant
 

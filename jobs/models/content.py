@@ -27,6 +27,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from jobs.kernels.histories import Histories
+from jobs.kernels.spans import owners
 from jobs.models import popular
 from jobs.models.contract import CannotBe, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, Judge, judge_of
@@ -92,7 +93,7 @@ def _weighed(matrix: csr_matrix, names: np.ndarray) -> csr_matrix:
     """The rows with each kind of term at its weight, and then of unit length; in place."""
     kinds = list(WEIGHTS)
     of_column = np.array([kinds.index(kind) if mark else kinds.index("word") for kind, mark, _ in (name.partition(":") for name in names)])
-    cells = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) * len(kinds) + of_column[matrix.indices]
+    cells = owners(matrix.indptr) * len(kinds) + of_column[matrix.indices]
     squares = np.bincount(cells, matrix.data.astype(float) ** 2, matrix.shape[0] * len(kinds))
     weights = np.array(list(WEIGHTS.values()))
     totals = ((squares > 0).reshape(-1, len(kinds)) @ weights)[cells // len(kinds)]
@@ -103,7 +104,7 @@ def _weighed(matrix: csr_matrix, names: np.ndarray) -> csr_matrix:
 def _with_years(matrix: csr_matrix, is_year: np.ndarray, weight: float) -> csr_matrix:
     """The rows with another weight of the years, of unit length again."""
     values = matrix.data * np.where(is_year[matrix.indices], (weight / WEIGHTS["year"]) ** 0.5, 1.0)
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    rows = owners(matrix.indptr)
     lengths = np.sqrt(np.bincount(rows, values**2, matrix.shape[0]))
     return csr_matrix(((values / lengths[rows]).astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
 

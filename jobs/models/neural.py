@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.histories import Histories
+from jobs.kernels.spans import owners
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, judge_of
 from schemas.errors import ResourceError
@@ -95,8 +96,7 @@ class _Layers:
 
 def _epoch(torch: Any, model: _Layers, optimiser: Any, data: TrainingData, known: np.ndarray, draw: np.random.Generator) -> None:
     rows = data.interactions
-    lengths = np.diff(rows.indptr)
-    user_of = np.repeat(np.arange(rows.n_users), lengths)
+    lengths, user_of = np.diff(rows.indptr), owners(rows.indptr)
     order = draw.permutation(np.flatnonzero(lengths[user_of] > 1))
     history = csr_matrix(
         (np.ones(len(rows.items), np.float32), np.asarray(rows.items), np.asarray(rows.indptr)), shape=(rows.n_users, rows.n_items)

@@ -75,13 +75,13 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
     return scores
 
 
-def predicted(rater: Rater, kept: Histories, held: Histories, numbers: np.ndarray | None = None) -> np.ndarray:
-    """Return the rating of each held-out row, (m,) inside the scale, from what is left of its user's history. numbers (n_items,): what
-    the rater calls an item, -1 for one that it does not know, which is predicted as what the user rates on average."""
-    found = np.full(len(held.items), np.nan)
+def predicted(rater: Rater, kept: Histories, indptr: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Predict the ratings of items, (m,) inside the scale, by the users' histories. User k is asked for the rows indptr[k]:indptr[k + 1];
+    an item that the rater does not know, -1, is predicted as what the user rates on average."""
+    found = np.full(len(items), np.nan)
     for k in range(len(kept)):
-        rows, posterior = slice(held.indptr[k], held.indptr[k + 1]), rater.fold_in(*kept.user(k).rated)
-        targets = held.items[rows] if numbers is None else numbers[held.items[rows]]
+        rows, posterior = slice(indptr[k], indptr[k + 1]), rater.fold_in(*kept.user(k).rated)
+        targets = items[rows]
         ratings = np.full(len(targets), np.clip(posterior.constant, rater.low, rater.high))
         ratings[targets >= 0] = rater.predict(posterior, targets[targets >= 0])
         found[rows] = ratings

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.kernels.evaluation.metrics import counted_mean, hit_table, ndcg, rmse
-from jobs.kernels.evaluation.ranking import best_among
 from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means, is_liked
+from jobs.kernels.selection import best_among, top
+from jobs.kernels.spans import owners
 from jobs.machine.progress import Progress
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.disliked import by_biases, Disliked
@@ -131,7 +132,7 @@ class Judge:
         return tried
 
     def rmse(self, rater: Rater) -> float:
-        found = rmse(predicted(rater, self.kept, self.held), self.held.ratings)
+        found = rmse(predicted(rater, self.kept, self.held.indptr, self.held.items), self.held.ratings)
         self._progress.add(1)
         return found
 
@@ -214,17 +215,8 @@ def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequen
 
 def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:
     """Scores (u, n_items), written over, with -inf for what the users have."""
-    scores[np.repeat(np.arange(len(kept)), np.diff(kept.indptr)), kept.items] = -np.inf
+    scores[owners(kept.indptr), kept.items] = -np.inf
     return scores
-
-
-def top(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k best of each row, (u, <= k), ties in any order; -1 where nothing may be placed."""
-    k = min(k, scores.shape[1])
-    found = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
-    values = np.take_along_axis(scores, found, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, np.take_along_axis(found, order, axis=1), -1)
 
 
 def preset(data: TrainingData, name: str, setting: float) -> float | None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories, strength
+from jobs.kernels.spans import owners
 from jobs.staging.record import Facts
 from warehouse import parquet
 from warehouse.layout import Release
@@ -26,9 +27,7 @@ class Part(NamedTuple):
 
     def held_out_users(self, fold: int) -> np.ndarray:
         """Positions (u,) of the users with rows in a fold."""
-        lengths = np.diff(self.histories.indptr)
-        user_of = np.repeat(np.arange(len(lengths)), lengths)
-        return np.flatnonzero(np.bincount(user_of, self.folds == fold, len(lengths)))
+        return np.flatnonzero(np.bincount(owners(self.histories.indptr), self.folds == fold, len(self.histories)))
 
     def held_out(self, fold: int) -> tuple[Histories, Histories]:
         """These users: what is left of their histories to fold in, and what was kept out."""

@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.neighbours import factor_neighbours, sparse_neighbours
+from jobs.kernels.spans import places, runs
 from jobs.kernels.twins import Twins
 from jobs.spark.tasks import collect, map_parts
 from jobs.staging.record import Facts
@@ -107,8 +108,8 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
     """Neighbours of every item by content and by who liked it, blocks of items as Spark tasks."""
     ids, _ = load_items(release)
     n_items, n = len(ids), settings.similar_n
-    n_blocks, barred, alike = -(-n_items // NEIGHBOUR_BLOCK), blocked(release), twins(release)
-    n_asked = n + len(barred) + alike.more(n + 1)
+    n_blocks, excluded, alike = -(-n_items // NEIGHBOUR_BLOCK), blocked(release), twins(release)
+    n_asked = n + len(excluded) + alike.more(n + 1)
     folder, schema = release.work / "similar_items", arrow_schema(SIMILAR_ITEMS, found.ids)
     for old in parquet.parts(folder):
         old.unlink()
@@ -117,15 +118,13 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
         block = np.arange(number * NEIGHBOUR_BLOCK, min((number + 1) * NEIGHBOUR_BLOCK, n_items))
         tables = []
         for source, neighbours in (("collaborative", _collaborative), ("content", _content)):
-            numbers, others, cosines = _without(barred, alike, n, *neighbours(release, settings, block, n_asked))
-            starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-            rank = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers)))) + 1
+            numbers, others, cosines = _without(excluded, alike, n, *neighbours(release, settings, block, n_asked))
             tables.append(
                 pa.table(
                     {
                         "item_id": ids.take(pa.array(numbers)),
                         "source": pa.array([source] * len(numbers), pa.string()),
-                        "rank": rank,
+                        "rank": places(runs(numbers)) + 1,
                         "similar_item_id": ids.take(pa.array(others)),
                         "similarity": cosines,
                     }
@@ -138,18 +137,17 @@ def similar_table(release: Release, found: Facts, settings: Settings, spark: Spa
     collect(spark, map_parts(spark, n_blocks, produce, "n_rows long"), label="finding similar items", n_tasks=n_blocks)
 
 
-def _without(barred: np.ndarray, alike: Twins, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):
-    """The first n neighbours of each item that are neither barred nor one with it or with a nearer one; numbers (m,) ascend, the
+def _without(excluded: np.ndarray, alike: Twins, n: int, numbers: np.ndarray, others: np.ndarray, cosines: np.ndarray):
+    """The first n neighbours of each item that are neither excluded nor one with it or with a nearer one; numbers (m,) ascend, the
     nearest of each first."""
-    kept = np.flatnonzero(~np.isin(others, barred))
+    kept = np.flatnonzero(~np.isin(others, excluded))
     if len(alike.first):
         kept = kept[alike.first[others[kept]] != alike.first[numbers[kept]]]
         pairs = numbers[kept].astype(np.int64) * len(alike.first) + alike.first[others[kept]]
         kept = kept[np.sort(np.unique(pairs, return_index=True)[1])]
     numbers, others, cosines = numbers[kept], others[kept], cosines[kept]
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    place = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers))))
-    return numbers[place < n], others[place < n], cosines[place < n]
+    near = places(runs(numbers)) < n
+    return numbers[near], others[near], cosines[near]
 
 
 def _collaborative(release: Release, settings: Settings, block: np.ndarray, n: int):

@@ -21,9 +21,9 @@ from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
 from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
 from jobs.kernels.evaluation.protocols import Split
-from jobs.kernels.evaluation.ranking import best, best_among
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
+from jobs.kernels.selection import best, best_among
 from jobs.machine.progress import PeakMemory
 from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
 from jobs.models.registry import code_of, rater_of
@@ -115,7 +115,7 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
         blocks.append(found)
         times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=len(place))
     rater = _rater(name, side, data)
-    ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held)
+    ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held.indptr, held.items)
     return Values(
         split.users,
         {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]},
@@ -142,10 +142,10 @@ def _rater_of_lists(data: TrainingData) -> Rater | None:
 
 def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:
     """Predicted ratings of lists (u, k); NaN in an empty place, and everywhere without a rater."""
-    found = np.full(lists.shape, np.nan)
-    for k in range(len(kept) if rater is not None else 0):
-        is_filled = lists[k] >= 0
-        found[k, is_filled] = rater.predict(rater.fold_in(*kept.user(k).rated), lists[k, is_filled])
+    found, is_filled = np.full(lists.shape, np.nan), lists >= 0
+    if rater is not None:
+        indptr = np.concatenate([[0], np.cumsum(is_filled.sum(axis=1))])
+        found[is_filled] = predicted(rater, kept, indptr, lists[is_filled])
     return found
 
 

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from jobs.kernels.spans import owners, places
+
 
 def fixed_width(indptr: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """The first k places of lists one after another (indptr (u + 1,), items (m,)), as (u, k), -1 where a list is shorter."""
     lengths = np.diff(indptr)
-    user_of = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(items)) - np.repeat(indptr[:-1], lengths)
+    user_of, place = owners(indptr), places(indptr)
     lists = np.full((len(lengths), k), -1, np.int64)
     is_inside = place < k
     lists[user_of[is_inside], place[is_inside]] = items[is_inside]
@@ -118,7 +119,7 @@ def mean_per_user(values: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, n
     weighted mean over users is the squared RMSE.
     """
     lengths = np.diff(indptr)
-    user_of = np.repeat(np.arange(len(lengths)), lengths)
+    user_of = owners(indptr)
     is_counted = ~np.isnan(values)
     n = np.bincount(user_of[is_counted], minlength=len(lengths))
     return np.bincount(user_of[is_counted], values[is_counted], len(lengths)) / _or_nan(n), n

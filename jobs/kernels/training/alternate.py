@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.kernels.normal_equations import add_rows, cholesky, solve
+from jobs.kernels.spans import owners
 
 PIECE = 1 << 15  # entries of a row gathered at a time: 8 MiB for 64 factors
 
@@ -103,9 +104,8 @@ def _half(
             rights[row] += right[part] @ Y
             add_rows(A, Y, None if roots is None else roots[part])
         factors[row] = solve(cholesky(A), rights[row])
-    row_of = np.repeat(np.arange(n_rows), np.diff(indptr))
     least = np.einsum("rf,rf->r", rights, factors, dtype=np.float64)
-    return SolvedRows(factors, np.bincount(row_of, constants, n_rows) - least)
+    return SolvedRows(factors, np.bincount(owners(indptr), constants, n_rows) - least)
 
 
 def held(counts: np.ndarray, factors: np.ndarray, reg: float) -> float:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from jobs.kernels.spans import owners
 from jobs.kernels.weights import blocks_of, concatenated, largest, stacked
 
 K1, B = 1.2, 0.75
@@ -55,12 +56,11 @@ def turbo_weights(indptr: np.ndarray, items: np.ndarray, n_items: int, by_user: 
 
 def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:
     """Ratings less the mean of their user's, (m,) float64; 0 where there is no rating."""
-    lengths = np.diff(indptr)
-    user_of = np.repeat(np.arange(len(lengths)), lengths)
+    n_users, user_of = len(indptr) - 1, owners(indptr)
     is_rated = ~np.isnan(ratings)
     known = np.where(is_rated, ratings, 0.0)
-    counts = np.bincount(user_of, is_rated, len(lengths))
-    means = np.bincount(user_of, known, len(lengths)) / np.maximum(counts, 1)
+    counts = np.bincount(user_of, is_rated, n_users)
+    means = np.bincount(user_of, known, n_users) / np.maximum(counts, 1)
     return np.where(is_rated, known - means[user_of], 0.0)
 
 

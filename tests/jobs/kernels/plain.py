@@ -45,9 +45,9 @@ def explicit_user(
     return A, np.linalg.solve(A, b), user_bias, errors
 
 
-def ranked(scores: list[float], n: int, left_out: set[int]) -> list[int]:
+def ranked(scores: list[float], n: int, excluded: set[int]) -> list[int]:
     """The n best items by a full sort, ties to the lower number."""
-    return sorted((item for item in range(len(scores)) if item not in left_out), key=lambda item: (-scores[item], item))[:n]
+    return sorted((item for item in range(len(scores)) if item not in excluded), key=lambda item: (-scores[item], item))[:n]
 
 
 def cosine_neighbours(rows: np.ndarray, item: int, n: int, *, shared_only: bool) -> list[tuple[int, float]]:

@@ -30,12 +30,12 @@ def small(random: np.random.Generator, n_items: int) -> np.ndarray:
 
 @st.composite
 def scored(draw: st.DrawFn):
-    """W in full, a history, its weights, and what is barred."""
+    """W in full, a history, its weights, and what is excluded."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     n_items = draw(st.integers(1, 15), label="items")
     items = random.choice(n_items, draw(st.integers(0, n_items), label="length"), replace=False).astype(np.int32)
-    barred = np.flatnonzero(random.random(n_items) < 0.2)
-    return small(random, n_items), items, random.integers(1, 5, len(items)) / 4, barred
+    excluded = np.flatnonzero(random.random(n_items) < 0.2)
+    return small(random, n_items), items, random.integers(1, 5, len(items)) / 4, excluded
 
 
 @given(scored())

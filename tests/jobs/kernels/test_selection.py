@@ -1,11 +1,26 @@
-"""Lists from dense scores: the order, what is left out, and which way a tie falls."""
+"""The best of many scores, against a full sort: the order, what is left out, and which way a tie falls."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
-from jobs.kernels.evaluation.ranking import best, best_among
+from jobs.kernels.selection import best, best_among, near_best, top
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2000), st.integers(1, 60), st.floats(0, 0.5), st.integers(1, 2000))
+def test_all_that_reach_the_nth_best_less_the_noise_and_nothing_else(
+    kind: type, seed: int, n_items: int, n: int, noise: float, n_values: int
+) -> None:
+    """Few values give ties, and some are out of the question."""
+    random = np.random.default_rng(seed)
+    scores = (random.integers(-n_values, n_values, n_items) / n_values).astype(kind)
+    scores[random.random(n_items) < random.random()] = -np.inf
+    left = np.sort(scores[scores > -np.inf])
+    least = left[-n] - noise if len(left) >= n else -np.inf
+    assert near_best(scores, n, noise=noise).tolist() == np.flatnonzero((scores >= least) & (scores > -np.inf)).tolist()
 
 
 def test_the_miniature_of_the_docstring() -> None:
@@ -42,3 +57,14 @@ def test_a_tie_among_candidates_goes_against_what_should_be_found(seed: int, k: 
         rank = 1 + sum(of_user[i] >= of_user[wanted] for i in others)
         assert (row.tolist().index(wanted) + 1 if wanted in row else None) == (rank if rank <= k else None)
         assert set(row[row >= 0]) <= set(mine) and (row >= 0).sum() == min(k, len(others) + 1)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_top_has_the_scores_of_a_sort(seed: int, k: int) -> None:
+    draw = np.random.default_rng(seed)
+    scores = draw.integers(0, 4, (5, 9)).astype(np.float32)
+    scores[draw.random(scores.shape) < 0.3] = -np.inf
+    for row, found in zip(scores, top(scores, k)):
+        filled = found[found >= 0]
+        assert len(set(filled.tolist())) == len(filled) and (np.diff(np.flatnonzero(found >= 0)) == 1).all()
+        assert row[filled].tolist() == sorted(row[row > -np.inf].tolist(), reverse=True)[:k]
