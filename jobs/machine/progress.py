@@ -6,12 +6,15 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 import psutil
 from tqdm import tqdm
 
 LINE_EVERY_S = 10.0
+SHARE = 0.02  # of a processor, at most, for sampling memory
 
 
 class Progress:
@@ -58,7 +61,11 @@ class Progress:
 
 
 class PeakMemory:
-    """Peak resident memory of this process and everything that it started, sampled from a thread, in MiB."""
+    """Peak resident memory of this process and everything that it started, sampled from a thread, in MiB.
+
+    The system walks all pages of a process to tell what it shares, so a sample looks that far only when memory may have passed the
+    peak, and samples come so seldom that they take no more than SHARE of a processor.
+    """
 
     def __init__(self, every_s: float = 0.2) -> None:
         self.mib = 0.0
@@ -76,11 +83,16 @@ class PeakMemory:
         self._sample()
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._every_s):
+        pause = self._every_s
+        while not self._stop.wait(pause):
+            before = time.thread_time()
             self._sample()
+            pause = max(self._every_s, (time.thread_time() - before) / SHARE)
 
     def _sample(self) -> None:
-        self.mib = max(self.mib, tree_mib())
+        processes = tree()
+        if _mib(processes, psutil.Process.memory_info, "rss") > self.mib:
+            self.mib = max(self.mib, _mib(processes, psutil.Process.memory_full_info, "pss"))
 
 
 def processors() -> int:
@@ -88,14 +100,24 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def tree_mib() -> float:
-    """Resident memory of this process and its descendants now, MiB. Pages that they share are counted once each (PSS) where
-    the system tells, since forked workers share most of theirs."""
+def tree() -> list[psutil.Process]:
+    """Return this process and its descendants now."""
     me = psutil.Process()
+    return [me, *me.children(recursive=True)]
+
+
+def tree_mib() -> float:
+    """Measure the resident memory of this process and its descendants now, MiB. Pages that they share are counted once each (PSS) if
+    the system tells, since forked workers share most of theirs."""
+    return _mib(tree(), psutil.Process.memory_full_info, "pss")
+
+
+def _mib(processes: list[psutil.Process], ask: Callable[[psutil.Process], Any], name: str) -> float:
+    """Sum what the processes answer; a system that does not tell it of one tells its resident memory, which is no less."""
     total = 0
-    for process in [me, *me.children(recursive=True)]:
+    for process in processes:
         try:
-            total += process.memory_full_info().pss
+            total += getattr(ask(process), name)
         except (psutil.Error, AttributeError):
             try:
                 total += process.memory_info().rss

@@ -1,14 +1,16 @@
-"""What a log says while work goes on, and what it leaves out."""
+"""What a log says while work goes on, what it leaves out, and how memory is watched."""
 
 from __future__ import annotations
 
 import subprocess
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from jobs.machine import progress
-from jobs.machine.progress import Progress
+from jobs.machine.progress import PeakMemory, Progress
 from jobs.spark import java_greetings
 
 NOISE = "WARNING: Using incubator modules: jdk.incubator.vector\nSetting default log level to WARN.\n"
@@ -44,3 +46,29 @@ def test_what_java_greets_with_is_left_out_and_what_it_says_later_is_not(capfd: 
     while "lost a task" not in said:
         said += capfd.readouterr().err
     assert sorted(said.splitlines()) == ["SPARK ERROR lost a task", "mine"]
+
+
+def test_a_peak_is_remembered_and_memory_that_cannot_pass_it_is_not_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_walks, walk = [], psutil.Process.memory_full_info
+    monkeypatch.setattr(psutil.Process, "memory_full_info", lambda process: n_walks.append(1) or walk(process))
+    before = progress.tree_mib()
+    with PeakMemory(every_s=0.01) as peak:
+        block, deadline = bytearray(b"x") * (256 << 20), time.monotonic() + 20
+        while peak.mib < before + 200 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        del block
+        time.sleep(0.1)  # a sample that was under way ends
+        n_walks.clear()
+        time.sleep(0.2)
+    assert before + 200 < peak.mib < before + 400 and not n_walks
+
+
+def test_samples_take_a_small_share_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that costs 20 ms of processor time is followed by a pause of a second."""
+    spent, pauses = iter([0.0, 0.02, 0.02, 0.0201]), []
+    peak = PeakMemory(every_s=0.2)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(thread_time=lambda: next(spent)))
+    monkeypatch.setattr(peak, "_sample", lambda: None)
+    monkeypatch.setattr(peak, "_stop", SimpleNamespace(wait=lambda pause: pauses.append(pause) or len(pauses) == 3))
+    peak._watch()
+    assert pauses == pytest.approx([0.2, 1.0, 0.2])
