@@ -22,7 +22,7 @@ LEAST = 1e-9  # ratings to divide by, where there are none and no damping
 
 
 class Centred(NamedTuple):
-    """What biases leave of ratings, errors (m,), and the users' biases (u,)."""
+    """Ratings less the overall mean and both biases, errors (m,), and the users' biases (u,)."""
 
     errors: np.ndarray
     user_biases: np.ndarray

@@ -140,7 +140,7 @@ class Blend:
 
 
 def _left(scores: np.ndarray, has: np.ndarray, excluded: np.ndarray) -> np.ndarray:
-    """The scores, of what the user has, what is excluded and what nothing was said of at -inf; in place."""
+    """Set to -inf, in place, the scores of items that the user has, that are excluded, or that no part scored."""
     np.copyto(scores, -np.inf, where=scores == 0.0)
     scores[has], scores[excluded] = -np.inf, -np.inf
     return scores

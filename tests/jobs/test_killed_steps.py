@@ -45,7 +45,7 @@ def built(listed: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Wareho
 
 @pytest.fixture
 def warehouse(built: Warehouse, tmp_path: Path) -> Warehouse:
-    """The same, for one test."""
+    """Copy the warehouse that all tests share, for one test to change."""
     return Warehouse(shutil.copytree(built.folder, tmp_path / "warehouse"))
 
 

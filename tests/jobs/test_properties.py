@@ -1,4 +1,4 @@
-"""What must hold of any data, by hypothesis, a hundred examples each: the product's promises, in one place."""
+"""Promises of the product that hold of any data, in one place: a hundred examples each, by hypothesis."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_training_lowers_the_training_loss(seed: int, lengths: list[int], equati
 
 @given(worlds(min_length=1), st.data())
 def test_a_rating_shows_in_the_next_list(world: World, data: st.DataObject) -> None:
-    """What is rated is folded over the history, leaves the list, and its contribution is part of every score of the next."""
+    """A rated item joins the history, leaves the list, and adds its contribution to every score of the next."""
     assume(world.side.rater is not None)
     k = data.draw(st.integers(0, len(world.histories) - 1))
     history, ids = world.histories.user(k), np.arange(world.side.n_items)

@@ -44,7 +44,9 @@ def bm25_weights(indptr: np.ndarray, items: np.ndarray, strengths: np.ndarray, n
     sums = np.bincount(items, strengths, n_items)
     length = 1.0 - b + b * sums / max(sums.mean(), np.finfo(float).tiny)
     lengths = np.diff(indptr)
-    idf = np.log(n_items / (1.0 + lengths))  # of one ratio: it is exactly 0 for who has all items but one, on any processor
+    idf = np.log(
+        n_items / (1.0 + lengths)
+    )  # exactly 0 for a user of all items but one; a difference of logarithms is not, on some processors
     return strengths * (k1 + 1.0) / (k1 * length[items] + strengths) * np.repeat(idf, lengths)
 
 

@@ -1,4 +1,4 @@
-"""The same film under two ids: told by title and year, kept in the items table, and in nobody's list twice."""
+"""A film under two ids is told by title and year, kept in the items table, and in no list twice."""
 
 from __future__ import annotations
 

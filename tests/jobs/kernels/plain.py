@@ -21,7 +21,7 @@ def implicit_user(
 
 
 def recency(steps: list[int], half_life: float) -> list[float]:
-    """What is left of each row after the moments that came later."""
+    """Halve the weight of each row once for every half_life moments that came later."""
     return [0.5 ** ((max(steps) - step) / half_life) for step in steps]
 
 

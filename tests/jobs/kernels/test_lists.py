@@ -1,4 +1,4 @@
-"""What every list must be, for any item side and any history."""
+"""Properties of every list, for any item side and any history."""
 
 from __future__ import annotations
 

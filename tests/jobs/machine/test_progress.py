@@ -1,4 +1,4 @@
-"""What a log says while work goes on, what it leaves out, and how memory is watched."""
+"""Lines that a log has while work goes on, lines that are kept out of it, and the watch over memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model promises, on data with tastes: it beats popularity, what it chose holds, and its side tells all."""
+"""Promises that every model keeps on data with tastes: it beats popularity, what it chose holds, and its side tells all."""
 
 from __future__ import annotations
 

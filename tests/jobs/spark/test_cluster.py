@@ -42,7 +42,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 def awaited(found: Callable[[], T], what: str, *, limit_s: float = 60, every_s: float = 0.1) -> T:
-    """What `found` gives as soon as it gives something."""
+    """Ask `found` again and again, and return its first answer that is not empty."""
     end = time.monotonic() + limit_s
     while not (value := found()):
         assert time.monotonic() < end, f"{what}: not within {limit_s} s"

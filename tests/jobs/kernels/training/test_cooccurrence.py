@@ -126,7 +126,9 @@ def test_bm25_weights_are_those_of_implicit(drawn, k1: float, b: float) -> None:
     indptr, items, strengths, _, n_items = drawn
     expected = bm25_weight(csr_matrix(full(indptr, items, strengths, n_items)).T, k1, b).T.toarray()
     found = bm25_weights(indptr, items, strengths, n_items, k1=k1, b=b)
-    assert_allclose(full(indptr, items, found, n_items), expected, rtol=1e-9, atol=1e-12)  # log N - log N is not 0 on every processor
+    assert_allclose(
+        full(indptr, items, found, n_items), expected, rtol=1e-9, atol=1e-14
+    )  # implicit's log N - log N is not 0 on every processor
 
 
 @given(interactions(), st.integers(1, 5), st.integers(1, 30))
