@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings as hypothesis_settings
 
 from schemas.manifest import Manifest
 from schemas.settings import resolve, Settings
-from tests import tiers
+from tests import class_archive, tiers
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, read_manifest
 
@@ -111,6 +111,12 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 CACHE = Path(tempfile.gettempdir()) / f"cinematch-test-releases-{os.getuid()}"
 CACHED = 16  # versions of the code whose releases are kept, more than are tested at one time
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _classes_are_shared(request: pytest.FixtureRequest) -> None:
+    if any(not item.get_closest_marker("check") for item in request.session.items):
+        os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-XX:SharedArchiveFile={class_archive.shared(CACHE)}")
 
 
 def built_once(name: str, make: Callable[[Path], Built]) -> Built:

@@ -53,6 +53,7 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
     if is_local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+        builder = builder.config("spark.python.daemon.module", "jobs.spark.daemon")
     if settings.spark_cores:
         builder = builder.config("spark.cores.max", str(settings.spark_cores))
     for name, value in ONE_THREAD.items():
