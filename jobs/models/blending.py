@@ -19,7 +19,7 @@ from jobs.kernels.item_side import LONG
 from jobs.kernels.selection import top
 from jobs.kernels.spans import owners
 from jobs.models.contract import Scorer
-from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, n_listed, next_half_life, over_half_lives, preferred, Tried, without_own
+from jobs.models.tuning import DEPTH, HALF_LIVES, Judge, next_half_life, over_half_lives, preferred, Tried, without_own
 
 NOMINATED = 100
 NOMINATING = (5.0, math.inf)  # the half-lives at which parts nominate
@@ -95,7 +95,7 @@ class Pool:
         return self._scores[term]
 
     def tried(self, weights: Weights) -> Tried:
-        """Of the sum: nDCG@10, the share of rows below the mean, and the different items."""
+        """Of the sum: nDCG@10 and the share of rows below the mean."""
         key = tuple(sorted(weights.items()))
         if key not in self._tried:
             summed = sum(np.float32(weight) * self.scores(term) for term, weight in key)
@@ -103,11 +103,10 @@ class Pool:
             is_listed, at = places >= 0, np.maximum(places, 0)
             hit = np.take_along_axis(self.is_relevant, at, axis=1) & is_listed
             hit = np.pad(hit, ((0, 0), (0, max(0, DEPTH - hit.shape[1]))))
-            below, n_items = np.zeros(len(places)), 0
+            below = np.zeros(len(places))
             if self.is_below is not None:
                 below = (np.take_along_axis(self.is_below, at, axis=1) & is_listed).sum(axis=1) / np.maximum(is_listed.sum(axis=1), 1)
-                n_items = n_listed(np.where(is_listed, np.take_along_axis(self.columns, at, axis=1), -1))
-            self._tried[key] = Tried(ndcg(hit, self.n_held), below, n_items)
+            self._tried[key] = Tried(ndcg(hit, self.n_held), below)
         return self._tried[key]
 
     def tried_of(self, terms: Iterable[Term]) -> list[Weights]:

@@ -1,9 +1,8 @@
 """Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
 
 Of settings that find about as much of what users liked, within the standard error of the difference from the best and a tenth of what
-it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. 15 % of such rows is few
-enough: fewer still can be had only by films that all like, so among settings with no more than that the one is taken whose lists
-name the most different items. Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
+it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. Nothing here is timed, so a
+search takes the same steps everywhere, and finds the same.
 """
 
 from __future__ import annotations
@@ -32,18 +31,15 @@ FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no inf
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
 NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
-TOLERATED = 0.15  # rows below the mean
 MOST_USERS = 2_000
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
 class Tried(NamedTuple):
-    """The worth of one setting to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean; and how
-    many different items their lists name, 0 where only nDCG counts."""
+    """The worth of one setting to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean."""
 
     ndcg: np.ndarray
     below: np.ndarray
-    n_listed: int = 0
 
     @property
     def value(self) -> float:
@@ -57,11 +53,11 @@ class Tried(NamedTuple):
 
 
 def preferred(tried: Sequence[Tried]) -> int:
-    """Return which of several settings to take: of those near the best the one with the fewest rows below the mean. Ties, as are shares
-    of no more than TOLERATED, go to the most different items, then to the better, then to the first."""
+    """Return which of several settings to take: of those near the best the one with the fewest rows below the mean. Ties
+    go to the better, then to the first."""
     best = max(tried, key=lambda one: one.value)
     near = [k for k, one in enumerate(tried) if one is best or one.is_near(best) and one.value >= (1 - NEAR) * best.value]
-    return min(near, key=lambda k: (max(round(float(tried[k].below.mean()), 9), TOLERATED), -tried[k].n_listed, -tried[k].value))
+    return min(near, key=lambda k: (round(float(tried[k].below.mean()), 9), -tried[k].value))
 
 
 class Judge:
@@ -122,12 +118,9 @@ class Judge:
                 else:
                     lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
                 below = np.zeros(len(kept)) if self.disliked is None else self.disliked.shares(lists, users)
-                found.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below, lists))
+                found.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below))
             values.append(found)
-        tried = []
-        for of in zip(*values):
-            at_10, below, lists = map(np.concatenate, zip(*of))
-            tried.append(Tried(at_10, below, 0 if self.disliked is None else n_listed(lists)))
+        tried = [Tried(*map(np.concatenate, zip(*of))) for of in zip(*values)]
         self._progress.add(len(tried))
         return tried
 
@@ -135,11 +128,6 @@ class Judge:
         found = rmse(predicted(rater, self.kept, self.held.indptr, self.held.items), self.held.ratings)
         self._progress.add(1)
         return found
-
-
-def n_listed(lists: np.ndarray) -> int:
-    """Return how many different items lists (u, k) name, where -1 is none."""
-    return len(np.unique(lists[lists >= 0]))
 
 
 def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_users: int = MOST_USERS) -> Judge | None:

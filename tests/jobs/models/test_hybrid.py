@@ -15,7 +15,7 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import assemble, matrices_of
 from jobs.kernels.lists import recommend
 from jobs.kernels.weights import ItemWeights
-from jobs.models import als, ease, hybrid, ials, item_neighbours, popular, transitions, tuning
+from jobs.models import als, ease, hybrid, ials, item_neighbours, popular, transitions
 from jobs.models.blending import Pool, spread_of
 from jobs.models.contract import TrainingData
 from jobs.models.tuning import judge_of
@@ -40,10 +40,7 @@ def fitted(folder: Path, *models: ModuleType, **settings) -> tuple[TrainingData,
     return data, model_files.load(data.sides / name_of(models[-1]))[1]
 
 
-def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_little_below_the_mean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Less than it tolerates; and less than any part, with als, where nothing of it is tolerated."""
+def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_less_below_the_mean(tmp_path: Path) -> None:
     data, parameters = fitted(tmp_path, ease, item_neighbours, transitions, ials, als, hybrid)
     parts = hybrid.parts_of(data)
     judge = judge_of(data, rater=parts["als"])
@@ -53,12 +50,9 @@ def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_little_bel
         for half_life in (3.0, np.inf):
             alone = judge.tried(hybrid.scorer_of(parts, (name, half_life)))
             assert alone.value <= blend.value or blend.is_near(alone), name
-    assert blend.below.mean() <= tuning.TOLERATED and parameters["n_validation_users"] == 80
+            assert blend.below.mean() < alone.below.mean(), name
+    assert parameters["weights"]["als"] > 0 and parameters["n_validation_users"] == 80
     assert parameters["shares"].keys() == parameters["half_lives"].keys() == parameters["weights"].keys()
-    monkeypatch.setattr(tuning, "TOLERATED", 0.0)
-    strict = hybrid.fit(data)
-    found = judge.tried(hybrid.scorer(strict, data))
-    assert strict.parameters["weights"]["als"] > 0 and found.below.mean() < min(alone.below.mean(), blend.below.mean())
 
 
 def test_by_all_rows_it_is_the_best_that_was_found_and_by_a_set_half_life_all_of_it_fades(tmp_path: Path) -> None:
@@ -90,7 +84,6 @@ def test_the_search_looks_at_what_can_be_in_a_list_and_misses_nothing(tmp_path: 
 
     found, whole = Pool(parts, scorer_at, judge, sample).tried(weights), judge.tried(blended)
     assert found.value == pytest.approx(whole.value, abs=2e-3) and found.below.mean() == pytest.approx(whole.below.mean(), abs=2e-3)
-    assert found.n_listed == pytest.approx(whole.n_listed, abs=2)
 
 
 def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:

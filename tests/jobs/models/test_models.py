@@ -177,23 +177,6 @@ def test_of_settings_that_are_as_good_the_one_with_fewest_rows_below_the_mean_is
     assert preferred([Tried(best, np.zeros(400)), tried[1]._replace(below=np.zeros(400))]) == 0
 
 
-def test_some_rows_below_the_mean_are_few_enough_and_then_the_most_different_items_are_preferred() -> None:
-    """The first is what all like, the last names more items, but too many of them below the mean."""
-    ndcg = np.full(50, 0.2)
-    tried = [Tried(ndcg, np.full(50, share), n) for share, n in ((0.0, 100), (0.14, 120), (0.15, 150), (0.16, 300))]
-    assert preferred(tried) == 2 and preferred(tried[:2]) == 1 and preferred(tried[3:]) == 0
-    assert preferred([one._replace(n_listed=0) for one in tried]) == 0
-    assert preferred([tried[1], tried[0]._replace(ndcg=ndcg + 1e-3)]) == 1
-
-
-def test_different_items_are_counted_where_what_is_liked_counts(tmp_path: Path) -> None:
-    """Items 0 and 1 are what both users have; of the others a list of ten names all but the one without a score."""
-    data = of_two_users(tmp_path)
-    every = replace(data, settings=replace(data.settings, relevance="all"))
-    scores = lambda histories: np.tile([6.0, 5.0, 4.0, 3.0, 2.0, -np.inf], (len(histories), 1))
-    assert (judge_of(data).tried(scores).n_listed, judge_of(every).tried(scores).n_listed) == (3, 0)
-
-
 @pytest.mark.parametrize(("peak", "most"), [(0.75, 9), (200.0, 9), (np.inf, 7), (10.0, 6)])
 def test_half_lives_are_tried_past_the_end_that_is_best_and_no_others(peak: float, most: int) -> None:
     distance = lambda at: abs(np.log(min(at, 1e6) / min(peak, 1e6)))
