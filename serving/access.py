@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, UTC
 from typing import Any, TYPE_CHECKING
 
-from serving.answers import RequestError
 from serving.connections import UNWANTED_BYTES
 from serving.keys import given
 from serving.limits import Headers, network
+from serving.response import RequestError
 from serving.service import NO_KEY, Service
 from serving.user_tokens import UserToken
 from warehouse.keys import Key, READ

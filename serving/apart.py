@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, cast, IO
 
 from schemas.settings import Settings
-from serving.answers import RequestError
 from serving.forgotten import ForgottenUsers
 from serving.opened import OpenRelease
+from serving.response import RequestError
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Release
 

@@ -14,14 +14,14 @@ from urllib.parse import quote
 from schemas.errors import CineMatchError, NotFound
 from serving import access, pages, static_files
 from serving.accept import wants_page
-from serving.answers import Answer, envelope, error_body, JSON_TYPE, RequestError, shaped
 from serving.apart import Datasettes
 from serving.browsers import as_page, Browsers, Headers, PAGE_HEADERS
-from serving.call import Call
 from serving.connections import HEAD_BYTES, HEADERS, IS_TOO_LARGE
 from serving.forward import Forwarder
 from serving.opened import OpenRelease
 from serving.parameters import MANY_ROWS
+from serving.request import Request
+from serving.response import envelope, error_body, JSON_TYPE, RequestError, Response, shaped
 from serving.routes import Route, Router
 from serving.service import Service
 
@@ -63,28 +63,28 @@ class Application:
     async def _http(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         started = time.perf_counter()
         service, method = self._service, scope["method"]
-        request = dict(scope["headers"])
-        request_id = service.log.request_id(request.get(b"x-request-id"))
+        request_headers = dict(scope["headers"])
+        request_id = service.log.request_id(request_headers.get(b"x-request-id"))
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?", 1)[0]
         browsers, added, refused, preflight = self._browsers, [(b"x-request-id", request_id)], None, None
         if browsers.has_origins:
-            added += browsers.shared(request)
-            preflight = browsers.preflight(method, request)
+            added += browsers.shared(request_headers)
+            preflight = browsers.preflight(method, request_headers)
         opened = service.current.hold()
         try:
             if IS_TOO_LARGE in scope or len(scope["headers"]) > HEADERS:
                 refused = _TOO_LARGE
-            elif request.get(b"host") not in browsers.seen and not raw.startswith(b"/health/"):
-                refused = browsers.refused(request.get(b"host"))
+            elif request_headers.get(b"host") not in browsers.seen and not raw.startswith(b"/health/"):
+                refused = browsers.refused(request_headers.get(b"host"))
             if refused is not None:
                 pattern, (status, body, headers) = "none", self._refusal(refused, False, opened)
             elif preflight is not None:
                 pattern, status, body, headers = "preflight", 204, b"", preflight
             elif self._router.owns(raw):
-                pattern, status, body, headers = await self._ours(scope, receive, request, raw, opened, started, added)
+                pattern, status, body, headers = await self._ours(scope, receive, request_headers, raw, opened, started, added)
             else:
                 pattern = "static" if raw in static_files.FILES else "datasette"
-                found = await self._others(scope, receive, send, request, raw, opened, added)
+                found = await self._others(scope, receive, send, request_headers, raw, opened, added)
                 if isinstance(found, int):
                     status, headers = found, None
                 else:
@@ -101,7 +101,7 @@ class Application:
         self,
         scope: dict[str, Any],
         receive: Callable[..., Any],
-        request: dict[bytes, bytes],
+        request_headers: dict[bytes, bytes],
         raw: bytes,
         opened: OpenRelease,
         started: float,
@@ -109,25 +109,25 @@ class Application:
     ) -> tuple[str, int, bytes, Headers]:
         """The route's pattern, and status, body and headers of its answer or refusal; `added` gets what every answer has."""
         pattern = "none"
-        is_page = wants_page(request.get(b"accept"), raw)
+        is_page = wants_page(request_headers.get(b"accept"), raw)
         try:
             route, path = self._router.find(scope["method"], raw)
             pattern = route.path
-            key, limits = access.admitted(self._service, route, path, request, scope.get("client"))
+            key, limits = access.admitted(self._service, route, path, request_headers, scope.get("client"))
             added += limits
             query = scope["query_string"].decode("latin-1")
             if len(query) > QUERY_BYTES:
                 raise RequestError(f"the query string: {len(query)} bytes, expected at most {QUERY_BYTES}", 414)
             values = route.query(query)
-            body = b"" if route.body is None else await access.body_of(self._service, route, request, receive)
-            call = Call(opened, path, values, body, key)
-            answer = route.handler(self._service, call)
-            if not isinstance(answer, Answer):
-                answer = await answer
-            if is_page and route.page is not None and answer.text is None:
-                return pattern, *await self._page(route, call, answer, request, started, raw, query)
-            represent = (call, answer, request, started, raw, query)
-            if len(answer.rows) > MANY_ROWS or len(answer.encoded or b"") > LARGE:
+            body = b"" if route.body is None else await access.body_of(self._service, route, request_headers, receive)
+            request = Request(opened, path, values, body, key)
+            response = route.handler(self._service, request)
+            if not isinstance(response, Response):
+                response = await response
+            if is_page and route.page is not None and response.text is None:
+                return pattern, *await self._page(route, request, response, request_headers, started, raw, query)
+            represent = (request, response, request_headers, started, raw, query)
+            if len(response.rows) > MANY_ROWS or len(response.encoded or b"") > LARGE:
                 return pattern, *await self._service.aside(opened, self._represent, *represent)
             return pattern, *self._represent(*represent)
         except Exception as error:
@@ -138,7 +138,7 @@ class Application:
         scope: dict[str, Any],
         receive: Callable[..., Any],
         send: Callable[..., Any],
-        request: dict[bytes, bytes],
+        request_headers: dict[bytes, bytes],
         raw: bytes,
         opened: OpenRelease,
         added: Headers,
@@ -148,8 +148,8 @@ class Application:
         service, method = self._service, scope["method"]
         shown = self.datasettes.shown.hold()
         try:
-            added += access.read(service, request, scope.get("client"))
-            refused = _not_datasettes(method, raw, request)
+            added += access.read(service, request_headers, scope.get("client"))
+            refused = _not_datasettes(method, raw, request_headers)
             if refused is not None:
                 raise refused
             if raw in static_files.FILES:
@@ -166,7 +166,7 @@ class Application:
             apart = self.datasettes.of(shown)
             return await self._forwarder.answer(apart, scope, receive, noted, raw, service.settings.query_ms)
         except CineMatchError as error:
-            return self._refusal(error, wants_page(request.get(b"accept"), raw), opened)
+            return self._refusal(error, wants_page(request_headers.get(b"accept"), raw), opened)
         finally:
             shown.let_go()
 
@@ -177,47 +177,54 @@ class Application:
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 
     def _represent(
-        self, call: Call, answer: Answer, request: dict[bytes, bytes], started: float, raw: bytes, query: str
+        self, request: Request, response: Response, request_headers: dict[bytes, bytes], started: float, raw: bytes, query: str
     ) -> tuple[int, bytes, Headers]:
         """Status, body and headers of an answer; 304 without a body where the client has it already."""
-        if answer.text is not None:
-            kind = answer.kind.encode()
-            return answer.status, answer.text.encode(), [(b"content-type", kind), (b"cache-control", b"no-store")]
-        headers, has_it = self._headers(answer, request, "")
+        if response.text is not None:
+            kind = response.kind.encode()
+            return response.status, response.text.encode(), [(b"content-type", kind), (b"cache-control", b"no-store")]
+        headers, has_it = self._headers(response, request_headers, "")
         if has_it:
             return 304, b"", headers
-        opened, next_url = answer.opened or call.opened, _next_url(raw, query, answer.next)
-        shape, took_ms = call.values.get("_shape", "objects"), (time.perf_counter() - started) * 1e3
+        opened, next_url = response.opened or request.opened, _next_url(raw, query, response.next)
+        shape, took_ms = request.values.get("_shape", "objects"), (time.perf_counter() - started) * 1e3
         if shape == "objects":
-            body, kind = envelope(answer, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
+            body, kind = envelope(response, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
         else:
-            body, kind = shaped(answer, shape, has_newlines=call.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url)
+            body, kind = shaped(response, shape, has_newlines=request.values["_nl"], release=opened.id, took_ms=took_ms, next_url=next_url)
         headers.append((b"content-type", kind))
-        return answer.status, body, headers
+        return response.status, body, headers
 
     async def _page(
-        self, route: Route, call: Call, answer: Answer, request: dict[bytes, bytes], started: float, raw: bytes, query: str
+        self,
+        route: Route,
+        request: Request,
+        response: Response,
+        request_headers: dict[bytes, bytes],
+        started: float,
+        raw: bytes,
+        query: str,
     ) -> tuple[int, bytes, Headers]:
         """Make the page of an answer."""
-        headers, has_it = self._headers(answer, request, ".html")
+        headers, has_it = self._headers(response, request_headers, ".html")
         if has_it:
             return 304, b"", headers
-        opened, next_url = answer.opened or call.opened, _next_url(raw, query, answer.next)
+        opened, next_url = response.opened or request.opened, _next_url(raw, query, response.next)
         took_ms = (time.perf_counter() - started) * 1e3
-        body = await pages.page(self._service, route, call, answer, opened, next_url, took_ms)
-        return answer.status, body, [*headers, *_PAGE]
+        body = await pages.page(self._service, route, request, response, opened, next_url, took_ms)
+        return response.status, body, [*headers, *_PAGE]
 
-    def _headers(self, answer: Answer, request: dict[bytes, bytes], kind: str) -> tuple[Headers, bool]:
+    def _headers(self, response: Response, request_headers: dict[bytes, bytes], kind: str) -> tuple[Headers, bool]:
         """Headers that say for whom and how long an answer is, and whether the client has it already."""
-        headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        headers: Headers = [(name.encode(), value.encode()) for name, value in response.headers.items()]
         headers.append(_VARY)
-        if answer.tag is None:
+        if response.tag is None:
             headers.append((b"cache-control", b"no-store"))
             return headers, False
-        tag = f'W/"{answer.tag}{kind}"'.encode()
+        tag = f'W/"{response.tag}{kind}"'.encode()
         headers.append((b"etag", tag))
-        headers.append((b"cache-control", b"private, no-cache" if answer.is_personal else self._service.cache_control))
-        return headers, _matches(request.get(b"if-none-match"), tag)
+        headers.append((b"cache-control", b"private, no-cache" if response.is_personal else self._service.cache_control))
+        return headers, _matches(request_headers.get(b"if-none-match"), tag)
 
     def _refusal(self, error: Exception, is_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
@@ -239,13 +246,13 @@ def _is_json(headers: Headers) -> bool:
     return any(name == b"content-type" and value.startswith(b"application/json") for name, value in headers)
 
 
-def _not_datasettes(method: str, raw: bytes, request: dict[bytes, bytes]) -> RequestError | NotFound | None:
+def _not_datasettes(method: str, raw: bytes, request_headers: dict[bytes, bytes]) -> RequestError | NotFound | None:
     """Why a request is not handed on: Datasette only reads here, and of its own pages those that say nothing of this machine."""
     if method not in ("GET", "HEAD"):
         return RequestError(f"{ascii(method)[:40]} is not a method of this path; it has GET, HEAD", 405, {"allow": "GET, HEAD"})
     if not raw.isascii():
         return RequestError("the path: expected percent-encoded UTF-8")
-    if request.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in request:
+    if request_headers.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in request_headers:
         return RequestError("the body: expected none", 413, {"connection": "close"})
     if raw.startswith(b"/-/") and raw not in static_files.FILES and not _OF_DATASETTE.fullmatch(raw):
         return NotFound("no such path; under /-/ there are /-/metadata, /-/settings and static files")

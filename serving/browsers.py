@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from schemas.errors import SettingError
 from schemas.settings import Settings
-from serving.answers import RequestError
 from serving.content_policy import policy
+from serving.response import RequestError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -69,17 +69,17 @@ class Browsers:
         except ValueError:
             return found[1] is None and ("*" in self._names or name in self._names or name.endswith(".localhost"))
 
-    def shared(self, request: Mapping[bytes, bytes]) -> Headers:
+    def shared(self, headers: Mapping[bytes, bytes]) -> Headers:
         """Headers that let the page of an allowed origin read the answer."""
-        allowed = self._allowed(request)
+        allowed = self._allowed(headers)
         vary = [(b"vary", b"origin")] if b"*" not in self._origins else []
         if allowed is None:
             return vary
         return [*vary, (b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _SHOWN)]
 
-    def preflight(self, method: str, request: Mapping[bytes, bytes]) -> Headers | None:
+    def preflight(self, method: str, headers: Mapping[bytes, bytes]) -> Headers | None:
         """The answer to a browser that asks before it sends; None where this is no such question, or not of an allowed origin."""
-        if method != "OPTIONS" or b"access-control-request-method" not in request or self._allowed(request) is None:
+        if method != "OPTIONS" or b"access-control-request-method" not in headers or self._allowed(headers) is None:
             return None
         return [
             (b"access-control-allow-methods", _METHODS),
@@ -87,8 +87,8 @@ class Browsers:
             (b"access-control-max-age", b"600"),
         ]
 
-    def _allowed(self, request: Mapping[bytes, bytes]) -> bytes | None:
-        origin = request.get(b"origin")
+    def _allowed(self, headers: Mapping[bytes, bytes]) -> bytes | None:
+        origin = headers.get(b"origin")
         if origin is None:
             return None
         return b"*" if b"*" in self._origins else origin if origin.lower() in self._origins else None

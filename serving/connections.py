@@ -13,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from serving.answers import error_body, JSON_TYPE, RequestError
+from serving.response import error_body, JSON_TYPE, RequestError
 
 VERSIONS = ("1.0", "1.1")
 WAIT_S, UNREAD_S = 10.0, 30.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import httptools
 
-from serving.answers import RequestError
 from serving.apart import Apart, BUFFER
+from serving.response import RequestError
 
 log = logging.getLogger("cinematch.serving")
 

@@ -6,24 +6,24 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.errors import NotFound
-from serving.answers import RequestError
-from serving.call import Call
 from serving.opened import OpenRelease
+from serving.request import Request
+from serving.response import RequestError
 
 MAX_ID = 1_000
 _NAMES = {"user_id": "the id of a user", "item_id": "the id of an item"}
 
 
-def path_id(opened: OpenRelease, call: Call, role: str) -> Any:
+def path_id(opened: OpenRelease, request: Request, role: str) -> Any:
     """The user or item that a path names, known or not."""
-    return _parsed(opened, role, call.path[role], f"{role}: {call.path[role][:100]!r}")
+    return _parsed(opened, role, request.path[role], f"{role}: {request.path[role][:100]!r}")
 
 
-def known_item(opened: OpenRelease, call: Call) -> Any:
+def known_item(opened: OpenRelease, request: Request) -> Any:
     """The item that a path names. Raises NotFound where the release does not know it."""
-    item = path_id(opened, call, "item_id")
+    item = path_id(opened, request, "item_id")
     if opened.title(item) is None:
-        raise NotFound(f"item {call.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title")
+        raise NotFound(f"item {request.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title")
     return item
 
 

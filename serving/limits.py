@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from functools import lru_cache
 
-from serving.answers import RequestError
+from serving.response import RequestError
 
 BURST_S = 10  # how long what was not asked for adds up
 FREE, MOST_S, FORGET_S = 5, 300.0, 900.0

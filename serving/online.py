@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.errors import ReleaseError
-from serving.answers import RequestError
 from serving.opened import OpenRelease
 from serving.overlay import file_of, Reader, Writer, Written
+from serving.response import RequestError
 from warehouse.identity import contained, numbers_taken
 from warehouse.layout import Warehouse
 from warehouse.overlay import Entry

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, NamedTuple
 
 from schemas.errors import CineMatchError, ResourceError
-from serving.answers import RequestError
+from serving.response import RequestError
 from serving.sql_limits import bound
 from warehouse import overlay as store
 from warehouse.identity import identity

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
-from serving.answers import Answer
-from serving.call import Call
 from serving.opened import OpenRelease
+from serving.request import Request
+from serving.response import Response
 from serving.static_files import address
 from warehouse.measures import lines_of, models_of
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 async def page(
     service: Service,
     route: Route,
-    call: Call,
-    answer: Answer,
+    request: Request,
+    response: Response,
     opened: OpenRelease,
     next_url: str | None,
     took_ms: float,
 ) -> bytes:
     """The route's page, made by a thread: a thousand rows take long enough to be waited for."""
-    return await service.aside(opened, _page, route, call, answer, opened, next_url, took_ms)
+    return await service.aside(opened, _page, route, request, response, opened, next_url, took_ms)
 
 
-def _page(route: Route, call: Call, answer: Answer, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
-    rows = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
+def _page(route: Route, request: Request, response: Response, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
+    rows = json.loads(response.encoded) if response.encoded is not None else list(response.rows)
     return _rendered(
         route.page or "",
         route=route,
-        path=call.path,
-        values=call.values,
+        path=request.path,
+        values=request.values,
         rows=rows,
-        answer=answer.extra,
+        answer=response.extra,
         release=opened.id,
         opened=opened,
         next_url=next_url,

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from schemas.tables import READY_N
-from serving.answers import RequestError, SHAPES
+from serving.response import RequestError, SHAPES
 
 MAX_N = 1000
 MAX_LISTED = 1000

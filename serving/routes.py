@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving.answers import Answer, RequestError
-from serving.call import Call
 from serving.lookups import health, items, openapi, pairs, promote, ratings, recommend, releases, runs, search, session
 from serving.lookups.home import home
 from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
+from serving.request import Request
+from serving.response import RequestError, Response
 from serving.service import Service
 from warehouse.keys import PROMOTE, RATINGS, RUN
 
-Handler = Callable[[Service, Call], Answer | Awaitable[Answer]]
+Handler = Callable[[Service, Request], Response | Awaitable[Response]]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from serving.answers import RequestError
 from serving.ids import expected, sent_id
 from serving.opened import OpenRelease
+from serving.response import RequestError
 
 DAY = 86_400
 WEIGHTS = (1e-9, 1e9)

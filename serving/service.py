@@ -16,19 +16,19 @@ from typing import Any
 
 from schemas.errors import ReleaseError, SettingError
 from schemas.settings import Settings
-from serving.answers import RequestError
 from serving.forgotten import ForgottenUsers
 from serving.keys import Keys
 from serving.limits import Buckets, WrongKeys
 from serving.metrics import AccessLog, Metrics
 from serving.online import Online
 from serving.opened import OpenRelease
+from serving.response import RequestError
 from serving.solve import solve, solve_popular, Solved, stored_history
 from serving.user_tokens import UserTokens
 from serving.verify import open_verified
 from warehouse import catalog, signature
 from warehouse.layout import Warehouse
-from warehouse.overlay import fold, Held
+from warehouse.overlay import apply_log, Held
 from warehouse.release import current, current_id, last_promoted
 
 log = logging.getLogger("cinematch.serving")
@@ -238,7 +238,7 @@ class Service:
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:
         """Return what a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
         arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
-        return fold(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
+        return apply_log(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
 
     def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset[Any]:
         """Items that the user got after seq."""

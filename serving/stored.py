@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from schemas.list_rows import as_json, GENRE, REASON, ROW
 from schemas.tables import EXPLANATION_KINDS
-from serving.answers import number_json, value_json
 from serving.opened import OpenRelease
+from serving.response import number_json, value_json
 
 READY = "select n_rows, source, rows from ready_lists where user_id = ?"
 LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations

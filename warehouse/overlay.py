@@ -2,8 +2,8 @@
 
 It is a log: nothing in it is changed, later entries decide over earlier ones, and its sequence numbers never come back.
 A release says which sequence number of which overlay it was built up to (`overlay_seq` and `overlay_id` in the `input` of its
-manifest); what a user has now is the release's rows and, folded over them, the entries after that number. The next ingest
-folds the same entries over its source.
+manifest); what a user has now is the release's rows with the entries applied to them that came after that number. The next ingest
+applies the same entries to its source.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def stored(connection: sqlite3.Connection, user_id: Any) -> dict[Any, Held]:
     return {item: Held(rating, weight, rated_at) for item, rating, weight, rated_at in rows}
 
 
-def fold(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
+def apply_log(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
     """Return what one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
 
     A rating counts where it is not older than the one held; for implicit feedback weights add up instead, as they do in
@@ -263,4 +263,4 @@ def visitor_history(entries: Sequence[Entry], *, is_implicit: bool) -> dict[Any,
     not count: a click takes no stars away."""
     rated = {entry.item_id for entry in entries if entry.rating is not None}
     counted = (entry for entry in entries if entry.rating is not None or entry.item_id not in rated)
-    return fold({}, counted, is_implicit=is_implicit)
+    return apply_log({}, counted, is_implicit=is_implicit)

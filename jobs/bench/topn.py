@@ -121,7 +121,7 @@ def _bare(folder: Path, n_parts: int, n: int) -> Callable[[], None]:
     side = _side(folder)
     blocks = [_whole(parquet.read(parquet.part(folder, number)))[0] for number in range(n_parts)]
     queries = np.array(
-        [side.fold_in(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))], np.float32
+        [side.posterior(user.items, user.strengths).x for block in blocks for user in map(block.user, range(len(block)))], np.float32
     )
     whole = concatenated(blocks).matrix(len(side.item_factors))
 
@@ -150,7 +150,7 @@ def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start:
     stop = min(start + USERS_PER_BLOCK, len(user_ids))
     block = whole.block(start, stop)
     spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
-    queries = np.array([side.fold_in(block.items[span], block.strengths[span]).x for span in spans], np.float32)
+    queries = np.array([side.posterior(block.items[span], block.strengths[span]).x for span in spans], np.float32)
     found, scores = top_n(side.item_factors, queries, n, own=block.matrix(len(side.item_factors)))
     kept = scores > FILTERED
     return pa.table(

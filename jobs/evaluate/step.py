@@ -17,6 +17,7 @@ import pyarrow as pa
 from jobs.evaluate import champion as champions
 from jobs.evaluate.champion import Champion
 from jobs.evaluate.user_scores import (
+    BEFORE_RERANKING,
     BY_STAR,
     CHAMPION,
     DEPTH,
@@ -27,7 +28,6 @@ from jobs.evaluate.user_scores import (
     SCORES,
     SUFFIXES,
     TOP,
-    UNFINISHED,
     UserScores,
 )
 from jobs.evaluate.verdict import judge
@@ -102,9 +102,9 @@ class _Scorer:
             lists = self._recommender(name).lists(kept, n=DEPTH, explain_n=TOP if name == self._served else 0)
             of_lists = _of_lists(side, lists, kept) | _of_reasons(side, lists, kept) if name == self._served else {}
             blocks.append(self._scores(name, lists, kept, held) | of_lists)
-        if side.finish is not None:
-            lists = replace(self._recommender(self._served), side=replace(side, finish=None)).lists(kept, n=DEPTH, explain_n=0)
-            blocks.append(self._scores(UNFINISHED, lists, kept, held) | _of_lists(side, lists, kept))
+        if side.reranking is not None:
+            lists = replace(self._recommender(self._served), side=replace(side, reranking=None)).lists(kept, n=DEPTH, explain_n=0)
+            blocks.append(self._scores(BEFORE_RERANKING, lists, kept, held) | _of_lists(side, lists, kept))
         if side.rater is not None:
             blocks.append(_errors(RATER, side, kept, held))
         if self._champion is not None:
@@ -175,12 +175,12 @@ class _Scorer:
 
 def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:
     """Measure how varied the first ten are, and how far their genres are from the history's; nothing if lists are not re-ranked."""
-    if side.finish is None:
+    if side.reranking is None:
         return {}
     top = metrics.fixed_width(lists.indptr, lists.items, TOP)
     found = {"miscalibration": list_metrics.miscalibration(top, kept.weighted(side.n_items, np.inf), side.genres)}
-    if side.finish.features is not None:
-        found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.finish.features)
+    if side.reranking.features is not None:
+        found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.reranking.features)
     return found
 
 

@@ -24,8 +24,8 @@ TOP = 10
 BELOW_MEAN = ("below_mean", "reasons_below_mean")  # of the first ten: what is predicted, and what stands as a reason
 BY_STAR = ("hits_by_star", "held_out_by_star")  # of the first ten, and of all that was kept out
 CHAMPION = "champion"  # no model has this name; in `metrics` it has no row, its figures are those of the verdict
-UNFINISHED = "unfinished"  # the served model, before diversity and calibration
-OF_LISTS = ("intra_list_diversity", "miscalibration")  # what finishing is for; measured where there is any
+BEFORE_RERANKING = "before_reranking"  # the served model, before diversity and calibration
+OF_LISTS = ("intra_list_diversity", "miscalibration")  # what re-ranking is for; measured where there is any
 
 SCORES = pa.schema(
     [
@@ -57,7 +57,7 @@ class UserScores(NamedTuple):
 
     @property
     def models(self) -> list[str]:
-        return sorted(set(self.rows["model"].to_pylist()) - {CHAMPION, UNFINISHED})
+        return sorted(set(self.rows["model"].to_pylist()) - {CHAMPION, BEFORE_RERANKING})
 
     def of(self, model: str, column: str) -> np.ndarray:
         """A column of one model's users, (u,): NaN where there is nothing; (u, TOP) item_nums of `top`, (u, b) counts by star."""
@@ -106,7 +106,7 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
         rows.append(_row(served, "overlap_with_champion", TOP, mean_interval(overlap, seed=seed)))
         rows.append(_row(served, "reasons_below_mean", TOP, mean_interval(reasons, seed=seed)))
         rows += _of_stars(scored, served, stars)
-        rows += _finishing(scored, served, seed)
+        rows += _cost_of_reranking(scored, served, seed)
     return [row for row in rows if row["value"] is not None]
 
 
@@ -138,14 +138,14 @@ def _over(scored: UserScores, model: str, served: str, metric: str, seed: int) -
     return _row(model, f"{metric}_over_served", TOP, mean_interval(values - of_served, seed=seed))
 
 
-def _finishing(scored: UserScores, served: str, seed: int) -> list[dict[str, Any]]:
+def _cost_of_reranking(scored: UserScores, served: str, seed: int) -> list[dict[str, Any]]:
     """Return what diversity and calibration gave, and what they cost in nDCG (positive: lost)."""
-    if not len(scored.of(UNFINISHED, "n_seen")):
+    if not len(scored.of(BEFORE_RERANKING, "n_seen")):
         return []
-    before, after = (scored.of(model, "ndcg_at_10") for model in (UNFINISHED, served))
+    before, after = (scored.of(model, "ndcg_at_10") for model in (BEFORE_RERANKING, served))
     rows = [_row(served, "ndcg_cost_of_finishing", TOP, mean_interval(before - after, seed=seed))]
     for name in OF_LISTS:
-        for suffix, model in (("", served), ("_before_finishing", UNFINISHED)):
+        for suffix, model in (("", served), ("_before_finishing", BEFORE_RERANKING)):
             rows.append(_row(served, f"{name}{suffix}", TOP, mean_interval(scored.of(model, name), seed=seed)))
     return rows
 

@@ -1,8 +1,8 @@
-"""Online ratings on their way into a release: folded over the source like the server does.
+"""Online ratings on their way into a release: applied to the source as the server does.
 
 The overlay is a log that is emptied once releases contain it, so every ingest first copies what is new in it to Parquet
 files (`warehouse.online`), and reads all of them. A user's rows then are the source's and, in order of arrival, what came in
-online, by the one `fold` that the server uses too.
+online, by the one `apply_log` that the server uses too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.errors import ReleaseError
 from warehouse import overlay, parquet
 from warehouse.identity import contained, identity
 from warehouse.layout import Warehouse
-from warehouse.overlay import Entry, fold, Held
+from warehouse.overlay import apply_log, Entry, Held
 from warehouse.release import read_manifest, sealed_ids
 
 
@@ -51,8 +51,8 @@ class Online:
     def __init__(self, path: Path, *, is_implicit: bool) -> None:
         self._path, self._is_implicit = path, is_implicit
 
-    def folded(self, base: pa.Table, arrived: pa.Table) -> pa.Table:
-        """Rows of the pairs of `arrived` folded over their rows in base; base holds one row a pair, both are sorted by user,
+    def applied(self, base: pa.Table, arrived: pa.Table) -> pa.Table:
+        """Rows of the pairs of `arrived`, applied to their rows in base; base holds one row a pair, both are sorted by user,
         item and sequence number. Every other row stays as it is."""
         if len(arrived) == 0:
             return base
@@ -71,7 +71,7 @@ class Online:
 
     def _one(self, key: tuple, before: Held | None, entries: list[Entry]) -> list[dict[str, Any]]:
         user_id, item_id = key
-        found = fold({} if before is None else {item_id: before}, entries, is_implicit=self._is_implicit).get(item_id)
+        found = apply_log({} if before is None else {item_id: before}, entries, is_implicit=self._is_implicit).get(item_id)
         if found is None:
             return []
         return [

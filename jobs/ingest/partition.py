@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, functions as F
 
 from jobs.ingest import draws
 from jobs.ingest.overlay_archive import Online
-from jobs.kernels.histories import moments
+from jobs.kernels.histories import moments_of
 from jobs.staging.histories import TEST, TRAIN, VALIDATION
 from schemas.derive import arrow_schema
 from schemas.settings import Settings
@@ -87,7 +87,7 @@ class PartWriter:
     def write(self, number: int, rows: pa.Table) -> int:
         """Write a part from its sorted rows; returns how many are kept."""
         is_online = pc.greater(rows["seq"], 0)
-        kept = self._online.folded(self._latest(rows.filter(pc.invert(is_online))), rows.filter(is_online))
+        kept = self._online.applied(self._latest(rows.filter(pc.invert(is_online))), rows.filter(is_online))
         ratings, users = self._with_held_out(kept)
         work = self._release.work
         parquet.write(parquet.part(work / "ratings", number), [ratings], ratings.schema)
@@ -136,12 +136,12 @@ class PartWriter:
         place = np.empty(len(rows), np.int64)
         place[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
         is_held = place >= np.repeat(lengths - n_held, lengths)
-        fold = np.where(is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN).astype(np.int8)
+        split = np.where(is_held, np.where(np.repeat(draw < share * VALIDATION_SHARE, lengths), VALIDATION, TEST), TRAIN).astype(np.int8)
         item_ids = parquet.read(self._release.work / "items.parquet", ["item_id"])["item_id"].combine_chunks()
         numbers = pc.index_in(rows["item_id"], value_set=item_ids).cast(pa.int32())
         ratings = rows.append_column("is_held_out", pa.array(is_held)).select(RATINGS.names)
         ratings = ratings.append_column("item_num", numbers)
-        ratings = ratings.append_column("step", pa.array(moments(times, user_of))).append_column("fold", pa.array(fold))
+        ratings = ratings.append_column("moment", pa.array(moments_of(times, user_of))).append_column("split", pa.array(split))
         return ratings, self._users(rows, user_ids, user_of, lengths, n_held)
 
     def _users(self, rows, user_ids, user_of, lengths, n_held) -> pa.Table:
@@ -175,7 +175,7 @@ def _seconds(values: np.ndarray) -> pa.Array:
 def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:
     """Per item of the part: interactions and rating sum, of all rows and of those to train on."""
     numbers, values = ratings["item_num"].to_numpy(), ratings["rating"].fill_null(0.0).to_numpy()
-    train = ratings["fold"].to_numpy() == TRAIN
+    train = ratings["split"].to_numpy() == TRAIN
     n_all = np.bincount(numbers, minlength=n_items)
     found = np.flatnonzero(n_all)
     columns = {

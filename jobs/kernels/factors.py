@@ -85,14 +85,14 @@ class ImplicitFactors:
     def n_items(self) -> int:
         return len(self.item_factors)
 
-    def fold_in(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
+    def posterior(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
         """Solve one user. items (n,) item_num, strengths (n,) > 0, recency (n,) in (0, 1]. n = 0 has no solution and raises
         ValueError."""
         weights = recency * (1.0 + self.alpha * strengths)
         return _posterior(self.gramian, self.reg * len(items), self.item_factors[items], recency * self.alpha * strengths, weights, 0.0)
 
-    def fold(self, history: History) -> Folded:
-        return Folded(history.items, self.fold_in(history.items, history.strengths, history.recency(self.half_life)))
+    def fold_in(self, history: History) -> Folded:
+        return Folded(history.items, self.posterior(history.items, history.strengths, history.recency(self.half_life)))
 
     @cached_property
     def untrained(self) -> np.ndarray:
@@ -200,10 +200,10 @@ class ExplicitFactors(RatingFactors):
     def _biases(self) -> np.ndarray:
         return self.item_biases.astype(np.float32)
 
-    def fold(self, history: History) -> Folded:
+    def fold_in(self, history: History) -> Folded:
         """Rows without a rating stand in the history, and weigh nothing."""
         is_rated, weights = ~np.isnan(history.ratings), np.zeros(history.n)
-        posterior = self.fold_in(*history.rated, history.recency(self.half_life)[is_rated])
+        posterior = self.posterior(*history.rated, history.recency(self.half_life)[is_rated])
         weights[is_rated] = posterior.weights
         return Folded(history.items, replace(posterior, weights=weights))
 
@@ -221,7 +221,7 @@ class ExplicitFactors(RatingFactors):
     def contributions(self, user: Folded, targets: np.ndarray) -> np.ndarray:
         return contributions(self.item_factors, user.posterior, user.items, targets)
 
-    def fold_in(self, items: np.ndarray, ratings: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
+    def posterior(self, items: np.ndarray, ratings: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
         """Solve one user. items (n,) item_num, ratings (n,) on the scale, recency (n,) in (0, 1]. With n = 0 the user is the mean
         user."""
         if len(items) == 0:

@@ -18,7 +18,7 @@ class History(NamedTuple):
     items: np.ndarray
     strengths: np.ndarray
     ratings: np.ndarray
-    steps: np.ndarray
+    moments: np.ndarray
 
     @property
     def n(self) -> int:
@@ -32,63 +32,63 @@ class History(NamedTuple):
 
     def recency(self, half_life: float) -> np.ndarray:
         """Return what each row still counts, (n,) in (0, 1]: 0.5 ** (moments since / half_life); an infinite half-life forgets nothing."""
-        return recency(self.steps.max(initial=0) - self.steps, half_life)
+        return recency(self.moments.max(initial=0) - self.moments, half_life)
 
 
 class Histories(NamedTuple):
     """u users one after another: user k has the rows indptr[k]:indptr[k + 1].
 
     indptr (u + 1,) int64, items (m,) int32 item_num, strengths (m,) float64 > 0 for the implicit models, ratings (m,)
-    float64, NaN where there is none, steps (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
+    float64, NaN where there is none, moments (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
     one timestamp are one moment, since the order inside it says nothing. Two users, the first with item 3 and later item 5,
-    the second with item 3: indptr [0, 2, 3], items [3, 5, 3], steps [0, 1, 0].
+    the second with item 3: indptr [0, 2, 3], items [3, 5, 3], moments [0, 1, 0].
     """
 
     indptr: np.ndarray
     items: np.ndarray
     strengths: np.ndarray
     ratings: np.ndarray
-    steps: np.ndarray
+    moments: np.ndarray
 
     def __len__(self) -> int:  # number of users, not of fields
         return len(self.indptr) - 1
 
     def user(self, k: int) -> History:
         rows = slice(self.indptr[k], self.indptr[k + 1])
-        return History(self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
+        return History(self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
 
     def block(self, start: int, stop: int) -> Histories:
         """Users start..stop, as views of the same arrays."""
         rows = slice(self.indptr[start], self.indptr[stop])
         indptr = self.indptr[start : stop + 1] - self.indptr[start]
-        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
+        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
 
     def select(self, keep: np.ndarray) -> Histories:
         """Return the users with only the rows where keep (m,) is true."""
         before = np.concatenate([[0], np.cumsum(keep)])
-        return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.steps[keep])
+        return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.moments[keep])
 
     def take(self, users: np.ndarray) -> Histories:
         """Only these users (k,), by position, in the order given."""
         lengths = np.diff(self.indptr)[users]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = places(indptr) + np.repeat(self.indptr[users], lengths)
-        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.steps[rows])
+        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
 
     def renumbered(self, numbers: np.ndarray) -> Histories:
         """Return the users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
         that become -1 are left out, and moments are counted again over what is left."""
         known = self.select(numbers[self.items] >= 0)
         items = numbers[known.items].astype(np.int32)
-        return Histories(known.indptr, items, known.strengths, known.ratings, moments(known.steps, owners(known.indptr)))
+        return Histories(known.indptr, items, known.strengths, known.ratings, moments_of(known.moments, owners(known.indptr)))
 
     def recency(self, half_life: float) -> np.ndarray:
         """Return what each row of every user still counts, (m,)."""
         lengths, last = np.diff(self.indptr), np.zeros(len(self), np.int64)
         some = lengths > 0
         if some.any():
-            last[some] = np.maximum.reduceat(self.steps, self.indptr[:-1][some])
-        return recency(np.repeat(last, lengths) - self.steps, half_life)
+            last[some] = np.maximum.reduceat(self.moments, self.indptr[:-1][some])
+        return recency(np.repeat(last, lengths) - self.moments, half_life)
 
     def weighted(self, n_items: int, half_life: float) -> csr_matrix:
         """(u, n_items) float32, what each interaction weighs when a list is computed: its strength, as far as it still counts."""
@@ -108,16 +108,16 @@ def concatenated(blocks: Sequence[Histories]) -> Histories:
     return Histories(indptr, *(np.concatenate([block[column] for block in blocks]) for column in range(1, 5)))
 
 
-def moments(times: np.ndarray, user_of: np.ndarray) -> np.ndarray:
-    """Steps of rows, (m,) int64: how many distinct earlier times their user has. times (m,), user_of (m,), rows in any order."""
+def moments_of(times: np.ndarray, user_of: np.ndarray) -> np.ndarray:
+    """Return the moments of rows, (m,) int64: how many distinct earlier times their user has. times (m,), user_of (m,), rows in any order."""
     order = np.lexsort((times, user_of))
     users, ordered = user_of[order], times[order]
     is_first = np.concatenate([[True], users[1:] != users[:-1]]) if len(users) else np.zeros(0, bool)
     is_new = is_first | np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(users) else is_first
     counted = np.cumsum(is_new)
-    steps = np.empty(len(times), np.int64)
-    steps[order] = counted - counted[is_first][np.cumsum(is_first) - 1]
-    return steps
+    moments = np.empty(len(times), np.int64)
+    moments[order] = counted - counted[is_first][np.cumsum(is_first) - 1]
+    return moments
 
 
 def strength(ratings: np.ndarray, weights: np.ndarray, *, low: float | None, high: float | None) -> np.ndarray:
@@ -154,6 +154,6 @@ def one_history(
     rows = np.flatnonzero(item_ids[np.minimum(numbers, len(item_ids) - 1)] == wanted)
     rows = rows[np.argsort(numbers[rows], kind="stable")]
     given = np.array([np.nan if rating is None else rating for rating in ratings], float)[rows]
-    steps = moments(np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64))
+    moments = moments_of(np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64))
     strengths = strength(given, np.array(weights, float)[rows], low=low, high=high)
-    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, steps)
+    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, moments)

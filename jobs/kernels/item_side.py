@@ -33,7 +33,7 @@ class ItemSide:
     ranker orders lists, factors (or None) tell confidence, rater (or None) predicts ratings, popularity (n_items,) float64
     orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find those of
     similar taste among, for reasons alone;
-    blocked (b,) item_nums are in no list, finish (or None) has the last word on a list's order, and of twins a list names one. mu is the overall mean rating,
+    blocked (b,) item_nums are in no list, reranking (or None) has the last word on a list's order, and of twins a list names one. mu is the overall mean rating,
     NaN without ratings, and damping how many of it a user's own mean is damped with.
     """
 
@@ -44,7 +44,7 @@ class ItemSide:
     genres: csr_matrix
     others: ReferenceUsers | None = None
     blocked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    finish: Reranking | None = None
+    reranking: Reranking | None = None
     mu: float = math.nan
     damping: float = 0.0
     twins: Twins = field(default_factory=Twins)
@@ -104,7 +104,7 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         csr_matrix((ones, items["genre_indices"], items["genre_indptr"]), shape=(n_items, len(genres))),
         _others(sides.get("user_neighbours"), n_items),
         items.get("blocked", np.zeros(0, np.int32)),
-        _finish(names, sides.get("content")),
+        _reranking(names, sides.get("content")),
         means.get("mu", math.nan),
         means.get("damping", 0.0),
         Twins(items["first"]) if "first" in items else Twins(),
@@ -121,7 +121,7 @@ def _others(side: Side | None, n_items: int) -> ReferenceUsers | None:
     )  # fmt: skip
 
 
-def _finish(parameters: Mapping[str, Any], content: Side | None) -> Reranking | None:
+def _reranking(parameters: Mapping[str, Any], content: Side | None) -> Reranking | None:
     diversity, calibration = (parameters.get(name, 0.0) for name in ("diversity", "calibration"))
     if not diversity and not calibration:
         return None

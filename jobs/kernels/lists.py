@@ -17,7 +17,7 @@ from jobs.kernels import reasons, spans
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.item_side import ItemSide
 from jobs.kernels.reasons import RANKED, Ranking
-from jobs.kernels.reranking import order, POOL
+from jobs.kernels.reranking import POOL, rerank
 from jobs.kernels.weights import blocks_of
 
 POPULAR_GENRE, POPULAR = 1, 2
@@ -30,7 +30,7 @@ class Lists(NamedTuple):
     """Lists of u users and their reasons.
 
     User k has the rows indptr[k]:indptr[k + 1], in rank order: items int32, scores, predicted and confidence float64 (NaN
-    where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR), model_ranks int32 (the rank before finishing, 0 where
+    where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR), model_ranks int32 (the rank before re-ranking, 0 where
     there was none). Reason j belongs to list row reason_rows[j] and
     stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
     (item_num, genre number, how many similar users, or -1), contributions float64 (NaN where it is not part of the sum), and
@@ -91,7 +91,7 @@ def recommend(
     lower item_num.
     """
     return _lists(
-        side, histories, lambda block: [fold(side, block.user(k), min_history) for k in range(len(block))],
+        side, histories, lambda block: [fold_in(side, block.user(k), min_history) for k in range(len(block))],
         n=n, explain_n=explain_n, reasons_n=reasons_n, excluded=excluded,
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _lists(
     excluded: np.ndarray | None,
 ) -> Lists:
     excluded = side.blocked if excluded is None else np.union1d(side.blocked, excluded)
-    reach = n if side.finish is None else max(n, POOL)
+    reach = n if side.reranking is None else max(n, POOL)
     reach += side.twins.more(reach)
     unrankable = np.union1d(side.ranker.untrained, excluded)
     blocks = []
@@ -126,7 +126,7 @@ def _lists(
             _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([has.user(k).items, excluded]))
             for k, user in enumerate(users)
         ]
-        blocks.append(gathered(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
+        blocks.append(lists_of(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
     return _stacked(blocks)
 
 
@@ -136,12 +136,12 @@ def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:
     return blocks_of(costs, CELLS)
 
 
-def fold(side: ItemSide, history: History, min_history: int) -> Any:
+def fold_in(side: ItemSide, history: History, min_history: int) -> Any:
     """The user that the ranker sees in a history; None where it is too short to rank by."""
-    return None if history.n < max(min_history, 1) else side.ranker.fold(history)
+    return None if history.n < max(min_history, 1) else side.ranker.fold_in(history)
 
 
-def gathered(
+def lists_of(
     side: ItemSide,
     histories: Histories,
     users: list[Any],
@@ -217,15 +217,15 @@ def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: His
 
 
 def _ranked(side: ItemSide, user: Any, candidates: np.ndarray, history: History, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first n by score, or as they are finished; with their ranks by score, 0 where that is what they are."""
+    """The first n by score, or as they are re-ranked; with their ranks by score, 0 where that is what they are."""
     exact = side.ranker.scores(user, candidates)
     by_score = np.lexsort((candidates, -exact))
     by_score = by_score[side.twins.once(candidates[by_score])]
-    if side.finish is None:
+    if side.reranking is None:
         by_score = by_score[:n]
         return candidates[by_score], exact[by_score], np.zeros(len(by_score), np.int32)
     by_score = by_score[: max(n, POOL)]
-    places = order(side.finish, side.genres, history.items, history.strengths, candidates[by_score], exact[by_score])[:n]
+    places = rerank(side.reranking, side.genres, history.items, history.strengths, candidates[by_score], exact[by_score])[:n]
     chosen = by_score[places]
     return candidates[chosen], exact[chosen], (places + 1).astype(np.int32)
 
@@ -252,7 +252,7 @@ def _once(side: ItemSide, items: np.ndarray) -> np.ndarray:
 def _predict(side: ItemSide, history: History, targets: np.ndarray) -> np.ndarray:
     if side.rater is None:
         return np.full(len(targets), np.nan)
-    return side.rater.predict(side.rater.fold_in(*history.rated), targets)
+    return side.rater.predict(side.rater.posterior(*history.rated), targets)
 
 
 def _confidence(side: ItemSide, history: History, ranking: Ranking) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import ItemSide
-from jobs.kernels.lists import fold, gathered, Lists, POPULAR
+from jobs.kernels.lists import fold_in, Lists, lists_of, POPULAR
 from jobs.kernels.reasons import RANKED, Ranking
 
 
@@ -19,11 +19,11 @@ def score_items(
     The rows of a list's items are those of the list. A target that the ranker knows nothing about, and every target of a
     history shorter than min_history, is scored by its popularity, as in a fallback.
     """
-    user = fold(side, history.user(0), min_history)
+    user = fold_in(side, history.user(0), min_history)
     targets = np.asarray(targets, np.int32)
     scores, tiers = side.popularity[targets].astype(float), np.full(len(targets), POPULAR, np.int8)
     if user is not None:
         ranked = np.flatnonzero(~np.isin(targets, side.ranker.untrained))
         scores[ranked], tiers[ranked] = side.ranker.scores(user, targets[ranked]), RANKED
     ranking = Ranking(targets, scores, tiers, np.zeros(len(targets), np.int32))
-    return gathered(side, history, [user], [ranking], explain_n=len(targets), reasons_n=reasons_n, is_whole=is_whole)
+    return lists_of(side, history, [user], [ranking], explain_n=len(targets), reasons_n=reasons_n, is_whole=is_whole)

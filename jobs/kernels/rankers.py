@@ -19,7 +19,7 @@ FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
 class Part(Protocol):
     """An item side that scores. score_i = bias_i + sum over the history of contribution_ji, exactly, for every item i.
 
-    What `fold` returns is the user, whole: no later call needs the history again.
+    What `fold_in` returns is the user, whole: no later call needs the history again.
     """
 
     @property
@@ -29,7 +29,7 @@ class Part(Protocol):
     def untrained(self) -> np.ndarray:
         """item_nums (m,) that it knows nothing about, and so may not place."""
 
-    def fold(self, history: History) -> Any:
+    def fold_in(self, history: History) -> Any:
         """The user that this history is; it is not empty."""
 
     def add_scores(self, users: list[Any], factor: float, total: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ class WeightRanker:
             reached[self.matrix.indices[start : start + (1 << 22)]] = True
         return np.flatnonzero(~reached)
 
-    def fold(self, history: History) -> Terms:
+    def fold_in(self, history: History) -> Terms:
         return self.matrix.terms(history.items, history.strengths * history.recency(self.half_life))
 
     def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
@@ -113,8 +113,8 @@ class Blend:
             found = np.intersect1d(found, part.untrained)
         return found
 
-    def fold(self, history: History) -> tuple[Any, ...]:
-        return tuple(ranker.fold(history) for _, ranker in self.parts)
+    def fold_in(self, history: History) -> tuple[Any, ...]:
+        return tuple(ranker.fold_in(history) for _, ranker in self.parts)
 
     def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """From float32 scores of all items: those that may be among the n best of the sum, whatever place each part gives them.

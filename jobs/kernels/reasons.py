@@ -26,7 +26,7 @@ LAST = np.iinfo(np.int32).max  # where similar users stand before positions are 
 
 class Ranking(NamedTuple):
     """Rows of one user's list: items (k,) item_num, scores (k,), tiers (k,), RANKED or one of the fallbacks, and model_ranks (k,),
-    the rank before the list was finished, 0 where it was not."""
+    the rank before the list was re-ranked, 0 where it was not."""
 
     items: np.ndarray
     scores: np.ndarray

@@ -55,7 +55,7 @@ class Recommender:
             return histories
         low, high = self.scale
         strengths = strength(histories.ratings, histories.strengths, low=low, high=high)
-        return Histories(histories.indptr, histories.items, strengths, histories.ratings, histories.steps)
+        return Histories(histories.indptr, histories.items, strengths, histories.ratings, histories.moments)
 
     def lists(
         self, histories: Histories, *, n: int | None = None, explain_n: int | None = None, excluded: np.ndarray | None = None
@@ -84,4 +84,4 @@ class Recommender:
 
     def unpersonal(self) -> Recommender:
         """Return one that knows no genres and re-ranks nothing, so that its popular lists are the same for all users."""
-        return replace(self, side=replace(self.side, finish=None, genres=self.side.genres[:, :0]))
+        return replace(self, side=replace(self.side, reranking=None, genres=self.side.genres[:, :0]))

@@ -36,25 +36,25 @@ class Reranking:
     features: csr_matrix | None = None
 
 
-def order(
-    finish: Reranking, genres: csr_matrix, history: np.ndarray, strengths: np.ndarray, items: np.ndarray, scores: np.ndarray
+def rerank(
+    reranking: Reranking, genres: csr_matrix, history: np.ndarray, strengths: np.ndarray, items: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
     """In which order to show items (m,), which are ranked by scores (m,): their places, (m,), from 0. The history is
     item_nums (h,) with strengths (h,), genres (n_items, g) has a 1 for each genre of an item."""
     m = min(len(items), POOL)
     span = scores[0] - scores[m - 1] if m else 0.0
-    worth = (1.0 - finish.diversity - finish.calibration) * ((scores[:m] - scores[m - 1]) / span if span > 0 else np.ones(m))
-    alike = _cosines(finish, items[:m])
+    worth = (1.0 - reranking.diversity - reranking.calibration) * ((scores[:m] - scores[m - 1]) / span if span > 0 else np.ones(m))
+    alike = _cosines(reranking, items[:m])
     shares, wanted = _genre_shares(genres, items[:m]), strengths @ _genre_shares(genres, history)
     total = wanted.sum()
-    is_calibrated = finish.calibration > 0 and total > 0
+    is_calibrated = reranking.calibration > 0 and total > 0
     p = wanted / total if total > 0 else wanted
     nearest, listed = np.zeros(m), np.zeros(len(wanted))
     is_left, places = np.ones(m, bool), np.empty(m, np.int64)
     for place in range(m):
-        value = worth - finish.diversity * nearest
+        value = worth - reranking.diversity * nearest
         if is_calibrated:
-            value = value - finish.calibration * _divergence(p, listed + shares)
+            value = value - reranking.calibration * _divergence(p, listed + shares)
         value[~is_left] = -np.inf
         best = int(value.argmax())
         places[place], is_left[best] = best, False
@@ -64,10 +64,10 @@ def order(
     return np.concatenate([places, np.arange(m, len(items))])
 
 
-def _cosines(finish: Reranking, items: np.ndarray) -> np.ndarray | None:
-    if finish.diversity == 0 or finish.features is None:
+def _cosines(reranking: Reranking, items: np.ndarray) -> np.ndarray | None:
+    if reranking.diversity == 0 or reranking.features is None:
         return None
-    rows = finish.features[items]
+    rows = reranking.features[items]
     return np.asarray((rows @ rows.T).todense(), float)
 
 

@@ -13,7 +13,7 @@ class Disliked:
     """Users u by their histories, folded in once, and their means (u,)."""
 
     def __init__(self, rater: ExplicitFactors, kept: Histories, means: np.ndarray) -> None:
-        posteriors = [rater.fold_in(*kept.user(k).rated) for k in range(len(kept))]
+        posteriors = [rater.posterior(*kept.user(k).rated) for k in range(len(kept))]
         self._rater, self._means = rater, means
         self._users = np.array([posterior.x for posterior in posteriors], np.float32).reshape(len(kept), -1)
         self._constants = np.array([posterior.constant for posterior in posteriors])

@@ -24,7 +24,7 @@ class Rater(Protocol):
     low: float
     high: float
 
-    def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior: ...
+    def posterior(self, items: np.ndarray, ratings: np.ndarray) -> Posterior: ...
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray: ...
 
@@ -51,7 +51,7 @@ def by_factors(factors: ImplicitFactors | ExplicitFactors, half_life: float) -> 
     def scores(histories: Histories) -> np.ndarray:
         users = np.zeros((len(histories), Y.shape[1]), np.float32)
         for k in np.flatnonzero(np.diff(histories.indptr)):
-            users[k] = ranker.fold(histories.user(k)).posterior.x
+            users[k] = ranker.fold_in(histories.user(k)).posterior.x
         found = users @ Y.T + biases
         found[:, ranker.untrained] = -np.inf
         return found
@@ -67,7 +67,7 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
     def scores(histories: Histories) -> np.ndarray:
         users = np.zeros((len(histories), Y.shape[1]), np.float32)
         for k in range(len(histories)):
-            users[k] = rater.fold_in(*histories.user(k).rated).x
+            users[k] = rater.posterior(*histories.user(k).rated).x
         found = users @ Y.T + rater.item_biases.astype(np.float32)
         found[:, unknown] = -np.inf
         return found
@@ -80,7 +80,7 @@ def predicted(rater: Rater, kept: Histories, indptr: np.ndarray, items: np.ndarr
     an item that the rater does not know, -1, is predicted as what the user rates on average."""
     found = np.full(len(items), np.nan)
     for k in range(len(kept)):
-        rows, posterior = slice(indptr[k], indptr[k + 1]), rater.fold_in(*kept.user(k).rated)
+        rows, posterior = slice(indptr[k], indptr[k + 1]), rater.posterior(*kept.user(k).rated)
         targets = items[rows]
         ratings = np.full(len(targets), np.clip(posterior.constant, rater.low, rater.high))
         ratings[targets >= 0] = rater.predict(posterior, targets[targets >= 0])

@@ -52,6 +52,6 @@ def _affordable(data: TrainingData) -> list[int]:
 def _fitted(data: TrainingData, lags: int, damping: float) -> ItemWeights:
     rows = data.interactions
     return transitions(
-        rows.indptr, rows.items, rows.steps, rows.n_items, data.weights_keep,
+        rows.indptr, rows.items, rows.moments, rows.n_items, data.weights_keep,
         lags=lags, discount=LAST ** (1 / lags), damping=damping,
     )  # fmt: skip

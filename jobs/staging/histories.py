@@ -19,31 +19,31 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 class Part(NamedTuple):
-    """Users of one part in order of id, their histories, and the fold that each row is in."""
+    """Users of one part in order of id, their histories, and the split that each row is in."""
 
     user_ids: pa.Array
     histories: Histories
-    folds: np.ndarray
+    splits: np.ndarray
 
-    def held_out_users(self, fold: int) -> np.ndarray:
-        """Positions (u,) of the users with rows in a fold."""
-        return np.flatnonzero(np.bincount(owners(self.histories.indptr), self.folds == fold, len(self.histories)))
+    def held_out_users(self, split: int) -> np.ndarray:
+        """Positions (u,) of the users with rows in a split."""
+        return np.flatnonzero(np.bincount(owners(self.histories.indptr), self.splits == split, len(self.histories)))
 
-    def held_out(self, fold: int) -> tuple[Histories, Histories]:
+    def held_out(self, split: int) -> tuple[Histories, Histories]:
         """These users: what is left of their histories to fold in, and what was kept out."""
-        users, rows = self.held_out_users(fold), self.histories
-        return rows.select(self.folds == TRAIN).take(users), rows.select(self.folds == fold).take(users)
+        users, rows = self.held_out_users(split), self.histories
+        return rows.select(self.splits == TRAIN).take(users), rows.select(self.splits == split).take(users)
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:
-    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "step", "fold"])
+    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "moment", "split"])
     users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
     indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
     ratings = rows["rating"].fill_null(np.nan).to_numpy()
     weights = rows["weight"].to_numpy()
     strengths = strength(ratings, weights, low=facts.low, high=facts.high)
-    histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["step"].to_numpy())
-    return Part(users.values, histories, rows["fold"].to_numpy())
+    histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["moment"].to_numpy())
+    return Part(users.values, histories, rows["split"].to_numpy())
 
 
 def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:

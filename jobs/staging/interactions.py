@@ -21,7 +21,7 @@ TYPES: Mapping[str, type] = {
     "items": np.int32,
     "strengths": np.float32,
     "ratings": np.float32,
-    "steps": np.int32,
+    "moments": np.int32,
 }
 
 
@@ -29,7 +29,7 @@ class Interactions:
     """Rows of users as in Histories, with n_items; the arrays are in memory or mapped from a folder."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], n_items: int, folder: Path | None = None) -> None:
-        self.indptr, self.items, self.strengths, self.ratings, self.steps = (arrays[name] for name in TYPES)
+        self.indptr, self.items, self.strengths, self.ratings, self.moments = (arrays[name] for name in TYPES)
         self.n_items = n_items
         self._folder = folder
 
@@ -53,7 +53,7 @@ class Interactions:
     @cached_property
     def has_order(self) -> bool:
         """Whether any interaction came after another of its user."""
-        return bool(self.steps.any())
+        return bool(self.moments.any())
 
     def histories(self, start: int, stop: int) -> Histories:
         """Users start..stop, as the kernels take them."""
@@ -63,7 +63,7 @@ class Interactions:
             np.asarray(self.items[rows]),
             self.strengths[rows].astype(np.float64),
             self.ratings[rows].astype(np.float64),
-            self.steps[rows].astype(np.int64),
+            self.moments[rows].astype(np.int64),
         )
 
     def some(self, n: int) -> Histories:

@@ -28,7 +28,7 @@ def genre_names(release: Release) -> list[str]:
 
 def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: Settings) -> None:
     """Write what every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, and
-    how a list is finished."""
+    how a list is re-ranked."""
     ids = items["item_id"].to_numpy()
     ids = ids.astype(str) if ids.dtype == object else ids
     model_files.save(

@@ -53,7 +53,7 @@ def _write_interactions(folder: Path, release: Release, found: Facts, run: OnSpa
 
     def write(number: int) -> None:
         part = read_part(release, number, found)
-        interactions.write_part(aside, number, part.histories.select(part.folds == TRAIN))
+        interactions.write_part(aside, number, part.histories.select(part.splits == TRAIN))
 
     def join(number: int) -> None:
         interactions.join_parts(aside, names[number], found.n_parts)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from serving.answers import Answer
-from serving.call import Call
+from serving.request import Request
+from serving.response import Response
 from serving.service import Service
 
 
-def live(service: Service, call: Call) -> Answer:
+def live(service: Service, request: Request) -> Response:
     """The process answers."""
-    return Answer(rows=[{"status": "live"}], key="status")
+    return Response(rows=[{"status": "live"}], key="status")
 
 
-def ready(service: Service, call: Call) -> Answer:
+def ready(service: Service, request: Request) -> Response:
     """200 while a release answers; `problem` says why the promoted one does not, or which file beside it is damaged."""
     opened, problems = service.current, service.problems()
     row = {
@@ -24,9 +24,9 @@ def ready(service: Service, call: Call) -> Answer:
         "stale": service.is_stale(opened),
         **service.write_state(),
     }
-    return Answer(rows=[row], key="status")
+    return Response(rows=[row], key="status")
 
 
-def metrics(service: Service, call: Call) -> Answer:
+def metrics(service: Service, request: Request) -> Response:
     """Prometheus' text format; the one answer that is not in the envelope."""
-    return Answer(text=service.metrics.text(service))
+    return Response(text=service.metrics.text(service))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from serving.answers import Answer
-from serving.call import Call
+from serving.request import Request
+from serving.response import Response
 from serving.service import Service
 
 _SOME_USERS = "select user_id, n_ratings from users order by user_id limit 12"
 
 
-def home(service: Service, call: Call) -> Answer:
+def home(service: Service, request: Request) -> Response:
     """The routes as rows; the page adds a few users and the release's figures."""
-    opened = call.opened
+    opened = request.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
     users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.is_forgotten(user)]
-    return Answer(
+    return Response(
         rows=rows,
         key="path",
         tag=f"{opened.id}.{len(service.forgotten.known)}",  # the users to begin with are others when one is forgotten

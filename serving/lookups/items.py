@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from serving.answers import Answer, RequestError
-from serving.call import Call, Token
 from serving.ids import known_item
 from serving.opened import OpenRelease
 from serving.parameters import MANY_ROWS
+from serving.request import Request, Token
+from serving.response import RequestError, Response
 from serving.service import Service
 
 _SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
@@ -24,17 +24,17 @@ def known_genre(opened: OpenRelease, genre: str) -> str:
     return genre
 
 
-def similar(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+def similar(service: Service, request: Request) -> Response | Awaitable[Response]:
     """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
-    return _similar(service, call) if call.values["n"] <= MANY_ROWS else service.aside(call.opened, _similar, service, call)
+    return _similar(service, request) if request.values["n"] <= MANY_ROWS else service.aside(request.opened, _similar, service, request)
 
 
-def _similar(service: Service, call: Call) -> Answer:
-    token = Token.parse(call.values["next"], "s") if call.values["next"] else None
-    opened = service.pinned(token.release) if token else call.opened
-    item = known_item(opened, call)
-    after, n = token.rank if token else 0, call.values["n"]
-    rows, wanted = [], call.values["source"]
+def _similar(service: Service, request: Request) -> Response:
+    token = Token.parse(request.values["next"], "s") if request.values["next"] else None
+    opened = service.pinned(token.release) if token else request.opened
+    item = known_item(opened, request)
+    after, n = token.rank if token else 0, request.values["n"]
+    rows, wanted = [], request.values["source"]
     for source in [wanted] if wanted else ["collaborative", "content"]:
         rows = opened.reader().execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
         if rows or after:
@@ -54,16 +54,16 @@ def _similar(service: Service, call: Call) -> Answer:
     )
 
 
-def popular(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The most popular items, of all or of one genre."""
-    return _popular(service, call) if call.values["n"] <= MANY_ROWS else service.aside(call.opened, _popular, service, call)
+    return _popular(service, request) if request.values["n"] <= MANY_ROWS else service.aside(request.opened, _popular, service, request)
 
 
-def _popular(service: Service, call: Call) -> Answer:
-    token = Token.parse(call.values["next"], "p") if call.values["next"] else None
-    opened = service.pinned(token.release) if token else call.opened
-    genre = known_genre(opened, call.values["genre"]) if call.values["genre"] else ""
-    n = call.values["n"]
+def _popular(service: Service, request: Request) -> Response:
+    token = Token.parse(request.values["next"], "p") if request.values["next"] else None
+    opened = service.pinned(token.release) if token else request.opened
+    genre = known_genre(opened, request.values["genre"]) if request.values["genre"] else ""
+    n = request.values["n"]
     rows = opened.reader().execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
     shown = [
         {
@@ -80,9 +80,9 @@ def _popular(service: Service, call: Call) -> Answer:
     return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
 
 
-def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Answer:
+def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Response:
     stale = service.is_stale(opened)
-    return Answer(
+    return Response(
         rows=rows,
         next=next,
         extra={**more, "source": source, "computed_at": opened.computed_at, "personalized": False, "stale": stale},

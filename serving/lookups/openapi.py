@@ -6,10 +6,10 @@ from importlib.metadata import version
 from typing import Any, TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from serving.answers import Answer, compact
-from serving.call import Call
 from serving.opened import OpenRelease
 from serving.parameters import Parameter, RELEASE
+from serving.request import Request
+from serving.response import compact, Response
 from serving.row_schemas import components, id_schema, reference, shapes
 from serving.service import Service
 from warehouse.keys import RATINGS, READ, RUN, SCOPES
@@ -67,16 +67,16 @@ _REFUSALS = {
 _TEXTS: WeakKeyDictionary[OpenRelease, str] = WeakKeyDictionary()  # what a release's description is, once it was asked for
 
 
-async def describe(service: Service, call: Call) -> Answer:
+async def describe(service: Service, request: Request) -> Response:
     """OpenAPI 3.1, as a document of its own and not in the envelope."""
-    opened, settings = call.opened, service.settings
+    opened, settings = request.opened, service.settings
     text = _TEXTS.get(opened)
     if text is None:
         made = await service.aside(
             opened, lambda: compact(document(service.routes, opened, batch_n=settings.batch_n, is_private=service.is_private))
         )
         text = _TEXTS[opened] = made
-    return Answer(text=text, kind="application/json; charset=utf-8")
+    return Response(text=text, kind="application/json; charset=utf-8")
 
 
 def document(routes: tuple[Route, ...], opened: OpenRelease, *, batch_n: int, is_private: bool) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 from typing import Any
 
 from schemas.errors import NotFound
-from serving.answers import Answer
-from serving.call import Call
 from serving.ids import known_item, path_id
 from serving.opened import iso, OpenRelease
+from serving.request import Request
+from serving.response import Response
 from serving.rows import Listed, shown_reason
 from serving.service import Service
 from serving.solve import solve_pairs, Solved
@@ -21,41 +21,41 @@ _PAIR_REASONS = """select kind, evidence_id, contribution, detail from explanati
 where user_id = ? and item_id = ? order by position"""
 
 
-def why(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+def why(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel."""
-    opened, item = call.opened, known_item(call.opened, call)
-    user = service.known_as(path_id(opened, call, "user_id"))
-    seq, reasons_n = service.user_seq(opened, user), call.values["n"]
+    opened, item = request.opened, known_item(request.opened, request)
+    user = service.known_as(path_id(opened, request, "user_id"))
+    seq, reasons_n = service.user_seq(opened, user), request.values["n"]
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
         found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
         entry = connection.execute(_PAIR, (user, item)).fetchone() if found else None
         if entry:
-            return _stored(service, call, user, Listed(*entry), found)
-    return _why_now(service, call, _known(service, call, user, seq), item, seq, reasons_n)
+            return _stored(service, request, user, Listed(*entry), found)
+    return _why_now(service, request, _known(service, request, user, seq), item, seq, reasons_n)
 
 
-def _stored(service: Service, call: Call, user: Any, entry: Listed, found: list[tuple[Any, ...]]) -> Answer:
-    texts = [f'{{"position":{at},{encoded_reason(call.opened, *reason)}' for at, reason in enumerate(found, 1)]
+def _stored(service: Service, request: Request, user: Any, entry: Listed, found: list[tuple[Any, ...]]) -> Response:
+    texts = [f'{{"position":{at},{encoded_reason(request.opened, *reason)}' for at, reason in enumerate(found, 1)]
     residual = sum(contribution for kind, _, contribution, _ in found if kind == "residual")
-    answer = _why(service, call, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
-    answer.encoded = f"[{','.join(texts)}]".encode()
-    return answer
+    response = _why(service, request, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
+    response.encoded = f"[{','.join(texts)}]".encode()
+    return response
 
 
-async def _why_now(service: Service, call: Call, user: Any, item: Any, seq: int, reasons_n: int | None) -> Answer:
-    opened = call.opened
+async def _why_now(service: Service, request: Request, user: Any, item: Any, seq: int, reasons_n: int | None) -> Response:
+    opened = request.opened
     found = await _solve_pair(service, opened, user, item, seq, reasons_n)
     reasons = found.reasons.get(item, [])
     residual = sum(reason.contribution or 0.0 for reason in reasons if reason.kind == "residual") if reasons else None
-    answer = _why(service, call, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found))
-    answer.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
-    return answer
+    response = _why(service, request, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found))
+    response.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
+    return response
 
 
 def _why(
     service: Service,
-    call: Call,
+    request: Request,
     user: Any,
     seq: int,
     entry: Listed,
@@ -64,13 +64,13 @@ def _why(
     is_stored: bool,
     is_rated: bool,
     rated_as: Any,
-) -> Answer:
-    opened = call.opened
+) -> Response:
+    opened = request.opened
     stale = service.is_stale(opened)
-    return Answer(
+    return Response(
         key="position",
         extra={
-            "user_id": path_id(opened, call, "user_id"),
+            "user_id": path_id(opened, request, "user_id"),
             "is_known": user is not None,
             "item_id": entry.item_id,
             "title": opened.title(entry.item_id),
@@ -92,19 +92,19 @@ def _why(
     )
 
 
-async def predict(service: Service, call: Call) -> Answer:
+async def predict(service: Service, request: Request) -> Response:
     """Predict what the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
-    opened, item = call.opened, known_item(call.opened, call)
-    user = service.known_as(path_id(opened, call, "user_id"))
+    opened, item = request.opened, known_item(request.opened, request)
+    user = service.known_as(path_id(opened, request, "user_id"))
     seq = service.user_seq(opened, user)
-    user = _known(service, call, user, seq)
+    user = _known(service, request, user, seq)
     found = await _solve_pair(service, opened, user, item, seq, 0)
     entry = found.rows[0]
     stale = service.is_stale(opened)
-    return Answer(
+    return Response(
         rows=[
             {
-                "user_id": path_id(opened, call, "user_id"),
+                "user_id": path_id(opened, request, "user_id"),
                 "item_id": item,
                 "title": opened.title(item),
                 "predicted_rating": entry.predicted_rating,
@@ -134,12 +134,12 @@ def _has(opened: OpenRelease, item: Any, found: Solved) -> dict[str, Any]:
     return {"is_rated": item in found.has, "rated_as": min(others & found.has, default=None)}
 
 
-def _known(service: Service, call: Call, user: Any, seq: int) -> Any:
+def _known(service: Service, request: Request, user: Any, seq: int) -> Any:
     """The user, or None for one without any interaction. Raises NotFound instead where strict=1 asks for that."""
-    if user is not None and (seq or call.opened.has_user(user)):
+    if user is not None and (seq or request.opened.has_user(user)):
         return user
-    if call.values["strict"]:
-        raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {call.opened.id}")
+    if request.values["strict"]:
+        raise NotFound(f"user {request.path['user_id'][:200]!r}: has no interaction in release {request.opened.id}")
     return None
 
 

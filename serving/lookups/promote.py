@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-from serving.answers import Answer, RequestError
-from serving.call import Call
 from serving.lookups.releases import known
+from serving.request import Request
+from serving.response import RequestError, Response
 from serving.service import Service
 from serving.verify import open_verified
 from warehouse import release as releases
 
 
-async def promote(service: Service, call: Call) -> Answer:
+async def promote(service: Service, request: Request) -> Response:
     """Promote a release as `cinematch releases promote` does: every byte is compared with the manifest first, and what was held back needs a
     reason. `latest` stands for the newest release."""
-    name = known(service, call.path["release"]).release
+    name = known(service, request.path["release"]).release
     (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.trusted)).retire()  # or nothing moves
     previous = await asyncio.to_thread(
-        releases.promote, service.warehouse, name, reason=call.values["reason"] or "", by=f"key {call.key}", trusted=service.trusted
+        releases.promote, service.warehouse, name, reason=request.values["reason"] or "", by=f"key {request.key}", trusted=service.trusted
     )
     await service.follow()
     if service.current.id != name:
         raise RequestError(f"release {name} is promoted, but this server could not open it: {service.problem}", 503)
-    return Answer(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)
+    return Response(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import NotFound
-from serving.answers import Answer, RequestError
-from serving.call import Call, Token
 from serving.ids import path_id
 from serving.opened import OpenRelease
 from serving.overlay import Written
+from serving.request import Request, Token
+from serving.response import RequestError, Response
 from serving.sent import check_fields, checked_id, checked_rating, checked_time, json_of, rows_of
 from serving.service import Service
 from warehouse.overlay import Entry, Held, is_behind, removal
@@ -20,70 +20,70 @@ NOTHING = "Nothing of this request was written"
 _FIELDS = ("user_id", "item_id", "rating", "weight", "rated_at")
 
 
-async def post(service: Service, call: Call) -> Answer:
+async def post(service: Service, request: Request) -> Response:
     """Add ratings: one, or a list, or {ratings: [...]}. Sent again with the same time, a rating is the same rating."""
-    entries, has_times = _sent(service, call)
-    return _answer(service, entries, await _written(service, call, entries, has_times))
+    entries, has_times = _sent(service, request)
+    return _response(service, entries, await _written(service, request, entries, has_times))
 
 
-async def put(service: Service, call: Call) -> Answer:
+async def put(service: Service, request: Request) -> Response:
     """Add ratings that replace whatever the user had of those items."""
-    entries, has_times = _sent(service, call, is_overwrite=True)
-    held = await _held(service, call, entries)
+    entries, has_times = _sent(service, request, is_overwrite=True)
+    held = await _held(service, request, entries)
     ahead = [removal(entry, one) for entry, one in zip(entries, held) if one is not None and is_behind(entry, one)]
-    written = await _written(service, call, ahead + entries, [True] * len(ahead) + has_times)
-    return _answer(service, entries, written[len(ahead) :])
+    written = await _written(service, request, ahead + entries, [True] * len(ahead) + has_times)
+    return _response(service, entries, written[len(ahead) :])
 
 
-async def delete(service: Service, call: Call) -> Answer:
+async def delete(service: Service, request: Request) -> Response:
     """Remove ratings; the items may be recommended again. One that is not there is answered as `absent`; where none is there,
     it is a 404, and nothing is noted."""
-    return await _delete(service, call, _sent(service, call, is_deleted=True)[0])
+    return await _delete(service, request, _sent(service, request, is_deleted=True)[0])
 
 
-async def delete_one(service: Service, call: Call) -> Answer:
+async def delete_one(service: Service, request: Request) -> Response:
     """Remove the rating that the path names; 404 where it is not there, and then nothing is noted."""
-    user, item = (path_id(call.opened, call, role) for role in ("user_id", "item_id"))
+    user, item = (path_id(request.opened, request, role) for role in ("user_id", "item_id"))
     if service.is_forgotten(user):
         raise RequestError(f"user_id: this user asked to be forgotten. {NOTHING}", 403)
     now = int(time.time())
-    return await _delete(service, call, [Entry(0, user, item, None, 0.0, now, now, True)])
+    return await _delete(service, request, [Entry(0, user, item, None, 0.0, now, now, True)])
 
 
-async def _delete(service: Service, call: Call, entries: list[Entry]) -> Answer:
-    held = await _held(service, call, entries)
+async def _delete(service: Service, request: Request, entries: list[Entry]) -> Response:
+    held = await _held(service, request, entries)
     there = [removal(entry, one) for entry, one in zip(entries, held) if one is not None]
     if not there:
         first = f"user {entries[0].user_id!r} has no rating of item {entries[0].item_id!r}"
         shown = first if len(entries) == 1 else f"none of these {len(entries)} ratings is there"
         raise NotFound(f"{shown[:300]}. {NOTHING}")
-    written = iter(await _written(service, call, there, [True] * len(there)))
-    return _answer(service, entries, [next(written) if one is not None else None for one in held])
+    written = iter(await _written(service, request, there, [True] * len(there)))
+    return _response(service, entries, [next(written) if one is not None else None for one in held])
 
 
-async def _held(service: Service, call: Call, entries: Sequence[Entry]) -> list[Held | None]:
+async def _held(service: Service, request: Request, entries: Sequence[Entry]) -> list[Held | None]:
     """Return what the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
-    opened = call.opened
+    opened = request.opened
     seqs = {entry.user_id: service.user_seq(opened, entry.user_id) for entry in entries}
     of_users = await service.run_on(opened, lambda: {user: service.held(opened, user, seq) for user, seq in seqs.items()})
     return [of_users[entry.user_id].pop(entry.item_id, None) for entry in entries]
 
 
-def _sent(service: Service, call: Call, *, is_overwrite: bool = False, is_deleted: bool = False) -> tuple[list[Entry], list[bool]]:
+def _sent(service: Service, request: Request, *, is_overwrite: bool = False, is_deleted: bool = False) -> tuple[list[Entry], list[bool]]:
     """The entries of a body, and which of them brought their own time. Refused as a whole."""
     n_rows, now, entries, has_times = 1, int(time.time()), [], []
     try:
-        rows = rows_of(json_of(call.body), service.settings.batch_n)
+        rows = rows_of(json_of(request.body), service.settings.batch_n)
         n_rows = len(rows)
         for place, row in enumerate(rows):
             check_fields(row, place, _FIELDS)
-            user, item = (checked_id(call.opened, row, place, role) for role in ("user_id", "item_id"))
+            user, item = (checked_id(request.opened, row, place, role) for role in ("user_id", "item_id"))
             if service.is_forgotten(user):
                 raise RequestError(f"row {place}: user_id: this user asked to be forgotten", 403)
             if is_deleted:
                 entries.append(Entry(0, user, item, None, 0.0, now, now, True))
                 continue
-            rating, weight = checked_rating(call.opened, row, place)
+            rating, weight = checked_rating(request.opened, row, place)
             at = checked_time(row, place, now)
             entries.append(Entry(0, user, item, rating, weight, now if at is None else at, now, False, is_overwrite))
             has_times.append(at is not None)
@@ -93,8 +93,8 @@ def _sent(service: Service, call: Call, *, is_overwrite: bool = False, is_delete
     return entries, has_times
 
 
-async def _written(service: Service, call: Call, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
-    service.limit(call.key, len(entries))
+async def _written(service: Service, request: Request, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
+    service.limit(request.key, len(entries))
     if service.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
         raise RequestError(f"ratings cannot be written: {service.forgotten.problem}", 503)
     try:
@@ -108,10 +108,10 @@ async def _written(service: Service, call: Call, entries: Sequence[Entry], has_t
     return written
 
 
-def _answer(service: Service, entries: Sequence[Entry], written: Sequence[Written | None]) -> Answer:
+def _response(service: Service, entries: Sequence[Entry], written: Sequence[Written | None]) -> Response:
     """Say what became of each entry; one that was not written had nothing to remove."""
     opened = service.current
-    return Answer(
+    return Response(
         rows=[_row(opened, entry, one) for entry, one in zip(entries, written)],
         key="seq",
         opened=opened,
@@ -139,18 +139,18 @@ def _row(opened: OpenRelease, entry: Entry, one: Written | None) -> dict[str, An
     }
 
 
-async def of_user(service: Service, call: Call) -> Answer:
+async def of_user(service: Service, request: Request) -> Response:
     """List what a user has now: the release's rows and what came in since, the newest first."""
-    token = Token.parse(call.values["next"], "h") if call.values["next"] else None
-    opened = service.pinned(token.release) if token else call.opened
-    user = service.known_as(path_id(opened, call, "user_id"))
+    token = Token.parse(request.values["next"], "h") if request.values["next"] else None
+    opened = service.pinned(token.release) if token else request.opened
+    user = service.known_as(path_id(opened, request, "user_id"))
     since = service.user_seq(opened, user)
     seq = min(token.seq, since) if token else since
     if user is None or not (since or opened.has_user(user)):
-        raise NotFound(f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
-    after, n = token.rank if token else 0, call.values["n"]
+        raise NotFound(f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
+    after, n = token.rank if token else 0, request.values["n"]
     rows, n_ratings = await service.run_on(opened, _newest, service, opened, user, seq, after, n)
-    return Answer(
+    return Response(
         rows=rows,
         next=Token("h", opened.id, seq, after + n).text() if after + n < n_ratings else None,
         is_personal=True,

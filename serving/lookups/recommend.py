@@ -8,40 +8,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.errors import NotFound
-from serving.answers import Answer, rows_json
-from serving.call import Call, Token
 from serving.ids import listed_items, path_id
 from serving.lookups.items import known_genre
 from serving.opened import iso, OpenRelease
 from serving.parameters import MANY_ROWS, MAX_N
+from serving.request import Request, Token
+from serving.response import Response, rows_json
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
 from serving.solve import outside_genre, solve, solve_pairs, Solved
 from serving.stored import encoded_list, ready_list, stored_list
 
 
-def recommend(service: Service, call: Call) -> Answer | Awaitable[Answer]:
+def recommend(service: Service, request: Request) -> Response | Awaitable[Response]:
     """A user's list: stored where nothing came in since, otherwise solved from the full history."""
-    token = Token.parse(call.values["next"], "r") if call.values["next"] else None
-    opened = service.pinned(token.release) if token else call.opened
-    asked = path_id(opened, call, "user_id")
+    token = Token.parse(request.values["next"], "r") if request.values["next"] else None
+    opened = service.pinned(token.release) if token else request.opened
+    asked = path_id(opened, request, "user_id")
     user = service.known_as(asked)
     since = service.user_seq(opened, user)
     seq = min(token.seq, since) if token else since
-    after, n = token.rank if token else 0, call.values["n"]
-    is_filtered = call.values["genre"] is not None or bool(call.values["exclude"])
+    after, n = token.rank if token else 0, request.values["n"]
+    is_filtered = request.values["genre"] is not None or bool(request.values["exclude"])
     if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
         page = _stored(opened, user, after, n)
         if page.encoded is not None:
-            return list_answer(service, page)
+            return list_response(service, page)
         if page.rows:
-            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_answer(service, page)
+            return _with_all_reasons(service, page) if opened.manifest.settings["explain_n"] else list_response(service, page)
     is_known = user is not None and (since > 0 or opened.has_user(user))
-    if not is_known and call.values["strict"]:
+    if not is_known and request.values["strict"]:
         raise NotFound(
-            f"user {call.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
+            f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
         )
-    return _solved(service, call, opened, asked, user if is_known else None, seq, after, is_filtered)
+    return _solved(service, request, opened, asked, user if is_known else None, seq, after, is_filtered)
 
 
 class Page(NamedTuple):
@@ -94,11 +94,11 @@ def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
     return grouped
 
 
-async def _with_all_reasons(service: Service, page: Page) -> Answer:
+async def _with_all_reasons(service: Service, page: Page) -> Response:
     """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
     missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
     found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
-    return await whole_answer(service, page._replace(reasons=page.reasons | found.reasons))
+    return await whole_response(service, page._replace(reasons=page.reasons | found.reasons))
 
 
 def _pairs_of(service: Service, page: Page, items: list[Any]) -> Solved:
@@ -107,15 +107,15 @@ def _pairs_of(service: Service, page: Page, items: list[Any]) -> Solved:
 
 async def _solved(
     service: Service,
-    call: Call,
+    request: Request,
     opened: OpenRelease,
     asked: Any,
     user: Any,
     seq: int,
     after: int,
     is_filtered: bool,
-) -> Answer:
-    n = call.values["n"]
+) -> Response:
+    n = request.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
     if is_filtered:
         found = await service.run_on(
@@ -124,42 +124,42 @@ async def _solved(
                 opened,
                 service.held(opened, user, seq),
                 n=wanted,
-                excluded=excluded_items(opened, call.values),
+                excluded=excluded_items(opened, request.values),
             ),
         )
     else:
         found = await service.solved(opened, user, seq, wanted)
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
-    if call.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
+    if request.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
         now_has = opened.same(service.items_since(opened, user, seq))
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or is_filtered else None
-    since = service.user_seq(opened, user) if call.values["next"] else None
+    since = service.user_seq(opened, user) if request.values["next"] else None
     page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
-    return await whole_answer(service, page)
+    return await whole_response(service, page)
 
 
-async def whole_answer(service: Service, page: Page) -> Answer:
+async def whole_response(service: Service, page: Page) -> Response:
     """The answer of a page that may be long: the rows of a long one are made by a thread."""
     if len(page.rows) > MANY_ROWS and page.encoded is None:
         page = page._replace(encoded=await service.aside(page.opened, _encoded, page))
-    return list_answer(service, page)
+    return list_response(service, page)
 
 
 def _encoded(page: Page) -> bytes:
     return rows_json(row(page.opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows)
 
 
-def list_answer(service: Service, page: Page) -> Answer:
+def list_response(service: Service, page: Page) -> Response:
     opened = page.opened
     is_personal = page.source == opened.served_model
     stale = service.is_stale(opened)
     if not is_personal:
         service.metrics.fallbacks[page.source] += 1
-    return Answer(
+    return Response(
         rows=[row(opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows] if page.encoded is None else (),
         encoded=page.encoded,
         next=Token("r", opened.id, page.seq, page.next).text() if page.next else None,

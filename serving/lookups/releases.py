@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from schemas.errors import CineMatchError, NotFound, ReleaseError, UsageError
 from schemas.manifest import Manifest
-from serving.answers import Answer
-from serving.call import Call
+from serving.request import Request
+from serving.response import Response
 from serving.service import Service
 from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
 from warehouse.measures import choice, counted, deciding
 
 
-async def listing(service: Service, call: Call) -> Answer:
+async def listing(service: Service, request: Request) -> Response:
     """Every sealed release, newest first, and what became of it: served by this server, current, promoted before, rolled back
     from, held back, only sealed, or damaged."""
-    return Answer(rows=await asyncio.to_thread(_listed, service), key="release", extra={"source": "manifests"})
+    return Response(rows=await asyncio.to_thread(_listed, service), key="release", extra={"source": "manifests"})
 
 
 def _listed(service: Service) -> list[dict[str, Any]]:
@@ -87,11 +87,11 @@ def known(service: Service, name: str) -> Manifest:
         raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from None
 
 
-def show(service: Service, call: Call) -> Answer:
+def show(service: Service, request: Request) -> Response:
     """One manifest, whole. `current` stands for the promoted release and `latest` for the newest."""
-    manifest, standing = known(service, call.path["release"]), Standing.of(service)
+    manifest, standing = known(service, request.path["release"]), Standing.of(service)
     row = _row(manifest, standing)
-    return Answer(
+    return Response(
         rows=[
             {
                 **row,
@@ -119,14 +119,14 @@ def show(service: Service, call: Call) -> Answer:
     )
 
 
-async def compare(service: Service, call: Call) -> Answer:
+async def compare(service: Service, request: Request) -> Response:
     """Two releases side by side, each by its id, `current` or `latest`; computed once for each pair, as neither can change."""
-    a, b = (known(service, call.values[place]).release for place in ("a", "b"))
+    a, b = (known(service, request.values[place]).release for place in ("a", "b"))
     key = (a, b)
     if key not in service.compared:
         service.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)
     found = service.compared[key]
-    return Answer(
+    return Response(
         rows=found["rows"],
         key="figure",
         tag=f"{a}.{b}",

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request as HttpRequest, urlopen
 
 from schemas.errors import NotFound
 from schemas.settings import Settings
-from serving.answers import Answer, RequestError
-from serving.call import Call
+from serving.request import Request
+from serving.response import RequestError, Response
 from serving.service import Service
 
 DAG = "weekly_release"
@@ -27,16 +27,16 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 TIMEOUT_S = 10
 
 
-async def start(service: Service, call: Call) -> Answer:
+async def start(service: Service, request: Request) -> Response:
     """Ask Airflow for a run of `weekly_release`. The body may be empty, or name models, serve, promote and as_of."""
-    conf = _parameters(call.body)
-    run = await asyncio.to_thread(_started, _airflow(service), conf, f"over HTTP with key {call.key}")
-    return Answer(rows=[_row(run)], key="run", status=202, headers={"location": f"/runs/{quote(run['dag_run_id'])}"})
+    conf = _parameters(request.body)
+    run = await asyncio.to_thread(_started, _airflow(service), conf, f"over HTTP with key {request.key}")
+    return Response(rows=[_row(run)], key="run", status=202, headers={"location": f"/runs/{quote(run['dag_run_id'])}"})
 
 
-async def show(service: Service, call: Call) -> Answer:
+async def show(service: Service, request: Request) -> Response:
     """One run: its state, that of each of its tasks, and its release as soon as there is one."""
-    return Answer(rows=[await asyncio.to_thread(_found, _airflow(service), call.path["run"])], key="run")
+    return Response(rows=[await asyncio.to_thread(_found, _airflow(service), request.path["run"])], key="run")
 
 
 def _parameters(body: bytes) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class _Airflow:
     def _ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, or RequestError: 400 where Airflow refuses the parameters, 502 or 503 where it fails."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(self._url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method)
+        request = HttpRequest(self._url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method)
         where = f"Airflow at {urlsplit(self._url).netloc.rpartition('@')[2]}"
         try:
             with urlopen(request, timeout=TIMEOUT_S) as answer:  # nosec B310  # the operator's own address

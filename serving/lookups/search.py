@@ -7,9 +7,9 @@ import sqlite3
 import time
 from typing import Any
 
-from serving.answers import Answer, RequestError
-from serving.call import Call
 from serving.opened import OpenRelease
+from serving.request import Request
+from serving.response import RequestError, Response
 from serving.service import Service
 
 _SEARCH = """with found as (select item_id, rank as distance from items_fts where items_fts match ? order by rank limit 1000)
@@ -20,20 +20,20 @@ _STEPS = 20_000  # between two looks at the clock, each of which takes the inter
 WORDS = 8
 
 
-async def search(service: Service, call: Call) -> Answer:
+async def search(service: Service, request: Request) -> Response:
     """Every word must begin a word of the title; case and accents do not matter. The first eight different words count."""
-    opened = call.opened
-    words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(call.values["q"][:200])))[:WORDS]
+    opened = request.opened
+    words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(request.values["q"][:200])))[:WORDS]
     if not words:
         raise RequestError("q: expected at least one word of a title")
     match = " ".join(f'"{word}"*' for word in words)
-    values = [match, call.values["n"]]
+    values = [match, request.values["n"]]
     rows = await service.beside(service.searcher, opened, within, opened, service.settings.query_ms, "q", _SEARCH, values)
     names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
-    return Answer(
+    return Response(
         rows=[dict(zip(names, row)) for row in rows],
         extra={
-            "q": call.values["q"],
+            "q": request.values["q"],
             "source": "search",
             "computed_at": opened.computed_at,
             "personalized": False,

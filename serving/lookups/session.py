@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from serving.answers import Answer, RequestError
-from serving.call import Call
-from serving.lookups.recommend import excluded_items, Page, source_of, whole_answer
+from serving.lookups.recommend import excluded_items, Page, source_of, whole_response
 from serving.opened import iso, OpenRelease
+from serving.request import Request
+from serving.response import RequestError, Response
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
 from serving.solve import History, solve, Solved
@@ -18,20 +18,20 @@ from warehouse.overlay import Entry, visitor_history
 _FIELDS = ("item_id", "rating", "weight", "rated_at")
 
 
-async def recommend(service: Service, call: Call) -> Answer:
+async def recommend(service: Service, request: Request) -> Response:
     """Answer with the list of a history, as a stored user of that history would get it. Rows have their times (`rated_at`), rows of one time being one
     moment, or none has, and then they stand in the order of time, the oldest first; where the release has no times, all are one
     moment. A row without a rating is an event: it counts for what the visitor chose, not for how they rate. Items that the
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
     says so."""
-    opened, n = call.opened, call.values["n"]
-    rows, solved = await service.run_on(opened, _solved, opened, call.body, service.settings.batch_n, n, call.values)
+    opened, n = request.opened, request.values["n"]
+    rows, solved = await service.run_on(opened, _solved, opened, request.body, service.settings.batch_n, n, request.values)
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
-    answer = await whole_answer(service, page)
-    answer.tag = None
+    response = await whole_response(service, page)
+    response.tag = None
     unusable = [item for item in rows if opened.number(item) is None]
-    answer.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
-    return answer
+    response.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
+    return response
 
 
 def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[History, Solved]:

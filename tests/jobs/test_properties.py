@@ -28,7 +28,7 @@ from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, histories, item_side, LOW, World, worlds
 from warehouse import archive, model_files as item_side_files, release as releases
 from warehouse.layout import Release, Warehouse
-from warehouse.overlay import Entry, fold, Held
+from warehouse.overlay import apply_log, Entry, Held
 
 ID = "20260104T020000Z"
 NOW = datetime(2026, 1, 4, 2, tzinfo=UTC)
@@ -159,7 +159,7 @@ def test_a_rating_shows_in_the_next_list(world: World, data: st.DataObject) -> N
     item = int(data.draw(st.sampled_from(before.items[before.tiers == RANKED].tolist())))
     rating = data.draw(st.sampled_from([LOW, 3.0, HIGH]))
     base = {int(j): Held(float(r), 1.0, int(at)) for j, r, at in zip(history.items, history.ratings, history.steps)}
-    held = fold(base, [Entry(1, "u", item, rating, 1.0, 10_000, 10_000, False)], is_implicit=False)
+    held = apply_log(base, [Entry(1, "u", item, rating, 1.0, 10_000, 10_000, False)], is_implicit=False)
     next_history = one_history(
         ids,
         list(held),
@@ -262,7 +262,7 @@ def test_factors_have_the_configured_dimension(seed: int, lengths: list[int], eq
     assert factors.shape == (15, equations.n_factors) and factors.dtype == np.float32 and np.isfinite(factors).all()
     side = item_side(np.random.default_rng(seed), 15, equations.n_factors)
     user = histories(np.random.default_rng(seed), 15, [4]).user(0)
-    assert side.ranker.fold(user).posterior.x.shape == (equations.n_factors,)
+    assert side.ranker.fold_in(user).posterior.x.shape == (equations.n_factors,)
 
 
 @given(worlds(), st.integers(1, 60), st.integers(1, 4))

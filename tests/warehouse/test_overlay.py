@@ -1,4 +1,4 @@
-"""The overlay's log and the fold over it: what a user has, whatever the order, however often it is replayed."""
+"""The overlay's log, applied: what a user has, whatever the order, however often it is replayed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from schemas.errors import ReleaseError
 from warehouse import overlay
-from warehouse.overlay import Entry, fold, Held, is_behind, removal
+from warehouse.overlay import apply_log, Entry, Held, is_behind, removal
 
 ITEMS = st.integers(1, 4)
 TIMES = st.integers(0, 50)
@@ -62,20 +62,22 @@ def test_the_order_of_ratings_does_not_matter(base: dict, entries: list[Entry], 
     taken = {(item, held.rated_at) for item, held in base.items()}
     entries = [entry for entry in entries if (entry.item_id, entry.rated_at) not in taken]
     other = [entry for entry in other if (entry.item_id, entry.rated_at) not in taken]
-    assert values(fold(base, numbered(entries), is_implicit=is_implicit)) == values(fold(base, numbered(other), is_implicit=is_implicit))
+    assert values(apply_log(base, numbered(entries), is_implicit=is_implicit)) == values(
+        apply_log(base, numbered(other), is_implicit=is_implicit)
+    )
 
 
 @given(BASES, arrivals(), st.integers(0, 12))
 def test_folding_in_two_steps_is_folding_at_once(base: dict, entries: list[Entry], cut: int) -> None:
-    once = fold(base, entries, is_implicit=False)
-    assert fold(fold(base, entries[:cut], is_implicit=False), entries[cut:], is_implicit=False) == once
+    once = apply_log(base, entries, is_implicit=False)
+    assert apply_log(apply_log(base, entries[:cut], is_implicit=False), entries[cut:], is_implicit=False) == once
 
 
 @given(BASES, arrivals())
 def test_replaying_what_is_there_already_changes_no_rating(base: dict, entries: list[Entry]) -> None:
     """A release that contains the entries, folded with them again before they are compacted, is the same."""
-    once = fold(base, entries, is_implicit=False)
-    again = fold(once, entries, is_implicit=False)
+    once = apply_log(base, entries, is_implicit=False)
+    again = apply_log(once, entries, is_implicit=False)
     last = {entry.item_id: entry for entry in entries}
     for item, entry in last.items():
         if entry.is_deleted:
@@ -86,7 +88,7 @@ def test_replaying_what_is_there_already_changes_no_rating(base: dict, entries: 
 
 @given(arrivals())
 def test_the_last_word_on_an_item_counts(entries: list[Entry]) -> None:
-    held = fold({}, entries, is_implicit=False)
+    held = apply_log({}, entries, is_implicit=False)
     for item in {entry.item_id for entry in entries}:
         last = [entry for entry in entries if entry.item_id == item][-1]
         if last.is_deleted:
@@ -107,34 +109,34 @@ def test_a_put_or_deletion_takes_effect_whatever_the_clocks_say(source: dict, op
     """Also once some of the entries, any first few of them, are rows of a release: what is served is what the next ingest makes."""
     entries: list[Entry] = []
     for kind, item, rating, at, clock in operations:
-        held = fold(source, numbered(entries), is_implicit=False).get(item)
+        held = apply_log(source, numbered(entries), is_implicit=False).get(item)
         entry = Entry(0, "u", item, rating, 1.0, clock if at is None else at, clock, kind == "DELETE", kind == "PUT")
         if kind == "DELETE":
             entries += [removal(entry, held)] if held is not None else []
         else:
             entries += [removal(entry, held)] if kind == "PUT" and held is not None and is_behind(entry, held) else []
             entries.append(entry)
-        whole = fold(source, numbered(entries), is_implicit=False)
+        whole = apply_log(source, numbered(entries), is_implicit=False)
         assert kind != "DELETE" or item not in whole
         assert kind != "PUT" or whole[item][:3] == (rating, 1.0, entry.rated_at)
         for n in range(len(entries) + 1):
-            release = {key: one._replace(seq=0) for key, one in fold(source, numbered(entries)[:n], is_implicit=False).items()}
-            served = fold(release, numbered(entries)[n:], is_implicit=False)
+            release = {key: one._replace(seq=0) for key, one in apply_log(source, numbered(entries)[:n], is_implicit=False).items()}
+            served = apply_log(release, numbered(entries)[n:], is_implicit=False)
             assert {key: one[:3] for key, one in served.items()} == {key: one[:3] for key, one in whole.items()}
 
 
 def test_a_deletion_a_day_before_its_rating_and_a_clock_set_back() -> None:
     ahead = Entry(1, "u", 1, 5.0, 1.0, 86_500, 100)
     deletion = Entry(2, "u", 1, None, 0.0, 50, 50, True)  # the clock was set back, too
-    assert fold({}, [ahead, deletion], is_implicit=False) == {}
+    assert apply_log({}, [ahead, deletion], is_implicit=False) == {}
     late = Entry(2, "u", 1, 2.0, 1.0, 50, 50, False, True)
-    assert fold({}, [ahead, late], is_implicit=False) == {1: Held(2.0, 1.0, 50, 2)}
+    assert apply_log({}, [ahead, late], is_implicit=False) == {1: Held(2.0, 1.0, 50, 2)}
 
 
 def test_a_source_that_knows_later_events_is_believed() -> None:
     base = {1: Held(2.0, 1.0, 500), 2: Held(2.0, 1.0, 50)}
     deletions = [Entry(1, "u", item, None, 0.0, 100, 100, True) for item in (1, 2)]
-    assert fold(base, deletions, is_implicit=False) == {1: Held(2.0, 1.0, 500)}
+    assert apply_log(base, deletions, is_implicit=False) == {1: Held(2.0, 1.0, 500)}
 
 
 def test_weights_add_up_until_they_are_overwritten() -> None:
@@ -145,7 +147,7 @@ def test_weights_add_up_until_they_are_overwritten() -> None:
             Entry(0, "u", 2, None, 7.0, 5, 102, False, True),
         ]
     )
-    held = fold({1: Held(None, 1.0, 1), 2: Held(None, 9.0, 1)}, entries, is_implicit=True)
+    held = apply_log({1: Held(None, 1.0, 1), 2: Held(None, 9.0, 1)}, entries, is_implicit=True)
     assert held[1][:3] == (None, 6.0, 10) and held[2][:3] == (None, 7.0, 5)
 
 

@@ -15,7 +15,7 @@ from jobs.ingest import draws
 from jobs.ingest.first_pass import is_canonical
 from jobs.ingest.items import numbered_items
 from jobs.kernels.evaluation.protocols import Rows
-from jobs.kernels.histories import Histories, moments, strength
+from jobs.kernels.histories import Histories, moments_of, strength
 from jobs.machine.progress import Progress
 from jobs.models.contract import TrainingData, Validation
 from jobs.sources import Source
@@ -57,7 +57,7 @@ class Dataset:
         order = order[np.lexsort((self.rows.items[order], self.rows.users[order]))]
         users, items, ratings, times, _ = (column[order] for column in self.rows)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=self.n_users))]).astype(np.int64)
-        return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments(times, users))
+        return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments_of(times, users))
 
     def save(self, folder: Path) -> None:
         """Write files that other processes map."""
@@ -87,7 +87,7 @@ class Dataset:
     ) -> TrainingData:
         """Return the training data of the rows of train (m,), and nothing of the others."""
         rows = self.histories(train)
-        kinds = {"strengths": np.float32, "ratings": np.float32, "steps": np.int32}
+        kinds = {"strengths": np.float32, "ratings": np.float32, "moments": np.int32}
         arrays = {name: column.astype(kinds.get(name, column.dtype)) for name, column in rows._asdict().items()}
         names = sorted(set(pc.list_flatten(pc.split_pattern(self.items["genres"].combine_chunks(), "|")).to_pylist()) - {""})
         return TrainingData(

@@ -34,7 +34,7 @@ ROUNDING = 1e-6  # a singular value this small beside the largest is rounding of
 class SvdFactors(RatingFactors):
     """Item side, whose factors are Y."""
 
-    def fold_in(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
+    def posterior(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
         """Solve one user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x =
         A^-1 b = Y_S' e and the contributions those of `factors`; it has no variance to speak of."""
         errors, constant = self.centred(items, ratings)

@@ -43,7 +43,7 @@ class _Ordered(NamedTuple):
 def transitions(
     indptr: np.ndarray,
     items: np.ndarray,
-    steps: np.ndarray,
+    moments: np.ndarray,
     n_items: int,
     keep: int,
     *,
@@ -54,8 +54,8 @@ def transitions(
     block_pairs: int = BLOCK_PAIRS,
     block_rows: int = BLOCK_ROWS,
 ) -> ItemWeights:
-    """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, steps (m,) moments
-    from 0, by user.
+    """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, moments (m,) from 0,
+    by user.
 
     Users are put in order in blocks of block_rows rows; then the pairs of some items at a time are expanded,
     added up and pruned, so that no matrix is ever held whole. Besides input and result some 50 bytes a row
@@ -66,7 +66,7 @@ def transitions(
             "needs lags and most_pairs of 1 or more, a discount in (0, 1] and a damping of 0 or more, "
             f"not {lags}, {most_pairs}, {discount}, {damping}"
         )
-    ordered = _in_order(indptr, items, steps, lags, most_pairs, block_rows)
+    ordered = _in_order(indptr, items, moments, lags, most_pairs, block_rows)
     counts = np.bincount(items, minlength=n_items)
     damped = counts + float(damping)
     per_item = np.bincount(ordered.items, ordered.n_pairs, n_items).astype(np.int64)
@@ -84,33 +84,33 @@ def transitions(
     return stacked(strongest(span) for span in blocks_of(per_item, block_pairs))
 
 
-def _in_order(indptr: np.ndarray, items: np.ndarray, steps: np.ndarray, lags: int, most_pairs: int, block_rows: int) -> _Ordered:
+def _in_order(indptr: np.ndarray, items: np.ndarray, moments: np.ndarray, lags: int, most_pairs: int, block_rows: int) -> _Ordered:
     lengths = np.diff(indptr)
     parts, base = [], 0
     for span in blocks_of(lengths, block_rows):
         rows = slice(indptr[span.start], indptr[span.stop])
-        moments = base + _apart(lengths[span], steps[rows], lags)
-        place = _shuffle(items[rows], steps[rows], np.repeat(lengths[span], lengths[span]))
-        order = np.argsort(moments << SHUFFLE_BITS | place)
-        moments = moments[order]
-        first = np.searchsorted(moments, moments, "right")
-        n_pairs = np.minimum(np.searchsorted(moments, moments + lags, "right") - first, most_pairs)
-        parts.append(_Ordered(items[rows][order], moments, first + rows.start, n_pairs))
-        base = moments[-1] + lags + 1 if len(moments) else base
+        apart = base + _apart(lengths[span], moments[rows], lags)
+        place = _shuffle(items[rows], moments[rows], np.repeat(lengths[span], lengths[span]))
+        order = np.argsort(apart << SHUFFLE_BITS | place)
+        apart = apart[order]
+        first = np.searchsorted(apart, apart, "right")
+        n_pairs = np.minimum(np.searchsorted(apart, apart + lags, "right") - first, most_pairs)
+        parts.append(_Ordered(items[rows][order], apart, first + rows.start, n_pairs))
+        base = apart[-1] + lags + 1 if len(apart) else base
     if not parts:
         return _Ordered(np.zeros(0, np.int32), *(np.zeros(0, np.int64),) * 3)
     return _Ordered(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def _apart(lengths: np.ndarray, steps: np.ndarray, lags: int) -> np.ndarray:
+def _apart(lengths: np.ndarray, moments: np.ndarray, lags: int) -> np.ndarray:
     """Moments numbered over all users, each user's more than `lags` after the last of the user before."""
     some = np.flatnonzero(lengths)
     starts = np.cumsum(lengths[some]) - lengths[some]
-    taken = np.maximum.reduceat(steps, starts) + 1 + lags if len(some) else np.zeros(0, np.int64)
-    return steps + np.repeat(np.cumsum(taken) - taken, lengths[some])
+    taken = np.maximum.reduceat(moments, starts) + 1 + lags if len(some) else np.zeros(0, np.int64)
+    return moments + np.repeat(np.cumsum(taken) - taken, lengths[some])
 
 
-def _shuffle(items: np.ndarray, steps: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _shuffle(items: np.ndarray, moments: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """A place for each row among those of its moment, (m,) int64 below 2 ** SHUFFLE_BITS, from what the rows
     are alone.
 
@@ -118,7 +118,7 @@ def _shuffle(items: np.ndarray, steps: np.ndarray, lengths: np.ndarray) -> np.nd
     splitmix64).
     """
     z = items.astype(np.uint64)
-    z += (steps.astype(np.uint64) << np.uint64(32)) + (lengths.astype(np.uint64) << np.uint64(44))
+    z += (moments.astype(np.uint64) << np.uint64(32)) + (lengths.astype(np.uint64) << np.uint64(44))
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return (z >> np.uint64(64 - SHUFFLE_BITS)).astype(np.int64)

@@ -185,7 +185,7 @@ def test_a_grown_history_leaves_nobody_out_and_another_seed_those_that_the_champ
     assert (found["n_left_out"], found["champion"]) == (0, releases.current_id(champion))
     assert figures["n_held_out_users"] >= found["n_users"] == found["n_held_out"] >= 30  # not all have liked what was held out
     rows = pa.concat_tables(map(parquet.read, parquet.parts(champion.staged(SECOND).work / "ratings")))
-    tuned_by = set(rows.filter(pc.equal(rows["fold"], VALIDATION))["user_id"].to_pylist())
+    tuned_by = set(rows.filter(pc.equal(rows["split"], VALIDATION))["user_id"].to_pylist())
     users = sorted(set(rows["user_id"].to_pylist()))
     knows = Champion(*releases.current(champion), np.zeros(0), np.zeros(0)).knows(users, [[]] * len(users))
     assert {user for user, is_known in zip(users, knows) if is_known} == tuned_by and len(tuned_by) > 10

@@ -19,7 +19,7 @@ from tests.conftest import Built, small_settings
 from warehouse import overlay, parquet, release as releases
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived, SCHEMA
-from warehouse.overlay import Entry, fold, Held
+from warehouse.overlay import apply_log, Entry, Held
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
@@ -101,11 +101,11 @@ def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, 
         [{name: getattr(e, name) for name in BASE.names} for e in sorted(entries, key=lambda e: (e.user_id, e.item_id, e.seq))],
         schema=BASE,
     )
-    found = Online(path, is_implicit=is_implicit).folded(rows, came).to_pylist()
+    found = Online(path, is_implicit=is_implicit).applied(rows, came).to_pylist()
     expected = []
     for user in range(3):
         mine = {item: one for (owner, item), one in held.items() if owner == user}
-        after = fold(mine, [entry for entry in entries if entry.user_id == user], is_implicit=is_implicit)
+        after = apply_log(mine, [entry for entry in entries if entry.user_id == user], is_implicit=is_implicit)
         expected += [(user, item, one.rating, one.weight, one.rated_at) for item, one in sorted(after.items())]
     assert [tuple(row[name] for name in ("user_id", "item_id", "rating", "weight", "rated_at")) for row in found] == expected
 
@@ -116,7 +116,7 @@ def histories_now(built: Built, users: list) -> dict:
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         found = {}
         for user in users:
-            after = fold(stored_history(opened, user), overlay.of_user(connection, user), is_implicit=not opened.has_ratings)
+            after = apply_log(stored_history(opened, user), overlay.of_user(connection, user), is_implicit=not opened.has_ratings)
             found[user] = dict(sorted(after.items()))
     lists = {user: [(row.item_id, row.score) for row in solve(opened, rows, n=opened.n).rows] for user, rows in found.items()}
     opened.retire()

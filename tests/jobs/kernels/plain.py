@@ -20,9 +20,9 @@ def implicit_user(
     return A, np.linalg.solve(A, Y.T @ wanted)
 
 
-def recency(steps: list[int], half_life: float) -> list[float]:
+def recency(moments: list[int], half_life: float) -> list[float]:
     """Halve the weight of each row once for every half_life moments that came later."""
-    return [0.5 ** ((max(steps) - step) / half_life) for step in steps]
+    return [0.5 ** ((max(moments) - step) / half_life) for step in moments]
 
 
 def explicit_user(

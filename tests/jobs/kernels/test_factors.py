@@ -20,7 +20,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}  # both sides are float64 solves of small s
 def test_an_implicit_fold_in_solves_the_normal_equations(world: World) -> None:
     ranker, history = world.side.ranker, world.history(0)
     _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg)
-    assert_allclose(ranker.fold_in(history.items, history.strengths).x, x, **EXACT)
+    assert_allclose(ranker.posterior(history.items, history.strengths).x, x, **EXACT)
 
 
 @given(worlds(min_length=1).filter(lambda world: world.side.rater is not None))
@@ -29,7 +29,7 @@ def test_an_explicit_fold_in_solves_the_normal_equations(world: World) -> None:
     _, x, user_bias, errors = plain.explicit_user(
         rater.item_factors, rater.item_biases, list(history.items), list(history.ratings), rater.mu, rater.reg, rater.damping
     )
-    posterior = rater.fold_in(history.items, history.ratings)
+    posterior = rater.posterior(history.items, history.ratings)
     assert_allclose(posterior.x, x, **EXACT)
     assert_allclose(posterior.constant, rater.mu + user_bias, **EXACT)
     assert_allclose(posterior.weights, errors, **EXACT)
@@ -39,7 +39,7 @@ def test_an_explicit_fold_in_solves_the_normal_equations(world: World) -> None:
 def test_implicit_contributions_sum_to_the_score(world: World) -> None:
     ranker, history = world.side.ranker, world.history(0)
     targets = np.arange(world.side.n_items)
-    posterior = ranker.fold_in(history.items, history.strengths)
+    posterior = ranker.posterior(history.items, history.strengths)
     shares = contributions(ranker.item_factors, posterior, history.items, targets)
     assert_allclose(shares.sum(axis=0), ranker.item_factors.astype(float) @ posterior.x, **EXACT)
 
@@ -47,10 +47,10 @@ def test_implicit_contributions_sum_to_the_score(world: World) -> None:
 @given(worlds(min_length=1))
 def test_an_aged_history_is_solved_as_a_dense_solve_does_and_still_adds_up(world: World) -> None:
     ranker, history = world.side.ranker, world.histories.user(0)
-    left = plain.recency(history.steps.tolist(), ranker.half_life)
+    left = plain.recency(history.moments.tolist(), ranker.half_life)
     assert_allclose(history.recency(ranker.half_life), left, **EXACT)
     _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg, left)
-    user = ranker.fold(history)
+    user = ranker.fold_in(history)
     assert_allclose(user.posterior.x, x, rtol=1e-6, atol=1e-8)
     targets = np.arange(world.side.n_items)
     assert_allclose(ranker.contributions(user, targets).sum(axis=0), ranker.scores(user, targets), **EXACT)
@@ -60,7 +60,7 @@ def test_an_aged_history_is_solved_as_a_dense_solve_does_and_still_adds_up(world
 def test_explicit_contributions_and_biases_sum_to_the_prediction(world: World) -> None:
     rater, history = world.side.rater, world.history(0)
     targets = np.arange(world.side.n_items)
-    posterior = rater.fold_in(history.items, history.ratings)
+    posterior = rater.posterior(history.items, history.ratings)
     shares = contributions(rater.item_factors, posterior, history.items, targets)
     total = posterior.constant + rater.item_biases + shares.sum(axis=0)
     assert_allclose(np.clip(total, LOW, HIGH), rater.predict(posterior, targets), **EXACT)
@@ -73,7 +73,7 @@ def test_each_contribution_is_the_share_that_the_equations_give_it(world: World)
     Y = ranker.item_factors.astype(float)
     inverse = np.linalg.inv(A)
     expected = [[Y[j] @ inverse @ Y[i] * (1 + ranker.alpha * s) for i in range(len(Y))] for j, s in zip(history.items, history.strengths)]
-    posterior = ranker.fold_in(history.items, history.strengths)
+    posterior = ranker.posterior(history.items, history.strengths)
     assert_allclose(contributions(ranker.item_factors, posterior, history.items, np.arange(len(Y))), expected, rtol=1e-6, atol=1e-8)
 
 
@@ -84,11 +84,11 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
     random.shuffle(order)
     ranker, rater = world.side.ranker, world.side.rater
     assert_allclose(
-        ranker.fold_in(history.items[order], history.strengths[order]).x, ranker.fold_in(history.items, history.strengths).x, **EXACT
+        ranker.posterior(history.items[order], history.strengths[order]).x, ranker.posterior(history.items, history.strengths).x, **EXACT
     )
     if rater is not None:
         assert_allclose(
-            rater.fold_in(history.items[order], history.ratings[order]).x, rater.fold_in(history.items, history.ratings).x, **EXACT
+            rater.posterior(history.items[order], history.ratings[order]).x, rater.posterior(history.items, history.ratings).x, **EXACT
         )
 
 
@@ -97,7 +97,7 @@ def test_predicted_ratings_are_inside_the_scale(world: World) -> None:
     if world.side.rater is None:
         return
     history = world.history(0)
-    predicted = world.side.rater.predict(world.side.rater.fold_in(history.items, history.ratings), np.arange(world.side.n_items))
+    predicted = world.side.rater.predict(world.side.rater.posterior(history.items, history.ratings), np.arange(world.side.n_items))
     assert (predicted >= LOW).all() and (predicted <= HIGH).all()
 
 
@@ -124,7 +124,7 @@ def test_confidence_in_no_item_falls_as_a_history_grows_and_in_what_is_rated_it_
         np.append(history.items, np.int32(new)),
         np.append(history.strengths, strength),
         np.append(history.ratings, np.nan),
-        np.append(history.steps, step),
+        np.append(history.moments, step),
     )
     before, after = (ranker.confidence(of, everything) for of in (history, longer))
     assert (after >= before - 1e-9).all()
@@ -140,12 +140,12 @@ def test_centring_a_block_is_what_fold_in_does_for_each_user(world: World) -> No
     errors = centred(block.indptr, block.items, block.ratings, rater.mu, rater.item_biases, rater.damping).errors
     for k in range(len(block)):
         rows, history = slice(*block.indptr[k : k + 2]), world.history(k)
-        assert_allclose(errors[rows], rater.fold_in(history.items, history.ratings).weights, **EXACT)
+        assert_allclose(errors[rows], rater.posterior(history.items, history.ratings).weights, **EXACT)
 
 
 def test_the_miniature_of_the_docstring() -> None:
     model = ImplicitFactors(np.eye(2, dtype=np.float32), np.eye(2), alpha=1.0, reg=0.0)
-    posterior = model.fold_in(np.array([0]), np.array([1.0]))
+    posterior = model.posterior(np.array([0]), np.array([1.0]))
     assert_allclose(posterior.x, [1, 0])
     assert_allclose(contributions(model.item_factors, posterior, np.array([0]), np.array([0, 1])), [[1, 0]])
     history = History(np.array([0]), np.array([1.0]), np.array([np.nan]), np.array([0]))
@@ -159,11 +159,11 @@ def test_the_gramian_adds_in_double_precision_over_its_blocks() -> None:
 
 def test_a_user_without_ratings_is_the_mean_user() -> None:
     rater = ExplicitFactors(np.ones((2, 3), np.float32), np.array([0.5, -9.0]), 3.0, 5.0, LOW, HIGH, 0.1)
-    nobody = rater.fold_in(np.zeros(0, int), np.zeros(0))
+    nobody = rater.posterior(np.zeros(0, int), np.zeros(0))
     assert_allclose(rater.predict(nobody, np.array([0, 1])), [3.5, LOW])
 
 
 def test_an_empty_implicit_history_has_no_solution() -> None:
     model = ImplicitFactors(np.zeros((2, 2), np.float32), np.zeros((2, 2)), alpha=1.0, reg=0.1)
     with pytest.raises(ValueError, match="raise the regularisation"):
-        model.fold_in(np.zeros(0, int), np.zeros(0))
+        model.posterior(np.zeros(0, int), np.zeros(0))

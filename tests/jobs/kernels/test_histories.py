@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from jobs.kernels.histories import Histories, History, moments, strength
+from jobs.kernels.histories import Histories, History, moments_of, strength
 
 
 def test_the_histories_of_the_docstring() -> None:
     histories = Histories(np.array([0, 2, 3]), np.array([3, 5, 3], np.int32), np.ones(3), np.full(3, np.nan), np.array([0, 1, 0]))
     assert len(histories) == 2
-    assert histories.user(0).items.tolist() == [3, 5] and histories.user(1).steps.tolist() == [0]
+    assert histories.user(0).items.tolist() == [3, 5] and histories.user(1).moments.tolist() == [0]
     assert histories.matrix(7).toarray().tolist() == [[0, 0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
 
 
@@ -43,7 +43,7 @@ def test_without_ratings_strength_grows_with_the_logarithm_of_the_weight(weights
 def test_a_step_counts_the_distinct_earlier_times_of_its_user(rows) -> None:
     users, times = np.array([u for u, _ in rows], np.int64), np.array([t for _, t in rows], np.int64)
     expected = [len({other for user, other in rows if user == u and other < t}) for u, t in rows]
-    assert moments(times, users).tolist() == expected
+    assert moments_of(times, users).tolist() == expected
 
 
 def test_half_of_a_row_is_left_after_a_half_life() -> None:
@@ -56,8 +56,8 @@ def test_half_of_a_row_is_left_after_a_half_life() -> None:
 def test_rows_of_a_block_count_what_they_do_in_their_own_history(data, half_life: float) -> None:
     lengths = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
     m = sum(lengths)
-    steps = np.array(data.draw(st.lists(st.integers(0, 9), min_size=m, max_size=m)), np.int64)
-    whole = Histories(np.concatenate([[0], np.cumsum(lengths)]), np.arange(m), np.full(m, 2.0), np.full(m, np.nan), steps)
+    moments = np.array(data.draw(st.lists(st.integers(0, 9), min_size=m, max_size=m)), np.int64)
+    whole = Histories(np.concatenate([[0], np.cumsum(lengths)]), np.arange(m), np.full(m, 2.0), np.full(m, np.nan), moments)
     alone = [whole.user(k).recency(half_life).tolist() for k in range(len(whole))]
     assert whole.recency(half_life).tolist() == [value for rows in alone for value in rows]
     weighed = whole.weighted(max(m, 1), half_life)
@@ -88,6 +88,6 @@ def test_histories_in_the_numbers_of_another_catalogue_keep_what_it_knows_and_it
     )
     found = whole.renumbered(np.array([-1, 0, -1, 4]))
     assert [array.tolist() for array in found[:3]] == [[0, 2, 2], [0, 4], [0.1, 0.3]]
-    assert (found.ratings.tolist(), found.steps.tolist()) == ([1.0, 3.0], [0, 1])
+    assert (found.ratings.tolist(), found.moments.tolist()) == ([1.0, 3.0], [0, 1])
     same = whole.renumbered(np.arange(4))
     assert all(np.array_equal(a, b) for a, b in zip(tuple.__iter__(same), tuple.__iter__(whole)))

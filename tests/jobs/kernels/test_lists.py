@@ -77,7 +77,7 @@ def test_the_ranked_part_is_a_full_sort_of_the_scores(world: World) -> None:
     lists, ranker = listed(world), world.side.ranker
     for k in range(len(world.histories)):
         history = world.history(k)
-        left = plain.recency(history.steps.tolist(), ranker.half_life)
+        left = plain.recency(history.moments.tolist(), ranker.half_life)
         _, x = plain.implicit_user(ranker.item_factors, list(history.items), list(history.strengths), ranker.alpha, ranker.reg, left)
         scores = ranker.item_factors.astype(float) @ x
         expected = plain.ranked(scores.tolist(), N, set(history.items.tolist()) | set(world.side.ranker.untrained.tolist()))
@@ -143,7 +143,7 @@ def test_reasons_are_what_was_liked_and_raises_the_score_then_the_bias_the_rest_
         if lists.tiers[row] == RANKED:
             target = lists.items[row : row + 1]
             mean = (history.ratings.sum() + 5 * 3.4) / (len(history.items) + 5)
-            shares = side.ranker.contributions(side.ranker.fold(history.user(0)), target)[:, 0]
+            shares = side.ranker.contributions(side.ranker.fold_in(history.user(0)), target)[:, 0]
             may = [share for share, rating in zip(shares, history.ratings) if share > 0 and not rating < mean]
             n_history = min(REASONS_N, len(may))
             assert [share for _, kind, _, share, _ in reasons if kind == HISTORY] == pytest.approx(sorted(may, reverse=True)[:REASONS_N])
@@ -231,7 +231,7 @@ def test_equal_items_are_listed_in_the_order_of_their_numbers_however_many_there
     side = ItemSide(ranker, ranker, None, np.zeros(n_items), csr_matrix((n_items, 0), dtype=np.float32))
     own = np.sort(random.choice(n_items, 5, replace=False))
     lists = recommend(side, one_user(own, np.ones(5), np.full(5, np.nan)), n=n, explain_n=0, reasons_n=1, min_history=1)
-    x = side.ranker.fold_in(own, np.ones(5)).x
+    x = side.ranker.posterior(own, np.ones(5)).x
     scores = [float(np.einsum("f,f", row.astype(float), x)) for row in factors]
     assert lists.items.tolist() == plain.ranked([round(score, 12) for score in scores], n, set(own.tolist()))
 

@@ -53,7 +53,7 @@ def explicit(draw: np.random.Generator, n_items: int, half_life: float = 5.0) ->
 def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items: int, length: int) -> None:
     draw = np.random.default_rng(seed)
     one, block = ranker(kind, draw, n_items), some_rated(draw, drawn_histories(draw, n_items, [length]))
-    user, targets = one.fold(block.user(0)), np.arange(n_items)
+    user, targets = one.fold_in(block.user(0)), np.arange(n_items)
     scores = one.scores(user, targets)
     shares = one.contributions(user, targets)
     np.testing.assert_allclose(shares.sum(axis=0) + one.biases(targets), scores, rtol=1e-9, atol=1e-9)
@@ -68,7 +68,7 @@ def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items:
 def some_rated(draw: np.random.Generator, block: Histories) -> Histories:
     """Rows with a rating and, more or fewer, events without one."""
     is_event = draw.random(len(block.items)) < draw.choice([0.0, 0.3, 1.0])
-    return Histories(block.indptr, block.items, block.strengths, np.where(is_event, np.nan, block.ratings), block.steps)
+    return Histories(block.indptr, block.items, block.strengths, np.where(is_event, np.nan, block.ratings), block.moments)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(6, 40), st.integers(1, 12), st.sampled_from([np.inf, 5.0]))
@@ -76,9 +76,9 @@ def test_ratings_score_as_the_definition_says_and_as_they_are_predicted(seed: in
     draw = np.random.default_rng(seed)
     part, history = explicit(draw, n_items, half_life), some_rated(draw, drawn_histories(draw, n_items, [length])).user(0)
     is_rated = ~np.isnan(history.ratings)
-    left = np.array(plain.recency(history.steps.tolist(), half_life))[is_rated].tolist()
+    left = np.array(plain.recency(history.moments.tolist(), half_life))[is_rated].tolist()
     items, ratings = history.items[is_rated].tolist(), history.ratings[is_rated].tolist()
-    user, targets = part.fold(history), np.arange(n_items)
+    user, targets = part.fold_in(history), np.arange(n_items)
     x, user_bias = np.zeros(4), 0.0
     if items:
         _, x, user_bias, _ = plain.explicit_user(part.item_factors, part.item_biases, items, ratings, part.mu, part.reg, part.damping, left)
@@ -86,7 +86,7 @@ def test_ratings_score_as_the_definition_says_and_as_they_are_predicted(seed: in
     np.testing.assert_allclose(part.scores(user, targets), scores, rtol=1e-7, atol=1e-9)
     assert not part.scores(user, part.untrained).any()
     if half_life == np.inf:
-        predicted = part.predict(part.fold_in(*history.rated), targets)
+        predicted = part.predict(part.posterior(*history.rated), targets)
         np.testing.assert_allclose(predicted, np.clip(part.mu + user_bias + scores, part.low, part.high), rtol=1e-7, atol=1e-9)
 
 
@@ -98,8 +98,8 @@ def test_a_low_rating_lowers_what_is_like_it_and_a_high_one_raises_it() -> None:
     blend, scores = Blend(((1.0, beside), (1.0, part))), {}
     for rating in (1.0, 5.0):
         history = one_user([0], [0.25 + 0.75 * (rating - 1) / 4], [rating]).user(0)
-        scores[rating] = blend.scores(blend.fold(history), np.array([1, 2]))
-        assert (beside.scores(beside.fold(history), np.array([1])) > 0).all()
+        scores[rating] = blend.scores(blend.fold_in(history), np.array([1, 2]))
+        assert (beside.scores(beside.fold_in(history), np.array([1])) > 0).all()
     assert scores[1.0][0] < scores[1.0][1] == 0 < scores[5.0][0]
 
 
@@ -114,7 +114,7 @@ def test_a_list_is_a_full_sort_however_long_it_is(kind: str, seed: int, n_items:
     for k in range(len(block)):
         rows = slice(found.indptr[k], found.indptr[k + 1])
         is_ranked = found.tiers[rows] == RANKED
-        scores = one.scores(one.fold(block.user(k)), np.arange(n_items))
+        scores = one.scores(one.fold_in(block.user(k)), np.arange(n_items))
         silent = set(one.untrained.tolist()) | (set(np.flatnonzero(scores == 0).tolist()) if kind != "factors" else set())
         expected = plain.ranked(scores.tolist(), n, set(block.user(k).items.tolist()) | silent)
         assert found.items[rows][is_ranked].tolist() == expected

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from jobs.kernels.evaluation import list_metrics
 from jobs.kernels.lists import recommend
 from jobs.kernels.reasons import RANKED
-from jobs.kernels.reranking import ALPHA, order, POOL, Reranking
+from jobs.kernels.reranking import ALPHA, POOL, rerank, Reranking
 from tests.jobs.kernels.worlds import histories, item_side, World, worlds
 
 
@@ -22,10 +22,10 @@ def unit(rows: np.ndarray) -> csr_matrix:
     return csr_matrix(rows / np.where(norms > 0, norms, 1))
 
 
-def plain(finish: Reranking, genres: np.ndarray, history: list[int], strengths: list[float], scores: list[float]) -> list[int]:
+def plain(reranking: Reranking, genres: np.ndarray, history: list[int], strengths: list[float], scores: list[float]) -> list[int]:
     """The definition, written out; items are 0, 1, ... in the order of their scores."""
-    n, d, c = len(scores), finish.diversity, finish.calibration
-    rows = finish.features.toarray()
+    n, d, c = len(scores), reranking.diversity, reranking.calibration
+    rows = reranking.features.toarray()
 
     def shares(item: int) -> np.ndarray:
         return genres[item] / genres[item].sum() if genres[item].any() else genres[item] * 0.0
@@ -55,10 +55,10 @@ def test_it_is_the_definition(seed: int, n: int, weights: tuple[float, float]) -
     draw = np.random.default_rng(seed)
     genres = (draw.random((n, 4)) < 0.5).astype(float)
     history = draw.integers(0, n, 3)
-    finish = Reranking(*weights, unit(draw.random((n, 5)) * (draw.random((n, 5)) < 0.6)))
+    reranking = Reranking(*weights, unit(draw.random((n, 5)) * (draw.random((n, 5)) < 0.6)))
     scores, strengths = np.sort(draw.random(n))[::-1], draw.random(3) + 0.1
-    found = order(finish, csr_matrix(genres), history, strengths, np.arange(n), scores)
-    assert found.tolist() == plain(finish, genres, history.tolist(), strengths.tolist(), scores.tolist())
+    found = rerank(reranking, csr_matrix(genres), history, strengths, np.arange(n), scores)
+    assert found.tolist() == plain(reranking, genres, history.tolist(), strengths.tolist(), scores.tolist())
 
 
 def test_twins_do_not_stand_together() -> None:
@@ -66,8 +66,8 @@ def test_twins_do_not_stand_together() -> None:
     features, none = unit(np.array([[1.0, 0], [1, 0], [0, 1]])), np.zeros(0, int)
     genres = csr_matrix((3, 0))
     for diversity, expected in ((0.0, [0, 1, 2]), (0.5, [0, 2, 1])):
-        finish = Reranking(diversity, 0.0, features)
-        assert order(finish, genres, none, np.zeros(0), np.arange(3), np.array([1.0, 0.9, 0.0])).tolist() == expected
+        reranking = Reranking(diversity, 0.0, features)
+        assert rerank(reranking, genres, none, np.zeros(0), np.arange(3), np.array([1.0, 0.9, 0.0])).tolist() == expected
 
 
 def test_calibration_brings_in_the_genre_that_the_history_has() -> None:
@@ -77,7 +77,7 @@ def test_calibration_brings_in_the_genre_that_the_history_has() -> None:
     items = np.arange(1, 9)
 
     def first_four(calibration: float) -> np.ndarray:
-        places = order(Reranking(0.0, calibration), genres, history, np.ones(2), items, scores)
+        places = rerank(Reranking(0.0, calibration), genres, history, np.ones(2), items, scores)
         return items[places][:4]
 
     own = csr_matrix((np.ones(2), (np.zeros(2, int), history)), shape=(1, 10))
@@ -86,11 +86,11 @@ def test_calibration_brings_in_the_genre_that_the_history_has() -> None:
 
 
 @given(worlds(min_length=1), st.sampled_from([(0.4, 0.0), (0.0, 0.5), (0.3, 0.4)]), st.integers(1, 12))
-def test_a_finished_list_is_the_head_of_every_longer_one_and_has_the_same_scores_and_reasons(
+def test_a_reranked_list_is_the_head_of_every_longer_one_and_has_the_same_scores_and_reasons(
     world: World, weights: tuple[float, float], n: int
 ) -> None:
     features = unit(np.random.default_rng(0).random((world.side.n_items, 4)))
-    side = replace(world.side, finish=Reranking(*weights, features))
+    side = replace(world.side, reranking=Reranking(*weights, features))
     keywords = {"explain_n": 50, "reasons_n": 3, "min_history": 1}
     short, long = (recommend(side, world.histories, n=length, **keywords) for length in (n, n + 7))
     plainly = recommend(world.side, world.histories, n=world.side.n_items, **keywords)
@@ -110,7 +110,7 @@ def test_a_finished_list_is_the_head_of_every_longer_one_and_has_the_same_scores
 def test_what_comes_after_the_pool_keeps_the_order_of_the_model() -> None:
     n = POOL + 20
     features = unit(np.random.default_rng(1).random((n, 3)))
-    places = order(Reranking(0.5, 0.0, features), csr_matrix((n, 0)), np.zeros(0, int), np.zeros(0), np.arange(n), np.linspace(1, 0, n))
+    places = rerank(Reranking(0.5, 0.0, features), csr_matrix((n, 0)), np.zeros(0, int), np.zeros(0), np.arange(n), np.linspace(1, 0, n))
     assert sorted(places[:POOL].tolist()) == list(range(POOL)) and places[POOL:].tolist() == list(range(POOL, n))
 
 
@@ -128,9 +128,9 @@ def test_nothing_blocked_is_in_a_list_whoever_asks(world: World, data: st.DataOb
                     assert found.indptr[k + 1] - found.indptr[k] == n - len(had)
 
 
-def test_finishing_that_is_off_changes_nothing() -> None:
+def test_reranking_that_is_off_changes_nothing() -> None:
     side = item_side(np.random.default_rng(5), 30)
     rows = histories(np.random.default_rng(6), 30, [5, 3])
     keywords = {"n": 10, "explain_n": 10, "reasons_n": 2, "min_history": 1}
-    plainly, off = recommend(side, rows, **keywords), recommend(replace(side, finish=Reranking(0.0, 0.0)), rows, **keywords)
+    plainly, off = recommend(side, rows, **keywords), recommend(replace(side, reranking=Reranking(0.0, 0.0)), rows, **keywords)
     assert plainly.items.tolist() == off.items.tolist()

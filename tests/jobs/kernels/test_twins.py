@@ -61,10 +61,10 @@ def test_a_list_does_not_depend_on_who_shares_its_block_and_keeps_its_scores(fou
         assert pairs.scores.tolist() == alone.scores[alone.tiers == 0].tolist()
 
 
-def test_finished_lists_and_lists_of_nobody_name_one_of_two() -> None:
+def test_reranked_lists_and_lists_of_nobody_name_one_of_two() -> None:
     side = replace(item_side(np.random.default_rng(5), 12), twins=Twins(np.array([0, 0, 2, 3, 3, 3, 6, 7, 8, 9, 10, 10], np.int32)))
-    for finish in (None, Reranking(0.0, 0.5)):
-        found = recommend(replace(side, finish=finish), one_user([1, 6], [1.0, 1.0], [4.0, 4.0]), n=12, min_history=1, **ASKED)
+    for reranking in (None, Reranking(0.0, 0.5)):
+        found = recommend(replace(side, reranking=reranking), one_user([1, 6], [1.0, 1.0], [4.0, 4.0]), n=12, min_history=1, **ASKED)
         assert len(found.items) == 6 and 0 not in found.items and len(set(side.twins.first[found.items].tolist())) == 6
     nobody = recommend(side, one_user([], [], []), n=12, min_history=1, **ASKED)
     assert len(nobody.items) == 8

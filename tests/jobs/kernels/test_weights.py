@@ -112,9 +112,9 @@ def test_a_matrix_on_disk_scores_like_one_in_memory(tmp_path) -> None:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1), st.floats(0.1, 100))
-def test_recency_halves_every_half_life_and_ends_at_one(steps: list[int], half_life: float) -> None:
-    found = recency(max(steps) - np.array(steps), half_life)
-    assert_allclose(found, [0.5 ** ((max(steps) - step) / half_life) for step in steps], rtol=1e-12)
+def test_recency_halves_every_half_life_and_ends_at_one(moments: list[int], half_life: float) -> None:
+    found = recency(max(moments) - np.array(moments), half_life)
+    assert_allclose(found, [0.5 ** ((max(moments) - step) / half_life) for step in moments], rtol=1e-12)
 
 
 def test_recency_by_hand_and_without_a_half_life() -> None:

@@ -66,12 +66,12 @@ def histories(draw: np.random.Generator, n_items: int, lengths: list[int], *, is
     items = [np.sort(draw.choice(n_items, min(length, n_items), replace=False)) for length in lengths]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in items])]).astype(np.int64)
     flat = np.concatenate([*items, np.zeros(0, int)]).astype(np.int32)
-    steps = np.concatenate([*(draw.permutation(len(row)) // 2 for row in items), np.zeros(0, int)]).astype(np.int64)
+    moments = np.concatenate([*(draw.permutation(len(row)) // 2 for row in items), np.zeros(0, int)]).astype(np.int64)
     if is_rated:
         ratings = draw.integers(1, 11, len(flat)) / 2
-        return Histories(indptr, flat, strength(ratings, np.ones(len(flat)), low=LOW, high=HIGH), ratings, steps)
+        return Histories(indptr, flat, strength(ratings, np.ones(len(flat)), low=LOW, high=HIGH), ratings, moments)
     weights = draw.integers(1, 30, len(flat)).astype(float)
-    return Histories(indptr, flat, strength(np.full(len(flat), np.nan), weights, low=None, high=None), np.full(len(flat), np.nan), steps)
+    return Histories(indptr, flat, strength(np.full(len(flat), np.nan), weights, low=None, high=None), np.full(len(flat), np.nan), moments)
 
 
 @st.composite

@@ -53,7 +53,7 @@ def assert_same_users(folded: dict[int, np.ndarray], theirs: dict[int, np.ndarra
 def test_implicit(spark, ratings: pa.Table) -> None:
     factors, theirs = trained(spark, ratings, implicitPrefs=True, alpha=ALPHA)
     ranker = ImplicitFactors(factors, gramian(factors), ALPHA, REG)
-    assert_same_users({user: ranker.fold_in(*history).x for user, history in histories(ratings).items()}, theirs)
+    assert_same_users({user: ranker.posterior(*history).x for user, history in histories(ratings).items()}, theirs)
 
 
 def test_explicit_on_ratings_less_the_mean_and_the_biases(spark, ratings: pa.Table) -> None:
@@ -62,7 +62,7 @@ def test_explicit_on_ratings_less_the_mean_and_the_biases(spark, ratings: pa.Tab
     users, items = ratings["user_num"].to_numpy(), ratings["item_num"].to_numpy()
     errors = np.zeros(len(ratings))
     for user, history in histories(ratings).items():
-        errors[users == user] = untrained.fold_in(*history).weights
+        errors[users == user] = untrained.posterior(*history).weights
     factors, theirs = trained(spark, pa.table({"user_num": users, "item_num": items, "value": pa.array(errors, pa.float32())}))
     rater = ExplicitFactors(factors, biases, MU, damping, 0.5, 5.0, REG)
-    assert_same_users({user: rater.fold_in(*history).x for user, history in histories(ratings).items()}, theirs)
+    assert_same_users({user: rater.posterior(*history).x for user, history in histories(ratings).items()}, theirs)

@@ -35,7 +35,7 @@ def world(folder: Path, **settings) -> TrainingData:
     whole = histories(400, N_ITEMS, 4)
     lengths = np.diff(whole.indptr)
     user_of = np.repeat(np.arange(len(whole)), lengths)
-    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 150)
+    held = (whole.moments >= np.floor(0.8 * lengths[user_of])) & (user_of < 150)
     users = np.arange(150)
     validation = Validation(whole.select(~held).take(users), whole.select(held).take(users))
     return training(folder, whole.select(~held), N_ITEMS, validation=validation, ials_factors=8, als_factors=4, **settings)
@@ -111,9 +111,9 @@ def test_transitions_count_more_moments_where_what_follows_comes_late_and_no_mor
     draw = np.random.default_rng(7)
     first = np.array([draw.choice(40, 12, replace=False) for _ in range(300)])
     rows = np.concatenate([first, 40 + first], axis=1)
-    steps = np.tile(np.arange(24), 300)
-    whole = Histories(24 * np.arange(301), rows.ravel().astype(np.int32), np.ones(7200), np.full(7200, 3.0), steps)
-    held = steps >= 20
+    moments = np.tile(np.arange(24), 300)
+    whole = Histories(24 * np.arange(301), rows.ravel().astype(np.int32), np.ones(7200), np.full(7200, 3.0), moments)
+    held = moments >= 20
     data = training(tmp_path, whole.select(~held), 80, validation=Validation(whole.select(~held), whole.select(held)))
     found = transitions.fit(data)
     assert found.parameters["lags"] > 10
@@ -193,7 +193,7 @@ def test_items_below_the_mean_are_those_that_a_rater_says(tmp_path: Path) -> Non
     items = np.array([[0, 5, -1], [7, 9, 30]])
     found = Disliked(rater, kept, means).among(items, slice(3, 5))
     for k, user in enumerate((3, 4)):
-        predicted = rater.predict(rater.fold_in(*kept.user(user).rated), np.maximum(items[k], 0))
+        predicted = rater.predict(rater.posterior(*kept.user(user).rated), np.maximum(items[k], 0))
         assert found[k].tolist() == [bool(value < means[user]) and item >= 0 for value, item in zip(predicted, items[k])]
     np.testing.assert_allclose(Disliked(rater, kept, means).shares(items, slice(3, 5)), found.sum(axis=1) / [2, 3])
 
@@ -210,7 +210,7 @@ def test_one_rating_tells_less_of_an_item_than_a_hundred(tmp_path: Path) -> None
         np.insert(users.items, end, N_ITEMS),
         np.insert(users.strengths, end, users.strengths[row]),
         np.insert(users.ratings, end, users.ratings[row]),
-        np.insert(users.steps, end, users.steps.max() + 1),
+        np.insert(users.moments, end, users.moments.max() + 1),
     )
     factors = als.fit(training(tmp_path, with_one, N_ITEMS + 1, als_factors=8)).arrays["item_factors"]
     assert 0 < np.linalg.norm(factors[N_ITEMS]) < np.linalg.norm(factors[often]) / 2
@@ -243,11 +243,15 @@ def test_recency_is_chosen_where_tastes_move_and_matters_less_where_they_stay(tm
             later = draw.choice(20, 8, replace=False) + (new if moves else old)
             rows.append(np.concatenate([first, [i for i in later if i not in first]]))
         lengths = np.array([len(row) for row in rows])
-        steps = np.concatenate([np.arange(n) for n in lengths])
+        moments = np.concatenate([np.arange(n) for n in lengths])
         whole = Histories(
-            np.append(0, np.cumsum(lengths)), np.concatenate(rows).astype(np.int32), np.ones(len(steps)), np.full(len(steps), 3.0), steps
+            np.append(0, np.cumsum(lengths)),
+            np.concatenate(rows).astype(np.int32),
+            np.ones(len(moments)),
+            np.full(len(moments), 3.0),
+            moments,
         )
-        held = steps >= np.repeat(lengths - 3, lengths)
+        held = moments >= np.repeat(lengths - 3, lengths)
         validation = Validation(whole.select(~held), whole.select(held))
         data = training(tmp_path / str(moves), whole.select(~held), 60, validation=validation)
         side, judge = item_neighbours.fit(data), Judge(validation, 60)

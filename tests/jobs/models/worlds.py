@@ -33,8 +33,8 @@ def histories(n_users: int, n_items: int, seed: int, *, n_groups: int = 3) -> Hi
     users = np.repeat(np.arange(n_users), np.diff(indptr))
     liked = items % n_groups == groups[users]
     ratings = np.clip(np.round(2 * (2.5 + 1.5 * liked + draw.normal(0, 0.6, len(items)))) / 2, LOW, HIGH)
-    steps = np.concatenate([draw.permutation(len(row)) for row in rows])
-    return Histories(indptr, items.astype(np.int32), 0.25 + 0.75 * (ratings - LOW) / (HIGH - LOW), ratings, steps)
+    moments = np.concatenate([draw.permutation(len(row)) for row in rows])
+    return Histories(indptr, items.astype(np.int32), 0.25 + 0.75 * (ratings - LOW) / (HIGH - LOW), ratings, moments)
 
 
 def split(n_items: int) -> tuple[Histories, Validation]:
@@ -42,7 +42,7 @@ def split(n_items: int) -> tuple[Histories, Validation]:
     whole = histories(300, n_items, 4)
     lengths = np.diff(whole.indptr)
     user_of = np.repeat(np.arange(len(whole)), lengths)
-    held = (whole.steps >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
+    held = (whole.moments >= np.floor(0.8 * lengths[user_of])) & (user_of < 80)
     users = np.arange(80)
     return whole.select(~held), Validation(whole.select(~held).take(users), whole.select(held).take(users))
 

@@ -92,7 +92,7 @@ def test_an_implicit_half_iteration_is_every_row_folded_in(problem: Problem) -> 
         if len(items) == 0:
             assert not x.any()
         else:
-            assert_allclose(x, side.fold_in(items, strengths).x, **FLOAT32)
+            assert_allclose(x, side.posterior(items, strengths).x, **FLOAT32)
             _, dense = plain.implicit_user(Y, list(items), list(strengths), problem.alpha, problem.reg)
             assert_allclose(x, dense, **FLOAT32)
 
@@ -104,7 +104,7 @@ def test_an_explicit_half_iteration_is_every_row_folded_in(problem: Problem) -> 
     side = ExplicitFactors(Y, np.zeros(len(Y)), 0.0, np.inf, -9.0, 9.0, problem.reg)
     for row, x in enumerate(half_explicit(*parts(problem.by_row), Y, reg=problem.reg).factors):
         span = slice(*problem.by_row.indptr[row : row + 2])
-        assert_allclose(x, side.fold_in(problem.by_row.indices[span], problem.by_row.data[span]).x, **FLOAT32)
+        assert_allclose(x, side.posterior(problem.by_row.indices[span], problem.by_row.data[span]).x, **FLOAT32)
 
 
 @given(problems(), st.integers(1, 4))

@@ -63,7 +63,7 @@ def test_predictions_are_those_of_the_dense_decomposition(matrix, n_factors, shr
     assert side.item_factors.shape == (matrix.shape[1], n_factors) and side.item_factors.dtype == np.float32
     for u in range(matrix.shape[0]):
         span = slice(*matrix.indptr[u : u + 2])
-        posterior = side.fold_in(matrix.indices[span], matrix.data[span])
+        posterior = side.posterior(matrix.indices[span], matrix.data[span])
         found = side.predict(posterior, np.arange(matrix.shape[1]))
         assert_allclose(found, np.clip(expected[u], LOW, HIGH), **FLOAT32)
 
@@ -86,7 +86,7 @@ def test_contributions_and_biases_sum_to_the_prediction(matrix: csr_matrix, n_fa
     n_items = matrix.shape[1]
     side = fit(rated(matrix), n_items, n_factors, low=-99, high=99, seed=1, shrinkage=0.3)
     items, values = matrix[0].indices, matrix[0].data
-    posterior, targets = side.fold_in(items, values), np.arange(n_items)
+    posterior, targets = side.posterior(items, values), np.arange(n_items)
     shares = side.contributions(posterior, items, targets)
     assert shares.shape == (len(items), n_items)
     total = posterior.constant + side.item_biases + shares.sum(axis=0)
@@ -111,9 +111,9 @@ def test_the_miniature_of_the_docstring() -> None:
     # With a damping of 0 one rating is all bias: without it, e = 1.
     half = SvdFactors(V.astype(np.float32), np.zeros(2), 0.0, math.inf, -5.0, 5.0)
     both, one = (np.array([0, 1]), np.array([1.0, -1.0])), (np.array([0]), np.array([1.0]))
-    assert_allclose(half.predict(half.fold_in(*both), np.arange(2)), [1, -1], rtol=1e-6)
-    assert_allclose(half.predict(half.fold_in(*one), np.arange(2)), [0.5, -0.5], rtol=1e-6)
-    assert_allclose(side.fold_in(np.array([0]), np.array([1.0])).constant, 1.0)
+    assert_allclose(half.predict(half.posterior(*both), np.arange(2)), [1, -1], rtol=1e-6)
+    assert_allclose(half.predict(half.posterior(*one), np.arange(2)), [0.5, -0.5], rtol=1e-6)
+    assert_allclose(side.posterior(np.array([0]), np.array([1.0])).constant, 1.0)
 
 
 def test_the_same_seed_gives_the_same_factors() -> None:
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_factors() -> None:
 def test_nothing_to_learn_from_is_the_mean_user_and_the_configured_dimension() -> None:
     side = fit(rated(csr_matrix((3, 4))), 4, 5, low=LOW, high=HIGH, seed=0)
     assert side.item_factors.shape == (4, 5) and not side.item_factors.any()
-    nobody = side.fold_in(np.zeros(0, int), np.zeros(0))
+    nobody = side.posterior(np.zeros(0, int), np.zeros(0))
     assert side.predict(nobody, np.arange(4)).tolist() == [LOW] * 4
 
 

@@ -19,7 +19,7 @@ ALL = 10**6
 
 @st.composite
 def sequences(draw: st.DrawFn):
-    """indptr, items, steps, number of items: rows of a user sorted by item, several in one moment, moments
+    """indptr, items, moments, number of items: rows of a user sorted by item, several in one moment, moments
     left out."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
     n_items = draw(st.integers(1, 9), label="items")
@@ -31,7 +31,7 @@ def sequences(draw: st.DrawFn):
     return indptr, flat, random.integers(0, n_moments, len(flat)), n_items
 
 
-def plain(indptr, items, steps, n_items: int, lags: int, discount: float, damping: float = 0.0) -> np.ndarray:
+def plain(indptr, items, moments, n_items: int, lags: int, discount: float, damping: float = 0.0) -> np.ndarray:
     """The definition, one pair of rows at a time, nothing cut."""
     counts = Counter(items.tolist())
     W = np.zeros((n_items, n_items))
@@ -39,8 +39,8 @@ def plain(indptr, items, steps, n_items: int, lags: int, discount: float, dampin
         rows = range(indptr[u], indptr[u + 1])
         for a in rows:
             for b in rows:
-                if 1 <= steps[b] - steps[a] <= lags and items[a] != items[b]:
-                    W[items[a], items[b]] += discount ** (steps[b] - steps[a] - 1)
+                if 1 <= moments[b] - moments[a] <= lags and items[a] != items[b]:
+                    W[items[a], items[b]] += discount ** (moments[b] - moments[a] - 1)
     for i in range(n_items):
         for j in range(n_items):
             W[i, j] /= math.sqrt((counts[i] + damping) * (counts[j] + damping) or 1)
@@ -78,43 +78,43 @@ def test_transitions_do_not_depend_on_the_blocks(drawn, lags, most_pairs, block_
 
 @given(sequences(), st.integers(1, 4))
 def test_a_row_has_at_most_its_pairs_and_the_nearest_moments_come_first(drawn, most_pairs: int) -> None:
-    indptr, items, steps, n_items = drawn
+    indptr, items, moments, n_items = drawn
     found = full(transitions(*drawn, ALL, lags=20, discount=1.0, most_pairs=most_pairs))
     counts = np.maximum(np.bincount(items, minlength=n_items), 1)
     pairs = found * np.sqrt(np.outer(counts, counts))  # with a discount of 1 every pair counts 1
-    assert_allclose(pairs.sum(axis=1), np.bincount(items, _n_pairs(indptr, steps, most_pairs), n_items), rtol=1e-5)
-    surely = plain_nearest(indptr, items, steps, n_items, most_pairs)
+    assert_allclose(pairs.sum(axis=1), np.bincount(items, _n_pairs(indptr, moments, most_pairs), n_items), rtol=1e-5)
+    surely = plain_nearest(indptr, items, moments, n_items, most_pairs)
     assert (pairs >= surely - 1e-5).all()
 
 
-def _n_pairs(indptr, steps, most_pairs: int) -> list[int]:
+def _n_pairs(indptr, moments, most_pairs: int) -> list[int]:
     return [
-        min(sum(steps[b] > steps[a] for b in range(indptr[u], indptr[u + 1])), most_pairs)
+        min(sum(moments[b] > moments[a] for b in range(indptr[u], indptr[u + 1])), most_pairs)
         for u in range(len(indptr) - 1)
         for a in range(indptr[u], indptr[u + 1])
     ]
 
 
-def plain_nearest(indptr, items, steps, n_items: int, most_pairs: int) -> np.ndarray:
+def plain_nearest(indptr, items, moments, n_items: int, most_pairs: int) -> np.ndarray:
     """Pairs with those later moments that fit whole into what a row may have."""
     pairs = np.zeros((n_items, n_items))
     for u in range(len(indptr) - 1):
         rows = range(indptr[u], indptr[u + 1])
         for a in rows:
             for b in rows:
-                if steps[b] > steps[a] and sum(steps[a] < steps[c] <= steps[b] for c in rows) <= most_pairs:
+                if moments[b] > moments[a] and sum(moments[a] < moments[c] <= moments[b] for c in rows) <= most_pairs:
                     pairs[items[a], items[b]] += 1
     return pairs
 
 
 @given(sequences().filter(lambda drawn: len(drawn[0]) > 2))
 def test_the_order_of_users_does_not_matter(drawn) -> None:
-    indptr, items, steps, n_items = drawn
+    indptr, items, moments, n_items = drawn
     order = np.arange(len(indptr) - 1)[::-1]
     rows = np.concatenate([np.arange(indptr[u], indptr[u + 1]) for u in order]).astype(int)
     turned = np.concatenate([[0], np.cumsum(np.diff(indptr)[order])])
-    one = transitions(indptr, items, steps, n_items, 5, most_pairs=2)
-    other = transitions(turned, items[rows], steps[rows], n_items, 5, most_pairs=2)
+    one = transitions(indptr, items, moments, n_items, 5, most_pairs=2)
+    other = transitions(turned, items[rows], moments[rows], n_items, 5, most_pairs=2)
     assert one.indices.tolist() == other.indices.tolist() and one.data.tolist() == other.data.tolist()
 
 
@@ -128,8 +128,8 @@ def test_the_miniature_of_the_docstring() -> None:
 
 def test_a_session_of_thousands_of_rows_stays_small() -> None:
     n = 30_000
-    items, steps = np.arange(n, dtype=np.int32), np.arange(n) // 15_000
-    found = transitions(np.array([0, n]), items, steps, n, 500, most_pairs=20)
+    items, moments = np.arange(n, dtype=np.int32), np.arange(n) // 15_000
+    found = transitions(np.array([0, n]), items, moments, n, 500, most_pairs=20)
     lengths = np.diff(found.indptr)
     assert (lengths[:15_000] == 20).all() and (lengths[15_000:] == 0).all()
 
@@ -139,8 +139,8 @@ def test_what_is_cut_off_a_moment_differs_from_user_to_user() -> None:
     # Item 0 first, then a moment of 30 to 69 others, of which a row may have three.
     items = [np.arange(n + u + 1) for u in range(n_users)]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in items])])
-    steps = np.concatenate([(row > 0).astype(int) for row in items])
-    found = transitions(indptr, np.concatenate(items).astype(np.int32), steps, 100, 100, most_pairs=3)
+    moments = np.concatenate([(row > 0).astype(int) for row in items])
+    found = transitions(indptr, np.concatenate(items).astype(np.int32), moments, 100, 100, most_pairs=3)
     assert np.diff(found.indptr)[0] > 30
 
 

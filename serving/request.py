@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from serving.answers import RequestError
 from serving.opened import OpenRelease
+from serving.response import RequestError
 
 
 @dataclass
-class Call:
+class Request:
     """One request: the release that was current when it began, ids from the path, parsed parameters, and for writes the body
     and the name of the key."""
 

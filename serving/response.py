@@ -24,7 +24,7 @@ class RequestError(UsageError):
 
 
 @dataclass
-class Answer:
+class Response:
     """One answer: its rows, the key of a row, the token of the next page, what stands beside them, and its entity tag.
 
     `tag` is None where the answer may not be cached; `is_personal` answers are for one user's eyes. `opened` is the release
@@ -82,32 +82,32 @@ _PLAIN = _Encoders(
 )
 
 
-def envelope(answer: Answer, *, release: str | None, took_ms: float, next_url: str | None) -> bytes:
+def envelope(response: Response, *, release: str | None, took_ms: float, next_url: str | None) -> bytes:
     """The success body: {ok, release, took_ms, ..., next, next_url, rows}."""
     plain = _PLAIN
-    extra = "".join([f'"{name}":{plain[type(value)](value)},' for name, value in answer.extra.items()])
+    extra = "".join([f'"{name}":{plain[type(value)](value)},' for name, value in response.extra.items()])
     head = (
         f'{{"ok":true,"release":{value_json(release)},"took_ms":{took_ms:.3f},{extra}'
-        f'"next":{value_json(answer.next)},"next_url":{value_json(next_url)},"rows":'
+        f'"next":{value_json(response.next)},"next_url":{value_json(next_url)},"rows":'
     )
-    rows = answer.encoded if answer.encoded is not None else rows_json(answer.rows)
+    rows = response.encoded if response.encoded is not None else rows_json(response.rows)
     return b"%b%b}" % (head.encode(), rows)
 
 
 def shaped(
-    answer: Answer, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None
+    response: Response, shape: str, *, has_newlines: bool, release: str | None, took_ms: float, next_url: str | None
 ) -> tuple[bytes, bytes]:
     """Body and content type in one of Datasette's `_shape`s; `_nl` writes a row a line."""
-    rows: list[dict[str, Any]] = json.loads(answer.encoded) if answer.encoded is not None else list(answer.rows)
+    rows: list[dict[str, Any]] = json.loads(response.encoded) if response.encoded is not None else list(response.rows)
     if shape == "objects":
-        return envelope(answer, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
+        return envelope(response, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
     if shape == "arrays":
         columns = list(rows[0]) if rows else []
-        answer.extra = {**answer.extra, "columns": columns}
-        answer.rows, answer.encoded = [list(row.values()) for row in rows], None
-        return envelope(answer, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
+        response.extra = {**response.extra, "columns": columns}
+        response.rows, response.encoded = [list(row.values()) for row in rows], None
+        return envelope(response, release=release, took_ms=took_ms, next_url=next_url), JSON_TYPE
     if shape == "object":
-        return compact({str(row[answer.key]): row for row in rows}).encode(), JSON_TYPE
+        return compact({str(row[response.key]): row for row in rows}).encode(), JSON_TYPE
     values = [next(iter(row.values())) for row in rows] if shape == "arrayfirst" else rows
     if has_newlines:
         return "".join(compact(value) + "\n" for value in values).encode(), b"text/plain; charset=utf-8"
