@@ -162,7 +162,9 @@ def step(name: str, *takes: str, hours: float, does: str, red: str, **more) -> S
             enum=[None, "sample", "movielens", "table"],
             description="where interactions come from; the deployment's setting when empty",
         ),
-        "path": Param(None, type=["null", "string"], description="file, folder or zip to read; the deployment's setting when empty"),
+        "path": Param(
+            None, type=["null", "string"], description="file, folder, zip or pattern to read; the deployment's setting when empty"
+        ),
         "models": Param(
             MODELS,
             type="array",

@@ -88,7 +88,7 @@ class Settings:
     )
 
     source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
-    path: str = _setting("", READ, "file, folder or zip to read (`movielens`, `table`)", is_machine=True)
+    path: str = _setting("", READ, "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`)", is_machine=True)
     dataset: str = _setting("", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
     dataset_url: str = _setting(
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True

@@ -27,7 +27,7 @@ SAID = ("columns", "items", "item_columns", "rating_scale", "date_format")
 def add_to(commands) -> None:
     """Add the command `inspect`."""
     command = add_command(commands, "inspect", SENTENCE, example=EXAMPLE, settings_of="inspect")
-    command.add_argument("path", help="file, folder or zip")
+    command.add_argument("path", help="file, folder, zip or pattern")
     command.set_defaults(do=_do)
 
 

@@ -15,7 +15,7 @@ bad ones refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +54,16 @@ class Block(NamedTuple):
     @property
     def n_read(self) -> int:
         return len(self.lines) + len(self.refused)
+
+
+def first_with_rows(blocks: Iterable[Block]) -> Block:
+    """The first block with rows; without any, the first with refused ones, and no columns."""
+    refused: list[Refusal] = []
+    for block in blocks:
+        if len(block.lines):
+            return block
+        refused = refused or block.refused
+    return Block({}, np.array([], np.int64), str, refused)
 
 
 def shown(raw: bytes) -> str:

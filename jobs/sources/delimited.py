@@ -6,15 +6,15 @@ import codecs
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-
-from jobs.sources.blocks import Block, Dialect, parse
+from jobs.sources.blocks import Block, Dialect, first_with_rows, parse
 from jobs.sources.records import count_fields
 from jobs.sources.streams import Input
 from schemas.errors import SourceError
 
 BLOCK_BYTES = 16 * 2**20
+FIRST_BYTES = 4 * 2**20  # of rows from which what a file does not say of itself is told
 MAX_LINE_BYTES = 64 * 2**20
 UTF_8, UTF_16 = "utf-8", "utf-16"
 _DELIMITERS = (",", "\t", ";", "|")
@@ -31,8 +31,27 @@ class Delimited:
     first_line: int = 1
 
     @property
+    def name(self) -> str:
+        return self.input.name
+
+    @property
     def label(self) -> str:
         return self.input.label
+
+    @property
+    def written(self) -> str:
+        return f"{self.dialect.encoding}, fields delimited by {self.dialect.delimiter!r}"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.input.path,)
+
+    @property
+    def parts(self) -> tuple[Delimited, ...]:
+        return (self,)
+
+    def id_type(self, field: str, role: str) -> None:
+        return None
 
     def position(self, field: str, role: str) -> int:
         """Where a column stands. Raises SourceError where there is none of that name, or several."""
@@ -47,9 +66,9 @@ class Delimited:
         wanted = {ours: self.position(theirs, ours) for ours, theirs in columns.items()}
         size = block_bytes or BLOCK_BYTES
         with self.input.open() as stream:
-            chunks = _decoded(iter(lambda: stream.read(size), b""), self.dialect.encoding, self.input)
+            chunks = decoded(iter(lambda: stream.read(size), b""), self.dialect.encoding, self.input)
             rest, line, skip = b"", 1, self.first_line - 1
-            for chunk, is_last in _marked_last(chunks):
+            for chunk, is_last in marked_last(chunks):
                 data = rest + chunk
                 cut = len(data) if is_last else data.rfind(b"\n") + 1
                 body, rest = data[:cut], data[cut:]
@@ -69,16 +88,9 @@ class Delimited:
                         f"{self.input.label}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; not a delimited text file"
                     )
 
-
-def first_rows(file: Delimited, columns: Mapping[str, str], *, n_bytes: int = 2**22) -> Block:
-    """The rows of the first few MiB that have any, from which what a file does not say of itself is told;
-    without rows a block with those that were refused."""
-    refused = []
-    for block in file.blocks(columns, block_bytes=n_bytes):
-        if len(block.lines):
-            return block
-        refused = refused or block.refused
-    return Block({}, np.array([], np.int64), str, refused)
+    def first_rows(self, columns: Mapping[str, str]) -> Block:
+        """The rows of the first few MiB that have any; without rows a block with those that were refused."""
+        return first_with_rows(self.blocks(columns, block_bytes=FIRST_BYTES))
 
 
 def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
@@ -86,7 +98,7 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
     line."""
     encoding = dialect.encoding if dialect else encoding_of(source)
     with source.open() as stream:
-        chunks = _decoded(iter(lambda: stream.read(2**16), b""), encoding, source)
+        chunks = decoded(iter(lambda: stream.read(2**16), b""), encoding, source)
         head = b""
         for chunk in chunks:
             head += chunk
@@ -121,7 +133,7 @@ def encoding_of(source: Input) -> str:
         return UTF_16 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
 
 
-def _decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
+def decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
     """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where
     there is nothing else."""
     is_first, is_mac = True, False
@@ -140,13 +152,13 @@ def _decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[
 def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        for chunk, is_last in _marked_last(chunks):
+        for chunk, is_last in marked_last(chunks):
             yield decoder.decode(chunk, is_last).encode(UTF_8)
     except UnicodeError as error:
         raise SourceError(f"{source.label}: damaged or cut short, no {encoding}: {error}") from None
 
 
-def _marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+def marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Each chunk, and after them an empty one that is marked as the last."""
     for chunk in chunks:
         yield chunk, False

@@ -16,7 +16,6 @@ from jobs.sources import Batch, Catalogue
 from jobs.sources.accept import accept, Rules
 from jobs.sources.blocks import Block
 from jobs.sources.catalogue import from_items
-from jobs.sources.delimited import first_rows
 from jobs.sources.movielens_formats import Format, FORMATS, GENRE_FLAGS, GENRES_100K, ML_10M, ML_100K
 from jobs.sources.streams import Input, magic, ZIP
 from jobs.sources.tags import with_tags
@@ -141,7 +140,7 @@ def _is_10m(files: Mapping[str, Input]) -> bool:
         return False
     if "tags.dat" in files:
         return True
-    block = first_rows(ML_10M.ratings.open(files["ratings.dat"]), {"rating": "rating"})
+    block = ML_10M.ratings.open(files["ratings.dat"]).first_rows({"rating": "rating"})
     return any(b".5" in value for value in block.columns["rating"].tolist()[:10_000])
 
 

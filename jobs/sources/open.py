@@ -34,7 +34,7 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
             return open_movielens(archive, latest=latest, rating_scale=scale)
         raise UsageError("source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to download")
     if not settings.path:
-        raise UsageError("source table: expected path, a CSV or Parquet file of interactions")
+        raise UsageError("source table: expected path, of CSV, JSON lines or Parquet with interactions")
     return open_table(
         Path(settings.path),
         latest=latest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,24 +10,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.sources.blocks import Block
+from jobs.sources.blocks import Block, first_with_rows
 from schemas.errors import SourceError
 
 BLOCK_ROWS = 2**19
+FIRST_ROWS = 2**16
 
 
 @dataclass(frozen=True)
 class Parquet:
-    """A Parquet table. `name` is what refused rows are filed under; lines are row numbers, from 1, through
-    all parts."""
+    """A Parquet table in one file or several. `name` is what refused rows are filed under; lines are row numbers, from 1, through
+    all files."""
 
-    name: str
-    parts: tuple[Path, ...]
+    label: str
+    paths: tuple[Path, ...]
     schema: pa.Schema
 
     @property
-    def label(self) -> str:
-        return str(self.parts[0] if len(self.parts) == 1 else self.parts[0].parent)
+    def name(self) -> str:
+        return Path(self.label).name
+
+    @property
+    def written(self) -> str:
+        return ""
+
+    @property
+    def parts(self) -> tuple[Parquet, ...]:
+        return (self,)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -37,7 +46,7 @@ class Parquet:
         """The rows, block after block. `columns`: our name of each wanted column to the file's."""
         theirs = list(dict.fromkeys(columns.values()))
         line = 1
-        for part in self.parts:
+        for part in self.paths:
             try:
                 with pq.ParquetFile(part, memory_map=True) as file:
                     for batch in file.iter_batches(block_rows or BLOCK_ROWS, columns=theirs, use_threads=False):
@@ -46,6 +55,9 @@ class Parquet:
                         line += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{part}: damaged near row {line}: {error}") from error
+
+    def first_rows(self, columns: Mapping[str, str]) -> Block:
+        return first_with_rows(self.blocks(columns, block_rows=FIRST_ROWS))
 
     def id_type(self, field: str, role: str) -> str:
         """`int64` or `string`. Raises SourceError for a type that cannot be an id."""
@@ -57,20 +69,17 @@ class Parquet:
         raise SourceError(f"{self.label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text")
 
 
-def open_parquet(path: Path) -> Parquet:
-    """A file or a folder of *.parquet, whose parts have to have one schema."""
-    parts = tuple(sorted(path.glob("*.parquet"))) if path.is_dir() else (path,)
-    if not parts:
-        raise SourceError(f"{path}: no *.parquet in this folder")
+def open_parquet(paths: Sequence[Path], path: Path) -> Parquet:
+    """The files of a path, which have to have one schema."""
     schemas = []
-    for part in parts:
+    for part in paths:
         try:
             schemas.append(pq.read_schema(part))
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{part}: not a readable Parquet file: {error}") from error
         if not schemas[0].equals(schemas[-1]):
-            raise SourceError(f"{part}: its columns differ from those of {parts[0].name}; expected parts of one table")
-    return Parquet(path.name, parts, schemas[0])
+            raise SourceError(f"{part}: its columns differ from those of {paths[0].name}; expected files of one table")
+    return Parquet(str(path), tuple(paths), schemas[0])
 
 
 def plain(what: pa.Array | pa.DataType) -> pa.Array | pa.DataType:

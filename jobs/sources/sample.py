@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.sources import Batch, Catalogue
 from jobs.sources.accept import accept, quarantine, Rules
-from jobs.sources.parquet import open_parquet
+from jobs.sources.files import open_file
 from jobs.sources.sample_films import make_films, sizes
 from jobs.sources.sample_ratings import counts_of_users, rating_cells, SCALE
 from jobs.sources.times import SECOND
@@ -44,7 +44,7 @@ class Sample:
         return (self.folder / "items.parquet", *sorted((self.folder / "ratings").glob("*.parquet")))
 
     def interactions(self) -> Iterator[Batch]:
-        ratings = open_parquet(self.folder / "ratings")
+        ratings = open_file(self.folder / "ratings")
         rules = Rules("ratings", self.latest, "int64", "int64", self.rating_scale, SECOND, earliest=self.earliest)
         for block in ratings.blocks({name: name for name in ("user_id", "item_id", "rating", "rated_at")}):
             yield accept(block, rules)

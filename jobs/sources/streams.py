@@ -26,10 +26,11 @@ class Input:
 
     path: Path
     member: str | None = None
+    filed_as: str = ""
 
     @property
     def name(self) -> str:
-        return Path(self.member).name if self.member else self.path.name
+        return self.filed_as or (Path(self.member).name if self.member else self.path.name)
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Any file of interactions, CSV (gzip too) or Parquet, with or without ratings, and the file of its items
+"""Interactions in a file or several, CSV, JSON lines or Parquet, with or without ratings, and the file of their items
 where there is one."""
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from jobs.sources import Batch, Catalogue
 from jobs.sources.accept import accept, Rules
 from jobs.sources.catalogue import ATTRIBUTES, empty, from_interactions, from_items
 from jobs.sources.columns import chosen, OF_INTERACTIONS, OF_ITEMS, REQUIRED
-from jobs.sources.delimited import Delimited, with_header
-from jobs.sources.parquet import open_parquet, Parquet
-from jobs.sources.streams import Input, magic, PARQUET, ZIP
+from jobs.sources.files import File, open_file
 from jobs.sources.told import floats_of_items, told
 from schemas.errors import SettingError, SourceError
 
 
 @dataclass(frozen=True)
 class Table:
-    """One file of interactions. `columns` and `item_columns`: our names to the files'; `floats` and `item_floats`: the ids that
+    """A table of interactions. `columns` and `item_columns`: our names to the files'; `floats` and `item_floats`: the ids that
     each writes as 196.0."""
 
-    file: Delimited | Parquet
+    file: File
     columns: Mapping[str, str]
     rating_scale: tuple[float, float] | None
     time_form: str
     latest: datetime
-    items: Delimited | Parquet | None = None
+    items: File | None = None
     item_columns: Mapping[str, str] = field(default_factory=dict)
     floats: frozenset[str] = frozenset()
     item_floats: frozenset[str] = frozenset()
@@ -40,7 +38,7 @@ class Table:
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        return _paths(self.file) + (_paths(self.items) if self.items else ())
+        return self.file.paths + (self.items.paths if self.items else ())
 
     @property
     def user_id_type(self) -> str | None:
@@ -51,31 +49,32 @@ class Table:
         return self._id_type("item_id")
 
     def interactions(self) -> Iterator[Batch]:
-        rules = Rules(
-            _name(self.file),
-            self.latest,
-            self.user_id_type,
-            self.item_id_type,
-            self.rating_scale,
-            self.time_form,
-            self.floats,
-            self.earliest,
-            self.commas,
-        )
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
-        for block in self.file.blocks(columns):
-            yield accept(block, rules)
+        for part in self.file.parts:
+            rules = Rules(
+                part.name,
+                self.latest,
+                self.user_id_type,
+                self.item_id_type,
+                self.rating_scale,
+                self.time_form,
+                self.floats,
+                self.earliest,
+                self.commas,
+            )
+            for block in part.blocks(columns):
+                yield accept(block, rules)
 
     def catalogue(self) -> Catalogue:
         if self.items:
-            return from_items(self.items.blocks(self.item_columns), _name(self.items), self.item_id_type, self.item_floats)
+            return from_items(self.items.blocks(self.item_columns), self.items.name, self.item_id_type, self.item_floats)
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in ("item_id", *ATTRIBUTES)}
         if len(columns) == 1:
             return empty(self.item_id_type)
         return from_interactions(self.file.blocks(columns), self.item_id_type, self.floats)
 
     def _id_type(self, role: str) -> str | None:
-        return self.file.id_type(self.columns[role], role) if isinstance(self.file, Parquet) else None
+        return self.file.id_type(self.columns[role], role)
 
 
 def open_table(
@@ -88,7 +87,7 @@ def open_table(
     rating_scale: tuple[float, float] | None = None,
     date_format: str = "",
 ) -> Table:
-    """A file of interactions. What it does not say, the rating scale and how times and ids are written, its
+    """A table of interactions. What it does not say, the rating scale and how times and ids are written, its
     first rows tell."""
     file = open_file(path)
     allowed = OF_INTERACTIONS if items else (*OF_INTERACTIONS, *ATTRIBUTES)
@@ -107,6 +106,8 @@ def open_table(
             raise SettingError("item_columns: names columns of a file of items, and items names none")
         return table
     catalogue = open_file(items)
+    if len(catalogue.parts) > 1:
+        raise SourceError(f"items: {catalogue.label} is {len(catalogue.parts):,} files; expected one, in which an item has one row")
     item_mapping = chosen(item_columns, "item_columns", OF_ITEMS, ("item_id",), catalogue.fields, catalogue.label)
     _check_unique(catalogue, item_mapping)
     left_out = ", ".join(name for name in catalogue.fields if name not in item_mapping.values())
@@ -120,25 +121,7 @@ def open_table(
     )
 
 
-def open_file(path: Path) -> Delimited | Parquet:
-    """CSV, packed or not, or Parquet by its first bytes; a folder is of Parquet parts."""
-    if path.is_dir():
-        return open_parquet(path)
-    kind = magic(path)
-    if kind == ZIP:
-        raise SourceError(f"{path}: a zip; expected CSV, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first")
-    return open_parquet(path) if kind == PARQUET else with_header(Input(path))
-
-
-def _name(file: Delimited | Parquet) -> str:
-    return file.name if isinstance(file, Parquet) else file.input.name
-
-
-def _paths(file: Delimited | Parquet) -> tuple[Path, ...]:
-    return file.parts if isinstance(file, Parquet) else (file.input.path,)
-
-
-def _check_unique(file: Delimited | Parquet, mapping: Mapping[str, str]) -> None:
+def _check_unique(file: File, mapping: Mapping[str, str]) -> None:
     for ours, theirs in mapping.items():
         if file.fields.count(theirs) > 1:
             raise SourceError(f"{file.label}: {file.fields.count(theirs)} columns are called {theirs!r} (for {ours}); expected one")

@@ -17,12 +17,10 @@ import pyarrow.compute as pc
 from jobs.sources import ids, scales, times
 from jobs.sources.blocks import Block
 from jobs.sources.catalogue import readable
-from jobs.sources.delimited import Delimited, first_rows
-from jobs.sources.parquet import Parquet
+from jobs.sources.files import File
 from jobs.sources.times import with_points
 from schemas.errors import SettingError, SourceError
 
-_N_FIRST = 2**16
 _ORDERS = {times.DAY_FIRST: "day first", times.MONTH_FIRST: "month first"}
 
 
@@ -37,13 +35,11 @@ class Told(NamedTuple):
     read_as: dict[str, str]
 
 
-def told(
-    file: Delimited | Parquet, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = ""
-) -> Told:
+def told(file: File, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = "") -> Told:
     """Return what the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
     SettingError where they leave the scale or the order of dates open."""
     wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "weight", "rated_at")}
-    first = _first_rows(file, wanted)
+    first = file.first_rows(wanted)
     if first.refused and not len(first.lines):
         line, _, reason = first.refused[0]
         raise SourceError(f"{file.label}: no row can be read; the first, line {line}: {reason}")
@@ -54,8 +50,8 @@ def told(
         "columns": ", ".join(f"{ours}={theirs}" for ours, theirs in columns.items()),
         "left_out": ", ".join(left_out) or "no column",
     }
-    if isinstance(file, Delimited):
-        read_as["file"] = f"{file.dialect.encoding}, fields delimited by {file.dialect.delimiter!r}"
+    if file.written:
+        read_as["file"] = file.written
     commas = frozenset(role for role in ("rating", "weight") if role in columns and _has_commas(first.columns[role]))
     if commas:
         read_as["decimals"] = "; ".join(f"{role} 3,5 as 3.5" for role in sorted(commas))
@@ -81,20 +77,13 @@ def floats_of(first: Block, roles: tuple[str, ...]) -> tuple[frozenset[str], dic
     return floats, {"ids": "; ".join(said)} if said else {}
 
 
-def floats_of_items(file: Delimited | Parquet, columns: Mapping[str, str]) -> frozenset[str]:
+def floats_of_items(file: File, columns: Mapping[str, str]) -> frozenset[str]:
     """Return what the first rows tell of a file of items."""
-    first = _first_rows(file, {"item_id": columns["item_id"]})
+    first = file.first_rows({"item_id": columns["item_id"]})
     return floats_of(first, ("item_id",))[0] if len(first.lines) else frozenset()
 
 
-def _first_rows(file: Delimited | Parquet, columns: Mapping[str, str]) -> Block:
-    if isinstance(file, Delimited):
-        return first_rows(file, columns)
-    none = Block({}, np.array([], np.int64), str, [])
-    return next((block for block in file.blocks(columns, block_rows=_N_FIRST) if len(block.lines)), none)
-
-
-def _scale(file: Delimited | Parquet, column: str, values: pa.Array, given: tuple[float, float] | None) -> tuple[tuple[float, float], str]:
+def _scale(file: File, column: str, values: pa.Array, given: tuple[float, float] | None) -> tuple[tuple[float, float], str]:
     """The scale, and where it is from."""
     if given is not None:
         return given, f"{_span(given)}, as set"
@@ -121,7 +110,7 @@ def _setting(scale: tuple[float, float]) -> str:
     return f"{scale[0]:g}:{scale[1]:g}"
 
 
-def _time_form(file: Delimited | Parquet, column: str, values: pa.Array, order: str) -> str:
+def _time_form(file: File, column: str, values: pa.Array, order: str) -> str:
     if not _is_text(values):
         return "" if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type) else times.told(values)
     first = _filled(values)

@@ -205,8 +205,6 @@ def test_files_that_cannot_be(tmp_path):
         opened(tmp_path, b"PK\x03\x04rest")
     with pytest.raises(SourceError, match="not a readable Parquet file"):
         opened(tmp_path, b"PAR1rest")
-    with pytest.raises(SourceError, match="no .*parquet in this folder"):
-        open_table(tmp_path, latest=LATEST)
     with pytest.raises(SourceError, match="no rating is a number"):
         opened(tmp_path, "user_id,item_id,rating\n1,2,good\n")
     with pytest.raises(SettingError, match="has no rating column"):

@@ -1,0 +1,136 @@
+"""Files of rows: which reader a path needs, and several files that are one table."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.sources.blocks import Block
+from jobs.sources.delimited import with_header
+from jobs.sources.json_lines import is_json, open_json_lines
+from jobs.sources.parquet import open_parquet
+from jobs.sources.streams import Input, magic, PARQUET, ZIP
+from schemas.errors import SourceError
+
+
+class File(Protocol):
+    """A table in a file or several. Refused rows are filed under the `name` of their part, with its line; `label` is for messages;
+    `written` says how its values are written, where they are text."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def written(self) -> str: ...
+
+    @property
+    def paths(self) -> tuple[Path, ...]: ...
+
+    @property
+    def parts(self) -> Sequence[File]: ...
+
+    def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]: ...
+
+    def first_rows(self, columns: Mapping[str, str]) -> Block: ...
+
+    def id_type(self, field: str, role: str) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Several:
+    """Files of text with the same columns, read one after another. What the rows tell is told by the first rows of every file."""
+
+    label: str
+    parts: tuple[File, ...]
+
+    @property
+    def name(self) -> str:
+        return Path(self.label).name
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.parts[0].fields
+
+    @property
+    def written(self) -> str:
+        ways = list(dict.fromkeys(part.written for part in self.parts))
+        return f"{len(self.parts):,} files, {'; or '.join(ways)}"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for part in self.parts for path in part.paths)
+
+    def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]:
+        for part in self.parts:
+            yield from part.blocks(columns)
+
+    def first_rows(self, columns: Mapping[str, str]) -> Block:
+        blocks = [part.first_rows(columns) for part in self.parts]
+        read = [block for block in blocks if len(block.lines)]
+        if not read:
+            return next((block for block in blocks if block.refused), blocks[0])
+        merged = {name: pa.concat_arrays([block.columns[name] for block in read]) for name in columns}
+        return Block(merged, np.concatenate([block.lines for block in read]), str, [])
+
+    def id_type(self, field: str, role: str) -> None:
+        return None
+
+
+def open_file(path: Path) -> File:
+    """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not. A folder, or a pattern such as sales/*.csv, is of
+    files of one kind with the same columns. Raises SourceError for what is none of these."""
+    paths = _paths(path)
+    is_parquet = [magic(one) == PARQUET for one in paths]
+    if all(is_parquet):
+        return open_parquet(paths, path)
+    if any(is_parquet):
+        other = paths[is_parquet.index(False)]
+        raise SourceError(f"{path}: {paths[is_parquet.index(True)].name} is Parquet and {other.name} is not; expected files of one kind")
+    if len(paths) == 1:
+        return _of_text(Input(paths[0]))
+    folder = path if path.is_dir() else Path(*[part for part in path.parts[: _n_plain(path)]])
+    parts = tuple(_of_text(Input(one, filed_as=str(one.relative_to(folder)))) for one in paths)
+    for part in parts:
+        if set(part.fields) != set(parts[0].fields):
+            raise SourceError(f"{part.label}: its columns differ from those of {parts[0].name}; expected files of one table")
+    return Several(str(path), parts)
+
+
+def _of_text(source: Input) -> File:
+    if magic(source.path) == ZIP:
+        raise SourceError(
+            f"{source.path}: a zip; expected CSV or JSON lines, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first"
+        )
+    return open_json_lines(source) if is_json(source) else with_header(source)
+
+
+def _paths(path: Path) -> tuple[Path, ...]:
+    """The files of a path, in the order of their names. In folders those that begin with a dot or an underscore are no data."""
+    if path.is_dir():
+        found = [one for one in path.rglob("*") if one.is_file() and not any(p[0] in "._" for p in one.relative_to(path).parts)]
+        missing = f"{path}: a folder without files of rows; expected CSV, JSON lines or Parquet"
+    elif not path.exists() and glob.has_magic(str(path)):
+        found = [Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file()]
+        missing = f"{path}: no file has a name like that"
+    else:
+        return (path,)
+    if not found:
+        raise SourceError(missing)
+    return tuple(sorted(found))
+
+
+def _n_plain(path: Path) -> int:
+    """How many parts of a pattern come before the first that is one."""
+    return next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
