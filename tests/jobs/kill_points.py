@@ -4,8 +4,9 @@
 
 copies the warehouse to COPIES/<n> and, in a forked process, runs the step there until it is about to do the n-th
 operation, where the process kills itself with SIGKILL. Ends with the first n that the step survives, and prints it. The
-operations are those that Python reports to audit hooks: opening, renaming, removing, linking, making folders, changing
-modes, connecting to SQLite.
+operations are those that Python reports to audit hooks and that may change something: opening to write, renaming, removing,
+linking, making folders, changing modes, connecting to SQLite. Before an operation that only reads, the warehouse is as after the
+last that changed it.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ OPERATIONS = {
 }
 
 
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
 def kill_before(n: int, folder: Path) -> None:
     """From now on, count the operations on files under folder, and die before the n-th."""
     left, inside = n, str(folder)
 
     def hook(event: str, arguments: tuple) -> None:
         nonlocal left
-        if event in OPERATIONS and (event == "fcntl.flock" or inside in str(arguments[0])):
+        if event in OPERATIONS and (event == "fcntl.flock" or inside in str(arguments[0])) and (event != "open" or arguments[2] & WRITES):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
