@@ -40,12 +40,14 @@ def sqlite_type(kind: pa.DataType | str, ids: IdTypes) -> str:
 def sqlite_ddl(table: Table, ids: IdTypes) -> str:
     """`create table`, STRICT and WITHOUT ROWID: rows are stored in key order.
 
-    A table with blobs keeps its rowids: without them a tree has whole rows in its inner pages too, and long rows make it deep.
+    A table with blobs keeps its rowids: without them a tree has whole rows in its inner pages too, and long rows make it deep. So do
+    the items, by whose rowids Datasette joins the full-text index of their titles.
     """
     lines = [f"  {c.name} {sqlite_type(c.type, ids)}{'' if c.is_nullable else ' not null'}" for c in table.columns]
     lines.append(f"  primary key ({', '.join(table.key)})")
     lines += [f"  foreign key ({r.column}) references {r.table} ({r.target})" for r in table.references]
-    options = "strict" if pa.binary() in [c.type for c in table.columns] else "strict, without rowid"
+    has_rowids = table.name == "items" or pa.binary() in [c.type for c in table.columns]
+    options = "strict" if has_rowids else "strict, without rowid"
     return f"create table {table.name} (\n" + ",\n".join(lines) + f"\n) {options}"
 
 
@@ -56,17 +58,12 @@ def sqlite_indexes(table: Table) -> list[str]:
 def datasette_metadata(queries: dict[str, dict[str, str]], ids: IdTypes) -> dict[str, Any]:
     """Datasette's metadata for a release: described tables and columns, facets, full-text search, and the canned queries given."""
     tables = datasette_tables()
-    tables["items"] |= full_text(ids)
+    tables["items"] |= {"fts_table": "items_fts", "fts_pk": "item_id" if ids.item_id == "int64" else "rowid"}
     return {
         "title": "CineMatch",
         "description": "Recommendations computed once a week, in the open, as rows.",
         "databases": {"cinematch": {"tables": tables, "queries": queries}},
     }
-
-
-def full_text(ids: IdTypes) -> dict[str, str]:
-    """Say how Datasette searches titles: by the index whose rows are numbered by the items' ids, which only whole numbers can be."""
-    return {"fts_table": "items_fts", "fts_pk": "item_id"} if ids.item_id == "int64" else {}
 
 
 def datasette_tables() -> dict[str, dict[str, Any]]:

@@ -68,11 +68,8 @@ class Builder:
         connection.execute(
             "create virtual table items_fts using fts5(title, item_id unindexed, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')"
         )
-        # Where ids are whole numbers they are the rowids too: then Datasette's own search box works on the items page.
-        columns = "rowid, title, item_id" if self._ids.item_id == "int64" else "title, item_id"
-        source = "item_id, title, item_id" if self._ids.item_id == "int64" else "title, item_id"
         connection.execute("begin")
-        connection.execute(f"insert into items_fts ({columns}) select {source} from items order by item_id")  # nosec B608  # columns that stand above
+        connection.execute("insert into items_fts (rowid, title, item_id) select rowid, title, item_id from items order by item_id")
         connection.execute("insert into items_fts (items_fts) values ('optimize')")
         connection.execute("commit")
 

@@ -54,7 +54,7 @@ def test_sqlite_takes_the_ddl_and_keeps_the_order_of_the_key(table: Table, ids: 
         assert [row[1] for row in described] == table.names
         assert [row[1] for row in sorted((row for row in described if row[5]), key=lambda row: row[5])] == list(table.key)
         strict, without_rowid = connection.execute("select strict, wr from pragma_table_list where name = ?", [table.name]).fetchone()
-        assert strict and without_rowid == (pa.binary() not in [column.type for column in table.columns])
+        assert strict and without_rowid == (table.name != "items" and pa.binary() not in [column.type for column in table.columns])
 
 
 @every_table
