@@ -50,8 +50,11 @@ def gramian(item_factors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Posterior:
-    """A folded-in user: the factors x (f,), the Cholesky factor of A (f, f, upper), what each history item weighs in b
-    (n,), and the constant c that the score of item i adds to b_i (mu + b_u; 0 for implicit)."""
+    """A folded-in user.
+
+    x (f,) are the factors, cholesky (f, f) the upper Cholesky factor of A, weights (n,) what each history item weighs in b, and constant
+    what the score of item i adds to b_i: mu + b_u, 0 for implicit feedback.
+    """
 
     x: np.ndarray
     cholesky: np.ndarray
@@ -72,8 +75,10 @@ class Folded(NamedTuple):
 
 @dataclass(frozen=True)
 class ImplicitFactors:
-    """Item side of implicit ALS, and a Ranker: item_factors (n_items, f) float32, gramian (f, f) float64, alpha, reg, and the
-    half-life of a history, in moments."""
+    """Item side of implicit ALS, and a Ranker.
+
+    item_factors (n_items, f) float32, gramian (f, f) float64, alpha and reg as in training, and the half-life of a history, in moments.
+    """
 
     item_factors: np.ndarray
     gramian: np.ndarray
@@ -86,8 +91,19 @@ class ImplicitFactors:
         return len(self.item_factors)
 
     def posterior(self, items: np.ndarray, strengths: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
-        """Solve one user. items (n,) item_num, strengths (n,) > 0, recency (n,) in (0, 1]. n = 0 has no solution and raises
-        ValueError."""
+        """Solve one user.
+
+        Parameters
+        ----------
+        items : (n,) item_num
+        strengths : (n,) above 0
+        recency : (n,) in (0, 1]
+
+        Raises
+        ------
+        ValueError
+            if n is 0, for which there is no solution
+        """
         weights = recency * (1.0 + self.alpha * strengths)
         return _posterior(self.gramian, self.reg * len(items), self.item_factors[items], recency * self.alpha * strengths, weights, 0.0)
 
@@ -155,8 +171,11 @@ class ImplicitFactors:
 
 @dataclass(frozen=True)
 class RatingFactors:
-    """Item side of a model that predicts ratings: item_factors (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu,
-    damping of the user's bias, and the scale's bounds."""
+    """Item side of a model that predicts ratings.
+
+    item_factors (n_items, f) float32, item_biases (n_items,) float64, the mean rating mu, the damping of the user's bias, and the bounds of
+    the scale.
+    """
 
     item_factors: np.ndarray
     item_biases: np.ndarray
@@ -222,8 +241,14 @@ class ExplicitFactors(RatingFactors):
         return contributions(self.item_factors, user.posterior, user.items, targets)
 
     def posterior(self, items: np.ndarray, ratings: np.ndarray, recency: np.ndarray | float = 1.0) -> Posterior:
-        """Solve one user. items (n,) item_num, ratings (n,) on the scale, recency (n,) in (0, 1]. With n = 0 the user is the mean
-        user."""
+        """Solve one user; without a rating it is the mean user.
+
+        Parameters
+        ----------
+        items : (n,) item_num
+        ratings : (n,) on the scale
+        recency : (n,) in (0, 1]
+        """
         if len(items) == 0:
             f = self.item_factors.shape[1]
             return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
@@ -258,7 +283,7 @@ def contributions(item_factors: np.ndarray, posterior: Posterior, items: np.ndar
 
 
 def _variances(cholesky: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """y' A^-1 y of each column of Y (f, k), from A = R'R: the squared length of R'^-1 y."""
+    """Compute y' A^-1 y of each column of Y (f, k), from A = R'R: the squared length of R'^-1 y."""
     half = dtrtrs(cholesky, Y, trans=1)[0]
     return np.einsum("fk,fk->k", half, half)
 

@@ -76,8 +76,14 @@ class Histories(NamedTuple):
         return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
 
     def renumbered(self, numbers: np.ndarray) -> Histories:
-        """Return the users with item numbers[i] for item i, numbers (n_items,) ascending where they are not -1. Rows of items
-        that become -1 are left out, and moments are counted again over what is left."""
+        """Return the users with item numbers[i] for item i.
+
+        Rows of items that become -1 are left out, and moments are counted again over what is left.
+
+        Parameters
+        ----------
+        numbers : (n_items,) ascending but for -1
+        """
         known = self.select(numbers[self.items] >= 0)
         items = numbers[known.items].astype(np.int32)
         return Histories(known.indptr, items, known.strengths, known.ratings, moments_of(known.moments, owners(known.indptr)))
@@ -102,7 +108,7 @@ class Histories(NamedTuple):
 
 
 def concatenated(blocks: Sequence[Histories]) -> Histories:
-    """The users of several blocks, one block after another."""
+    """Put the users of several blocks one block after another."""
     before = np.cumsum([0] + [len(block.items) for block in blocks])
     indptr = np.concatenate([[0], *(block.indptr[1:] + start for block, start in zip(blocks, before))]).astype(np.int64)
     return Histories(indptr, *(np.concatenate([block[column] for block in blocks]) for column in range(1, 5)))

@@ -55,7 +55,7 @@ class ItemSide:
         return len(self.popularity)
 
     def means(self, histories: Histories) -> np.ndarray:
-        """The users' own damped means, (u,)."""
+        """Return the users' own damped means, (u,)."""
         return damped_means(histories, self.mu, self.damping)
 
     def is_liked(self, histories: Histories) -> np.ndarray:
@@ -77,7 +77,7 @@ class ItemSide:
         return has
 
     def popular_in(self, genres: tuple[int, ...]) -> np.ndarray:
-        """The most popular items with one of these genres, most popular first."""
+        """Return the items with one of these genres, most popular first."""
         if genres not in self._by_genres:
             self._by_genres[genres] = self.by_popularity[self.has_genre(genres)[self.by_popularity]][:GENRE_DEPTH]
         return self._by_genres[genres]
@@ -87,8 +87,13 @@ Side = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
 
 
 def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
-    """The item side of a release from the (arrays, parameters) of its models, by name: items, popular, the served model and,
-    where they were trained, als and ials."""
+    """Put the item side of a release together from its models.
+
+    Parameters
+    ----------
+    sides : (arrays, parameters) by name of the model: items, popular, the served one and, if they were trained, als and ials
+    served : name of the served model
+    """
     (items, names), (popular, means) = sides["items"], sides["popular"]
     n_items, genres = len(items["item_ids"]), names["genres"]
     ones = np.ones(len(items["genre_indices"]), np.float32)
@@ -133,13 +138,13 @@ def _reranking(parameters: Mapping[str, Any], content: Side | None) -> Reranking
 
 
 def _fields(kind: type, side: Side) -> Any:
-    """A dataclass from those of a side's arrays and parameters that are its fields."""
+    """Make a dataclass from those of a side's arrays and parameters that are its fields."""
     known = {**side[0], **side[1]}
     return kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})
 
 
 def _weighing(side: Side, factors: Mapping[str, ImplicitFactors | ExplicitFactors | None]) -> Ranker:
-    """An item-by-item model, with the factor models beside it that it has a weight for."""
+    """Return an item-by-item model, with the factor models beside it that it has a weight for."""
     parts: list[tuple[float, Part]] = [(1.0, WeightRanker(matrix, half_life)) for matrix, half_life in matrices_of(*side)]
     for name, weight, half_life in factors_of(side[1]):
         parts.append((weight, replace(cast(ImplicitFactors | ExplicitFactors, factors[name]), half_life=half_life)))
@@ -147,7 +152,7 @@ def _weighing(side: Side, factors: Mapping[str, ImplicitFactors | ExplicitFactor
 
 
 def matrices_of(arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> list[tuple[ItemWeights, float]]:
-    """The matrices of an item-by-item model or a blend, each with the half-life of the history that it scores, the shorter first."""
+    """Return the matrices of an item-by-item model or a blend, each with the half-life of the history that it scores, the shorter first."""
     terms = parameters.get("half_lives", {})
     half_lives = sorted({at for term, at in terms.items() if part_of(term) not in FACTORS}) or [parameters["half_life"]]
     names = ("indptr", "indices", "data")
@@ -155,7 +160,10 @@ def matrices_of(arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any])
 
 
 def factors_of(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """The factor models in a blend: model, weight, half-life. Before each part had a half-life of its own, ials had that of all."""
+    """Return the factor models in a blend: model, weight, half-life.
+
+    In releases from before each part had a half-life of its own, ials has that of all.
+    """
     if "half_lives" not in parameters:
         weight = parameters.get("ials_weight", 0.0)
         return [("ials", weight, parameters["half_life"])] if weight else []
@@ -164,5 +172,5 @@ def factors_of(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
 
 
 def part_of(term: str) -> str:
-    """The model that a term of a blend is of."""
+    """Name the model that a term of a blend is of."""
     return term.removesuffix(LONG)

@@ -55,7 +55,7 @@ class Lists(NamedTuple):
 
     @property
     def owners(self) -> np.ndarray:
-        """The user of each list row, (m,)."""
+        """Return the user of each list row, (m,)."""
         return spans.owners(self.indptr)
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -84,11 +84,18 @@ def recommend(
     min_history: int,
     excluded: np.ndarray | None = None,
 ) -> Lists:
-    """Lists of up to n items for each history, the first explain_n of them with up to reasons_n history reasons each.
+    """Compute the list of each history, with its reasons.
 
-    Nothing of a user's history is in their list, under no id, nor anything blocked or of excluded (m,) item_nums. Of twins a list has
-    the one that ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the
-    lower item_num.
+    No item of a user's history is in their list, under any id, nor a blocked one, nor one of excluded. Of twins a list has the one that
+    ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
+
+    Parameters
+    ----------
+    n : the most items in a list
+    explain_n : how many of the first rows get reasons
+    reasons_n : the most history reasons of a row
+    min_history : the shortest history that is ranked by
+    excluded : (m,) item_num or None
     """
     return _lists(
         side, histories, lambda block: [fold_in(side, block.user(k), min_history) for k in range(len(block))],
@@ -97,7 +104,7 @@ def recommend(
 
 
 def popular_lists(side: ItemSide, histories: Histories, *, n: int, explain_n: int = 0, reasons_n: int = 0) -> Lists:
-    """Lists as histories get them that are too short to rank by: popular items of their favourite genres, then of all."""
+    """Compute the lists of histories that are too short to rank by: popular items of their favourite genres, then of all."""
     return _lists(side, histories, lambda block: [None] * len(block), n=n, explain_n=explain_n, reasons_n=reasons_n, excluded=None)
 
 
@@ -137,7 +144,7 @@ def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:
 
 
 def fold_in(side: ItemSide, history: History, min_history: int) -> Any:
-    """The user that the ranker sees in a history; None where it is too short to rank by."""
+    """Fold a history in; None if it is too short to rank by."""
     return None if history.n < max(min_history, 1) else side.ranker.fold_in(history)
 
 
@@ -151,8 +158,10 @@ def lists_of(
     reasons_n: int,
     is_whole: bool = False,
 ) -> Lists:
-    """Rankings of a block of users with all that Lists says of them; with is_whole every row of a history among the reasons, where
-    reasons_n holds so many."""
+    """Put the rankings of a block of users together, with all that Lists says of them.
+
+    With is_whole every row of a history is among the reasons, if reasons_n holds so many.
+    """
     lengths = np.array([len(ranking.items) for ranking in rankings], np.int64)
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     rows = [(histories.user(k), user, ranking) for k, (user, ranking) in enumerate(zip(users, rankings))]
@@ -184,7 +193,7 @@ def lists_of(
 
 
 def _stacked(blocks: list[Lists]) -> Lists:
-    """The lists of several blocks of users, one block after another."""
+    """Put the lists of several blocks of users one block after another."""
     if len(blocks) == 1:
         return blocks[0]
     first = np.cumsum([0] + [len(block.items) for block in blocks])
@@ -217,7 +226,7 @@ def _rank(side: ItemSide, user: Any, candidates: np.ndarray | None, history: His
 
 
 def _ranked(side: ItemSide, user: Any, candidates: np.ndarray, history: History, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first n by score, or as they are re-ranked; with their ranks by score, 0 where that is what they are."""
+    """Return the first n by score, or as they are re-ranked, with their ranks by score, 0 if nothing was re-ranked."""
     exact = side.ranker.scores(user, candidates)
     by_score = np.lexsort((candidates, -exact))
     by_score = by_score[side.twins.once(candidates[by_score])]

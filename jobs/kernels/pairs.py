@@ -13,11 +13,11 @@ from jobs.kernels.reasons import RANKED, Ranking
 def score_items(
     side: ItemSide, history: Histories, targets: np.ndarray, *, reasons_n: int, min_history: int, is_whole: bool = False
 ) -> Lists:
-    """Rows for the targets (k,) item_num, in their order, for the one user of history; with is_whole and a large enough reasons_n
-    their scores are split over every row of it.
+    """Score targets (k,) item_num, in their order, for the one user of history.
 
-    The rows of a list's items are those of the list. A target that the ranker knows nothing about, and every target of a
-    history shorter than min_history, is scored by its popularity, as in a fallback.
+    The rows of a list's items are those of the list. A target that the ranker knows nothing about, and every target of a history shorter
+    than min_history, is scored by its popularity, as in a fallback. With is_whole and a large enough reasons_n, scores are split over every
+    row of the history.
     """
     user = fold_in(side, history.user(0), min_history)
     targets = np.asarray(targets, np.int32)

@@ -30,11 +30,17 @@ class Part(Protocol):
         """item_nums (m,) that it knows nothing about, and so may not place."""
 
     def fold_in(self, history: History) -> Any:
-        """The user that this history is; it is not empty."""
+        """Return the user of a history that is not empty."""
 
     def add_scores(self, users: list[Any], factor: float, total: np.ndarray) -> np.ndarray:
-        """Add factor times the score of every item to total (u, n_items) float32, good for choosing candidates, not for showing;
-        returns by how much each user's may be off, (u,)."""
+        """Add factor times the score of every item to total (u, n_items) float32.
+
+        The sums are good for choosing candidates, not for showing.
+
+        Returns
+        -------
+        (u,) by how much each user's sums may be off
+        """
 
     def biases(self, targets: np.ndarray) -> np.ndarray:
         """Return what targets (k,) score whatever the history, (k,) float64."""
@@ -55,8 +61,10 @@ class Ranker(Part, Protocol):
 
 @dataclass(frozen=True)
 class WeightRanker:
-    """An item-by-item model as a Ranker: the weight of a history row is its strength times its recency, and a user is the terms
-    of all sums over the history."""
+    """An item-by-item model as a Ranker.
+
+    The weight of a history row is its strength times its recency, and a user is the terms of all sums over the history.
+    """
 
     matrix: ItemWeights
     half_life: float = math.inf
@@ -117,8 +125,10 @@ class Blend:
         return tuple(ranker.fold_in(history) for _, ranker in self.parts)
 
     def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, excluded: np.ndarray) -> list[np.ndarray]:
-        """From float32 scores of all items: those that may be among the n best of the sum, whatever place each part gives them.
-        Items that no part says anything of are not among them."""
+        """Choose, from float32 scores of all items, those that may be among the n best of the sum, whatever place each part gives them.
+
+        Items of which no part says anything are not among them.
+        """
         total = np.zeros((len(users), self.n_items), np.float32)
         noise = self.add_scores(users, 1.0, total)
         return [near_best(_left(row, histories.user(k).items, excluded), n, noise=float(2 * noise[k])) for k, row in enumerate(total)]

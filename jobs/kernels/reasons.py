@@ -1,7 +1,7 @@
-"""Reasons of lists: the strongest contributions of what the user liked, what the item scores with everybody, the sum of the rest, the
-genre they share, and users of similar taste who have the item.
+"""Reasons of lists.
 
-Nothing is recommended because of what somebody disliked: a row of the history that is rated below the user's own mean is in the
+They are the strongest contributions of what the user liked, what the item scores with every user, the sum of the rest, the genre they
+share, and users of similar taste who have the item. Nothing is recommended because of what somebody disliked: a row of the history that is rated below the user's own mean is in the
 sum, as every row is, but is not named as a reason, and no row is that lowers the score.
 """
 
@@ -25,8 +25,11 @@ LAST = np.iinfo(np.int32).max  # where similar users stand before positions are 
 
 
 class Ranking(NamedTuple):
-    """Rows of one user's list: items (k,) item_num, scores (k,), tiers (k,), RANKED or one of the fallbacks, and model_ranks (k,),
-    the rank before the list was re-ranked, 0 where it was not."""
+    """Rows of one user's list.
+
+    items (k,), scores (k,), tiers (k,), RANKED or one of the fallbacks, and model_ranks (k,), the rank before the list was re-ranked, 0 if
+    it was not.
+    """
 
     items: np.ndarray
     scores: np.ndarray
@@ -79,8 +82,17 @@ def explain(
 def genre_reasons(
     of_items: csr_matrix, histories: Histories, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The genre that each list row shares most with its user's history, if any: which rows of users (k,) and items (k,), the
-    genres, and the cosine of the item's genres with the history's, (r,) each."""
+    """Find the genre that each list row shares most with its user's history, if any.
+
+    Parameters
+    ----------
+    of_items : (n_items, g), 1 for each genre of an item
+    users, items : (k,) of the rows
+
+    Returns
+    -------
+    the rows that share one, its genre, and the cosine of the item's genres with the history's, (r,) each
+    """
     n_genres = of_items.shape[1]
     lengths, owned = genres_of(of_items, histories.items)
     owner = np.repeat(owners(histories.indptr), lengths)
@@ -101,8 +113,17 @@ def genre_reasons(
 def similar_user_reasons(
     others: ReferenceUsers, histories: Histories, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of list rows, users (k,) ascending and items (k,): those that some of the user's nearest neighbours have, how many of them
-    do, and the mean of their ratings, NaN without one."""
+    """Find the list rows that some of the user's nearest neighbours have.
+
+    Parameters
+    ----------
+    users : (k,) of the rows, ascending
+    items : (k,) of the rows
+
+    Returns
+    -------
+    the rows, how many of the neighbours have the item, and the mean of their ratings, NaN without one, (r,) each
+    """
     n, means = who_have(others, histories.weighted(others.n_items, others.half_life), others.n_neighbours, users, items)
     rows = np.flatnonzero(n)
     return rows, n[rows], means[rows]

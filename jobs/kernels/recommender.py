@@ -43,8 +43,12 @@ class Recommender:
         return place if place < len(self.item_ids) and self.item_ids[place] == item_id else None
 
     def history(self, rows: Mapping[Any, tuple[Any, ...]]) -> Histories:
-        """Return one user's history. rows: (rating, weight, time, ...) by item id, None for what is not there; an item that the side
-        does not know is left out."""
+        """Return one user's history.
+
+        Parameters
+        ----------
+        rows : (rating, weight, time, ...) by item id, None for what is not there; an item that the side does not know is left out
+        """
         low, high = self.scale or (None, None)
         ratings, weights, times = list(zip(*rows.values()))[:3] or [()] * 3
         return one_history(self.item_ids, list(rows), ratings, weights, times, low=low, high=high)
@@ -60,8 +64,12 @@ class Recommender:
     def lists(
         self, histories: Histories, *, n: int | None = None, explain_n: int | None = None, excluded: np.ndarray | None = None
     ) -> Lists:
-        """Return the lists of the histories, as `jobs.kernels.lists.recommend` makes them. excluded: (m,) item_nums besides those that the
-        side bars."""
+        """Return the lists of the histories, as `jobs.kernels.lists.recommend` makes them.
+
+        Parameters
+        ----------
+        excluded : (m,) item_num, besides those that the side excludes, or None
+        """
         return recommend(
             self.side, histories, n=self.n if n is None else n, explain_n=self.explain_n if explain_n is None else explain_n,
             reasons_n=self.reasons_n, min_history=self.min_history, excluded=excluded,
@@ -75,8 +83,10 @@ class Recommender:
         )  # fmt: skip
 
     def pairs(self, history: Histories, targets: np.ndarray, *, reasons_n: int | None = None) -> Lists:
-        """Return rows for targets (k,) item_num, in their order, for one user's history. A reasons_n that holds the whole history splits
-        each score over every row of it."""
+        """Return rows for targets (k,) item_num, in their order, for one user's history.
+
+        A reasons_n that holds the whole history splits each score over every row of it.
+        """
         return score_items(
             self.side, history, targets, reasons_n=self.reasons_n if reasons_n is None else reasons_n,
             min_history=self.min_history, is_whole=reasons_n is not None,

@@ -39,8 +39,20 @@ class Reranking:
 def rerank(
     reranking: Reranking, genres: csr_matrix, history: np.ndarray, strengths: np.ndarray, items: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
-    """In which order to show items (m,), which are ranked by scores (m,): their places, (m,), from 0. The history is
-    item_nums (h,) with strengths (h,), genres (n_items, g) has a 1 for each genre of an item."""
+    """Choose the order in which to show items that are ranked by scores.
+
+    Parameters
+    ----------
+    genres : (n_items, g), 1 for each genre of an item
+    history : (h,) item_num
+    strengths : (h,)
+    items : (m,) item_num, best first
+    scores : (m,) descending
+
+    Returns
+    -------
+    (m,) places among the items, from 0
+    """
     m = min(len(items), POOL)
     span = scores[0] - scores[m - 1] if m else 0.0
     worth = (1.0 - reranking.diversity - reranking.calibration) * ((scores[:m] - scores[m - 1]) / span if span > 0 else np.ones(m))

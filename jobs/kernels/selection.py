@@ -47,8 +47,14 @@ def near_best(scores: np.ndarray, n: int, *, noise: float = 0.0) -> np.ndarray:
 
 
 def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.ndarray, k: int) -> np.ndarray:
-    """The k best of scores (u, n_items) but the user's own, (u, k) int64, -1 where there are fewer. items[indptr[u]:indptr[u + 1]]
-    are those of user u, place (n_items,) the places of all items in an order; scores is written over."""
+    """Return the k best of scores but the user's own, (u, k) int64, -1 if there are fewer.
+
+    Parameters
+    ----------
+    scores : (u, n_items), written over
+    indptr, items : items[indptr[u]:indptr[u + 1]] are those of user u
+    place : (n_items,) the places of all items in an order, by which ties go
+    """
     lists = np.full((len(scores), k), -1, np.int64)
     for u, row in enumerate(scores):
         row[items[indptr[u] : indptr[u + 1]]] = -np.inf
@@ -59,8 +65,14 @@ def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.nd
 
 
 def best_among(scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """The k best of each user's candidates (u, c), -1 where a row is shorter, by scores (u, n_items); relevant[indptr[u]:indptr[u + 1]]
-    are what should be found."""
+    """Return the k best of each user's candidates, -1 if a row is shorter.
+
+    Parameters
+    ----------
+    scores : (u, n_items)
+    candidates : (u, c) item_num
+    indptr, relevant : relevant[indptr[u]:indptr[u + 1]] are what should be found
+    """
     rows, n = np.arange(len(scores))[:, None], scores.shape[1]
     values = np.where(candidates >= 0, scores[rows, candidates], -np.inf).astype(np.float64)
     is_relevant = np.isin(rows * n + candidates, owners(indptr) * n + relevant) & (candidates >= 0)
@@ -73,7 +85,7 @@ def best_among(scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, r
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k best of each row of scores (u, n_items), (u, <= k); -1 where nothing may be placed."""
+    """Return the k best of each row of scores (u, n_items), (u, <= k), -1 if nothing may be placed."""
     k = min(k, scores.shape[1])
     found = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
     values = np.take_along_axis(scores, found, axis=1)

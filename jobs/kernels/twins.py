@@ -16,8 +16,11 @@ from jobs.kernels.histories import Histories
 
 @dataclass(frozen=True)
 class Twins:
-    """first (n_items,) int32: the lowest item_num of those that an item is one with, its own where it is alone. Of length 0 where
-    no item has a twin, and then nothing costs anything."""
+    """Items that are one under several ids.
+
+    first (n_items,) int32 is the lowest item_num of those that an item is one with, its own if it is alone. It has length 0 if no item has a
+    twin, and then nothing costs anything.
+    """
 
     first: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
@@ -50,7 +53,7 @@ class Twins:
         return int(min(len(self._members) - (sizes > 0).sum(), n * (sizes.max() - 1)))
 
     def with_others(self, items: np.ndarray) -> np.ndarray:
-        """The items (k,), and all that they are one with; some may be named twice."""
+        """Return the items (k,) and all that they are one with; some may be named twice."""
         if not len(self._members) or not self._is_member[items].any():
             return items
         groups = self.first[items[self._is_member[items]]]
@@ -63,8 +66,10 @@ class Twins:
         return np.sort(np.unique(self.first[items], return_index=True)[1])
 
     def has(self, histories: Histories) -> Histories:
-        """Users with what they have, and all that it is one with, in any order and some of it twice: what their lists leave out, and no
-        history to rank by."""
+        """Return users with what they have and all that it is one with, in any order and some of it twice.
+
+        That is what their lists leave out, and no history to rank by.
+        """
         if not len(self._members) or not self._is_member[histories.items].any():
             return histories
         members, starts, sizes = self._groups

@@ -24,8 +24,11 @@ USERS_AT_ONCE = 500  # cosines with all others are held for so many
 
 
 class ReferenceUsers:
-    """A sample of users to compare with: indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none.
-    A history's neighbours are the n_neighbours nearest of them; its own rows fade by half_life."""
+    """A sample of users to compare with.
+
+    indptr (v + 1,), items (m,) item_num, strengths (m,), ratings (m,), NaN for none. A history's neighbours are the n_neighbours nearest of
+    them; its own rows fade by half_life.
+    """
 
     def __init__(
         self,
@@ -81,8 +84,18 @@ class ReferenceUsers:
 
 
 def who_have(others: ReferenceUsers, queries: csr_matrix, k: int, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For pairs of a query (row of queries) and an item, users (p,) ascending and items (p,): how many of the query's k nearest
-    have the item, (p,), and the mean of their ratings of it, (p,) float64, NaN without one."""
+    """Count the nearest neighbours of queries that have items.
+
+    Parameters
+    ----------
+    k : how many neighbours of a query are asked
+    users : (p,) rows of queries, ascending
+    items : (p,) item_num
+
+    Returns
+    -------
+    (p,) how many of the query's neighbours have the item, and (p,) float64 the mean of their ratings of it, NaN without one
+    """
     n, means = np.zeros(len(items), np.int64), np.full(len(items), np.nan)
     for start in range(0, queries.shape[0], USERS_AT_ONCE):
         is_near = others.nearest(queries[start : start + USERS_AT_ONCE], k).toarray() > 0

@@ -103,8 +103,12 @@ def kept_a_row(n_items: int) -> int:
 
 
 def recency(since: np.ndarray, half_life: float | None) -> np.ndarray:
-    """0.5 ** (since / half_life), (n,) float64: what rows still count, since (n,) moments before the last of their history; 1
-    without a half-life."""
+    """Return what rows still count, 0.5 ** (since / half_life), (n,) float64; 1 without a half-life.
+
+    Parameters
+    ----------
+    since : (n,) moments before the last of their history
+    """
     if half_life is None or half_life == np.inf:
         return np.ones(len(since))
     if not half_life > 0:
@@ -113,11 +117,9 @@ def recency(since: np.ndarray, half_life: float | None) -> np.ndarray:
 
 
 def combined(terms: Sequence[tuple[float, ItemWeights]], n_items: int, keep: int, *, block_cells: int = BLOCK_CELLS) -> ItemWeights:
-    """sum_t factor_t W_t, of each row the keep entries that are largest in size: a blend that is still
-    linear.
+    """Sum factor_t W_t, and keep the entries of each row that are largest in size: a blend that is still linear.
 
-    Rows are added in blocks of block_cells stored cells, so that besides the result some 50 MiB are needed
-    however large the terms are.
+    Rows are added in blocks of block_cells stored cells, so that besides the result some 50 MiB are needed however large the terms are.
     """
     lengths = np.zeros(n_items, np.int64)
     for _, weights in terms:
@@ -135,8 +137,7 @@ def _combined_rows(
 
 
 def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
-    """Consecutive slices of 0:len(costs), each as long as its costs sum to at most `most`, and of one row at
-    least."""
+    """Yield consecutive slices of 0:len(costs), each as long as its costs sum to at most `most`, and of one row at least."""
     ends = np.cumsum(costs)
     start = 0
     while start < len(costs):
@@ -147,22 +148,23 @@ def blocks_of(costs: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def strongest(dense_block: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size, ties to the
-    lower item."""
+    """Return rows (r, n_items) as CSR arrays with the keep entries of each row that are largest in size; ties go to the lower item."""
     columns = np.arange(dense_block.shape[1], dtype=np.int32)
     return concatenated(largest(columns, row, keep) for row in dense_block)
 
 
 def pruned(matrix: csr_matrix, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the keep largest entries of each sparse row, as `strongest` does of dense ones; their indices may be in any order, but none may repeat in a
-    row."""
+    """Return the keep largest entries of each sparse row, as `strongest` does of dense ones.
+
+    Their indices may be in any order, but none may repeat in a row.
+    """
     bounds = matrix.indptr.tolist()
     spans = [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]
     return concatenated(largest(matrix.indices[span], matrix.data[span], keep) for span in spans)
 
 
 def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
-    """The keep entries largest in size, ties to the lower index, ordered by index; zeros are never kept.
+    """Return the keep entries largest in size, ordered by index; ties go to the lower index, and zeros are never kept.
 
     Sizes are compared as float32, as they are stored: what rounding made equal is a tie.
     """
@@ -179,7 +181,7 @@ def largest(indices: np.ndarray, values: np.ndarray, keep: int) -> tuple[np.ndar
 
 
 def concatenated(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(indices, values) of consecutive rows as the CSR arrays indptr int64, indices int32, data float32."""
+    """Return (indices, values) of consecutive rows as the CSR arrays indptr int64, indices int32, data float32."""
     rows = list(rows)
     indptr = np.concatenate([[0], np.cumsum([len(indices) for indices, _ in rows])]).astype(np.int64)
     indices = np.concatenate([np.zeros(0, np.int32), *(indices for indices, _ in rows)])

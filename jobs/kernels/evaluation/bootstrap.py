@@ -38,10 +38,16 @@ class Comparison(NamedTuple):
 def mean_interval(
     values: np.ndarray, *, seed: int, weights: np.ndarray | None = None, n_resamples: int = 2000, level: float = 0.95
 ) -> Interval:
-    """The mean of per-user values (u,) with its interval. Users with NaN, or weight 0, are not counted.
+    """Average per-user values, with an interval by resampling users.
 
-    With weights (u,), sum w v / sum w of each draw: with the users' mean squared errors and numbers of ratings its root is
-    the RMSE, and the roots of the bounds are the bounds of the RMSE.
+    With weights, each draw is sum w v / sum w. If the values are the users' mean squared errors and the weights their numbers of
+    ratings, the root of the mean is the RMSE, and the roots of the bounds are its bounds.
+
+    Parameters
+    ----------
+    values : (u,) float64, one a user; users with NaN are not counted
+    seed : of the draws
+    weights : (u,) or None; users with weight 0 are not counted
     """
     is_counted = ~np.isnan(values) if weights is None else ~np.isnan(values) & (weights > 0)
     counted = values[is_counted].astype(float)

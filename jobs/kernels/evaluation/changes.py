@@ -42,8 +42,14 @@ class Change(NamedTuple):
 def changes(
     lists: Lists, *, rated: tuple[Collection[Hashable], Collection[Hashable]], listable: tuple[Collection[Hashable], Collection[Hashable]]
 ) -> list[Change]:
-    """Return what went, in its old order, then what came, in its new; `rated` is the history before and now, `listable` the items
-    that either release may list at all."""
+    """List what went, in its old order, then what came, in its new.
+
+    Parameters
+    ----------
+    lists : the list before and the list now, of one user
+    rated : the items of the history before and now
+    listable : the items that either release may list at all
+    """
     before, now = ({item: rank for rank, item in enumerate(items, 1)} for items in lists[:2])
     found = [
         Change(item, rank, None, _cause(item, lists, rated[1], listable[1], was=True)) for item, rank in before.items() if item not in now

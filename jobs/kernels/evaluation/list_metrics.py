@@ -37,8 +37,16 @@ def catalogue_coverage(times: np.ndarray) -> float:
 
 
 def gini(times: np.ndarray) -> float:
-    """Measure how unequally the items share the places, 0 to 1 - 1 / n_items, for times (n_items,) recommended, over all items,
-    those in no list too. NaN where nothing was recommended."""
+    """Measure how unequally the items share the places, 0 to 1 - 1 / n_items.
+
+    Parameters
+    ----------
+    times : (n_items,) how often each item was recommended; items in no list count too
+
+    Returns
+    -------
+    float, NaN if nothing was recommended
+    """
     n, total = len(times), times.sum()
     if total == 0:
         return float("nan")
@@ -46,8 +54,16 @@ def gini(times: np.ndarray) -> float:
 
 
 def is_rare(n_having: np.ndarray) -> np.ndarray:
-    """Tell which items (n_items,) bool are among the RARE share that the fewest have, for n_having (n_items,) users in training; ties
-    count as rarer the higher the item_num, and items that nobody has are rare."""
+    """Mark the RARE share of the items that the fewest users have.
+
+    Parameters
+    ----------
+    n_having : (n_items,) users in training; of equal ones the higher item_num is the rarer
+
+    Returns
+    -------
+    (n_items,) bool; items that no user has are rare
+    """
     order = np.lexsort((np.arange(len(n_having)), -np.asarray(n_having)))
     found = np.ones(len(n_having), bool)
     found[order[: round((1 - RARE) * np.count_nonzero(n_having))]] = False

@@ -27,7 +27,10 @@ from jobs.kernels.spans import owners, places
 
 
 def fixed_width(indptr: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """The first k places of lists one after another (indptr (u + 1,), items (m,)), as (u, k), -1 where a list is shorter."""
+    """Return the first k places of each list, (u, k), -1 if a list is shorter.
+
+    The lists stand one after another: indptr (u + 1,), items (m,).
+    """
     lengths = np.diff(indptr)
     user_of, place = owners(indptr), places(indptr)
     lists = np.full((len(lengths), k), -1, np.int64)
@@ -74,8 +77,10 @@ def ndcg(hit: np.ndarray, n_held: np.ndarray) -> np.ndarray:
 
 
 def chance_ndcg(n_open: np.ndarray, n_held: np.ndarray, k: int) -> np.ndarray:
-    """Expected nDCG@k, (u,), of k items drawn from the n_open (u,) that a list may hold, of which n_held (u,) were kept out: each
-    place is a hit with n_held / n_open."""
+    """Return the nDCG@k that k items drawn at random are expected to have, (u,).
+
+    Each place is a hit with probability n_held / n_open: n_open (u,) items may be in a user's list, n_held (u,) of them were held out.
+    """
     return n_held / _or_nan(n_open) * ndcg(np.ones((len(n_held), k), bool), n_held)
 
 
@@ -97,7 +102,7 @@ def hit_rate(hit: np.ndarray, n_held: np.ndarray) -> np.ndarray:
 
 
 def counted_mean(values: np.ndarray) -> float:
-    """The mean over the users who have a value; NaN where nobody has."""
+    """Average the values of the users who have one; NaN if no user has."""
     counted = values[~np.isnan(values)]
     return float(counted.mean()) if len(counted) else float("nan")
 
@@ -126,5 +131,5 @@ def mean_per_user(values: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _or_nan(n: np.ndarray) -> np.ndarray:
-    """Counts (u,) to divide by: 0 becomes NaN, so that what is undefined is NaN."""
+    """Return counts (u,) to divide by, with NaN for 0, so that what is undefined is NaN."""
     return np.where(n > 0, n, np.nan)

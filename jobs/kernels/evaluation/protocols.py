@@ -28,8 +28,11 @@ import numpy as np
 
 
 class Rows(NamedTuple):
-    """Interactions in the order of the source: users (m,) and items (m,) numbers from 0, ratings (m,) NaN where there is
-    none, times (m,), and draws (m,), which order rows of one moment."""
+    """Interactions in the order of the source.
+
+    users (m,) and items (m,) are numbers from 0, ratings (m,) NaN if there is none, times (m,), and draws (m,) order the rows of one
+    moment.
+    """
 
     users: np.ndarray
     items: np.ndarray
@@ -170,8 +173,12 @@ def given(rows: Rows, *, is_tested: np.ndarray) -> Split:
 
 
 def validation_of(rows: Rows, train: np.ndarray, protocol: Protocol) -> Split:
-    """The protocol applied again inside the training rows (m,) of another split, as masks of all m rows: its test rows are
-    for tuning, and the test rows of the first split are in none of it."""
+    """Apply the protocol again inside the training rows (m,) of another split.
+
+    Returns
+    -------
+    Split of masks over all m rows. Its test rows are for tuning; the test rows of the first split are in none of its masks.
+    """
     inner = protocol(rows.select(train))
 
     def widened(mask: np.ndarray) -> np.ndarray:

@@ -37,10 +37,10 @@ class SolvedRows(NamedTuple):
 
 
 def initial_factors(counts: np.ndarray, n_factors: int, *, seed: int) -> np.ndarray:
-    """Factors to begin with, (r, f) float32, normal with length 1 on average; zeros for rows without an
-    entry, counts 0.
+    """Draw factors to begin with, (r, f) float32, normal with length 1 on average.
 
-    Every row is drawn, so that a row's factors depend on its number and not on which others have entries.
+    Every row is drawn, so that a row's factors depend on its number and not on which others have entries; rows without an entry, counts 0,
+    are then zeros.
     """
     drawn = np.random.default_rng(seed).standard_normal((len(counts), n_factors), np.float32)
     return drawn * ((counts > 0) / np.sqrt(n_factors)).astype(np.float32)[:, None]
@@ -57,8 +57,15 @@ def half_implicit(
     reg: float,
     piece: int = PIECE,
 ) -> SolvedRows:
-    """Solve a block of rows. indptr (r + 1,), columns (m,) rows of other, strengths (m,) >= 0, other (c, f)
-    float32, gramian (f, f) of all of other. A row without entries is 0."""
+    """Solve a block of rows of implicit feedback.
+
+    Parameters
+    ----------
+    indptr, columns : (r + 1,), (m,) rows of other; a row without entries is 0
+    strengths : (m,) at least 0
+    other : (c, f) float32
+    gramian : (f, f) of all of other
+    """
     roots = np.sqrt(alpha * strengths).astype(np.float32)
     right = (1.0 + alpha * strengths).astype(np.float32)
     return _half(indptr, columns, other, gramian.astype(np.float32), roots, right, right, reg, piece)
@@ -67,8 +74,14 @@ def half_implicit(
 def half_explicit(
     indptr: np.ndarray, columns: np.ndarray, errors: np.ndarray, other: np.ndarray, *, reg: float, piece: int = PIECE
 ) -> SolvedRows:
-    """Solve a block of rows. errors (m,): what the biases leave of the ratings; the rest as in
-    `half_implicit`."""
+    """Solve a block of rows of ratings.
+
+    Parameters
+    ----------
+    indptr, columns : (r + 1,), (m,) rows of other; a row without entries is 0
+    errors : (m,) what the biases leave of the ratings
+    other : (c, f) float32
+    """
     nothing = np.zeros((other.shape[1],) * 2, np.float32)
     right = errors.astype(np.float32)
     return _half(indptr, columns, other, nothing, None, right, right * right, reg, piece)
@@ -85,7 +98,10 @@ def _half(
     reg: float,
     piece: int,
 ) -> SolvedRows:
-    """A = base + sum roots^2 y y' + reg n I, b = sum right y, and the rows' constants, summed, less b'x."""
+    """Solve rows of A x = b, with A = base + sum roots^2 y y' + reg n I and b = sum right y.
+
+    Their constants, summed, less b'x, are the rows' share of the objective.
+    """
     other = np.ascontiguousarray(other, np.float32)
     n_rows, f = len(indptr) - 1, other.shape[1]
     factors, rights = np.zeros((n_rows, f), np.float32), np.zeros((n_rows, f), np.float32)
@@ -109,5 +125,5 @@ def _half(
 
 
 def held(counts: np.ndarray, factors: np.ndarray, reg: float) -> float:
-    """reg sum n |y|^2 of one side, for counts (r,) and factors (r, f)."""
+    """Return reg sum n |y|^2 of one side, for counts (r,) and factors (r, f)."""
     return reg * float(counts @ np.einsum("rf,rf->r", factors, factors, dtype=np.float64))

@@ -67,8 +67,10 @@ def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:
 
 
 class Columns(NamedTuple):
-    """X (users, n_items) float64 by user, and the same by item; norms (n_items,) of its columns, and n_pairs (n_items,): what a row
-    of X' X adds up, the items of the item's users."""
+    """X (users, n_items) float64 by user, and the same by item.
+
+    norms (n_items,) are those of its columns, and n_pairs (n_items,) what a row of X' X adds up: the items of the item's users.
+    """
 
     X: csr_matrix
     by_item: csr_matrix
@@ -112,9 +114,11 @@ class Columns(NamedTuple):
 
 
 def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(items, products) of each row of X' X in span. Long rows are added up in a dense vector, which takes a
-    quarter of the time of a sparse product; for short ones the vector would be mostly zeros. Either adds a
-    row's users in their order."""
+    """Yield (items, products) of each row of X' X in span.
+
+    Long rows are added up in a dense vector, which takes a quarter of the time of a sparse product; for short ones the vector would be
+    mostly zeros. Either adds a row's users in their order.
+    """
     everything, lengths = np.arange(X.shape[1], dtype=np.int32), np.diff(X.indptr)
     short = by_item[span.start + np.flatnonzero(~is_long[span])] @ X
     at = 0

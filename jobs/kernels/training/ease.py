@@ -31,27 +31,31 @@ ACCURATE = 1e-3  # the largest residual |P A - I| that float32 may leave
 
 
 def memory_mib(n_kept: int) -> float:
-    """Peak of `gram` and `solve` for n_kept items, besides the interactions: the float32 matrix with the
-    float64 copy that the fallback needs, or with the sparse product of a block of users."""
+    """Estimate the peak of `gram` and `solve` for n_kept items, besides the interactions.
+
+    It is the float32 matrix with the float64 copy that the fallback needs, or with the sparse product of a block of users.
+    """
     cells = n_kept**2
     return (4 * cells + max(8 * cells, 8 * min(PAIRS, cells)) + 24 * CELLS) / 2**20
 
 
 def most_popular(items: np.ndarray, n_items: int, n_kept: int) -> np.ndarray:
-    """The n_kept items with the most interactions, ties to the lower number: (<= n_kept,) int32,
-    ascending."""
+    """Return the n_kept items with the most interactions, (<= n_kept,) int32, ascending; ties go to the lower number."""
     counts = np.bincount(items, minlength=n_items)
     order = np.lexsort((np.arange(n_items), -counts))[:n_kept]
     return np.sort(order[counts[order] > 0]).astype(np.int32)
 
 
 def gram(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, *, pairs: int = PAIRS, dense: float = DENSE) -> np.ndarray:
-    """X'X over the kept items, (k, k) float32, X binary. indptr (u + 1,), items (m,) by user; kept (k,)
-    ascending.
+    """Compute X'X over the kept items, (k, k) float32, for binary X.
 
-    Entries count users, so float32 is exact below 2**24 users, and the grams of blocks of users add up to
-    that of all. Users of few items are added by sparse products of some `pairs` cells, users of many by dense
-    ones: X is never dense as a whole.
+    Entries count users, so float32 is exact below 2**24 users, and the grams of blocks of users add up to that of all. Users of few items
+    are added by sparse products of some `pairs` cells, users of many by dense ones: X is never dense as a whole.
+
+    Parameters
+    ----------
+    indptr, items : (u + 1,), (m,) by user
+    kept : (k,) ascending
     """
     X = _kept_columns(indptr, items, kept, n_items)
     lengths = np.diff(X.indptr).astype(np.int64)
@@ -108,7 +112,7 @@ def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.
 
 
 def _invert(A: np.ndarray, potrf: Callable[..., Any], potri: Callable[..., Any]) -> bool:
-    """The inverse of the symmetric A into its own lower triangle, by Cholesky; whether that was possible.
+    """Invert the symmetric A into its own lower triangle, by Cholesky; say whether that was possible.
 
     LAPACK counts by columns, so what it knows as the upper triangle of A.T is the lower of A, in place.
     """
@@ -117,7 +121,7 @@ def _invert(A: np.ndarray, potrf: Callable[..., Any], potri: Callable[..., Any])
 
 
 def _residual(A: np.ndarray, columns: np.ndarray, checked: np.ndarray) -> float:
-    """max |P c - e| over the checked columns c of what was inverted, P being in the lower triangle of A."""
+    """Return max |P c - e| over the checked columns c of what was inverted, P being in the lower triangle of A."""
     product = np.zeros_like(columns)
     for span in _row_blocks(len(A)):
         lower = np.tril(A[span, : span.stop], span.start).astype(np.float64)

@@ -35,8 +35,10 @@ class SvdFactors(RatingFactors):
     """Item side, whose factors are Y."""
 
     def posterior(self, items: np.ndarray, ratings: np.ndarray) -> Posterior:
-        """Solve one user: items (n,) item_num, ratings (n,) on the scale. A posterior with A = I, which makes x =
-        A^-1 b = Y_S' e and the contributions those of `factors`; it has no variance to speak of."""
+        """Solve one user: items (n,) item_num, ratings (n,) on the scale.
+
+        The posterior has A = I, which makes x = A^-1 b = Y_S' e and the contributions those of `factors`; its variance says nothing.
+        """
         errors, constant = self.centred(items, ratings)
         x = errors @ self.item_factors[items].astype(np.float64)
         return Posterior(x, np.eye(len(x)), errors, constant)
@@ -58,12 +60,14 @@ def fit(
     item_damping: float = 5.0,
     damping: float = 5.0,
 ) -> SvdFactors:
-    """Fit to the rows of histories, which all have ratings. shrinkage in [0, 1]: t as a share of the smallest
-    singular value.
+    """Fit to the rows of histories, which all have ratings.
 
-    There are always n_factors columns; those beyond the rank of the residuals are 0. Besides the residual
-    matrix, 12 bytes a row, the memory is that of the Lanczos vectors: some 3 n_factors + 20 of length
-    min(users, items), float64.
+    There are always n_factors columns; those beyond the rank of the residuals are 0. Besides the residual matrix, 12 bytes a row, the memory
+    is that of the Lanczos vectors: some 3 n_factors + 20 of length min(users, items), float64.
+
+    Parameters
+    ----------
+    shrinkage : in [0, 1], t as a share of the smallest singular value
     """
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage is a share of the smallest singular value, 0 to 1, not {shrinkage}")
@@ -79,11 +83,10 @@ def fit(
 
 
 def right_singular(E: csr_matrix, n_factors: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n_factors largest singular values of E (u, n), descending, (f,), and V (n, f), float64; 0 beyond
-    the rank.
+    """Compute the n_factors largest singular values of E (u, n), descending, (f,), and V (n, f), float64; 0 beyond the rank.
 
-    Lanczos from a seeded vector, or the eigenvectors of the product with itself where one side is small;
-    signs such that the largest entry of a column is positive. The same input gives the same output.
+    By Lanczos from a seeded vector, or by the eigenvectors of the product with itself if one side is small; signs are such that the largest
+    entry of a column is positive. The same input gives the same output.
     """
     s, V = np.zeros(n_factors), np.zeros((E.shape[1], n_factors))
     if min(E.shape) == 0 or n_factors == 0 or not E.data.any():

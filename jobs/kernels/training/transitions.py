@@ -30,9 +30,11 @@ SHUFFLE_BITS = 30  # leaves 2 ** 33 moments
 
 
 class _Ordered(NamedTuple):
-    """Rows in the order of users and their moments. items (m,) int32; moments (m,) int64, those of two users
-    further apart than any lag; first (m,) int64, the row at which a row's pairs begin, and n_pairs (m,)
-    int64, how many there are."""
+    """Rows in the order of users and their moments.
+
+    items (m,) int32; moments (m,) int64, those of two users further apart than any lag; first (m,) int64, the row at which a row's pairs
+    begin, and n_pairs (m,) int64, how many there are.
+    """
 
     items: np.ndarray
     moments: np.ndarray
@@ -54,12 +56,19 @@ def transitions(
     block_pairs: int = BLOCK_PAIRS,
     block_rows: int = BLOCK_ROWS,
 ) -> ItemWeights:
-    """The keep strongest transitions from each item. indptr (u + 1,), items (m,) item_num, moments (m,) from 0,
-    by user.
+    """Count the keep strongest transitions from each item.
 
-    Users are put in order in blocks of block_rows rows; then the pairs of some items at a time are expanded,
-    added up and pruned, so that no matrix is ever held whole. Besides input and result some 50 bytes a row
-    and 80 a pair of a block are needed.
+    Users are put in order in blocks of block_rows rows; then the pairs of some items at a time are expanded, added up and pruned, so that no
+    matrix is ever held whole. Besides input and result some 50 bytes a row and 80 a pair of a block are needed.
+
+    Parameters
+    ----------
+    indptr, items : (u + 1,), (m,) item_num by user
+    moments : (m,) from 0, by user
+    lags : the most moments between the two items of a transition
+    discount : of each moment more, in (0, 1]
+    damping : added to the counts that a transition is divided by
+    most_pairs : of one row
     """
     if lags < 1 or most_pairs < 1 or not 0 < discount <= 1 or damping < 0:
         raise ValueError(
@@ -111,11 +120,9 @@ def _apart(lengths: np.ndarray, moments: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _shuffle(items: np.ndarray, moments: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """A place for each row among those of its moment, (m,) int64 below 2 ** SHUFFLE_BITS, from what the rows
-    are alone.
+    """Draw a place for each row among those of its moment, (m,) int64 below 2 ** SHUFFLE_BITS, from what the rows are alone.
 
-    It varies from user to user, so that what is cut off is not always the same items (Steele et al. 2014,
-    splitmix64).
+    It varies from user to user, so that what is cut off is not always the same items (Steele et al. 2014, splitmix64).
     """
     z = items.astype(np.uint64)
     z += (moments.astype(np.uint64) << np.uint64(32)) + (lengths.astype(np.uint64) << np.uint64(44))
@@ -125,11 +132,10 @@ def _shuffle(items: np.ndarray, moments: np.ndarray, lengths: np.ndarray) -> np.
 
 
 def _pairs(ordered: _Ordered, rows: np.ndarray, span: slice, n_items: int, lags: int, discount: float) -> csr_matrix:
-    """Sum of the discounts of the pairs that begin at rows, whose items are in span: (items of span, n_items)
-    float64.
+    """Sum the discounts of the pairs that begin at rows, whose items are in span: (items of span, n_items) float64.
 
-    A pair is one number, cell and lag: sorting numbers is the fastest way to bring equal cells together, and
-    adds each cell's lags in their order.
+    A pair is one number, cell and lag: sorting numbers is the fastest way to bring equal cells together, and adds each cell's lags in their
+    order.
     """
     n_pairs = ordered.n_pairs[rows]
     ends = np.cumsum(n_pairs)
