@@ -18,7 +18,7 @@ from jobs.staging.file_locks import locked
 from jobs.staging.record import record, Step, step, STEPS
 from schemas.errors import HeldBack, ResourceError, SettingError, StepError
 from schemas.settings import Settings
-from warehouse import catalog, release as releases, signature
+from warehouse import catalog, promotion, pruning, release as releases, signature
 from warehouse.claims import claimed, sweep
 from warehouse.layout import Warehouse
 
@@ -120,9 +120,9 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict.get("decision"), "reason": reason}
     previous = releases.current_id(warehouse)
     try:
-        releases.promote(warehouse, release_id, reason=reason, by="verdict", trusted=signature.trusted(settings.trusted_keys))
+        promotion.promote(warehouse, release_id, reason=reason, by="verdict", trusted=signature.trusted(settings.trusted_keys))
         catalog.rebuild(warehouse)  # which keeps what it knows of a release that goes
-        pruned = releases.prune(warehouse, keep=settings.keep, keep_days=settings.keep_days)
+        pruned = pruning.prune(warehouse, keep=settings.keep, keep_days=settings.keep_days)
         for name, why in pruned.items():
             log.info("promote: removed release %s, %s; its row stays in the catalogue", name, why)
         figures |= {"is_promoted": True, "previous": previous, "n_pruned": len(pruned), "n_compacted": compact(warehouse)}

@@ -29,7 +29,8 @@ from serving.verify import open_verified
 from warehouse import catalog, signature
 from warehouse.layout import Warehouse
 from warehouse.overlay import apply_log, Held
-from warehouse.release import current, current_id, last_promoted
+from warehouse.promotion import last_promoted
+from warehouse.release import current, current_id
 
 log = logging.getLogger("cinematch.serving")
 

@@ -16,7 +16,8 @@ from schemas.manifest import Manifest
 from warehouse import servable, signature
 from warehouse.claims import claimed, sweep
 from warehouse.layout import checked_id, Release, Warehouse
-from warehouse.release import damage, read_manifest, seal
+from warehouse.release import damage, read_manifest
+from warehouse.sealing import seal
 
 SUFFIX = ".cinematch.zip"
 MANIFEST_BYTES = 64 << 20

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from schemas.errors import StepError
 from warehouse.layout import is_id, Release, Warehouse
 from warehouse.locks import lock
-from warehouse.release import finish_removals, remove
+from warehouse.pruning import finish_removals, remove
 
 log = logging.getLogger("cinematch")
 

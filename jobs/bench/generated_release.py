@@ -22,7 +22,7 @@ from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from schemas.tables import IdTypes, TABLES
-from warehouse import model_files, parquet, release as releases
+from warehouse import model_files, parquet, promotion, pruning, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.sqlite_build import Builder
@@ -65,8 +65,8 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
     builder.finish()
     metadata = datasette_metadata(canned_queries(), ids)
     (staged.folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
-    sealed = releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
-    releases.promote(warehouse, FIRST, reason="generated to be measured")
+    sealed = sealing.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
+    promotion.promote(warehouse, FIRST, reason="generated to be measured")
     return sealed
 
 
@@ -179,10 +179,10 @@ def second_edition(warehouse: Warehouse) -> Release:
     titles = pa.array([title.replace(FIRST, SECOND) for title in items["title"].to_pylist()])
     place = items.column_names.index("title")
     parquet.write(staged.table("items"), [items.set_column(place, "title", titles)], arrow_schema(TABLES["items"], IdTypes()))
-    return releases.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
+    return sealing.seal(warehouse, staged, _manifest(staged, settings, releases.digests(staged)))
 
 
 def remove(folder: Path) -> None:
     """Remove a warehouse whose releases are read-only."""
     if folder.exists():
-        releases.remove(folder)
+        pruning.remove(folder)

@@ -33,7 +33,7 @@ from jobs.bench.updates import WRITE_RATE
 from jobs.machine.progress import processors, Progress
 from schemas.errors import CheckError, SettingError
 from schemas.settings import Settings
-from warehouse import overlay, release as releases
+from warehouse import overlay, promotion
 from warehouse.layout import Warehouse
 
 LOOK_S, SETTLED = 1.0, 0.1
@@ -181,9 +181,9 @@ def _watched(warehouse: Warehouse, stays: Server, second: Killed, *, seconds: fl
             seen.append(Seen(after, stays.resident_mib(), stays.beside_mib(), stays.descriptors()))
             if after > (swapped + 1) * seconds / (swaps + 1):
                 if swapped % 2:
-                    releases.rollback(warehouse)
+                    promotion.rollback(warehouse)
                 else:
-                    releases.promote(warehouse, SECOND, reason="generated to be measured")
+                    promotion.promote(warehouse, SECOND, reason="generated to be measured")
                 swapped += 1
             if after > (killed + 1) * seconds / (kills + 1):
                 second.kill()

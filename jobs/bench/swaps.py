@@ -11,7 +11,7 @@ from jobs.bench.generated_release import FIRST, SECOND
 from jobs.bench.load import Loading, Outcome, Plan
 from jobs.bench.requests import lookup
 from jobs.bench.server import Server
-from warehouse import release as releases
+from warehouse import promotion
 from warehouse.layout import Warehouse
 
 SETTLE_S, MOST_S = 1.5, 600.0
@@ -45,9 +45,9 @@ def measure_swaps(server: Server, warehouse: Warehouse, *, users: int, swaps: in
         for number in range(swaps):
             began_at = time.monotonic()
             if number % 2:
-                releases.rollback(warehouse)
+                promotion.rollback(warehouse)
             else:
-                releases.promote(warehouse, SECOND, reason="generated to be measured")
+                promotion.promote(warehouse, SECOND, reason="generated to be measured")
             moved.append(Moved(FIRST if number % 2 else SECOND, began_at, time.monotonic()))
             time.sleep(SETTLE_S)
         loading.stop()

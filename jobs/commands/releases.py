@@ -14,7 +14,7 @@ from jobs.commands.release_reports import compared, listing, shown
 from schemas.errors import ReleaseError, SettingError, UsageError
 from schemas.manifest import is_digested, Manifest
 from schemas.settings import resolve, Settings
-from warehouse import archive, forgotten, release as releases, servable, signature
+from warehouse import archive, forgotten, promotion, pruning, release as releases, sealing, servable, signature
 from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
 
@@ -199,7 +199,7 @@ def _load(release: Release, name: str) -> tuple[float, float]:
 def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    previous = releases.promote(warehouse, parsed.release, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
+    previous = promotion.promote(warehouse, parsed.release, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
     catalog.rebuild(warehouse)
     if previous == parsed.release:
         print(f"{parsed.release} is current already; nothing was changed")
@@ -211,7 +211,7 @@ def _promote(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
 def _rollback(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse import catalog
 
-    name = releases.rollback(warehouse, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
+    name = promotion.rollback(warehouse, reason=parsed.reason, trusted=signature.trusted(settings.trusted_keys))
     catalog.rebuild(warehouse)
     print(f"{name} is current")
     _warn_of_forgotten(warehouse, name)
@@ -225,14 +225,14 @@ def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings)
     if parsed.forgotten:
         if parsed.releases:
             raise UsageError("--forgotten finds the releases by itself; leave their names out")
-        found = (releases.naming_forgotten if parsed.dry_run else releases.prune_forgotten)(warehouse)
+        found = (pruning.naming_forgotten if parsed.dry_run else pruning.prune_forgotten)(warehouse)
         now = releases.current_id(warehouse)
         if now is not None and forgotten.names_any(warehouse.sealed(now), forgotten.read(warehouse.forgotten)):
             print(f"kept {now}: it names forgotten users and is the current one; run this again when a new release is promoted")
     elif parsed.releases:
-        found = (releases.droppable if parsed.dry_run else releases.drop)(warehouse, parsed.releases)
+        found = (pruning.droppable if parsed.dry_run else pruning.drop)(warehouse, parsed.releases)
     else:
-        found = (releases.to_prune if parsed.dry_run else releases.prune)(warehouse, keep=settings.keep, keep_days=settings.keep_days)
+        found = (pruning.to_prune if parsed.dry_run else pruning.prune)(warehouse, keep=settings.keep, keep_days=settings.keep_days)
     for name, why in found.items():
         print(f"{'would remove' if parsed.dry_run else 'removed'} {name}: {why}")
     if not found:
@@ -258,7 +258,7 @@ def _sign(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
     if not settings.sign_key:
         raise SettingError("sign_key: expected the file of a secret key; `cinematch releases signing-key FILE` makes one")
     key = signature.signing_key(Path(settings.sign_key))
-    releases.sign(warehouse, parsed.release, key)
+    sealing.sign(warehouse, parsed.release, key)
     print(f"release {parsed.release} is signed by key {signature.shown(key.id)}")
 
 

@@ -26,7 +26,7 @@ from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
 from schemas.tables import IdTypes, Table, TABLES
-from warehouse import forgotten, parquet, release as releases
+from warehouse import forgotten, parquet, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.signature import signing_key
@@ -71,7 +71,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     databases = {release.database, *release.user_databases}
     running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
     _check_forgotten(warehouse, release)
-    sealed = releases.seal(warehouse, release, manifest, key=key)
+    sealed = sealing.seal(warehouse, release, manifest, key=key)
     shutil.rmtree(release.work)
     return sealed
 

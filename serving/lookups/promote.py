@@ -9,7 +9,7 @@ from serving.request import Request
 from serving.response import RequestError, Response
 from serving.service import Service
 from serving.verify import open_verified
-from warehouse import release as releases
+from warehouse import promotion
 
 
 async def promote(service: Service, request: Request) -> Response:
@@ -18,7 +18,7 @@ async def promote(service: Service, request: Request) -> Response:
     name = known(service, request.path["release"]).release
     (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.trusted)).retire()  # or nothing moves
     previous = await asyncio.to_thread(
-        releases.promote, service.warehouse, name, reason=request.values["reason"] or "", by=f"key {request.key}", trusted=service.trusted
+        promotion.promote, service.warehouse, name, reason=request.values["reason"] or "", by=f"key {request.key}", trusted=service.trusted
     )
     await service.follow()
     if service.current.id != name:

@@ -16,7 +16,8 @@ from tests.conftest import small_settings
 from tests.jobs.conftest import run_steps, STAGED_ID, TINY
 from warehouse.claims import claimed, sweep
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, damage, promote, read_manifest, sealed_ids
+from warehouse.promotion import promote
+from warehouse.release import current_id, damage, read_manifest, sealed_ids
 from warehouse.sqlite import failed_checks, open_immutable
 
 OLDEST, OLD, NEW = "20260101T000000Z", STAGED_ID, "20260111T020000Z"

@@ -26,7 +26,7 @@ from schemas.manifest import Manifest
 from schemas.settings import Settings
 from tests.jobs.kernels import plain
 from tests.jobs.kernels.worlds import HIGH, histories, item_side, LOW, World, worlds
-from warehouse import archive, model_files as item_side_files, release as releases
+from warehouse import archive, model_files as item_side_files, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.overlay import apply_log, Entry, Held
 
@@ -102,7 +102,7 @@ def test_round_trip_of_a_release_gives_the_same_predictions(world: World) -> Non
         first.releases.mkdir(parents=True)
         second.releases.mkdir(parents=True)
         write(first.staged(ID), side)
-        releases.seal(first, first.staged(ID), manifest_of(first.staged(ID)))
+        sealing.seal(first, first.staged(ID), manifest_of(first.staged(ID)))
         there = second.sealed(ID)
         with zipfile.ZipFile(archive.write(first, ID, place)) as packed:
             packed.extractall(there.folder)

@@ -14,7 +14,8 @@ from serving.accept import wants_page
 from tests.serving.conftest import clone, Server, serving
 from warehouse import catalog
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promote
+from warehouse.promotion import promote
+from warehouse.release import current_id
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

@@ -13,7 +13,8 @@ import pytest
 from tests.serving.conftest import clone, serving
 from tests.serving.inside import inside
 from warehouse.layout import Release, Warehouse
-from warehouse.release import current_id, promote
+from warehouse.promotion import promote
+from warehouse.release import current_id
 
 Own = Callable[..., tuple[Path, str]]
 BAD = "20990101T000000Z"

@@ -22,7 +22,8 @@ from tests.serving.conftest import clone, Server, serving
 from tests.serving.test_swap import wait_for
 from warehouse import forgotten, overlay
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promote
+from warehouse.promotion import promote
+from warehouse.release import current_id
 from warehouse.sqlite import open_immutable
 
 KILLS = int(os.environ.get("KILLS", "10"))

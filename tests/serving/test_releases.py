@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.serving.conftest import clone
 from tests.serving.inside import inside
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promote, rollback
+from warehouse.promotion import promote, rollback
+from warehouse.release import current_id
 
 HTML = {b"accept": b"text/html"}
 

@@ -18,7 +18,8 @@ from tests.serving.inside import Inside, inside
 from warehouse import catalog, forgotten, overlay
 from warehouse.layout import Warehouse
 from warehouse.online import archive
-from warehouse.release import current_id, promote
+from warehouse.promotion import promote
+from warehouse.release import current_id
 
 Own = Callable[..., tuple[Path, str]]
 RATING = {"user_id": 7_000_001, "item_id": 3, "rating": 4.0}

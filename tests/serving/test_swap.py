@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from tests.serving.conftest import clone, Server, serving
+from warehouse.history import promotions
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, promote, promotions, rollback
+from warehouse.promotion import promote, rollback
+from warehouse.release import current_id
 
 
 def wait_for(server: Server, release: str, seconds: float = 5.0) -> float:

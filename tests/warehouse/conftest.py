@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Built
 from warehouse import archive
 from warehouse.layout import Warehouse
-from warehouse.release import seal
+from warehouse.sealing import seal
 
 AddRelease = Callable[[Built, str], str]
 

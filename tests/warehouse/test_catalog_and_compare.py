@@ -16,7 +16,9 @@ from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse import catalog
 from warehouse.compare import compare
-from warehouse.release import drop, promote, read_manifest, remove, rollback, sealed_ids
+from warehouse.promotion import promote, rollback
+from warehouse.pruning import drop, remove
+from warehouse.release import read_manifest, sealed_ids
 
 
 def rows(built: Built, query: str) -> list[tuple]:

@@ -16,7 +16,7 @@ from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse import duck, forgotten
 from warehouse.layout import Warehouse
-from warehouse.release import promote
+from warehouse.promotion import promote
 
 SECOND = "20990101T000000Z"
 

@@ -20,7 +20,9 @@ from tests.conftest import Built
 from tests.warehouse.test_archive import assert_nothing_kept, rewritten
 from warehouse import archive
 from warehouse.layout import Warehouse
-from warehouse.release import damage, promote, read_manifest, seal, sealed_ids
+from warehouse.promotion import promote
+from warehouse.release import damage, read_manifest, sealed_ids
+from warehouse.sealing import seal
 
 
 def changed(path: Path, target: Path, change: Callable[[dict], dict | None], **files: bytes) -> Path:

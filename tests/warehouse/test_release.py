@@ -21,24 +21,12 @@ from schemas.errors import NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release
 from warehouse import catalog
-from warehouse.history import rolled_back
+from warehouse.history import promotions, rolled_back
 from warehouse.layout import checked_id, Release, Warehouse
-from warehouse.release import (
-    current,
-    current_id,
-    damage,
-    drop,
-    named,
-    new_id,
-    promote,
-    promotions,
-    prune,
-    read_manifest,
-    rollback,
-    seal,
-    sealed_ids,
-    to_prune,
-)
+from warehouse.promotion import promote, rollback
+from warehouse.pruning import drop, prune, to_prune
+from warehouse.release import current, current_id, damage, named, new_id, read_manifest, sealed_ids
+from warehouse.sealing import seal
 from warehouse.sqlite import open_immutable
 
 NOBODY = 65534

@@ -23,7 +23,9 @@ from tests.serving.conftest import serving
 from tests.warehouse.conftest import add_release
 from warehouse import archive, signature
 from warehouse.layout import Warehouse
-from warehouse.release import current_id, damage, promote, read_manifest, rollback, sealed_ids, sign
+from warehouse.promotion import promote, rollback
+from warehouse.release import current_id, damage, read_manifest, sealed_ids
+from warehouse.sealing import sign
 from warehouse.signature import make_key, signing_key, Trusted, trusted
 
 MESSAGE = b"a manifest\n"

@@ -24,7 +24,7 @@ from jobs.staging.histories import VALIDATION
 from jobs.staging.record import facts
 from schemas.errors import HeldBack, StepError
 from tests.conftest import small_settings
-from warehouse import model_files, parquet, release as releases
+from warehouse import history, model_files, parquet, promotion, release as releases
 from warehouse.layout import Warehouse
 from warehouse.sqlite import open_immutable
 
@@ -88,7 +88,7 @@ def test_the_first_release_beats_popularity(first: Warehouse) -> None:
     found = verdict(first, name)
     assert found["champion"] is None and found["against"] == "popular" and found["decision"] == "promote"
     assert found["measures"][0]["difference"] > 0 and found["n_users"] >= 30
-    assert releases.promotions(first)[0]["reason"] == found["reason"] and releases.promotions(first)[0]["by"] == "verdict"
+    assert history.promotions(first)[0]["reason"] == found["reason"] and releases.promotions(first)[0]["by"] == "verdict"
 
 
 def test_the_same_input_again_gives_the_same_figures_and_is_promoted(champion: Warehouse) -> None:
@@ -147,7 +147,7 @@ def test_a_damaged_challenger_is_held_back_and_goes_on_by_hand_with_a_reason(
     by_hand = ["releases", *promoting[:1], SECOND, *promoting[3:]]
     assert main(by_hand) == 7 and releases.current_id(champion) == before
     assert main([*by_hand, "--reason", "the shop was renumbered"]) == 0 and releases.current_id(champion) == SECOND
-    last = releases.promotions(champion)[-1]
+    last = history.promotions(champion)[-1]
     assert (last["reason"], last["by"], last["verdict"], last["previous"]) == ("the shop was renumbered", "hand", "hold back", before)
     with closing(sqlite3.connect(champion.catalog)) as catalog:
         assert catalog.execute("select release, reason, verdict from promotions order by position desc limit 1").fetchone() == (
@@ -277,8 +277,8 @@ def test_a_release_judged_against_another_than_the_current_one_is_not_promoted(c
     figures = run_step("promote", champion, SECOND, given)
     assert figures["is_promoted"] is False and f"was judged against {before}" in figures["message"]
     with pytest.raises(HeldBack, match="Build it again"):
-        releases.promote(champion, SECOND, reason="", by="verdict")
-    assert releases.promote(champion, SECOND, reason="") is None and releases.current_id(champion) == SECOND
+        promotion.promote(champion, SECOND, reason="", by="verdict")
+    assert promotion.promote(champion, SECOND, reason="") is None and releases.current_id(champion) == SECOND
 
 
 def test_a_release_as_of_an_earlier_time_than_the_current_one_is_not_promoted(champion: Warehouse) -> None:
@@ -291,4 +291,4 @@ def test_a_release_as_of_an_earlier_time_than_the_current_one_is_not_promoted(ch
     figures = run_step("promote", champion, SECOND, given)
     assert (figures["verdict"], figures["is_promoted"]) == ("promote", False)
     assert "is newer" in figures["message"] and releases.current_id(champion) != SECOND
-    assert releases.promote(champion, SECOND, reason="back to last week") is not None and releases.current_id(champion) == SECOND
+    assert promotion.promote(champion, SECOND, reason="back to last week") is not None and releases.current_id(champion) == SECOND

@@ -16,7 +16,7 @@ from jobs.run import promote, run_step
 from serving.opened import OpenRelease
 from serving.solve import solve, stored_history
 from tests.conftest import Built, small_settings
-from warehouse import overlay, parquet, release as releases
+from warehouse import overlay, parquet, pruning
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived, SCHEMA
 from warehouse.overlay import apply_log, Entry, Held
@@ -169,7 +169,7 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(
     promote(built.warehouse, "next", settings)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert len(list(overlay.entries(connection))) == 13, "an older release is still kept, and needs them"
-    releases.drop(built.warehouse, [original.release_id])
+    pruning.drop(built.warehouse, [original.release_id])
     compact(built.warehouse)
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert list(overlay.entries(connection)) == []

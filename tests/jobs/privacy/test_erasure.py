@@ -27,7 +27,10 @@ from warehouse import archive, forgotten, overlay, parquet
 from warehouse.layout import Warehouse
 from warehouse.online import archive as archive_online
 from warehouse.overlay import Entry
-from warehouse.release import current_id, digests, promote, prune, seal, sealed_ids
+from warehouse.promotion import promote
+from warehouse.pruning import prune
+from warehouse.release import current_id, digests, sealed_ids
+from warehouse.sealing import seal
 from warehouse.shards import BY_USER
 from warehouse.sqlite import open_immutable
 

@@ -24,7 +24,9 @@ from warehouse import forgotten, overlay, parquet
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived
 from warehouse.overlay import Entry
-from warehouse.release import current_id, drop, promote, read_manifest, sealed_ids
+from warehouse.promotion import promote
+from warehouse.pruning import drop
+from warehouse.release import current_id, read_manifest, sealed_ids
 from warehouse.sqlite import open_immutable
 
 NOW = 1_700_000_000
