@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 from urllib.parse import quote
@@ -70,10 +72,25 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
 
 
+def natural(title: str) -> str:
+    """A title as it is said: `English Patient, The (1996)` is The English Patient (1996), in its other languages too."""
+    return _INVERTED.sub(lambda found: f"{found[1]}{found[3]}{'' if found[3].endswith(chr(39)) else ' '}{found[2]}", title)
+
+
+def day(seconds: int) -> str:
+    """A day in words, such as 4 January 2026."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{at.day} {at:%B %Y}"
+
+
+def moment(seconds: int) -> str:
+    """A time to the second, such as 2026-01-04 02:00:00 UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def largest_share(rows: list[dict[str, Any]]) -> float:
-    """The largest contribution by size of one item, which gets the longest bar; never 0."""
-    shares = (abs(row["contribution"]) for row in rows if row["contribution"] is not None and row["kind"] != "residual")
-    return max(shares, default=0) or 1.0
+    """The largest contribution by size, which gets the longest bar; never 0."""
+    return max((abs(row["contribution"]) for row in rows if row["contribution"] is not None), default=0) or 1.0
 
 
 def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
@@ -85,5 +102,10 @@ def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
     return {position: f"{share:+.4f}" for position, share in rounded.items()}
 
 
+_ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|Ein|Eine|De|Het"
+_INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
-_TEMPLATES.globals.update({f.__name__: f for f in (id_path, largest_share, lines_of, models_of, number, shown_shares)}, static=address)
+_TEMPLATES.globals.update(
+    {f.__name__: f for f in (day, id_path, largest_share, lines_of, models_of, moment, number, shown_shares)}, static=address
+)
+_TEMPLATES.filters["natural"] = natural

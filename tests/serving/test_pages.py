@@ -9,13 +9,14 @@ import io
 import json
 import re
 import zlib
+from datetime import datetime, UTC
 from urllib.parse import quote, urlsplit
 
 import pytest
 from datasette.app import Datasette
 
 from schemas.tables import TABLES
-from serving.pages import number
+from serving.pages import natural, number
 from tests.conftest import Built
 from tests.serving.conftest import Server
 
@@ -82,6 +83,45 @@ def test_the_shares_on_a_why_page_add_up_as_they_are_shown(movies: Server) -> No
         shown = page(movies, f"/why/2/{found['item_id']}")
         *shares, score = [float(text) for text in re.findall(r'<td class="num">([+-][\d.]+)</td>', shown)]
         assert sum(shares) == pytest.approx(score, abs=1e-9) and score == pytest.approx(found["score"], abs=5e-5)
+
+
+def test_the_rest_of_a_score_has_its_bar_and_its_share(movies: Server) -> None:
+    """Otherwise three films look like the cause of what is mostly the sum of many."""
+    item = movies.rows("/recommend/2?n=1")[0]["item_id"]
+    answer = movies.get(f"/why/2/{item}?n=1").json()
+    residual = next(row for row in answer["rows"] if row["kind"] == "residual")
+    shown = page(movies, f"/why/2/{item}?n=1")
+    line = next(line for line in shown.splitlines() if "other items of the history together" in line)
+    assert (
+        f"{residual['n']} other items of the history together, {residual['contribution'] / answer['score']:.0%} of the score".replace(
+            "%", " %"
+        )
+        in line
+    )
+    largest = max(abs(row["contribution"]) for row in answer["rows"] if row["contribution"] is not None)
+    assert f'<rect width="{abs(residual["contribution"]) / largest * 100:.1f}%"' in line
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("English Patient, The (1996)", "The English Patient (1996)"),
+        ("Postman, The (Postino, Il) (1994)", "The Postman (Il Postino) (1994)"),
+        ("Good, the Bad and the Ugly, The (1966)", "The Good, the Bad and the Ugly (1966)"),
+        ("Avventura, L' (1960)", "L'Avventura (1960)"),
+        ("Sex, Lies, and Videotape (1989)", "Sex, Lies, and Videotape (1989)"),
+        ("Lamp, A", "A Lamp"),
+        ("", ""),
+    ],
+)
+def test_titles_are_shown_as_they_are_said(stored: str, said: str) -> None:
+    assert natural(stored) == said and natural(said) == said
+
+
+def test_a_history_has_its_days(movies: Server) -> None:
+    at = movies.rows("/ratings/1?n=1")[0]["rated_at"]
+    when = datetime.fromtimestamp(at, UTC)
+    assert f'<time title="{when:%Y-%m-%d %H:%M:%S} UTC">{when.day} {when:%B %Y}</time>' in page(movies, "/ratings/1")
 
 
 def test_links_of_text_ids_lead_back_to_them(purchases: Server) -> None:
