@@ -124,7 +124,7 @@ def test_predictions_inside_the_scale(world: World, n: int) -> None:
 
 def trained(seed: int, lengths: list[int], equations: Equations, n_items: int = 15) -> tuple[np.ndarray, float]:
     rows = histories(np.random.default_rng(seed), n_items, lengths)
-    data = Interactions(dict(zip(("indptr", "items", "strengths", "ratings", "steps"), tuple.__iter__(rows))), n_items)
+    data = Interactions(dict(zip(("indptr", "items", "strengths", "ratings", "moments"), tuple.__iter__(rows))), n_items)
     with folder() as place:
         value_of = (lambda block: block.strengths) if equations.alpha is not None else (lambda block: block.ratings - 3.0)
         return item_factors(data, value_of, equations, InProcess(), place / "als")
@@ -158,7 +158,7 @@ def test_a_rating_shows_in_the_next_list(world: World, data: st.DataObject) -> N
     assume((before.tiers == RANKED).any())
     item = int(data.draw(st.sampled_from(before.items[before.tiers == RANKED].tolist())))
     rating = data.draw(st.sampled_from([LOW, 3.0, HIGH]))
-    base = {int(j): Held(float(r), 1.0, int(at)) for j, r, at in zip(history.items, history.ratings, history.steps)}
+    base = {int(j): Held(float(r), 1.0, int(at)) for j, r, at in zip(history.items, history.ratings, history.moments)}
     held = apply_log(base, [Entry(1, "u", item, rating, 1.0, 10_000, 10_000, False)], is_implicit=False)
     next_history = one_history(
         ids,

@@ -139,7 +139,7 @@ def test_held_out_rows_of_items_that_nobody_has_are_doubted(release: Release) ->
 def test_without_times_there_is_nothing_to_turn_to(release: Release) -> None:
     data = data_for(release)
     interactions = Interactions(
-        {name: getattr(data.interactions, name) for name in TYPES} | {"moments": np.zeros_like(data.interactions.steps)}, N_ITEMS
+        {name: getattr(data.interactions, name) for name in TYPES} | {"moments": np.zeros_like(data.interactions.moments)}, N_ITEMS
     )
     row = _fit(MODELS["transitions"], code_of("transitions"), replace(data, interactions=interactions), release)
     assert (row["status"], row["message"]) == ("skipped", "no user has interactions of two different times")
