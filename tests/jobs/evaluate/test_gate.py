@@ -88,7 +88,7 @@ def test_the_first_release_beats_popularity(first: Warehouse) -> None:
     found = verdict(first, name)
     assert found["champion"] is None and found["against"] == "popular" and found["decision"] == "promote"
     assert found["measures"][0]["difference"] > 0 and found["n_users"] >= 30
-    assert history.promotions(first)[0]["reason"] == found["reason"] and releases.promotions(first)[0]["by"] == "verdict"
+    assert history.promotions(first)[0]["reason"] == found["reason"] and history.promotions(first)[0]["by"] == "verdict"
 
 
 def test_the_same_input_again_gives_the_same_figures_and_is_promoted(champion: Warehouse) -> None:
