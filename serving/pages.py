@@ -77,6 +77,11 @@ def natural(title: str) -> str:
     return _INVERTED.sub(lambda found: f"{found[1]}{found[3]}{'' if found[3].endswith(chr(39)) else ' '}{found[2]}", title)
 
 
+def named(title: str | None, id: Any) -> str:
+    """A title as it is said, or the id of what has none, as it is."""
+    return natural(title) if title else str(id)
+
+
 def day(seconds: int) -> str:
     """A day in words, such as 4 January 2026."""
     at = datetime.fromtimestamp(seconds, UTC)
@@ -106,6 +111,5 @@ _ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|E
 _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
 _TEMPLATES.globals.update(
-    {f.__name__: f for f in (day, id_path, largest_share, lines_of, models_of, moment, number, shown_shares)}, static=address
+    {f.__name__: f for f in (day, id_path, largest_share, lines_of, models_of, moment, named, number, shown_shares)}, static=address
 )
-_TEMPLATES.filters["natural"] = natural

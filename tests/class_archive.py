@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -10,6 +9,8 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+
+from jobs.staging.file_locks import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_RUN = "import sys, pathlib, tests.conftest as c; c.build(pathlib.Path(sys.argv[1]), source='sample', scale=0.05)"
@@ -23,8 +24,7 @@ def shared(cache: Path) -> Path:
     folder = cache / f"classes-{hashlib.sha256(java + find_spec('pyspark').origin.encode()).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     archive = folder / "spark.jsa"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "lock"):
         if not archive.exists():
             _make(archive)
     folder.touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import os
 import random
@@ -18,6 +17,7 @@ from typing import NamedTuple, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings as hypothesis_settings
 
+from jobs.staging.file_locks import locked
 from schemas.manifest import Manifest
 from schemas.settings import resolve, Settings
 from tests import class_archive, tiers
@@ -127,8 +127,7 @@ def built_once(name: str, make: Callable[[Path], Built]) -> Built:
     """
     version = CACHE / _code_digest()
     version.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (version / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(version / f"{name}.lock"):
         folder, whole = version / name, version / f"{name}.whole"
         if not whole.exists():
             _remove(folder)

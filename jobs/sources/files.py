@@ -92,24 +92,25 @@ def open_file(path: Path) -> File:
     """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not. A folder, or a pattern such as sales/*.csv, is of
     files of one kind with the same columns. Raises SourceError for what is none of these."""
     paths = _paths(path)
-    is_parquet = [magic(one) == PARQUET for one in paths]
+    kinds = [magic(one) for one in paths]
+    is_parquet = [kind == PARQUET for kind in kinds]
     if all(is_parquet):
         return open_parquet(paths, path)
     if any(is_parquet):
         other = paths[is_parquet.index(False)]
         raise SourceError(f"{path}: {paths[is_parquet.index(True)].name} is Parquet and {other.name} is not; expected files of one kind")
     if len(paths) == 1:
-        return _of_text(Input(paths[0]))
-    folder = path if path.is_dir() else Path(*[part for part in path.parts[: _n_plain(path)]])
-    parts = tuple(_of_text(Input(one, filed_as=str(one.relative_to(folder)))) for one in paths)
+        return _of_text(Input(paths[0]), kinds[0])
+    folder = path if path.is_dir() else Path(*path.parts[: _n_plain(path)])
+    parts = tuple(_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind) for one, kind in zip(paths, kinds))
     for part in parts:
         if set(part.fields) != set(parts[0].fields):
             raise SourceError(f"{part.label}: its columns differ from those of {parts[0].name}; expected files of one table")
     return Several(str(path), parts)
 
 
-def _of_text(source: Input) -> File:
-    if magic(source.path) == ZIP:
+def _of_text(source: Input, kind: bytes) -> File:
+    if kind == ZIP:
         raise SourceError(
             f"{source.path}: a zip; expected CSV or JSON lines, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first"
         )

@@ -6,50 +6,29 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from jobs.sources.blocks import Block, first_with_rows, Refusal, shown
-from jobs.sources.delimited import BLOCK_BYTES, decoded, encoding_of, FIRST_BYTES, marked_last, MAX_LINE_BYTES
+from jobs.sources.blocks import Block, Refusal, shown
 from jobs.sources.streams import Input
+from jobs.sources.text import BLOCK_BYTES, decoded, encoding_of, FIRST_BYTES, marked_last, MAX_LINE_BYTES, TextFile
 from schemas.errors import SourceError
 
 _LINE = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)  # numbers as they are written
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(TextFile):
     """A file of one object a line. `fields`: the keys of its first rows."""
 
-    input: Input
     fields: tuple[str, ...]
     encoding: str
 
     @property
-    def name(self) -> str:
-        return self.input.name
-
-    @property
-    def label(self) -> str:
-        return self.input.label
-
-    @property
     def written(self) -> str:
         return f"JSON lines in {self.encoding}"
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return (self.input.path,)
-
-    @property
-    def parts(self) -> tuple[JsonLines, ...]:
-        return (self,)
-
-    def id_type(self, field: str, role: str) -> None:
-        return None
 
     def blocks(self, columns: Mapping[str, str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         """The rows, block after block. `columns`: our name of each wanted column to the file's key; a key that a row lacks is empty."""
@@ -57,10 +36,6 @@ class JsonLines:
             block = _block(lines, first_line, columns)
             if block.n_read:
                 yield block
-
-    def first_rows(self, columns: Mapping[str, str]) -> Block:
-        """The rows of the first few MiB that have any; without rows a block with those that were refused."""
-        return first_with_rows(self.blocks(columns, block_bytes=FIRST_BYTES))
 
 
 def is_json(source: Input) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from datasette.app import Datasette
 
 from schemas.tables import TABLES
-from serving.pages import natural, number
+from serving.pages import named, natural, number
 from tests.conftest import Built
 from tests.serving.conftest import Server
 
@@ -116,6 +116,10 @@ def test_the_rest_of_a_score_has_its_bar_and_its_share(movies: Server) -> None:
 )
 def test_titles_are_shown_as_they_are_said(stored: str, said: str) -> None:
     assert natural(stored) == said and natural(said) == said
+
+
+def test_an_id_stands_as_it_is_for_what_has_no_title() -> None:
+    assert (named(None, "Lamp, A"), named("", 7), named("Lamp, A", 7)) == ("Lamp, A", "7", "A Lamp")
 
 
 def test_a_history_has_its_days(movies: Server) -> None:

@@ -51,7 +51,7 @@ def of(path: Path, content: str | bytes) -> Path:
 
 @pytest.fixture
 def same(tmp_path: Path) -> tuple:
-    """What a CSV of the rows gives."""
+    """Return the rows, refusals and items of a CSV of the same rows."""
     found = read(open_table(of(tmp_path / "same.csv", as_csv(ROWS)), latest=LATEST))
     assert len(found[0]) == 3 and not found[1] and [item["title"] for item in found[2]] == ['M, "1931"', ""]
     return found

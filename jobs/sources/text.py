@@ -1,0 +1,90 @@
+"""A file of text with a row a line: its bytes as UTF-8, and what its readers have in common."""
+
+from __future__ import annotations
+
+import codecs
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.sources.blocks import Block, first_with_rows
+from jobs.sources.streams import Input
+from schemas.errors import SourceError
+
+BLOCK_BYTES = 16 * 2**20
+FIRST_BYTES = 4 * 2**20  # of rows from which what a file does not say of itself is told
+MAX_LINE_BYTES = 64 * 2**20
+UTF_8, UTF_16 = "utf-8", "utf-16"
+
+
+@dataclass(frozen=True)
+class TextFile(ABC):
+    """One file of text. Its ids are text until all of them are seen."""
+
+    input: Input
+
+    @property
+    def name(self) -> str:
+        return self.input.name
+
+    @property
+    def label(self) -> str:
+        return self.input.label
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.input.path,)
+
+    @property
+    def parts(self) -> tuple[TextFile, ...]:
+        return (self,)
+
+    def id_type(self, field: str, role: str) -> None:
+        return None
+
+    @abstractmethod
+    def blocks(self, columns: Mapping[str, str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+        """Yield the rows, block after block. `columns`: our name of each wanted column to the file's."""
+
+    def first_rows(self, columns: Mapping[str, str]) -> Block:
+        """Return the rows of the first few MiB that have any; without rows a block with those that were refused."""
+        return first_with_rows(self.blocks(columns, block_bytes=FIRST_BYTES))
+
+
+def encoding_of(source: Input) -> str:
+    """UTF-16 for a file that begins with its byte order mark, as spreadsheets write it, else UTF-8."""
+    with source.open() as stream:
+        return UTF_16 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
+
+
+def decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
+    """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where
+    there is nothing else."""
+    is_first, is_mac = True, False
+    for chunk in chunks if encoding == UTF_8 else _as_utf_8(chunks, encoding, source):
+        if is_first:
+            if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of a format that says what it is in
+                raise SourceError(f"{source.label}: in UTF-16; expected UTF-8: save it so")
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            is_mac = b"\r" in chunk[:-1] and b"\n" not in chunk
+            is_first = False
+        if is_mac:
+            chunk = chunk.replace(b"\r", b"\n")
+        yield chunk
+
+
+def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for chunk, is_last in marked_last(chunks):
+            yield decoder.decode(chunk, is_last).encode(UTF_8)
+    except UnicodeError as error:
+        raise SourceError(f"{source.label}: damaged or cut short, no {encoding}: {error}") from None
+
+
+def marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each chunk, and after them an empty one that is marked as the last."""
+    for chunk in chunks:
+        yield chunk, False
+    yield b"", True
