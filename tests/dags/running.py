@@ -187,6 +187,10 @@ def stopped_at_the_end(airflow: Airflow) -> Iterator[Airflow]:
 class Refused(Exception):
     """An answer that is not 2xx, with its body."""
 
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 def called(method: str, url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
@@ -196,7 +200,7 @@ def called(method: str, url: str, body: Any = None, headers: Mapping[str, str] |
             return json.load(answer)
     except HTTPError as error:
         with error:
-            raise Refused(f"{method} {url}: {error.code} {error.read().decode()[:1000]}") from None
+            raise Refused(f"{method} {url}: {error.code} {error.read().decode()[:1000]}", error.code) from None
 
 
 def wait(is_so: Callable[[], bool], limit_s: float, shown: Callable[[], str]) -> None:
