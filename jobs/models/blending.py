@@ -137,7 +137,7 @@ def search_weights(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] 
         before = weights
         for name in (*alone, *with_one):
             for found in _changes(pool, weights, name, is_one=name in with_one):
-                if not pool.tried(weights).is_near(pool.tried(found)):
+                if not pool.tried(weights).is_no_worse(pool.tried(found)):
                     weights = found
         if weights == before:
             break

@@ -17,7 +17,7 @@ from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean,
 from jobs.kernels.weights import ItemWeights, stacked
 from jobs.models.contract import ModelArrays, TrainingData
 from jobs.models.scoring import by_weights
-from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, Judge, judge_of, preferred
+from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, Judge, judge_of
 from jobs.models.weights import scorer, weights_side
 from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
 from jobs.staging.interactions import Interactions
@@ -64,7 +64,7 @@ def _set(data: TrainingData) -> Similarity | None:
 
 
 def _searched(data: TrainingData, judge: Judge) -> Similarity:
-    """The preferred similarity, at one half-life for all."""
+    """The similarity that finds most, at one half-life for all; ties to the first."""
     sample, at = data.sampled(SEARCH_ROWS), data.settings.half_life or DEFAULT_HALF_LIFE
     products = [Similarity(BM25), *([Similarity(COSINE)] if data.tune else []), *(Similarity(TURBO_CF, by_user) for by_user in BY_USER)]
     tried = []
@@ -72,8 +72,8 @@ def _searched(data: TrainingData, judge: Judge) -> Similarity:
         found = _fitted(sample, product)
         for power in POWERS if product.name == TURBO_CF else (1.0,):
             similarity = product._replace(power=power)
-            tried.append((similarity, judge.tried(by_weights(_raised(found, similarity), at))))
-    return tried[preferred([one for _, one in tried])][0]
+            tried.append((similarity, judge.ndcg(by_weights(_raised(found, similarity), at))))
+    return max(tried, key=lambda one: one[1])[0]
 
 
 def _raised(found: ItemWeights, similarity: Similarity) -> ItemWeights:

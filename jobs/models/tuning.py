@@ -1,8 +1,9 @@
 """Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
 
-Of settings that find about as much of what users liked, within the standard error of the difference from the best and a tenth of what
-it finds, the one is taken whose lists have the fewest rows that users would rate below their own mean. Nothing here is timed, so a
-search takes the same steps everywhere, and finds the same.
+A part is tuned by what it finds alone, and what forgets more has to show that it finds more. Of blends, and of models to serve, whose
+nDCG is within its standard error of the best, and within a tenth of it, the one is taken whose lists have the fewest rows that users
+would rate below their own mean. A fifth of the rows is few enough: fewer than that cost more of what users go on to like than they spare.
+Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no inf
 DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
 NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
+FEW = 0.2  # of the rows of lists
 MOST_USERS = 2_000
 CELLS = 1 << 24  # scores held at a time: 64 MiB
 
@@ -45,19 +47,25 @@ class Tried(NamedTuple):
     def value(self) -> float:
         return counted_mean(self.ndcg)
 
-    def is_near(self, best: Tried) -> bool:
-        """Whether it finds no less than the best, by more than the standard error of the difference."""
-        behind = best.ndcg - self.ndcg
-        counted = behind[~np.isnan(behind)]
-        return len(counted) < 2 or counted.mean() <= counted.std(ddof=1) / len(counted) ** 0.5
+    def is_no_worse(self, than: Tried) -> bool:
+        """Tell whether the other finds more by no more than the standard error of the difference."""
+        behind = than.ndcg - self.ndcg
+        return not counted_mean(behind) > standard_error(behind)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Compute the standard error of a mean over users (u,), NaN not counted; infinite for fewer than two."""
+    counted = values[~np.isnan(values)]
+    return float(counted.std(ddof=1)) / len(counted) ** 0.5 if len(counted) > 1 else math.inf
 
 
 def preferred(tried: Sequence[Tried]) -> int:
-    """Return which of several settings to take: of those near the best the one with the fewest rows below the mean. Ties
-    go to the better, then to the first."""
+    """Return which of several settings to take: of those near the best the one with the fewest rows below the mean, where FEW count as
+    none. Ties go to the better, then to the first."""
     best = max(tried, key=lambda one: one.value)
-    near = [k for k, one in enumerate(tried) if one is best or one.is_near(best) and one.value >= (1 - NEAR) * best.value]
-    return min(near, key=lambda k: (round(float(tried[k].below.mean()), 9), -tried[k].value))
+    least = best.value - min(standard_error(best.ndcg), NEAR * best.value)
+    near = [k for k, one in enumerate(tried) if one is best or one.value >= least]
+    return min(near, key=lambda k: (max(round(float(tried[k].below.mean()), 9), FEW), -tried[k].value))
 
 
 class Judge:
@@ -150,9 +158,10 @@ def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
-    """The preferred half-life, and its nDCG; ties to the longer, which forgets less."""
-    found = dict(sorted(over_half_lives(lambda at: judge.tried(scorer_at(at))).items(), reverse=True))
-    half_life = list(found)[preferred(list(found.values()))]
+    """The longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
+    found = over_half_lives(lambda at: judge.tried(scorer_at(at)))
+    best = max(found.values(), key=lambda one: one.value)
+    half_life = max(at for at, one in found.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
     return min(half_life, FOREVER), found[half_life].value
 
 

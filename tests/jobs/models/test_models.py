@@ -17,7 +17,7 @@ from jobs.models import als, content, ease, ials, item_neighbours, popular, svd,
 from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
 from jobs.models.disliked import Disliked
 from jobs.models.registry import code_of
-from jobs.models.tuning import hill_climb, Judge, judge_of, preferred, Tried
+from jobs.models.tuning import hill_climb, Judge, judge_of, preferred, standard_error, Tried
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
 from schemas.models import MODELS
@@ -162,19 +162,29 @@ def test_only_what_was_liked_counts_as_found_unless_everything_is_asked_for(tmp_
 
 
 def test_of_settings_that_are_as_good_the_one_with_fewest_rows_below_the_mean_is_preferred() -> None:
-    """The second is behind by less than its standard error, the third by more; the fourth is no better than the second."""
-    draw = np.random.default_rng(0)
-    best = draw.random(400)
-    tried = [
-        Tried(best, np.full(400, 0.5)),
-        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.3)),
-        Tried(best - 0.05, np.full(400, 0.0)),
-        Tried(best + draw.normal(-0.002, 0.1, 400), np.full(400, 0.4)),
-    ]
-    tried[1] = Tried(tried[1].ndcg - tried[1].value + tried[0].value - 0.002, tried[1].below)
-    assert [one.is_near(tried[0]) for one in tried[:3]] == [True, True, False]
+    """The second is behind by less than the standard error of the best, .0144 of 400 users, the third by more."""
+    best = np.random.default_rng(0).random(400)
+    of = lambda behind, below: Tried(best - behind, np.full(400, below))
+    tried = [of(0, 0.5), of(0.01, 0.3), of(0.03, 0.0), of(0.01, 0.4)]
+    assert standard_error(best) == pytest.approx(np.std(best, ddof=1) / 20)
     assert (preferred(tried), preferred(tried[2:3]), preferred([tried[0], tried[2]])) == (1, 0, 0)
-    assert preferred([Tried(best, np.zeros(400)), tried[1]._replace(below=np.zeros(400))]) == 0
+    assert preferred([of(0, 0.0), of(0.01, 0.0)]) == 0
+
+
+def test_a_fifth_of_the_rows_below_the_mean_is_few_enough() -> None:
+    best = np.random.default_rng(0).random(400)
+    of = lambda behind, below: Tried(best - behind, np.full(400, below))
+    assert preferred([of(0, 0.5), of(0.005, 0.2), of(0.01, 0.1)]) == 1
+    assert preferred([of(0, 0.5), of(0.005, 0.21), of(0.01, 0.1)]) == 2
+
+
+def test_a_gain_counts_where_it_is_surer_than_chance() -> None:
+    draw = np.random.default_rng(0)
+    base = Tried(draw.random(400), np.zeros(400))
+    surely, hardly = (
+        Tried(base.ndcg + gain + spread * draw.normal(0, 1, 400), base.below) for gain, spread in ((0.02, 0.05), (0.001, 0.2))
+    )
+    assert not base.is_no_worse(surely) and base.is_no_worse(hardly)
 
 
 @pytest.mark.parametrize(("peak", "most"), [(0.75, 9), (200.0, 9), (np.inf, 7), (10.0, 6)])

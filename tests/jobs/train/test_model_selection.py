@@ -88,8 +88,8 @@ def some(ndcg: float, below: float = 0.0, n: int = 80, noise: float = 0.0) -> Tr
 
 
 def test_of_models_that_are_as_good_the_one_that_lists_least_below_the_mean_is_served() -> None:
-    """As good is within the standard error of the difference, of the same users."""
-    tried, settings = {"ease": some(0.2, 0.5), "ials": some(0.195, 0.3, noise=0.1), "hybrid": some(0.185, 0.1, noise=0.1)}, resolve({}, {})
+    """As good is within the standard error of the best, .0113 of 80 users."""
+    tried, settings = {"ease": some(0.2, 0.5, noise=0.1), "ials": some(0.19, 0.3), "hybrid": some(0.185, 0.1)}, resolve({}, {})
     assert model_selection.served(["ease", "ials", "hybrid"], tried, settings) == "ials"
     assert model_selection.served(["ease", "hybrid"], tried, settings) == "ease"
     without = {name: one._replace(below=np.zeros(80)) for name, one in tried.items()}
@@ -97,8 +97,8 @@ def test_of_models_that_are_as_good_the_one_that_lists_least_below_the_mean_is_s
 
 
 def test_of_few_users_who_cannot_tell_models_apart_one_that_finds_far_less_is_not_served() -> None:
-    tried = {"ease": some(0.16, 0.1, n=20, noise=0.2), "hybrid": some(0.2, 0.5, n=20)}
-    assert tried["ease"].is_near(tried["hybrid"]) and model_selection.served(["ease", "hybrid"], tried, resolve({}, {})) == "hybrid"
+    tried = {"ease": some(0.16, 0.1, n=20), "hybrid": some(0.2, 0.5, n=20, noise=0.2)}
+    assert tried["ease"].is_no_worse(tried["hybrid"]) and model_selection.served(["ease", "hybrid"], tried, resolve({}, {})) == "hybrid"
 
 
 def test_a_model_that_was_fitted_to_nonsense_is_not_chosen(release: Release) -> None:
