@@ -10,7 +10,11 @@ from __future__ import annotations
 from schemas.tables import Table, TABLES
 
 ADDITIVE_TOLERANCE = 1e-5
-OF_ALL_USERS = {"counts of items are those of their ratings"}  # all others hold of any part of the users
+OF_ALL_USERS = {
+    "counts of items are those of their ratings",
+    "the ratings of an item by value are all of its ratings",
+    "the lists of all items have all rows of lists",
+}  # all others hold of any part of the users
 
 RELATIONS: dict[str, str] = {
     "ranks of a list run from 1 without gaps": """
@@ -78,6 +82,12 @@ RELATIONS: dict[str, str] = {
         select u.user_id from users u where u.n_ratings != (select count(*) from ratings r where r.user_id = u.user_id)""",
     "counts of items are those of their ratings": """
         select i.item_id from items i where i.n_ratings != (select count(*) from ratings r where r.item_id = i.item_id)""",
+    "the ratings of an item by value are all of its ratings": """
+        select i.item_id from items i left join item_ratings c on c.item_id = i.item_id where i.mean_rating is not null
+        group by i.item_id having total(c.n_ratings) != i.n_ratings""",
+    "the lists of all items have all rows of lists": """
+        select n from (select (select count(*) from recommendations) as n, (select total(n_lists) from item_lists) as counted)
+        where n != counted""",
     "an item is not its own neighbour": "select item_id from similar_items where item_id = similar_item_id",
 }
 

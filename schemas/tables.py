@@ -255,6 +255,31 @@ POPULAR = Table(
     facets=("genre",),
 )
 
+ITEM_RATINGS = Table(
+    "item_ratings",
+    "one row per item and rating that it was given; none without ratings",
+    key=("item_id", "rating"),
+    columns=(
+        Column("item_id", ITEM_ID, "the item"),
+        Column("rating", REAL, "the rating on the source's scale"),
+        Column("n_ratings", INTEGER, "interactions of the item with that rating", minimum=1),
+    ),
+    references=(Reference("item_id", "items", "item_id"),),
+)
+
+ITEM_LISTS = Table(
+    "item_lists",
+    "one row per item that is in a list",
+    key=("item_id",),
+    columns=(
+        Column("item_id", ITEM_ID, "the item"),
+        Column("n_lists", INTEGER, "lists that have it", minimum=1),
+        Column("n_first_tens", INTEGER, "lists that have it among their first ten", minimum=0),
+        Column("best_rank", INTEGER, "its best position in a list", minimum=1),
+    ),
+    references=(Reference("item_id", "items", "item_id"),),
+)
+
 MODELS = Table(
     "models",
     "one row per model of the release, trained or not",
@@ -318,6 +343,8 @@ TABLES: dict[str, Table] = {
         READY_LISTS,
         SIMILAR_ITEMS,
         POPULAR,
+        ITEM_RATINGS,
+        ITEM_LISTS,
         MODELS,
         METRICS,
         QUARANTINE,

@@ -64,6 +64,7 @@ SOURCE = Parameter(
     "which neighbours; by default collaborative, and content where an item has none",
     choices=("collaborative", "content"),
 )
+USER = Parameter("user_id", "text", "id of the user, which /recommend/{user_id} has in its path", is_required=True)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release, current or latest", is_required=True, pattern=RELEASE)
@@ -82,6 +83,16 @@ READS = (
         (N, GENRE, EXCLUDE, next_of("r"), STRICT),
         page="recommend",
         for_users=True,
+    ),
+    Route(
+        "recommend_asked",
+        "GET",
+        "/recommend",
+        recommend.recommend_asked,
+        "A user's list, asked for by a form",
+        "Recommendation",
+        (USER, N, GENRE, EXCLUDE, next_of("r"), STRICT),
+        page="recommend",
     ),
     Route(
         "why",
@@ -103,6 +114,16 @@ READS = (
         "Prediction",
         (STRICT,),
         page="rows",
+        for_users=True,
+    ),
+    Route(
+        "item",
+        "GET",
+        "/items/{item_id}",
+        items.item,
+        "An item: facts, ratings, lists, neighbours",
+        "Item",
+        page="item",
         for_users=True,
     ),
     Route(

@@ -48,6 +48,14 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"user_id": "user", "item_id": "item", **_PAIR, "is_blocked": "flag"},
         {"rating_scale": "number[]?", **_LISTED},
     ),
+    "Item": (
+        {
+            "item_id": "item", "title": "text", "year": "integer?", "genres": "text[]", "tags": "text[]", "description": "text?",
+            "n_ratings": "integer", "mean_rating": "number?", "ratings": "any[]", "n_lists": "integer", "n_first_tens": "integer",
+            "best_rank": "integer?", "is_in_catalogue": "flag", "is_blocked": "flag", "same_item_id": "item?",
+        },
+        {"similar": "any", **_LISTED},
+    ),
     "Neighbour": (
         {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"},
         {"item_id": "item", "title": "text", **_LISTED},

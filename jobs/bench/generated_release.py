@@ -18,6 +18,7 @@ import pyarrow as pa
 from jobs.bench.generated_rows import EXPLAINED, Generated, HIGH, LISTED, LOW, REASONS
 from jobs.bench.generated_sides import FACTORS, RATER_FACTORS, SERVED, sides
 from jobs.recommend.rendered_lists import ready_lists, Titles
+from jobs.seal import item_counts
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
@@ -78,6 +79,10 @@ def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table
         return [_models(settings)]
     if name == "ready_lists":
         return _ready(rows, FIRST)
+    if name == "item_ratings":
+        return [item_counts.item_ratings(_blocks(rows, "ratings", settings))]
+    if name == "item_lists":
+        return [item_counts.item_lists(_blocks(rows, "recommendations", settings))]
     if name in ("metrics", "quarantine"):
         return []
     made = getattr(rows, name)()

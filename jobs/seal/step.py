@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.machine.progress import processors, Progress
-from jobs.seal import parity
+from jobs.seal import item_counts, parity
 from jobs.seal.shards import build_shards
 from jobs.staging.record import code_digest, Facts, facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
-from schemas.tables import IdTypes, Table, TABLES
+from schemas.tables import IdTypes, ITEM_LISTS, ITEM_RATINGS, RATINGS, RECOMMENDATIONS, Table, TABLES
 from warehouse import forgotten, parquet, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
@@ -45,6 +45,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     _check_forgotten(warehouse, release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
+    _count_by_item(release, found.ids)
     with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
         joining = [pool.submit(_join_parts, release, TABLES[name], found.ids) for name in IN_PARTS]
         if settings.shards > 1:  # which are cut out of the joined tables
@@ -88,6 +89,13 @@ def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
             )
 
 
+def _count_by_item(release: Release, ids: IdTypes) -> None:
+    ratings = item_counts.item_ratings(_blocks(release, RATINGS, ["item_id", "rating"]))
+    lists = item_counts.item_lists(_blocks(release, RECOMMENDATIONS, ["item_id", "rank"]))
+    for table, counted in ((ITEM_RATINGS, ratings), (ITEM_LISTS, lists)):
+        parquet.write(release.table(table.name), [counted], arrow_schema(table, ids))
+
+
 def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:
     parquet.write(release.table(table.name), _blocks(release, table), arrow_schema(table, ids))
 
@@ -96,9 +104,9 @@ def _files(release: Release, table: Table) -> list[Path]:
     return parquet.parts(release.work / table.name) if table.name in IN_PARTS else [release.table(table.name)]
 
 
-def _blocks(release: Release, table: Table) -> Iterator[pa.Table]:
+def _blocks(release: Release, table: Table, columns: list[str] | None = None) -> Iterator[pa.Table]:
     for path in _files(release, table):
-        yield from parquet.blocks(path, table.names)
+        yield from parquet.blocks(path, columns or table.names)
 
 
 def _build(running: Step, ids: IdTypes) -> int:

@@ -1,4 +1,4 @@
-"""/similar and /popular: rows about items, read from the release; and the items and genres that a request names."""
+"""/items, /similar and /popular: rows about items, read from the release; and the items and genres that a request names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from serving.request import Request, Token
 from serving.response import RequestError, Response
 from serving.service import Service
 
+SOURCES = ("collaborative", "content")
+NEIGHBOURS = 12
 _SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
 where item_id = ? and source = ? and rank > ? order by rank limit ?"""
+_FACTS = """select title, year, genres, tags, description, n_ratings, mean_rating, is_in_catalogue, is_blocked, same_item_id, n_lists,
+n_first_tens, best_rank from items left join item_lists using (item_id) where items.item_id = ?"""
+_RATINGS = "select rating, n_ratings from item_ratings where item_id = ? order by rating"
 _POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
 
 
@@ -22,6 +27,43 @@ def known_genre(opened: OpenRelease, genre: str) -> str:
         shown = ", ".join(opened.genres[:30]) or "none"
         raise RequestError(f"genre: release {opened.id} has no genre {genre[:100]!r}; it has {shown}")
     return genre
+
+
+def item(service: Service, request: Request) -> Response:
+    """An item: what is known of it, how it was rated, in how many lists it is, and its neighbours of both kinds."""
+    opened = request.opened
+    item_id = known_item(opened, request)
+    reader = opened.reader()
+    title, year, genres, tags, text, n_ratings, mean, is_in_catalogue, is_blocked, same, n_lists, n_tens, best = reader.execute(
+        _FACTS, [item_id]
+    ).fetchone()
+    neighbours = {source: reader.execute(_SIMILAR, [item_id, source, 0, NEIGHBOURS]).fetchall() for source in SOURCES}
+    of_both = set.intersection(*({other for _, other, _, _ in found} for found in neighbours.values()))
+    facts = {
+        "item_id": item_id,
+        "title": title,
+        "year": year,
+        "genres": genres.split("|") if genres else [],
+        "tags": tags.split("|") if tags else [],
+        "description": text,
+        "n_ratings": n_ratings,
+        "mean_rating": mean,
+        "ratings": [{"rating": rating, "n_ratings": n} for rating, n in reader.execute(_RATINGS, [item_id])],
+        "n_lists": n_lists or 0,
+        "n_first_tens": n_tens or 0,
+        "best_rank": best,
+        "is_in_catalogue": bool(is_in_catalogue),
+        "is_blocked": bool(is_blocked),
+        "same_item_id": same,
+    }
+    similar = {
+        source: [
+            {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity, "is_in_both": other in of_both}
+            for rank, other, similarity, _ in found
+        ]
+        for source, found in neighbours.items()
+    }
+    return _items(service, opened, [facts], source="release", next=None, similar=similar)
 
 
 def similar(service: Service, request: Request) -> Response | Awaitable[Response]:
@@ -35,7 +77,7 @@ def _similar(service: Service, request: Request) -> Response:
     item = known_item(opened, request)
     after, n = token.rank if token else 0, request.values["n"]
     rows, wanted = [], request.values["source"]
-    for source in [wanted] if wanted else ["collaborative", "content"]:
+    for source in [wanted] if wanted else SOURCES:
         rows = opened.reader().execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
         if rows or after:
             break

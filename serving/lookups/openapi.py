@@ -133,6 +133,8 @@ def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
     schema = parameter.schema()
     if parameter.name == "exclude":
         schema = {"type": "array", "items": reference("ItemId")}
+    if parameter.name == "user_id":
+        schema = id_schema(opened.ids, "user_id")
     if parameter.name == "genre" and 0 < len(opened.genres) <= MOST_GENRES:
         schema = schema | {"enum": list(opened.genres)}
     described = {"name": parameter.name, "in": "query", "required": parameter.is_required, "description": parameter.description}

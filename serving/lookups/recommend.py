@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,11 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
             f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
         )
     return _solved(service, request, opened, asked, user if is_known else None, seq, after, is_filtered)
+
+
+def recommend_asked(service: Service, request: Request) -> Response | Awaitable[Response]:
+    """The list of the user that a parameter names, as a form sends it."""
+    return recommend(service, replace(request, path={"user_id": request.values["user_id"]}))
 
 
 class Page(NamedTuple):

@@ -14,6 +14,8 @@ from warehouse.sqlite import failed_checks, open_immutable
 
 USER = "(select user_id from users order by n_ratings desc, user_id limit 1)"  # has a ranked and explained list
 ITEM = "(select item_id from similar_items where rank = 2 order by item_id limit 1)"
+LISTED = "(select item_id from item_lists order by item_id limit 1)"
+RATED = "(item_id, rating) = (select item_id, rating from item_ratings order by item_id, rating limit 1)"
 FIRST = f"user_id = {USER} and rank = 1"
 
 PLANTS: dict[str, list[str]] = {
@@ -60,6 +62,14 @@ PLANTS: dict[str, list[str]] = {
     ],
     "counts of users are those of their ratings": [f"update users set n_ratings = n_ratings + 1 where user_id = {USER}"],
     "counts of items are those of their ratings": [f"update items set n_ratings = n_ratings + 1 where item_id = {ITEM}"],
+    "the ratings of an item by value are all of its ratings": [
+        f"update item_ratings set n_ratings = n_ratings + 1 where {RATED}",
+        f"delete from item_ratings where {RATED}",
+    ],
+    "the lists of all items have all rows of lists": [
+        f"update item_lists set n_lists = n_lists + 1 where item_id = {LISTED}",
+        f"delete from item_lists where item_id = {LISTED}",
+    ],
     "a list that was finished was ordered by score before, ties by item id": [
         f"update recommendations set model_rank = 1000 - rank where user_id = {USER}",
     ],

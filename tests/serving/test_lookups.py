@@ -187,7 +187,7 @@ def test_a_slash_at_the_end_changes_nothing(movies: Server) -> None:
     for path in ("/recommend/5", "/popular", f"/similar/{item}", f"/why/5/{item}", "/releases", "/health/live", "/ratings/5"):
         assert movies.rows(f"{path}/?") == movies.rows(path), path
     assert movies.rows("/recommend/5/?n=3") == movies.rows("/recommend/5?n=3")
-    assert movies.get("/recommend/").status_code == movies.get("/recommend/5//").status_code == movies.get("/why/1//").status_code == 404
+    assert movies.get("/ratings/5//").status_code == movies.get("/recommend/5//").status_code == movies.get("/why/1//").status_code == 404
 
 
 @pytest.mark.parametrize("text", ["50.csv", " 50", "1.0", "+5", "007", "-0", "nobody", "1e3", "9223372036854775808", "%00"])
@@ -242,6 +242,7 @@ def test_a_forged_token_makes_nobody_known(movies: Server, movie_release: Built)
         ("/recommend/1?_shape=round", 400, "_shape:"),
         ("/similar/1?source=magic", 400, "source:"),
         ("/similar/999999999", 404, "item"),
+        ("/items/999999999", 404, "item"),
         ("/similar/x", 400, "item_id"),
         ("/why/1/999999999", 404, "item"),
         ("/search", 400, "q:"),
@@ -250,7 +251,7 @@ def test_a_forged_token_makes_nobody_known(movies: Server, movie_release: Built)
         ("/releases/..%2F..", 404, "release"),
         ("/releases/compare?a=x&b=y", 404, "release"),
         ("/recommend/%FF", 400, "user_id"),
-        ("/recommend", 404, "/recommend/{user_id}"),
+        ("/recommend", 400, "/recommend/{user_id}"),
         ("/why/1", 404, "/why/{user_id}/{item_id}"),
         ("/recommend/1/2", 404, "no such path"),
     ],
@@ -313,6 +314,28 @@ def test_similar_falls_back_to_content_for_a_cold_item(purchases: Server) -> Non
     assert all(found["source"] == "content" for found in cold["rows"])
 
 
+@pytest.mark.parametrize(("served", "built"), [("movies", "movie_release"), ("purchases", "purchase_release")])
+def test_an_item_is_what_its_rows_say(served: str, built: str, request: pytest.FixtureRequest) -> None:
+    server, release = request.getfixturevalue(served), request.getfixturevalue(built).release
+    connection = open_immutable(release.database)
+    n_ratings, n_lists = 0, 0
+    for item, title, genres, n in connection.execute("select item_id, title, genres, n_ratings from items").fetchall():
+        answer = server.get(f"/items/{quote(str(item), safe='')}").json()
+        (found,) = answer["rows"]
+        assert (found["item_id"], found["title"], "|".join(found["genres"]), found["n_ratings"]) == (item, title, genres, n)
+        given = "select rating, count(*) from ratings where item_id = ? and rating is not null group by rating order by rating"
+        assert [(row["rating"], row["n_ratings"]) for row in found["ratings"]] == [tuple(row) for row in connection.execute(given, [item])]
+        listed = "select count(*), total(rank <= 10), min(rank) from recommendations where item_id = ?"
+        counts = (found["n_lists"], found["n_first_tens"], found["best_rank"])
+        assert counts == tuple(connection.execute(listed, [item]).fetchone())
+        for source, rows in answer["similar"].items():
+            whole = server.rows(f"/similar/{quote(str(item), safe='')}?source={source}&n=12")
+            assert [row["item_id"] for row in rows] == [row["item_id"] for row in whole]
+        n_ratings, n_lists = n_ratings + sum(row["n_ratings"] for row in found["ratings"]), n_lists + found["n_lists"]
+    assert n_lists == connection.execute("select count(*) from recommendations").fetchone()[0]
+    assert n_ratings == connection.execute("select count(rating) from ratings").fetchone()[0]
+
+
 def test_predictions_are_inside_the_scale_or_none(movies: Server, purchases: Server, movie_release: Built) -> None:
     low, high = movie_release.manifest.rating_scale
     item = movies.rows("/popular?n=1")[0]["item_id"]
@@ -346,7 +369,7 @@ def test_no_route_lacks_the_envelope_or_the_error_body(movies: Server) -> None:
     item = movies.rows("/popular?n=1")[0]["item_id"]
     fills = {"{user_id}": "1", "{item_id}": str(item), "{release}": movies.rows("/releases")[0]["release"]}
     release = fills["{release}"]
-    queries = {"/search": "?q=the", "/releases/compare": f"?a={release}&b={release}"}
+    queries = {"/search": "?q=the", "/recommend": "?user_id=1", "/releases/compare": f"?a={release}&b={release}"}
     for pattern, operations in description["paths"].items():
         path = pattern
         for name, value in fills.items():

@@ -40,6 +40,8 @@ def test_every_page_shows_what_its_json_says(movies: Server) -> None:
         "/recommend/1": first["title"],
         f"/why/1/{first['item_id']}": first["title"],
         "/popular": "Popular",
+        "/recommend?user_id=1": first["title"],
+        f"/items/{first['item_id']}": first["title"],
         f"/similar/{first['item_id']}": first["title"],
         f"/search?q={quote(word)}": "Titles with",
         "/releases": release,
@@ -49,6 +51,31 @@ def test_every_page_shows_what_its_json_says(movies: Server) -> None:
         "/ratings/1": "items, the newest first",
     }.items():
         assert html.escape(shows, quote=False).replace("'", "&#39;") in page(movies, path) or shows in page(movies, path), path
+
+
+def test_the_page_of_an_item_shows_how_it_was_rated_who_gets_it_and_what_is_like_it(movies: Server, purchases: Server) -> None:
+    found = movies.get(f"/items/{movies.rows('/popular?n=1')[0]['item_id']}").json()
+    (item,), shown = found["rows"], page(movies, f"/items/{found['rows'][0]['item_id']}")
+    most = max(row["n_ratings"] for row in item["ratings"])
+    for row in item["ratings"]:
+        assert f'<td>{row["rating"]:g}</td><td class="num">{row["n_ratings"]}</td>' in shown
+        assert f'<rect width="{row["n_ratings"] / most * 100:.1f}%"' in shown
+    for source in ("collaborative", "content"):
+        assert found["similar"][source] and all(f'href="/items/{row["item_id"]}"' in shown for row in found["similar"][source])
+    assert shown.count('<span class="mark">both</span>') == sum(row["is_in_both"] for row in found["similar"]["content"]) * 2
+    cold = page(purchases, "/items/never%20bought")
+    assert "Nobody has it yet" in cold and "How it was rated" not in cold and "No neighbours." in cold
+
+
+def test_the_form_of_a_user_needs_no_script(movies: Server, purchases: Server) -> None:
+    assert '<form class="inline" action="/recommend"><input name="user_id"' in page(movies, "/")
+    for server, user in ((movies, "2"), (purchases, "Zürich #0")):
+        asked, named = server.get("/recommend", params={"user_id": user}).json(), server.get(f"/recommend/{quote(user, safe='')}").json()
+        assert (asked["user_id"], asked["rows"]) == (named["user_id"], named["rows"])
+        assert server.get(asked["next_url"]).json()["rows"] == server.get(named["next_url"]).json()["rows"]
+    refused = movies.get("/recommend", headers=HTML)
+    assert refused.status_code == 400 and "user_id" in refused.text
+    assert movies.get("/recommend?user_id=x").status_code == 400
 
 
 def test_the_page_of_a_release_has_its_metrics_as_a_table_with_the_best_in_bold_and_says_why_its_model_is_served(

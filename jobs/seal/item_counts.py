@@ -1,0 +1,33 @@
+"""Counts by item of rows that are by user: how an item was rated, and how many lists have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.tables import ITEM_LISTS, ITEM_RATINGS
+
+FIRST = 10
+
+
+def item_ratings(ratings: Iterable[pa.Table]) -> pa.Table:
+    """Count the ratings of each item by their value, rows of ITEM_RATINGS in key order; rows without a rating are left out."""
+    columns = [block.select(["item_id", "rating"]).filter(pc.is_valid(block["rating"])) for block in ratings]
+    key, n = list(ITEM_RATINGS.key), ITEM_RATINGS.names[2]
+    counted = [block.group_by(key).aggregate([([], "count_all")]) for block in columns]
+    summed = pa.concat_tables(counted).group_by(key).aggregate([("count_all", "sum")])
+    return summed.rename_columns({"count_all_sum": n}).select(ITEM_RATINGS.names).sort_by([(name, "ascending") for name in key])
+
+
+def item_lists(recommendations: Iterable[pa.Table]) -> pa.Table:
+    """Count the lists that have each item, rows of ITEM_LISTS in key order."""
+    counted = []
+    for block in recommendations:
+        is_first = pc.less_equal(block["rank"], FIRST).cast(pa.int64())
+        columns = pa.table({"item_id": block["item_id"], "rank": block["rank"], "is_first": is_first})
+        counted.append(columns.group_by("item_id").aggregate([([], "count_all"), ("is_first", "sum"), ("rank", "min")]))
+    summed = pa.concat_tables(counted).group_by("item_id").aggregate([("count_all", "sum"), ("is_first_sum", "sum"), ("rank_min", "min")])
+    renamed = dict(zip(("item_id", "count_all_sum", "is_first_sum_sum", "rank_min_min"), ITEM_LISTS.names))
+    return summed.rename_columns(renamed).select(ITEM_LISTS.names).sort_by("item_id")
