@@ -9,10 +9,11 @@ from datetime import datetime, UTC
 from typing import Any, TYPE_CHECKING
 
 from serving.connections import UNWANTED_BYTES
+from serving.guard import NO_KEY
 from serving.keys import given
 from serving.limits import Headers, network
 from serving.response import RequestError
-from serving.service import NO_KEY, Service
+from serving.service import Service
 from serving.user_tokens import UserToken
 from warehouse.keys import Key, READ
 
@@ -32,7 +33,7 @@ def admitted(
         return None, []
     if route.scope is None:
         return None, read(service, headers, client, is_users=route.for_users, user_id=path.get("user_id"))
-    if not service.keys:
+    if not service.guard.keys:
         raise RequestError(f"writes are {NO_KEY}", 403)
     caller = _caller(service, headers, client, is_basic_enough=False)
     if caller is None:
@@ -48,9 +49,9 @@ def read(
 ) -> Headers:
     """Let a reader read, or raise RequestError: a private server wants a key with the scope `read` for everything, Datasette's pages
     included, or a user's token for that user's own. Returns the headers that say what else may be read."""
-    is_private = service.is_private
+    is_private = service.guard.is_private
     caller = None
-    if is_private or service.key_reads.rate and (b"authorization" in headers or b"x-api-key" in headers):
+    if is_private or service.guard.key_reads.rate and (b"authorization" in headers or b"x-api-key" in headers):
         try:
             caller = _caller(service, headers, client, is_basic_enough=True)
         except RequestError:
@@ -67,9 +68,9 @@ def read(
             raise RequestError("a user's token reads what is that user's own, and items; this needs an API key with the scope read", 403)
     now = time.monotonic()
     if isinstance(caller, Key):
-        return service.key_reads.take(caller.sha256, now)
-    who = network(client[0]) if client and service.address_reads.rate else None
-    return [] if who is None else service.address_reads.take(who, now)
+        return service.guard.key_reads.take(caller.sha256, now)
+    who = network(client[0]) if client and service.guard.address_reads.rate else None
+    return [] if who is None else service.guard.address_reads.take(who, now)
 
 
 def _caller(
@@ -81,16 +82,16 @@ def _caller(
     if shown is None:
         return None
     who, clock = network(client[0]) if client else None, time.monotonic()
-    found = service.keys.find(shown) or service.user_tokens.find(shown, service.now())
+    found = service.guard.keys.find(shown) or service.guard.user_tokens.find(shown, service.now())
     digest = found.sha256 if isinstance(found, Key) else None
-    wait_s = service.wrong_keys.wait_s(who, digest, clock)
+    wait_s = service.guard.wrong_keys.wait_s(who, digest, clock)
     if wait_s:
         raise RequestError("too many wrong keys from this address; wait before the next", 429, {"retry-after": str(wait_s)})
     if found is None:
-        service.wrong_keys.add(who, clock)
+        service.guard.wrong_keys.add(who, clock)
         return None
     if isinstance(found, Key):
-        service.wrong_keys.was_right(who, found.sha256)
+        service.guard.wrong_keys.was_right(who, found.sha256)
         if found.has_expired(datetime.fromtimestamp(service.now(), UTC)):
             raise _unauthorized(f"this API key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
     elif found.problem is not None:
@@ -106,7 +107,7 @@ def _check(service: Service, key: Key, scope: str) -> None:
             f"`cinematch keys create --scopes {scope} --name NAME` makes one",
             403,
         )
-    service.keys.used(key, service.now())
+    service.guard.keys.used(key, service.now())
 
 
 def _unauthorized(message: str, scheme: str) -> RequestError:

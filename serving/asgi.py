@@ -24,6 +24,7 @@ from serving.request import Request
 from serving.response import envelope, error_body, JSON_TYPE, RequestError, Response, shaped
 from serving.routes import Route, Router
 from serving.service import Service
+from serving.swap import Follower
 
 log = logging.getLogger("cinematch.serving")
 
@@ -38,24 +39,28 @@ _FOR_EVER = b"max-age=31536000, immutable"
 
 
 class Application:
-    """One server's application."""
+    """One server's application, which follows the pointer while it runs."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._router = Router(service.routes)
         self._browsers = Browsers(service.settings)
         self._forwarder = Forwarder()
-        self.datasettes = Datasettes(service.settings, service.current, service.forgotten)
+        self.datasettes = Datasettes(service.settings, service.releases.current, service.users.forgotten)
+        self._follower = Follower(service, self.datasettes)
+        service.follow = self._follower.follow
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await receive()
-            await self._service.start()
+            self._follower.start()
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await self._service.stop()
+            self._follower.stop()
+            self.datasettes.close()
+            self._service.stop()
             await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "websocket.close"})
@@ -70,7 +75,7 @@ class Application:
         if browsers.has_origins:
             added += browsers.shared(request_headers)
             preflight = browsers.preflight(method, request_headers)
-        opened = service.current.hold()
+        opened = service.releases.current.hold()
         try:
             if IS_TOO_LARGE in scope or len(scope["headers"]) > HEADERS:
                 refused = _TOO_LARGE
@@ -128,7 +133,7 @@ class Application:
                 return pattern, *await self._page(route, request, response, request_headers, started, raw, query)
             represent = (request, response, request_headers, started, raw, query)
             if len(response.rows) > MANY_ROWS or len(response.encoded or b"") > LARGE:
-                return pattern, *await self._service.aside(opened, self._represent, *represent)
+                return pattern, *await self._service.threads.aside(opened, self._represent, *represent)
             return pattern, *self._represent(*represent)
         except Exception as error:
             return pattern, *self._refusal(error, is_page, opened)
@@ -172,7 +177,7 @@ class Application:
 
     def _as_private(self, headers: Headers) -> Headers:
         """Tell caches that what a private server gives stays with who asked."""
-        if not self._service.is_private:
+        if not self._service.guard.is_private:
             return headers
         return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", b"private, no-store")]
 
@@ -223,7 +228,7 @@ class Application:
             return headers, False
         tag = f'W/"{response.tag}{kind}"'.encode()
         headers.append((b"etag", tag))
-        headers.append((b"cache-control", b"private, no-cache" if response.is_personal else self._service.cache_control))
+        headers.append((b"cache-control", b"private, no-cache" if response.is_personal else self._service.guard.cache_control))
         return headers, _matches(request_headers.get(b"if-none-match"), tag)
 
     def _refusal(self, error: Exception, is_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:

@@ -68,12 +68,12 @@ class Metrics:
                 "release_age_seconds",
                 "gauge",
                 "Seconds since the release was computed.",
-                {f'release="{service.current.id}"': f"{service.current.age_s(now):.0f}"},
+                {f'release="{service.releases.current.id}"': f"{service.releases.current.age_s(now):.0f}"},
             ),
             ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": pending}),
             ("overlay_sequence", "gauge", "Sequence number of the last online rating.", {"": last}),
             ("problems", "gauge", "What /health/ready complains of.", {"": len(service.problems())}),
-            ("ready", "gauge", "1 where the promoted release answers.", {"": int(service.problem is None)}),
+            ("ready", "gauge", "1 where the promoted release answers.", {"": int(service.releases.problem is None)}),
         ]
         lines = []
         for name, kind, sentence, values in families:

@@ -33,7 +33,7 @@ async def page(
     took_ms: float,
 ) -> bytes:
     """The route's page, made by a thread: a thousand rows take long enough to be waited for."""
-    return await service.aside(opened, _page, route, request, response, opened, next_url, took_ms)
+    return await service.threads.aside(opened, _page, route, request, response, opened, next_url, took_ms)
 
 
 def _page(route: Route, request: Request, response: Response, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
@@ -53,7 +53,7 @@ def _page(route: Route, request: Request, response: Response, opened: OpenReleas
 
 
 def error_page(service: Service, error: CineMatchError) -> bytes:
-    return _rendered("error", message=str(error), status=error.status, release=service.current.id)
+    return _rendered("error", message=str(error), status=error.status, release=service.releases.current.id)
 
 
 def _rendered(name: str, **context: Any) -> bytes:

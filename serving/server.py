@@ -17,9 +17,9 @@ from schemas.errors import UsageError
 from schemas.settings import Settings
 from serving.asgi import Application
 from serving.connections import Connection, Connections, most_connections
+from serving.guard import is_loopback
 from serving.routes import table
-from serving.service import is_loopback, Service
-from serving.swap import Follower
+from serving.service import Service
 from warehouse.layout import Warehouse
 
 SWITCH_S = 0.0001
@@ -53,14 +53,9 @@ def serve(settings: Settings) -> None:
 
 
 def application(service: Service) -> Application:
-    """The service's application, which follows the pointer while it runs."""
+    """The service's application, with the routes that its settings allow."""
     service.routes = table(is_read_only=service.settings.read_only)
-    made = Application(service)
-    follower = Follower(service, made.datasettes)
-    service.follow = follower.follow
-    service.at_start.append(follower.start)
-    service.at_stop += [follower.stop, made.datasettes.close]
-    return made
+    return Application(service)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -80,18 +75,18 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _banner(service: Service, settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    lines = [f"Serving release {service.current.id} at http://{host}:{port}/"]
+    lines = [f"Serving release {service.releases.current.id} at http://{host}:{port}/"]
     script = Path(sys.executable).with_name("cinematch")
     create = f"{script if script.exists() else script.name} keys create --warehouse {settings.warehouse}"
     if settings.read_only:
         lines.append("Read-only: there is no route that writes.")
-    elif not service.keys:
+    elif not service.guard.keys:
         lines.append(f"Writes are off until there is an API key. Make one, and it counts at once:\n  {create}")
-    if service.is_private:
+    if service.guard.is_private:
         why = "" if settings.private else f" since others than this machine reach {settings.host}; --public opens it to all of them"
         lines.append(
             f"Private: every read needs an API key with the scope read, or a user's token{why}."
-            + ("" if service.keys else f" There is no key yet; make one:\n  {create} --name reader --scopes read")
+            + ("" if service.guard.keys else f" There is no key yet; make one:\n  {create} --name reader --scopes read")
         )
     elif not is_loopback(settings.host):
         lines.append(f"Public: whoever reaches {settings.host} reads everything, the history of each user included.")

@@ -47,13 +47,13 @@ class Follower:
                 await self._service.look()
                 self._datasettes.look()
             except Exception:
-                log.exception("the pointer could not be followed; release %s goes on", self._service.current.id)
+                log.exception("the pointer could not be followed; release %s goes on", self._service.releases.current.id)
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Follow the pointer where it moved, or again after a while where what it names was refused."""
         signature = self._signature()
-        is_due = self._service.problem is not None and time.monotonic() >= self._retry_at
+        is_due = self._service.releases.problem is not None and time.monotonic() >= self._retry_at
         if signature != self._seen or is_due:
             self._seen = signature
             await self.follow()
@@ -70,28 +70,28 @@ class Follower:
         async with self._following:
             service = self._service
             try:
-                service.pointer = pointer = current_id(service.warehouse)
+                service.releases.pointer = pointer = current_id(service.warehouse)
                 if pointer is None:
                     raise CineMatchError(f"{service.warehouse.current} is gone")
-                if pointer != service.current.id:
-                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(pointer), service.trusted)
+                if pointer != service.releases.current.id:
+                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(pointer), service.releases.trusted)
                     self._swap(opened)
-                service.problem = None
+                service.releases.problem = None
             except Exception as error:
                 if not isinstance(error, (CineMatchError, OSError)):
                     log.exception("unexpected error while a release was opened")
                 self._retry_at = time.monotonic() + RETRY_S
-                if service.problem != str(error):
-                    log.error("refused: %s. Release %s goes on", error, service.current.id)
+                if service.releases.problem != str(error):
+                    log.error("refused: %s. Release %s goes on", error, service.releases.current.id)
                     service.metrics.swaps["refused"] += 1
-                service.problem = str(error) or type(error).__name__
+                service.releases.problem = str(error) or type(error).__name__
 
     def _swap(self, opened: OpenRelease) -> None:
         service = self._service
-        before, service.current = service.current, opened
+        before, service.releases.current = service.releases.current, opened
         self._datasettes.show(opened)
         self._end_grace()
-        service.previous = before
+        service.releases.previous = before
         self._grace = asyncio.get_running_loop().call_later(GRACE_S, self._end_grace)
         service.metrics.swaps["served"] += 1
         log.info("release %s answers, after %s", opened.id, before.id)
@@ -101,6 +101,6 @@ class Follower:
         if self._grace is not None:
             self._grace.cancel()  # a timer would keep the release's files open until it rings
             self._grace = None
-        if self._service.previous is not None:
-            self._service.previous.retire()
-            self._service.previous = None
+        if self._service.releases.previous is not None:
+            self._service.releases.previous.retire()
+            self._service.releases.previous = None

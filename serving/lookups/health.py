@@ -14,14 +14,14 @@ def live(service: Service, request: Request) -> Response:
 
 def ready(service: Service, request: Request) -> Response:
     """200 while a release answers; `problem` says why the promoted one does not, or which file beside it is damaged."""
-    opened, problems = service.current, service.problems()
+    opened, problems = service.releases.current, service.problems()
     row = {
         "status": "degraded" if problems else "ready",
         "release": opened.id,
-        "current": service.pointer,
+        "current": service.releases.pointer,
         "problem": "; ".join(problems) or None,
         "computed_at": opened.computed_at,
-        "stale": service.is_stale(opened),
+        "stale": service.releases.is_stale(opened),
         **service.write_state(),
     }
     return Response(rows=[row], key="status")

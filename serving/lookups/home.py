@@ -13,15 +13,17 @@ def home(service: Service, request: Request) -> Response:
     """The routes as rows; the page adds a few users and the release's figures."""
     opened = request.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
-    users = [{"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.is_forgotten(user)]
+    users = [
+        {"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.users.is_forgotten(user)
+    ]
     return Response(
         rows=rows,
         key="path",
-        tag=f"{opened.id}.{len(service.forgotten.known)}",  # the users to begin with are others when one is forgotten
+        tag=f"{opened.id}.{len(service.users.forgotten.known)}",  # the users to begin with are others when one is forgotten
         opened=opened,
         extra={
             "computed_at": opened.computed_at,
-            "stale": service.is_stale(opened),
+            "stale": service.releases.is_stale(opened),
             "users": users,
             "counts": opened.manifest.counts,
             "genres": opened.genres,

@@ -68,12 +68,16 @@ def item(service: Service, request: Request) -> Response:
 
 def similar(service: Service, request: Request) -> Response | Awaitable[Response]:
     """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
-    return _similar(service, request) if request.values["n"] <= MANY_ROWS else service.aside(request.opened, _similar, service, request)
+    return (
+        _similar(service, request)
+        if request.values["n"] <= MANY_ROWS
+        else service.threads.aside(request.opened, _similar, service, request)
+    )
 
 
 def _similar(service: Service, request: Request) -> Response:
     token = Token.parse(request.values["next"], "s") if request.values["next"] else None
-    opened = service.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(token.release) if token else request.opened
     item = known_item(opened, request)
     after, n = token.rank if token else 0, request.values["n"]
     rows, wanted = [], request.values["source"]
@@ -98,12 +102,16 @@ def _similar(service: Service, request: Request) -> Response:
 
 def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The most popular items, of all or of one genre."""
-    return _popular(service, request) if request.values["n"] <= MANY_ROWS else service.aside(request.opened, _popular, service, request)
+    return (
+        _popular(service, request)
+        if request.values["n"] <= MANY_ROWS
+        else service.threads.aside(request.opened, _popular, service, request)
+    )
 
 
 def _popular(service: Service, request: Request) -> Response:
     token = Token.parse(request.values["next"], "p") if request.values["next"] else None
-    opened = service.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(token.release) if token else request.opened
     genre = known_genre(opened, request.values["genre"]) if request.values["genre"] else ""
     n = request.values["n"]
     rows = opened.reader().execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
@@ -123,7 +131,7 @@ def _popular(service: Service, request: Request) -> Response:
 
 
 def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Response:
-    stale = service.is_stale(opened)
+    stale = service.releases.is_stale(opened)
     return Response(
         rows=rows,
         next=next,

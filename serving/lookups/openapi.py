@@ -72,8 +72,8 @@ async def describe(service: Service, request: Request) -> Response:
     opened, settings = request.opened, service.settings
     text = _TEXTS.get(opened)
     if text is None:
-        made = await service.aside(
-            opened, lambda: compact(document(service.routes, opened, batch_n=settings.batch_n, is_private=service.is_private))
+        made = await service.threads.aside(
+            opened, lambda: compact(document(service.routes, opened, batch_n=settings.batch_n, is_private=service.guard.is_private))
         )
         text = _TEXTS[opened] = made
     return Response(text=text, kind="application/json; charset=utf-8")

@@ -24,8 +24,8 @@ where user_id = ? and item_id = ? order by position"""
 def why(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel."""
     opened, item = request.opened, known_item(request.opened, request)
-    user = service.known_as(path_id(opened, request, "user_id"))
-    seq, reasons_n = service.user_seq(opened, user), request.values["n"]
+    user = service.users.known_as(path_id(opened, request, "user_id"))
+    seq, reasons_n = service.users.seq(opened, user), request.values["n"]
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
         found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
@@ -66,7 +66,7 @@ def _why(
     rated_as: Any,
 ) -> Response:
     opened = request.opened
-    stale = service.is_stale(opened)
+    stale = service.releases.is_stale(opened)
     return Response(
         key="position",
         extra={
@@ -86,7 +86,7 @@ def _why(
             "personalized": entry.source == opened.served_model,
             "stale": stale,
         },
-        tag=service.personal_tag(opened, user, seq),
+        tag=service.releases.personal_tag(opened, user, seq),
         is_personal=True,
         opened=opened,
     )
@@ -95,12 +95,12 @@ def _why(
 async def predict(service: Service, request: Request) -> Response:
     """Predict what the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
     opened, item = request.opened, known_item(request.opened, request)
-    user = service.known_as(path_id(opened, request, "user_id"))
-    seq = service.user_seq(opened, user)
+    user = service.users.known_as(path_id(opened, request, "user_id"))
+    seq = service.users.seq(opened, user)
     user = _known(service, request, user, seq)
     found = await _solve_pair(service, opened, user, item, seq, 0)
     entry = found.rows[0]
-    stale = service.is_stale(opened)
+    stale = service.releases.is_stale(opened)
     return Response(
         rows=[
             {
@@ -122,7 +122,7 @@ async def predict(service: Service, request: Request) -> Response:
             "rating_scale": opened.manifest.rating_scale,
             "stale": stale,
         },
-        tag=service.personal_tag(opened, user, seq),
+        tag=service.releases.personal_tag(opened, user, seq),
         is_personal=True,
         opened=opened,
     )
@@ -144,4 +144,6 @@ def _known(service: Service, request: Request, user: Any, seq: int) -> Any:
 
 
 async def _solve_pair(service: Service, opened: OpenRelease, user: Any, item: Any, seq: int, reasons_n: int | None) -> Solved:
-    return await service.run_on(opened, lambda: solve_pairs(opened, service.held(opened, user, seq), [item], reasons_n=reasons_n))
+    return await service.threads.run_on(
+        opened, lambda: solve_pairs(opened, service.users.held(opened, user, seq), [item], reasons_n=reasons_n)
+    )

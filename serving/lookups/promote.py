@@ -16,11 +16,16 @@ async def promote(service: Service, request: Request) -> Response:
     """Promote a release as `cinematch releases promote` does: every byte is compared with the manifest first, and what was held back needs a
     reason. `latest` stands for the newest release."""
     name = known(service, request.path["release"]).release
-    (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.trusted)).retire()  # or nothing moves
+    (await asyncio.to_thread(open_verified, service.warehouse.sealed(name), service.releases.trusted)).retire()  # or nothing moves
     previous = await asyncio.to_thread(
-        promotion.promote, service.warehouse, name, reason=request.values["reason"] or "", by=f"key {request.key}", trusted=service.trusted
+        promotion.promote,
+        service.warehouse,
+        name,
+        reason=request.values["reason"] or "",
+        by=f"key {request.key}",
+        trusted=service.releases.trusted,
     )
     await service.follow()
-    if service.current.id != name:
-        raise RequestError(f"release {name} is promoted, but this server could not open it: {service.problem}", 503)
-    return Response(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.current)
+    if service.releases.current.id != name:
+        raise RequestError(f"release {name} is promoted, but this server could not open it: {service.releases.problem}", 503)
+    return Response(rows=[{"release": name, "previous": previous, "status": "served"}], key="release", opened=service.releases.current)

@@ -44,7 +44,7 @@ async def delete(service: Service, request: Request) -> Response:
 async def delete_one(service: Service, request: Request) -> Response:
     """Remove the rating that the path names; 404 where it is not there, and then nothing is noted."""
     user, item = (path_id(request.opened, request, role) for role in ("user_id", "item_id"))
-    if service.is_forgotten(user):
+    if service.users.is_forgotten(user):
         raise RequestError(f"user_id: this user asked to be forgotten. {NOTHING}", 403)
     now = int(time.time())
     return await _delete(service, request, [Entry(0, user, item, None, 0.0, now, now, True)])
@@ -64,8 +64,8 @@ async def _delete(service: Service, request: Request, entries: list[Entry]) -> R
 async def _held(service: Service, request: Request, entries: Sequence[Entry]) -> list[Held | None]:
     """Return what the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
     opened = request.opened
-    seqs = {entry.user_id: service.user_seq(opened, entry.user_id) for entry in entries}
-    of_users = await service.run_on(opened, lambda: {user: service.held(opened, user, seq) for user, seq in seqs.items()})
+    seqs = {entry.user_id: service.users.seq(opened, entry.user_id) for entry in entries}
+    of_users = await service.threads.run_on(opened, lambda: {user: service.users.held(opened, user, seq) for user, seq in seqs.items()})
     return [of_users[entry.user_id].pop(entry.item_id, None) for entry in entries]
 
 
@@ -78,7 +78,7 @@ def _sent(service: Service, request: Request, *, is_overwrite: bool = False, is_
         for place, row in enumerate(rows):
             check_fields(row, place, _FIELDS)
             user, item = (checked_id(request.opened, row, place, role) for role in ("user_id", "item_id"))
-            if service.is_forgotten(user):
+            if service.users.is_forgotten(user):
                 raise RequestError(f"row {place}: user_id: this user asked to be forgotten", 403)
             if is_deleted:
                 entries.append(Entry(0, user, item, None, 0.0, now, now, True))
@@ -94,11 +94,11 @@ def _sent(service: Service, request: Request, *, is_overwrite: bool = False, is_
 
 
 async def _written(service: Service, request: Request, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
-    service.limit(request.key, len(entries))
-    if service.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
-        raise RequestError(f"ratings cannot be written: {service.forgotten.problem}", 503)
+    service.guard.limit(request.key, len(entries))
+    if service.users.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
+        raise RequestError(f"ratings cannot be written: {service.users.forgotten.problem}", 503)
     try:
-        written = await service.online.write(entries, has_times)
+        written = await service.users.online.write(entries, has_times)
     except Exception:
         service.metrics.ratings["refused"] += len(entries)
         raise
@@ -110,7 +110,7 @@ async def _written(service: Service, request: Request, entries: Sequence[Entry],
 
 def _response(service: Service, entries: Sequence[Entry], written: Sequence[Written | None]) -> Response:
     """Say what became of each entry; one that was not written had nothing to remove."""
-    opened = service.current
+    opened = service.releases.current
     return Response(
         rows=[_row(opened, entry, one) for entry, one in zip(entries, written)],
         key="seq",
@@ -142,27 +142,27 @@ def _row(opened: OpenRelease, entry: Entry, one: Written | None) -> dict[str, An
 async def of_user(service: Service, request: Request) -> Response:
     """List what a user has now: the release's rows and what came in since, the newest first."""
     token = Token.parse(request.values["next"], "h") if request.values["next"] else None
-    opened = service.pinned(token.release) if token else request.opened
-    user = service.known_as(path_id(opened, request, "user_id"))
-    since = service.user_seq(opened, user)
+    opened = service.releases.pinned(token.release) if token else request.opened
+    user = service.users.known_as(path_id(opened, request, "user_id"))
+    since = service.users.seq(opened, user)
     seq = min(token.seq, since) if token else since
     if user is None or not (since or opened.has_user(user)):
         raise NotFound(f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
     after, n = token.rank if token else 0, request.values["n"]
-    rows, n_ratings = await service.run_on(opened, _newest, service, opened, user, seq, after, n)
+    rows, n_ratings = await service.threads.run_on(opened, _newest, service, opened, user, seq, after, n)
     return Response(
         rows=rows,
         next=Token("h", opened.id, seq, after + n).text() if after + n < n_ratings else None,
         is_personal=True,
         opened=opened,
-        extra={"user_id": user, "n_ratings": n_ratings, "source": "history", "stale": service.is_stale(opened)},
-        tag=service.personal_tag(opened, user, seq),
+        extra={"user_id": user, "n_ratings": n_ratings, "source": "history", "stale": service.releases.is_stale(opened)},
+        tag=service.releases.personal_tag(opened, user, seq),
     )
 
 
 def _newest(service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int) -> tuple[list[dict[str, Any]], int]:
     """The rows of a page, and how many there are in all."""
-    held: dict[Any, Held] = service.held(opened, user, seq)
+    held: dict[Any, Held] = service.users.held(opened, user, seq)
     ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))
     rows = [
         {

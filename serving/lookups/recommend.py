@@ -24,10 +24,10 @@ from serving.stored import encoded_list, ready_list, stored_list
 def recommend(service: Service, request: Request) -> Response | Awaitable[Response]:
     """A user's list: stored where nothing came in since, otherwise solved from the full history."""
     token = Token.parse(request.values["next"], "r") if request.values["next"] else None
-    opened = service.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(token.release) if token else request.opened
     asked = path_id(opened, request, "user_id")
-    user = service.known_as(asked)
-    since = service.user_seq(opened, user)
+    user = service.users.known_as(asked)
+    since = service.users.seq(opened, user)
     seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, request.values["n"]
     is_filtered = request.values["genre"] is not None or bool(request.values["exclude"])
@@ -103,12 +103,12 @@ def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
 async def _with_all_reasons(service: Service, page: Page) -> Response:
     """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
     missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
-    found: Solved = await service.run_on(page.opened, _pairs_of, service, page, missing)
+    found: Solved = await service.threads.run_on(page.opened, _pairs_of, service, page, missing)
     return await whole_response(service, page._replace(reasons=page.reasons | found.reasons))
 
 
 def _pairs_of(service: Service, page: Page, items: list[Any]) -> Solved:
-    return solve_pairs(page.opened, service.held(page.opened, page.user, page.seq), items)
+    return solve_pairs(page.opened, service.users.held(page.opened, page.user, page.seq), items)
 
 
 async def _solved(
@@ -124,24 +124,24 @@ async def _solved(
     n = request.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
     if is_filtered:
-        found = await service.run_on(
+        found = await service.threads.run_on(
             opened,
             lambda: solve(
                 opened,
-                service.held(opened, user, seq),
+                service.users.held(opened, user, seq),
                 n=wanted,
                 excluded=excluded_items(opened, request.values),
             ),
         )
     else:
-        found = await service.solved(opened, user, seq, wanted)
+        found = await service.users.solved(opened, user, seq, wanted)
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
     if request.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
-        now_has = opened.same(service.items_since(opened, user, seq))
+        now_has = opened.same(service.users.items_since(opened, user, seq))
         rows = [entry for entry in rows if entry.item_id not in now_has]
     computed_at = iso(service.now()) if seq or is_filtered else None
-    since = service.user_seq(opened, user) if request.values["next"] else None
+    since = service.users.seq(opened, user) if request.values["next"] else None
     page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
@@ -151,7 +151,7 @@ async def _solved(
 async def whole_response(service: Service, page: Page) -> Response:
     """The answer of a page that may be long: the rows of a long one are made by a thread."""
     if len(page.rows) > MANY_ROWS and page.encoded is None:
-        page = page._replace(encoded=await service.aside(page.opened, _encoded, page))
+        page = page._replace(encoded=await service.threads.aside(page.opened, _encoded, page))
     return list_response(service, page)
 
 
@@ -162,7 +162,7 @@ def _encoded(page: Page) -> bytes:
 def list_response(service: Service, page: Page) -> Response:
     opened = page.opened
     is_personal = page.source == opened.served_model
-    stale = service.is_stale(opened)
+    stale = service.releases.is_stale(opened)
     if not is_personal:
         service.metrics.fallbacks[page.source] += 1
     return Response(
@@ -177,7 +177,7 @@ def list_response(service: Service, page: Page) -> Response:
             "personalized": is_personal,
             "stale": stale,
         },
-        tag=service.personal_tag(opened, page.user, page.seq if page.since is None else f"{page.seq}-{page.since}"),
+        tag=service.releases.personal_tag(opened, page.user, page.seq if page.since is None else f"{page.seq}-{page.since}"),
         is_personal=True,
         opened=opened,
     )

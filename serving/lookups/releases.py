@@ -46,7 +46,7 @@ class Standing(NamedTuple):
             undone = history.rolled_back(service.warehouse)
         except (CineMatchError, OSError, ValueError, LookupError, TypeError):  # a journal that cannot be read hides no release
             promoted, undone = {}, {}
-        return cls(service.current.id, service.pointer, promoted, undone)
+        return cls(service.releases.current.id, service.releases.pointer, promoted, undone)
 
     def status(self, manifest: Manifest) -> str:
         name = manifest.release
@@ -123,9 +123,9 @@ async def compare(service: Service, request: Request) -> Response:
     """Two releases side by side, each by its id, `current` or `latest`; computed once for each pair, as neither can change."""
     a, b = (known(service, request.values[place]).release for place in ("a", "b"))
     key = (a, b)
-    if key not in service.compared:
-        service.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)
-    found = service.compared[key]
+    if key not in service.releases.compared:
+        service.releases.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)
+    found = service.releases.compared[key]
     return Response(
         rows=found["rows"],
         key="figure",

@@ -28,7 +28,7 @@ async def search(service: Service, request: Request) -> Response:
         raise RequestError("q: expected at least one word of a title")
     match = " ".join(f'"{word}"*' for word in words)
     values = [match, request.values["n"]]
-    rows = await service.beside(service.searcher, opened, within, opened, service.settings.query_ms, "q", _SEARCH, values)
+    rows = await service.threads.search(opened, within, opened, service.settings.query_ms, "q", _SEARCH, values)
     names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
     return Response(
         rows=[dict(zip(names, row)) for row in rows],
@@ -37,7 +37,7 @@ async def search(service: Service, request: Request) -> Response:
             "source": "search",
             "computed_at": opened.computed_at,
             "personalized": False,
-            "stale": service.is_stale(opened),
+            "stale": service.releases.is_stale(opened),
         },
         tag=opened.id,
         opened=opened,

@@ -25,7 +25,7 @@ async def recommend(service: Service, request: Request) -> Response:
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
     says so."""
     opened, n = request.opened, request.values["n"]
-    rows, solved = await service.run_on(opened, _solved, opened, request.body, service.settings.batch_n, n, request.values)
+    rows, solved = await service.threads.run_on(opened, _solved, opened, request.body, service.settings.batch_n, n, request.values)
     page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
     response = await whole_response(service, page)
     response.tag = None

@@ -84,7 +84,7 @@ class Inside:
 
     def retry(self) -> None:
         """The same once the time has come to try again what was refused."""
-        self.service.online._retry_at = 0.0
+        self.service.users.online._retry_at = 0.0
         self.look()
 
     def send(self, method: str, target: bytes, body: object = None) -> Reply:

@@ -19,11 +19,11 @@ import pytest
 
 from schemas.errors import SettingError
 from schemas.settings import resolve
+from serving.guard import is_private
 from serving.keys import Keys
 from serving.limits import Buckets, network, WrongKeys
 from serving.routes import table
 from serving.server import _banner
-from serving.service import is_private
 from serving.user_tokens import UserTokens
 from tests.conftest import Built
 from tests.serving.conftest import copied, ROOT, serving

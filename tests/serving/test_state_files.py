@@ -144,7 +144,7 @@ def test_an_overlay_of_before_gets_an_id_and_keeps_its_rows(own_movies: Own) -> 
     with inside(folder, key) as server:
         assert {row["from"] for row in server.rows(b"/ratings/1")} == {"release", "online"}
         assert_writes(server)
-        assert len(server.service.online._reader.identity) == 16
+        assert len(server.service.users.online._reader.identity) == 16
 
 
 @pytest.mark.parametrize("content", [b"", b"{\n", b"\xff\xfe\n\n", b"[]\n", b'{"salt": 1}\n', None])

@@ -1,0 +1,63 @@
+"""The releases that a server has open: the one that answers, and the one before it for the pages that it began."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from schemas.errors import ReleaseError
+from schemas.settings import Settings
+from serving.opened import OpenRelease
+from serving.response import RequestError
+from serving.verify import open_verified
+from warehouse import signature
+from warehouse.layout import Warehouse
+from warehouse.promotion import last_promoted
+from warehouse.release import current, current_id
+
+DAY = 86_400
+
+
+class Releases:
+    """`current` answers, `previous` for a while after a swap. `pointer` is what the warehouse names, and `problem` why that is not
+    what answers, where it is not. `compared` keeps comparisons of two releases by their ids."""
+
+    def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
+        self._stale_after_s = settings.stale_after_days * DAY
+        pointer, self.problem = _pointed(warehouse)
+        self.pointer: str | None = pointer
+        self.trusted = signature.trusted(settings.trusted_keys)
+        self.current = open_verified(warehouse.sealed(pointer), self.trusted)
+        self.previous: OpenRelease | None = None
+        self.compared: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def pinned(self, release_id: str) -> OpenRelease:
+        """The open release that a page token names."""
+        for opened in (self.current, self.previous):
+            if opened is not None and opened.id == release_id:
+                return opened
+        raise RequestError(f"next: release {release_id} is no longer served; ask for the first page again", 410)
+
+    def is_stale(self, opened: OpenRelease) -> bool:
+        return opened.age_s(time.time()) > self._stale_after_s
+
+    def personal_tag(self, opened: OpenRelease, user_id: Any, seq: int | str) -> str:
+        """The entity tag of what a user is told: it changes with the release, with each rating, and when they are forgotten."""
+        return f"{opened.id}.{'unknown' if user_id is None else seq}{'.s' if self.is_stale(opened) else ''}"
+
+    def close(self) -> None:
+        for opened in (self.previous, self.current):
+            if opened is not None:
+                opened.retire()
+
+
+def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
+    """The release to begin with, and what is wrong with the pointer: where that is damaged or gone, the one promoted last is
+    served. Raises NotFound where none was, ReleaseError where it is not known."""
+    try:
+        found, problem = current_id(warehouse), f"{warehouse.current} is gone"
+    except ReleaseError as error:
+        found, problem = None, str(error)
+        if last_promoted(warehouse) is None:
+            raise
+    return (found, None) if found else (last_promoted(warehouse) or current(warehouse)[0].id, problem)
