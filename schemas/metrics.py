@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.settings import LIKED
+from schemas.setting_groups import LIKED
 
 MORE, LESS, NEITHER = "more", "less", ""
 RARE_ROWS = "of held-out rows of the least popular four fifths of the items"

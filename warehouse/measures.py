@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from schemas import metrics as declared
 from schemas.manifest import Manifest
 from schemas.metrics import LESS, metric_of, METRICS, MORE
-from schemas.settings import ALL, AUTO, FIELDS
+from schemas.setting_groups import ALL, AUTO
+from schemas.settings import FIELDS
 
 HELD_OUT, VALIDATION = "held_out_last", "validation"
 

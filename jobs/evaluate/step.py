@@ -48,7 +48,8 @@ from jobs.staging.record import Facts, facts, record, served_model, Step
 from jobs.train.item_tables import load_items
 from schemas.derive import arrow_schema
 from schemas.models import RANKERS, RATER
-from schemas.settings import ALL, LIKED, Settings
+from schemas.setting_groups import ALL, LIKED
+from schemas.settings import Settings
 from schemas.tables import METRICS
 from warehouse import parquet
 from warehouse.layout import Release, Warehouse

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from jobs.kernels.evaluation import list_metrics, metrics
 from jobs.kernels.evaluation.bootstrap import Interval, mean_interval
 from schemas.metrics import deciding
-from schemas.settings import ALL, LIKED, Settings
+from schemas.setting_groups import ALL, LIKED
+from schemas.settings import Settings
 from warehouse import parquet
 
 PROTOCOL = "held_out_last"

@@ -21,7 +21,7 @@ from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, Judge, judge_of
 from jobs.models.weights import scorer, weights_side
 from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
 from jobs.staging.interactions import Interactions
-from schemas.settings import AUTO
+from schemas.setting_groups import AUTO
 from warehouse.atomic import save_array
 
 NAME = "item_neighbours"

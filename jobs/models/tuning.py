@@ -24,7 +24,7 @@ from jobs.machine.progress import Progress
 from jobs.models.contract import Scorer, TrainingData, Validation
 from jobs.models.disliked import by_biases, Disliked
 from jobs.models.scoring import predicted, Rater
-from schemas.settings import ALL
+from schemas.setting_groups import ALL
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 MOST_BEYOND = 5  # half-lives that are tried past the ends

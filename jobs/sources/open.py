@@ -13,7 +13,8 @@ from jobs.sources.sample import open_sample
 from jobs.sources.scales import parsed
 from jobs.sources.table import open_table
 from schemas.errors import UsageError
-from schemas.settings import AUTO, Settings
+from schemas.setting_groups import AUTO
+from schemas.settings import Settings
 
 
 def open_source(settings: Settings, *, raw: Path, latest: datetime, earliest: datetime | None = None) -> Source:

@@ -17,7 +17,8 @@ from jobs.staging.item_side import recommender
 from jobs.train.validation_doubt import doubt
 from schemas.errors import StepError
 from schemas.models import RANKERS
-from schemas.settings import AUTO, Settings
+from schemas.setting_groups import AUTO
+from schemas.settings import Settings
 from warehouse.atomic import save_array
 from warehouse.layout import Release
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schemas.errors import SettingError
 from schemas.models import MODELS, RANKERS
-from schemas.settings import AUTO, Settings
+from schemas.setting_groups import AUTO
+from schemas.settings import Settings
 
 
 def chosen_models(settings: Settings) -> list[str]:

@@ -31,7 +31,8 @@ from jobs.sources.open import open_source
 from jobs.spark.session import ONE_THREAD
 from schemas.errors import SettingError, StepError
 from schemas.models import MODELS, RATER
-from schemas.settings import ALL, Settings
+from schemas.setting_groups import ALL
+from schemas.settings import Settings
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
