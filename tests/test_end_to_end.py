@@ -1,4 +1,4 @@
-"""What must hold of any release, whatever its source: the rows add up, the sums are the scores, one user alone gets the
+"""Properties of any release, whatever its source: the rows add up, the sums are the scores, one user alone gets the
 stored list. Held against a sample of films, a shop's purchases, and two real data sets where they are at hand."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What sealed releases are there, which is current, and whether each is whole.
+"""Sealed releases: which there are, which is current, and whether each is whole.
 
 A release is built in `releases/.staging/<id>`, where a crash means that nothing has happened; it is sealed (`sealing.py`),
 promoted (`promotion.py`) and at last pruned (`pruning.py`). Each of these is one rename, so at any instant `current` names a

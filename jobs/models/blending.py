@@ -110,7 +110,7 @@ class Pool:
         return self._tried[key]
 
     def tried_of(self, terms: Iterable[Term]) -> list[Weights]:
-        """Whatever was tried that is made of these terms alone."""
+        """Return all weights that were tried and are made of these terms alone."""
         return [dict(key) for key in self._tried if {term for term, _ in key} <= set(terms)]
 
 

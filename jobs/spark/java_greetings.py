@@ -12,7 +12,7 @@ GREETINGS = (b"WARNING: Using incubator modules", b"Setting default log level to
 
 @contextmanager
 def left_out() -> Iterator[None]:
-    """Whatever is started meanwhile writes its errors through a thread of ours, for as long as it lives; this process then has
+    """Let what is started meanwhile write its errors through a thread of ours, for as long as it lives; this process then has
     its own standard error again."""
     stderr = os.dup(2)
     reading, writing = os.pipe()

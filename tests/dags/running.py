@@ -171,7 +171,7 @@ class Airflow:
 
 @contextmanager
 def stopped_at_the_end(airflow: Airflow) -> Iterator[Airflow]:
-    """Also where the tests are told to end, as by whoever cancels them: that then ends them as Ctrl-C does."""
+    """Stop Airflow at the end, also if the tests are told to end before: that then ends them as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -101,7 +101,7 @@ def serving(warehouse: Path, *flags: str, key: str = "", preexec=None) -> Iterat
 
 
 def is_close(one: object, other: object) -> bool:
-    """The same JSON, numbers to eleven digits."""
+    """Tell whether two values are the same JSON, numbers to eleven digits."""
     if isinstance(one, float) or isinstance(other, float):
         return isinstance(one, (int, float)) and isinstance(other, (int, float)) and math.isclose(one, other, rel_tol=1e-11, abs_tol=1e-15)
     if isinstance(one, dict) and isinstance(other, dict):

@@ -83,7 +83,7 @@ class Inside:
         self._loop.run_until_complete(self.service.follow())
 
     def retry(self) -> None:
-        """The same once the time has come to try again what was refused."""
+        """See what changed in the warehouse, as a server does once the time has come to try again what was refused."""
         self.service.users.online._retry_at = 0.0
         self.look()
 

@@ -1,4 +1,4 @@
-"""What Datasette shows beside the release's tables: the catalogue of all releases, a search box, and our answer where nothing is."""
+"""Datasette beside the release's tables: the catalogue of all releases, a search box, and our answer where nothing is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Datasette shows of users who were forgotten: nothing, by whichever way it is asked."""
+"""Datasette shows nothing of users who were forgotten, by whichever way it is asked."""
 
 from __future__ import annotations
 

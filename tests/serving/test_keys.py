@@ -1,4 +1,4 @@
-"""What a key may by its scopes, a user's token, a server that others reach, and how often one may ask."""
+"""Keys and their scopes, users' tokens, servers that others reach, and how often one may ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the read routes answer: lists, reasons, neighbours, and the envelope around them."""
+"""Answers of the read routes: lists, reasons, neighbours, and the envelope around them."""
 
 from __future__ import annotations
 

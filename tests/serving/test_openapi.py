@@ -25,7 +25,7 @@ fresh = itertools.count(3_000_000)
 
 
 def faults(schema: dict, value: Any, schemas: dict, where: str = "answer") -> Iterator[str]:
-    """What a value has against a JSON schema, of the words that the description uses."""
+    """Yield the faults of a value by a JSON schema, of the words that the description uses."""
     unknown = set(schema) - {
         "$ref",
         "anyOf",

@@ -1,4 +1,4 @@
-"""What holds of any requests: reads reflect writes, order does not matter, nothing sent makes the server fail."""
+"""Properties of any requests: reads reflect writes, order does not matter, nothing sent makes the server fail."""
 
 from __future__ import annotations
 

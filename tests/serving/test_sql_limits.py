@@ -1,4 +1,4 @@
-"""What strangers' SQL may take and touch, on a connection as the server prepares it."""
+"""Limits of strangers' SQL, on a connection as the server prepares it."""
 
 from __future__ import annotations
 

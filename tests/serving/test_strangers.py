@@ -1,4 +1,4 @@
-"""What strangers may ask: nothing of it ends the server, shows its insides, or is taken for an error of ours."""
+"""Requests of strangers: none ends the server, shows its insides, or is taken for an error of ours."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_heavy_sql_is_refused_within_the_memory_that_compose_gives(movies: Serve
 
 @pytest.fixture
 def compose_limit() -> Iterator[Callable[[], None]]:
-    """What a process calls to put itself into a memory control group of compose's limit."""
+    """Make the call by which a process puts itself into a memory control group of compose's limit."""
     name = f"cinematch-test-{os.getpid()}"
     for root, limit in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
         group = root / name

@@ -1,4 +1,4 @@
-"""What a manifest says of its release: metrics by models, and why the served model is the served one."""
+"""The words of a manifest about its release: metrics by models, and why the served model is the served one."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def ratings(draw, *, distinct: bool = False) -> list[Entry]:
 
 @st.composite
 def arrivals(draw) -> list[Entry]:
-    """The same among deletions and overwrites."""
+    """Arrivals of one user's ratings, deletions and overwrites, in any order."""
     kinds = draw(st.lists(st.sampled_from(["post", "put", "delete"]), max_size=12))
     return numbered(
         [
@@ -106,7 +106,7 @@ OPERATIONS = st.lists(
 
 @given(st.dictionaries(ITEMS, st.builds(Held, SCORES, st.just(1.0), st.none() | st.integers(0, 200))), OPERATIONS)
 def test_a_put_or_deletion_takes_effect_whatever_the_clocks_say(source: dict, operations: list[tuple]) -> None:
-    """Also once some of the entries, any first few of them, are rows of a release: what is served is what the next ingest makes."""
+    """Whether or not the first few entries are rows of a release already: a server shows what the next ingest makes."""
     entries: list[Entry] = []
     for kind, item, rating, at, clock in operations:
         held = apply_log(source, numbered(entries), is_implicit=False).get(item)

@@ -136,7 +136,7 @@ def test_minisign_verifies_ours_and_we_verify_minisigns(keys: Keys, tmp_path: Pa
 
 
 def until(found: Callable[[], object], limit_s: float = 20) -> object:
-    """What is found, as soon as there is something; None where that takes too long."""
+    """Return what is found as soon as there is something; None if that takes too long."""
     deadline = time.monotonic() + limit_s
     while not (value := found()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -36,7 +36,7 @@ def whole(trained: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Wareh
 
 @pytest.fixture
 def ingested(trained: Warehouse, tmp_path: Path) -> Warehouse:
-    """The same before training."""
+    """A release in staging, ingested and not yet trained."""
     warehouse = Warehouse(shutil.copytree(trained.folder, tmp_path / "warehouse"))
     run_steps(warehouse, "ingest")
     return warehouse
