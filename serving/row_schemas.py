@@ -72,7 +72,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "item_id": "item", "title": "text?", "rating": "number?", "weight": "number", "rated_at": "integer?", "from": "text",
             "is_usable": "flag",
         },
-        {"user_id": "user", "n_ratings": "integer", "source": "text", "stale": "flag"},
+        {"user_id": "user", "n_ratings": "integer", "profile": "any", "source": "text", "stale": "flag"},
     ),
     "Found": (
         {

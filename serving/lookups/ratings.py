@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from schemas.errors import NotFound
 from serving.ids import path_id
@@ -149,19 +152,27 @@ async def of_user(service: Service, request: Request) -> Response:
     if user is None or not (since or opened.has_user(user)):
         raise NotFound(f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")
     after, n = token.rank if token else 0, request.values["n"]
-    rows, n_ratings = await service.threads.run_on(opened, _newest, service, opened, user, seq, after, n)
+    rows, n_ratings, profile = await service.threads.run_on(opened, _newest, service, opened, user, seq, after, n)
     return Response(
         rows=rows,
         next=Token("h", opened.id, seq, after + n).text() if after + n < n_ratings else None,
         is_personal=True,
         opened=opened,
-        extra={"user_id": user, "n_ratings": n_ratings, "source": "history", "stale": service.releases.is_stale(opened)},
+        extra={
+            "user_id": user,
+            "n_ratings": n_ratings,
+            "profile": profile,
+            "source": "history",
+            "stale": service.releases.is_stale(opened),
+        },
         tag=service.releases.personal_tag(opened, user, seq),
     )
 
 
-def _newest(service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a page, and how many there are in all."""
+def _newest(
+    service: Service, opened: OpenRelease, user: Any, seq: int, after: int, n: int
+) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
+    """The rows of a page, how many there are in all, and what all of them say of the user."""
     held: dict[Any, Held] = service.users.held(opened, user, seq)
     ordered = sorted(held.items(), key=lambda pair: (-(pair[1].rated_at or 0), str(pair[0])))
     rows = [
@@ -176,4 +187,16 @@ def _newest(service: Service, opened: OpenRelease, user: Any, seq: int, after: i
         }
         for item, one in ordered[after : after + n]
     ]
-    return rows, len(ordered)
+    return rows, len(ordered), _profile(opened, held)
+
+
+def _profile(opened: OpenRelease, held: dict[Any, Held]) -> dict[str, Any]:
+    """Count a history by rating and by genre, the genres of most items first."""
+    ratings = Counter(one.rating for one in held.values() if one.rating is not None)
+    numbers = np.array([number for number in map(opened.number, held) if number is not None], np.int64)
+    n_items = opened.side.genres[numbers].getnnz(axis=0)
+    return {
+        "mean_rating": sum(rating * n for rating, n in ratings.items()) / ratings.total() if ratings else None,
+        "ratings": [{"rating": rating, "n_ratings": n} for rating, n in sorted(ratings.items())],
+        "genres": [{"genre": opened.genres[k], "n_items": int(n_items[k])} for k in np.argsort(-n_items, kind="stable") if n_items[k]],
+    }

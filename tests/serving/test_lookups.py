@@ -336,6 +336,22 @@ def test_an_item_is_what_its_rows_say(served: str, built: str, request: pytest.F
     assert n_ratings == connection.execute("select count(rating) from ratings").fetchone()[0]
 
 
+@pytest.mark.parametrize(("served", "built"), [("movies", "movie_release"), ("purchases", "purchase_release")])
+def test_the_profile_of_a_history_counts_its_rows(served: str, built: str, request: pytest.FixtureRequest) -> None:
+    server, release = request.getfixturevalue(served), request.getfixturevalue(built).release
+    connection = open_immutable(release.database)
+    for (user,) in connection.execute("select user_id from users limit 20").fetchall():
+        profile = server.get(f"/ratings/{quote(str(user), safe='')}?n=1").json()["profile"]
+        by_rating = "select rating, count(*) from ratings where user_id = ? and rating is not null group by rating order by rating"
+        assert [tuple(row.values()) for row in profile["ratings"]] == [tuple(row) for row in connection.execute(by_rating, [user])]
+        by_genre = "select genre, count(*) from ratings join item_genres using (item_id) where user_id = ? group by genre"
+        assert {tuple(row.values()) for row in profile["genres"]} == {tuple(row) for row in connection.execute(by_genre, [user])}
+        counts = [row["n_items"] for row in profile["genres"]]
+        assert counts == sorted(counts, reverse=True)
+        mean = connection.execute("select mean_rating from users where user_id = ?", [user]).fetchone()[0]
+        assert profile["mean_rating"] == (None if mean is None else pytest.approx(mean))
+
+
 def test_predictions_are_inside_the_scale_or_none(movies: Server, purchases: Server, movie_release: Built) -> None:
     low, high = movie_release.manifest.rating_scale
     item = movies.rows("/popular?n=1")[0]["item_id"]

@@ -48,7 +48,7 @@ def test_every_page_shows_what_its_json_says(movies: Server) -> None:
         f"/releases/{release}": "The best of each line",
         f"/releases/compare?a={release}&b={release}": "Side by side",
         f"/predict/1/{first['item_id']}": "predicted_rating",
-        "/ratings/1": "items, the newest first",
+        "/ratings/1": "Items, the newest first",
     }.items():
         assert html.escape(shows, quote=False).replace("'", "&#39;") in page(movies, path) or shows in page(movies, path), path
 
@@ -65,6 +65,16 @@ def test_the_page_of_an_item_shows_how_it_was_rated_who_gets_it_and_what_is_like
     assert shown.count('<span class="mark">both</span>') == sum(row["is_in_both"] for row in found["similar"]["content"]) * 2
     cold = page(purchases, "/items/never%20bought")
     assert "Nobody has it yet" in cold and "How it was rated" not in cold and "No neighbours." in cold
+
+
+def test_the_page_of_a_history_shows_its_ratings_and_genres(movies: Server, purchases: Server) -> None:
+    profile, shown = movies.get("/ratings/1?n=1000").json()["profile"], page(movies, "/ratings/1")
+    assert f"rated <b>{profile['mean_rating']:.2f}</b> on average" in shown
+    for row in profile["ratings"]:
+        assert f'<td>{row["rating"]:g}</td><td class="num">{row["n_ratings"]}</td>' in shown
+    for row in profile["genres"][:10]:
+        assert f'<td>{row["genre"]}</td><td class="num">{row["n_items"]}</td>' in shown
+    assert "<h2>Ratings</h2>" not in page(purchases, "/ratings/" + quote("Zürich #0", safe=""))
 
 
 def test_the_form_of_a_user_needs_no_script(movies: Server, purchases: Server) -> None:
