@@ -31,7 +31,10 @@ _MANIFEST = ("rows", "counts", "choice", "deciding_metric", "counted", "parity",
 ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Endpoint": (
         dict.fromkeys(("method", "path", "summary"), "text"),
-        {"computed_at": "time", "stale": "flag", "users": "any[]", "counts": "any", "genres": "text[]", "served_model": "text"},
+        {
+            "computed_at": "time", "stale": "flag", "users": "any[]", "popular": "PopularItemRow[]", "counts": "any", "genres": "text[]",
+            "served_model": "text",
+        },
     ),
     "Recommendation": (
         ROW,

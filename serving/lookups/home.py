@@ -1,16 +1,18 @@
-"""/: what there is, and some users to begin with."""
+"""/: what there is, with some users and items to begin with."""
 
 from __future__ import annotations
 
+from serving.lookups.items import popular_rows
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
 
 _SOME_USERS = "select user_id, n_ratings from users order by user_id limit 12"
+_POPULAR_N = 10
 
 
 def home(service: Service, request: Request) -> Response:
-    """The routes as rows; the page adds a few users and the release's figures."""
+    """The routes as rows; beside them a few users, the most popular items and the release's figures."""
     opened = request.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
     users = [
@@ -25,6 +27,7 @@ def home(service: Service, request: Request) -> Response:
             "computed_at": opened.computed_at,
             "stale": service.releases.is_stale(opened),
             "users": users,
+            "popular": popular_rows(opened, "", 0, _POPULAR_N),
             "counts": opened.manifest.counts,
             "genres": opened.genres,
             "served_model": opened.manifest.served_model,

@@ -114,8 +114,15 @@ def _popular(service: Service, request: Request) -> Response:
     opened = service.releases.pinned(token.release) if token else request.opened
     genre = known_genre(opened, request.values["genre"]) if request.values["genre"] else ""
     n = request.values["n"]
-    rows = opened.reader().execute(_POPULAR, [genre, token.rank if token else 0, n + 1]).fetchall()
-    shown = [
+    rows = popular_rows(opened, genre, token.rank if token else 0, n + 1)
+    shown = rows[:n]
+    token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
+    return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
+
+
+def popular_rows(opened: OpenRelease, genre: str, after: int, n: int) -> list[dict[str, Any]]:
+    """Read n rows of a popular list, those of all items where the genre is empty, from the rank after `after`."""
+    return [
         {
             "rank": rank,
             "item_id": item,
@@ -124,10 +131,8 @@ def _popular(service: Service, request: Request) -> Response:
             "n_ratings": n_ratings,
             "damped_mean": mean,
         }
-        for rank, item, score, n_ratings, mean in rows[:n]
+        for rank, item, score, n_ratings, mean in opened.reader().execute(_POPULAR, [genre, after, n])
     ]
-    token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
-    return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
 
 
 def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Response:

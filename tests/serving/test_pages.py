@@ -67,6 +67,14 @@ def test_the_page_of_an_item_shows_how_it_was_rated_who_gets_it_and_what_is_like
     assert "Nobody has it yet" in cold and "How it was rated" not in cold and "No neighbours." in cold
 
 
+def test_the_first_page_has_users_and_popular_items_to_begin_with(movies: Server) -> None:
+    answer, shown = movies.get("/").json(), page(movies, "/")
+    assert answer["popular"] == movies.rows("/popular?n=10") and all(
+        f'href="/items/{row["item_id"]}"' in shown for row in answer["popular"]
+    )
+    assert all(f"{user['n_ratings']} items</span>" in shown for user in answer["users"])
+
+
 def test_the_page_of_a_history_shows_its_ratings_and_genres(movies: Server, purchases: Server) -> None:
     profile, shown = movies.get("/ratings/1?n=1000").json()["profile"], page(movies, "/ratings/1")
     assert f"rated <b>{profile['mean_rating']:.2f}</b> on average" in shown
