@@ -80,8 +80,9 @@ fuzz: $(READY_TEST) ## send so many changed requests to a real server: REQUESTS=
 
 FLIPS ?= 1000
 KILLS ?= 40
-damage: $(READY_TEST) ## flip so many bits of a release and kill a server that writes so often: FLIPS=1000 KILLS=40
-	FLIPS=$(FLIPS) KILLS=$(KILLS) $(VENV)/bin/pytest -s tests/warehouse/test_hostile_archives.py tests/serving/test_ratings.py -k 'every_bit or is_killed'
+damage: $(READY_TEST) ## flip so many bits of a release, kill a server that writes so often, and steps: FLIPS=1000 KILLS=40
+	FLIPS=$(FLIPS) KILLS=$(KILLS) $(VENV)/bin/pytest -s tests/warehouse/test_hostile_archives.py tests/serving/test_ratings.py \
+	  tests/jobs/test_killed.py -k 'every_bit or is_killed or run_killed'
 
 SBOM := sbom.cdx.json
 sbom: $(READY_TEST) ## write sbom.cdx.json: every package of the image, with its digests, as CycloneDX
