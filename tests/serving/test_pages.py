@@ -111,6 +111,18 @@ def test_the_page_of_a_release_has_its_metrics_as_a_table_with_the_best_in_bold_
     assert movies.rows(f"/releases/{movie_release.release_id}")[0]["choice"] in html.unescape(shown)
 
 
+def test_on_a_phone_each_figure_of_a_wide_table_says_what_it_is(movies: Server) -> None:
+    release = movies.rows("/releases")[0]["release"]
+    for path, labels in {
+        "/releases": {"users", "items", "interactions", "MiB"},
+        f"/releases/{release}": {"hybrid", "popular", "users"} | {"als", "ease", "ials"},
+        f"/releases/compare?a={release}&b={release}": {release, "difference"},
+    }.items():
+        table = re.search(r'<table class="stacked">(.*?)</table>', page(movies, path), re.DOTALL)[1]
+        assert set(re.findall(r'data-label="([^"]+)"', table)) >= labels, path
+        assert not re.search(r'<td class="num">[^<]', table), path
+
+
 def test_numbers_are_written_to_be_read() -> None:
     assert [number(value) for value in (1_000_210, 1_000_210.0, 0.05, -2.5, None, "promote", True)] == [
         "1,000,210",
