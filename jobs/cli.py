@@ -127,7 +127,7 @@ def _step(parsed: argparse.Namespace) -> int:
 
 
 def _report(figures: dict, json_path: Path | None) -> None:
-    """The figures, whatever became of the release. Raises HeldBack where it was to be promoted and is not."""
+    """The figures, whatever became of the release. Raises HeldBack if it was to be promoted and is not."""
     report(figures, json_path)
     if not figures.get("is_promoted", True):
         raise HeldBack(figures["message"])

@@ -76,7 +76,7 @@ def read(
 def _caller(
     service: Service, headers: Mapping[bytes, bytes], client: tuple[str, int] | None, *, is_basic_enough: bool
 ) -> Key | UserToken | None:
-    """Whose key or token a request shows; None where it shows none, or none of ours. Raises RequestError: 401 for one that counts no
+    """Whose key or token a request shows; None if it shows none, or none of ours. Raises RequestError: 401 for one that counts no
     more, 429 where too many wrong ones came from this address."""
     shown = given(headers, is_basic_enough=is_basic_enough)
     if shown is None:

@@ -60,7 +60,7 @@ class Apart:
         return self._process is not None and self._process.poll() is None and self._without != self._forgotten.known
 
     async def start(self) -> None:
-        """Start the process where none is alive, or users were forgotten since. Raises RequestError (503) where it died a moment ago."""
+        """Start the process where none is alive, or users were forgotten since. Raises RequestError (503) if it died a moment ago."""
         async with self._starting:
             known, is_alive = self._forgotten.known, self._process is not None and self._process.poll() is None
             if is_alive and self._without == known or self._is_closed:
@@ -74,7 +74,7 @@ class Apart:
             await asyncio.to_thread(self._start, known)
 
     async def connect(self, wait_s: float = MAKING_S) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the process, which may still be starting. Raises OSError where it is dying this moment, RequestError (503)
+        """A connection to the process, which may still be starting. Raises OSError if it is dying this moment, RequestError (503)
         where its copy without forgotten users takes longer than is waited for."""
         await self.start()
         started = time.monotonic()

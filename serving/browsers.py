@@ -78,7 +78,7 @@ class Browsers:
         return [*vary, (b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _SHOWN)]
 
     def preflight(self, method: str, headers: Mapping[bytes, bytes]) -> Headers | None:
-        """The answer to a browser that asks before it sends; None where this is no such question, or not of an allowed origin."""
+        """The answer to a browser that asks before it sends; None if this is no such question, or not of an allowed origin."""
         if method != "OPTIONS" or b"access-control-request-method" not in headers or self._allowed(headers) is None:
             return None
         return [

@@ -103,7 +103,7 @@ def described() -> dict[str, Any]:
 
 
 def _copied(path: Path, name: str) -> sqlite3.Connection:
-    """A connection that holds a copy of the file in memory under a name. Raises ValueError where the file is no catalogue."""
+    """A connection that holds a copy of the file in memory under a name. Raises ValueError if the file is no catalogue."""
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"it has {size >> 20} MiB, expected at most {MOST_BYTES >> 20}")

@@ -44,7 +44,7 @@ class Forwarder:
     async def answer(
         self, apart: Apart, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any], raw: bytes, query_ms: int
     ) -> int:
-        """Let the process answer; returns the status. Raises RequestError where it cannot and nothing was sent yet."""
+        """Let the process answer; returns the status. Raises RequestError if it cannot and nothing was sent yet."""
         if self._n >= AT_ONCE + WAITING:
             raise RequestError(f"{self._n} requests wait for Datasette already; ask again in a second", 429, {"retry-after": "1"})
         self._n += 1

@@ -32,7 +32,7 @@ class Guard:
         self._allowances: dict[str | None, tuple[float, float]] = {}
 
     def limit(self, key: str | None, n: int) -> None:
-        """Count n ratings against the key. Raises RequestError (429) where it sent more than it may."""
+        """Count n ratings against the key. Raises RequestError (429) if it sent more than it may."""
         rate = self._write_rate
         now = time.monotonic()
         left, at = self._allowances.get(key, (float(rate), now))

@@ -20,7 +20,7 @@ def path_id(opened: OpenRelease, request: Request, role: str) -> Any:
 
 
 def known_item(opened: OpenRelease, request: Request) -> Any:
-    """The item that a path names. Raises NotFound where the release does not know it."""
+    """The item that a path names. Raises NotFound if the release does not know it."""
     item = path_id(opened, request, "item_id")
     if opened.title(item) is None:
         raise NotFound(f"item {request.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title")
@@ -40,7 +40,7 @@ def _parsed(opened: OpenRelease, role: str, text: str, shown: str) -> Any:
 
 
 def sent_id(opened: OpenRelease, role: str, value: Any) -> int | str | None:
-    """An id of a JSON body: a number where ids are whole numbers (or its text), text where they are text; None where it can
+    """An id of a JSON body: a number where ids are whole numbers (or its text), text where they are text; None if it can
     be no id of this release."""
     if getattr(opened.ids, role) == "int64":
         found = opened.ids.parse(role, value) if isinstance(value, str) else value

@@ -56,7 +56,7 @@ class Keys:
         return bool(self._keys)
 
     def find(self, shown: str) -> Key | None:
-        """The key that was shown, which may have expired; None where it is none of ours."""
+        """The key that was shown, which may have expired; None if it is none of ours."""
         return self._keys.get(digest_of(shown))
 
     def used(self, key: Key, now: float) -> None:

@@ -47,7 +47,7 @@ class Buckets:
         self._policy = f'"{name}";q={rate * BURST_S};w={BURST_S}'.encode()
 
     def take(self, who: Hashable, now: float) -> Headers:
-        """Count a request; the headers that say what is left. Raises RequestError (429) where nothing is."""
+        """Count a request; the headers that say what is left. Raises RequestError (429) if nothing is."""
         if not self.rate:
             return []
         full_at = max(self._full_at.get(who, now), now) + 1 / self.rate

@@ -76,13 +76,13 @@ class Online:
         self._retry_at = time.monotonic() + RETRY_S
 
     async def write(self, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
-        """Write entries, as `Writer.write` does. Raises RequestError (503) where nothing can be written now."""
+        """Write entries, as `Writer.write` does. Raises RequestError (503) if nothing can be written now."""
         if self.problem is not None or self._writer is None:
             raise RequestError(f"ratings cannot be written: {self.problem}. Nothing of this request was written", 503)
         return await self._writer.write(entries, has_times)
 
     def user_seq(self, opened: OpenRelease, user_id: Any) -> int:
-        """Sequence number of the user's last rating that the release does not contain; 0 where it has all."""
+        """Sequence number of the user's last rating that the release does not contain; 0 if it has all."""
         return self._read(0, lambda reader: reader.user_seq(user_id, after=_contained(reader, opened)))
 
     def of_user(self, opened: OpenRelease, user_id: Any, *, upto: int) -> list[Entry]:

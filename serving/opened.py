@@ -102,7 +102,7 @@ class OpenRelease:
         return now - self.created
 
     def title(self, item_id: Any) -> str | None:
-        """Title of an item, kept once it was asked for; None where the release does not know it."""
+        """Title of an item, kept once it was asked for; None if the release does not know it."""
         try:
             return self._titles[item_id]
         except KeyError:
@@ -115,7 +115,7 @@ class OpenRelease:
             return row[0]
 
     def number(self, item_id: Any) -> int | None:
-        """item_num of an item, or None where the release does not know it."""
+        """item_num of an item, or None if the release does not know it."""
         return self.recommender.number(item_id)
 
     def item_id(self, number: int) -> int | str:

@@ -46,7 +46,7 @@ class Reader:
         self.last_seq = 0
 
     def user_seq(self, user_id: Any, *, after: int) -> int:
-        """Sequence number of the user's last entry after a number; 0 where there is none."""
+        """Sequence number of the user's last entry after a number; 0 if there is none."""
         self._refresh()
         last = self._last.get(user_id, 0)
         return last if last > after else 0
@@ -114,7 +114,7 @@ class Writer:
     async def write(self, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
         """Write a request's entries; has_times says which of them brought their own rated_at. Returns once they are durable.
 
-        Raises RequestError (409) where an entry contradicts one of the same user, item and time, ResourceError where the disk
+        Raises RequestError (409) if an entry contradicts one of the same user, item and time, ResourceError where the disk
         is full.
         """
         loop = asyncio.get_running_loop()

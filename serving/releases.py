@@ -53,7 +53,7 @@ class Releases:
 
 def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
     """The release to begin with, and what is wrong with the pointer: where that is damaged or gone, the one promoted last is
-    served. Raises NotFound where none was, ReleaseError where it is not known."""
+    served. Raises NotFound if none was, ReleaseError where it is not known."""
     try:
         found, problem = current_id(warehouse), f"{warehouse.current} is gone"
     except ReleaseError as error:

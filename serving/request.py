@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, list: str) -> Token:
-        """Raises RequestError where the text is not a token of that list."""
+        """Raises RequestError if the text is not a token of that list."""
         parts = text.split("~")
         if len(parts) != 4 or parts[0] != list or not all(p.isascii() and p.isdigit() and len(p) < 16 for p in parts[2:]):
             raise RequestError(f"next: {text[:100]!r} is not a token of this list; give it back as the page before gave it")

@@ -27,7 +27,7 @@ class RequestError(UsageError):
 class Response:
     """One answer: its rows, the key of a row, the token of the next page, what stands beside them, and its entity tag.
 
-    `tag` is None where the answer may not be cached; `is_personal` answers are for one user's eyes. `opened` is the release
+    `tag` is None if the answer may not be cached; `is_personal` answers are for one user's eyes. `opened` is the release
     that it comes from. `encoded` rows, where given, are the rows as JSON, made on a shorter way.
     """
 

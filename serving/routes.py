@@ -45,7 +45,7 @@ class Route:
 
     @cached_property
     def fixed(self) -> tuple[bytes | None, ...]:
-        """The segments that stand as they are; None where a value stands."""
+        """The segments that stand as they are; None if a value stands."""
         return tuple(None if segment[:1] == "{" else segment.encode() for segment in self.segments)
 
     @cached_property

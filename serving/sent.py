@@ -38,7 +38,7 @@ def rows_of(found: Any, limit: int) -> list[dict[str, Any]]:
 
 
 def checked_rows(rows: list[Any], limit: int) -> list[dict[str, Any]]:
-    """The rows as they are. Raises RequestError where they are too many, or one is no object."""
+    """The rows as they are. Raises RequestError if they are too many, or one is no object."""
     if len(rows) > limit:
         raise RequestError(f"the body: {len(rows)} ratings, expected at most {limit} in one request", 413)
     for place, row in enumerate(rows):
@@ -83,7 +83,7 @@ def _number(value: Any, place: int, name: str, low: float, high: float) -> float
 
 
 def checked_time(row: dict[str, Any], place: int, now: int) -> int | None:
-    """rated_at as Unix seconds, given so or as ISO 8601 with a zone; None where it is not given."""
+    """rated_at as Unix seconds, given so or as ISO 8601 with a zone; None if it is not given."""
     value = row.get("rated_at")
     if value is None:
         return None

@@ -26,7 +26,7 @@ SWITCH_S = 0.0001
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal. Raises NotFound where no release is promoted, UsageError where the address is taken."""
+    """Serve until a signal. Raises NotFound if no release is promoted, UsageError where the address is taken."""
     sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back fifty times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
     app = application(service)

@@ -50,7 +50,7 @@ def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
 
 
 def encoded_list(opened: OpenRelease, entries: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> bytes | None:
-    """The rows of LIST with those of REASONS as a JSON array; None where a row has no reasons stored."""
+    """The rows of LIST with those of REASONS as a JSON array; None if a row has no reasons stored."""
     reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
     current, texts = None, []

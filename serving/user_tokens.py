@@ -40,7 +40,7 @@ class UserTokens:
         self._secret = secret.encode()
 
     def find(self, shown: str, now: float) -> UserToken | None:
-        """The token that was shown; None where it is none, or not signed with the secret."""
+        """The token that was shown; None if it is none, or not signed with the secret."""
         parts = shown.split(".")
         if not self._secret or len(parts) != 3 or not shown.isascii():
             return None

@@ -40,7 +40,7 @@ class Users:
         return user_id in self.forgotten
 
     def seq(self, opened: OpenRelease, user_id: Any) -> int:
-        """Sequence number of the user's last rating that the release does not contain; 0 where it has all."""
+        """Sequence number of the user's last rating that the release does not contain; 0 if it has all."""
         return self.online.user_seq(opened, user_id)
 
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:

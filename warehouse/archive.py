@@ -50,7 +50,7 @@ def write(warehouse: Warehouse, release_id: str, path: Path) -> Path:
 
 
 def _target(path: Path, release_id: str) -> Path:
-    """The file to write. Raises UsageError where that is not clear, and where there is one."""
+    """The file to write. Raises UsageError if that is not clear, and where there is one."""
     folder = path.parent if path.suffix == ".zip" and not path.is_dir() else path
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; make it first, or name a file that ends in .zip in one that is there")
@@ -61,7 +61,7 @@ def _target(path: Path, release_id: str) -> Path:
 
 
 def read(path: Path) -> Manifest:
-    """The manifest of an exported file, without unpacking anything else. Raises ReleaseError where it is none."""
+    """The manifest of an exported file, without unpacking anything else. Raises ReleaseError if it is none."""
     return _read(path)[0]
 
 

@@ -48,7 +48,7 @@ def fields(text: str) -> list[str]:
 
 
 def read(path: Path) -> Forgotten:
-    """The list as it is now; empty where nobody was forgotten yet. Raises ReleaseError where it is damaged."""
+    """The list as it is now; empty where nobody was forgotten yet. Raises ReleaseError if it is damaged."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

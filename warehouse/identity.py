@@ -32,7 +32,7 @@ def is_new(connection: sqlite3.Connection) -> bool:
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises ReleaseError where the file is a database of something else, or of another version."""
+    """Raises ReleaseError if the file is a database of something else, or of another version."""
     version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
     found, declared = _tables(connection), _COLUMNS
     if application == 0 and _LEARNED_LATER not in found:
@@ -67,7 +67,7 @@ def contained(given: Mapping[str, Any], overlay_id: str) -> int:
 
 
 def last_archived(warehouse: Warehouse) -> int:
-    """The last sequence number in raw/online; 0 where nothing is there."""
+    """The last sequence number in raw/online; 0 if nothing is there."""
     kept = sorted(warehouse.online.glob("part-*.parquet"))
     return int(kept[-1].stem.removeprefix("part-")) if kept else 0
 

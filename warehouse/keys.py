@@ -52,7 +52,7 @@ def digest_of(key: str) -> str:
 
 
 def scopes_of(text: str, *, separator: str = ",") -> tuple[str, ...]:
-    """Scopes as they are written, `ratings,read`. Raises UsageError where one is none."""
+    """Scopes as they are written, `ratings,read`. Raises UsageError if one is none."""
     found = [part.strip() for part in text.split(separator) if part.strip()]
     unknown = [part for part in found if part not in SCOPES]
     if unknown or not found:
@@ -80,7 +80,7 @@ def create(warehouse: Warehouse, name: str, *, scopes: Iterable[str] = (RATINGS,
 
 
 def revoke(warehouse: Warehouse, name: str) -> None:
-    """Take a key back: a running server refuses it within a second. Raises NotFound where there is none of that name."""
+    """Take a key back: a running server refuses it within a second. Raises NotFound if there is none of that name."""
     with lock(warehouse):
         kept = read(warehouse.keys)
         if name not in kept:
@@ -89,7 +89,7 @@ def revoke(warehouse: Warehouse, name: str) -> None:
 
 
 def read(path: Path) -> dict[str, Key]:
-    """The keys of a file by their names; empty where there is no file. Raises SettingError where it is damaged."""
+    """The keys of a file by their names; empty where there is no file. Raises SettingError if it is damaged."""
     try:
         return {name: _key(name, entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
     except FileNotFoundError:

@@ -165,7 +165,7 @@ def is_id(name: str) -> bool:
 
 
 def checked_id(release_id: str) -> str:
-    """The id itself. Raises UsageError where it cannot name a folder of releases."""
+    """The id itself. Raises UsageError if it cannot name a folder of releases."""
     if not is_id(release_id):
         raise UsageError(
             f"release id {release_id!r}: expected 1 to 64 letters, digits, - or _, the first a letter or digit, such as 20260104T020000Z"

@@ -30,7 +30,7 @@ def exists(folder: Path) -> bool:
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays, memory-mapped and read-only, and parameters. Raises ReleaseError where the folder is not a whole item side."""
+    """Arrays, memory-mapped and read-only, and parameters. Raises ReleaseError if the folder is not a whole item side."""
     try:
         parameters = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
         arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}

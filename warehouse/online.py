@@ -79,6 +79,6 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _entry(row: dict[str, Any], ids: IdTypes) -> Entry | None:
-    """A row as the overlay had it; None where its ids can be none of the release's."""
+    """A row as the overlay had it; None if its ids can be none of the release's."""
     user_id, item_id = (ids.parse(role, row[role]) for role in ("user_id", "item_id"))
     return None if user_id is None or item_id is None else Entry(**row | {"user_id": user_id, "item_id": item_id})

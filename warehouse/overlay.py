@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A user's row of an item: one of the `ratings` table without its key; seq is 0 where the release has it so."""
+    """A user's row of an item: one of the `ratings` table without its key; seq is 0 if the release has it so."""
 
     rating: float | None
     weight: float
@@ -63,7 +63,7 @@ class Held(NamedTuple):
 
 def create(path: Path, *, after: int = 0) -> sqlite3.Connection:
     """Open for writing, and create where there is none; sequence numbers go on after `after`. A commit is on disk when it
-    returns (WAL, synchronous = full). Raises ReleaseError where the file is damaged or none of ours."""
+    returns (WAL, synchronous = full). Raises ReleaseError if the file is damaged or none of ours."""
     connection = _opened(path, "rwc")
     try:
         if not identity.is_new(connection):
@@ -93,7 +93,7 @@ def _go_on_after(connection: sqlite3.Connection, number: int) -> None:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open for reading what others write. Raises ReleaseError where the file is damaged, none of ours or of another version."""
+    """Open for reading what others write. Raises ReleaseError if the file is damaged, none of ours or of another version."""
     connection = _opened(path, "ro")
     try:
         identity.check(connection, path)
@@ -107,7 +107,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def check_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises ReleaseError where SQLite finds damage in the file; it reads all of it."""
+    """Raises ReleaseError if SQLite finds damage in the file; it reads all of it."""
     try:
         found = connection.execute("pragma quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:

@@ -75,7 +75,7 @@ def _refill(warehouse: Warehouse, manifest: Manifest) -> None:
 
 
 def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, reason: str, by: str) -> None:
-    """Raises HeldBack where a release may not be promoted so."""
+    """Raises HeldBack if a release may not be promoted so."""
     name, verdict = manifest.release, manifest.verdict
     goes_on = f"; {current} goes on" if current else "; no release is promoted"
     by_hand = f"`cinematch releases promote {name} --reason ...` promotes it all the same"

@@ -30,7 +30,7 @@ def new_id(warehouse: Warehouse, now: datetime) -> str:
 
 
 def read_manifest(release: Release) -> Manifest:
-    """Raises NotFound where there is no such release, ReleaseError where it is not complete."""
+    """Raises NotFound if there is no such release, ReleaseError where it is not complete."""
     try:
         manifest = Manifest.from_json(release.manifest.read_text(encoding="utf-8"), name=release.id)
     except (UnicodeDecodeError, PermissionError, IsADirectoryError) as error:
@@ -57,7 +57,7 @@ def sealed_ids(warehouse: Warehouse) -> list[str]:
 
 
 def current_id(warehouse: Warehouse) -> str | None:
-    """Id of the promoted release, or None before the first promotion. Raises ReleaseError where the pointer is damaged."""
+    """Id of the promoted release, or None before the first promotion. Raises ReleaseError if the pointer is damaged."""
     try:
         found = warehouse.current.read_bytes().strip()
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def current_id(warehouse: Warehouse) -> str | None:
 
 def named(warehouse: Warehouse, name: str) -> str:
     """The id that a name stands for: `current` the promoted release, `latest` the newest sealed one, any other name itself.
-    Raises NotFound where there is no such release yet."""
+    Raises NotFound if there is no such release yet."""
     if name not in RESERVED:
         return name
     found = current_id(warehouse) if name == "current" else next(reversed(sealed_ids(warehouse)), None)

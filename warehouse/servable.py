@@ -16,7 +16,7 @@ _KINDS = {"int64": ("integer", "iu"), "string": ("text", "U")}  # in SQLite, and
 
 
 def check(release: Release, manifest: Manifest) -> None:
-    """Open it as a server does. Raises ReleaseError where that cannot be."""
+    """Open it as a server does. Raises ReleaseError if that cannot be."""
     try:
         with closing(open_immutable(release.database)) as connection:
             for table in TABLES.values():

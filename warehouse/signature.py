@@ -58,7 +58,7 @@ class Trusted:
         return bool(self.keys)
 
     def check(self, message: bytes, text: str | None, *, what: str) -> None:
-        """Raises ReleaseError where the message has no signature of one of the keys."""
+        """Raises ReleaseError if the message has no signature of one of the keys."""
         from cryptography.exceptions import InvalidSignature
 
         if not self:
@@ -125,7 +125,7 @@ def trusted(setting: str) -> Trusted:
 
 
 def signing_key(path: Path) -> SigningKey:
-    """A secret key of minisign without a password. Raises SettingError where it is none; its bytes are in no message."""
+    """A secret key of minisign without a password. Raises SettingError if it is none; its bytes are in no message."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:

@@ -67,7 +67,7 @@ ATTACKS: dict[str, tuple[str, Sequence[bytes]]] = {
 
 
 def chosen(name: str) -> list[str]:
-    """The attacks that a name stands for. Raises SettingError where it stands for none."""
+    """The attacks that a name stands for. Raises SettingError if it stands for none."""
     if name == ALL:
         return list(ATTACKS)
     if name not in ATTACKS:

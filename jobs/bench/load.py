@@ -60,7 +60,7 @@ class Outcome:
         return self.n / self.seconds if self.seconds else 0.0
 
     def ms(self, percent: float) -> float:
-        """A percentile of the latencies, in milliseconds; 0 where nothing was answered."""
+        """A percentile of the latencies, in milliseconds; 0 if nothing was answered."""
         ordered = sorted(self.latencies_s)
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] * 1e3 if ordered else 0.0
 
@@ -86,7 +86,7 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     busy: set[Wire] = set()
 
     def connect() -> None:
-        """Raises OSError where nothing listens."""
+        """Raises OSError if nothing listens."""
         wire = Wire(plan.address)
         selector.register(wire, selectors.EVENT_READ, wire)
         free.append(wire)

@@ -31,7 +31,7 @@ PARTS = {
 
 
 def rendered(document: str, text: str) -> str:
-    """A document's text with every generated part as it should be now. Raises ValueError where a part has no place."""
+    """A document's text with every generated part as it should be now. Raises ValueError if a part has no place."""
     for name, part in PARTS[document].items():
         start, stop = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
         before, _, rest = text.partition(start)

@@ -37,7 +37,7 @@ def add_to(commands) -> None:
 
 
 def _audit(parsed: argparse.Namespace) -> int:
-    """Raises CheckError where the release is damaged; what is merely unusual is said and is no failure."""
+    """Raises CheckError if the release is damaged; what is merely unusual is said and is no failure."""
     from jobs.monitor.audit import audit
     from jobs.monitor.findings import figures, newly_wrong
 

@@ -18,7 +18,7 @@ from warehouse.sqlite import open_immutable
 
 
 def user_changes(warehouse: Warehouse, a: str, b: str, user: str, *, n: int = 10) -> list[dict[str, Any]]:
-    """One row an item that is in the first n of one list alone: title, both ranks, cause. Raises NotFound where neither
+    """One row an item that is in the first n of one list alone: title, both ranks, cause. Raises NotFound if neither
     release knows the user."""
     releases = [warehouse.sealed(name) for name in (a, b)]
     manifests = [read_manifest(release) for release in releases]

@@ -154,7 +154,7 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
 
 
 def _derives(release: Release, manifest: Manifest) -> None:
-    """Raises ReleaseError where lists cannot be derived from a release, or are not the stored ones."""
+    """Raises ReleaseError if lists cannot be derived from a release, or are not the stored ones."""
     from jobs.seal.parity import parity, TOLERANCE
 
     try:

@@ -61,7 +61,7 @@ class UserScores(NamedTuple):
         return sorted(set(self.rows["model"].to_pylist()) - {CHAMPION, BEFORE_RERANKING})
 
     def of(self, model: str, column: str) -> np.ndarray:
-        """A column of one model's users, (u,): NaN where there is nothing; (u, TOP) item_nums of `top`, (u, b) counts by star."""
+        """A column of one model's users, (u,): NaN if there is nothing; (u, TOP) item_nums of `top`, (u, b) counts by star."""
         found = self.rows.filter(pc.equal(self.rows["model"], model))[column].combine_chunks()
         if column == "top":
             return found.drop_null().flatten().to_numpy().reshape(-1, TOP)
@@ -134,7 +134,7 @@ def _shares(some: np.ndarray, of_all: np.ndarray) -> np.ndarray:
 
 
 def _over(scored: UserScores, model: str, served: str, metric: str, seed: int) -> dict[str, Any]:
-    """By how much a model is better than the served one for the same users; below 0 where it is worse."""
+    """By how much a model is better than the served one for the same users; below 0 if it is worse."""
     values, of_served = (scored.of(name, f"{metric}_at_{TOP}") for name in (model, served))
     return _row(model, f"{metric}_over_served", TOP, mean_interval(values - of_served, seed=seed))
 

@@ -6,7 +6,7 @@ for proof that nothing was lost would hold back half of the honest releases wher
 was lost those whose hyper-parameters were chosen a little worse this week. Fewer than six users show nothing. Where there is no
 champion, the challenger must be better than popularity.
 
-A comparison says nothing where the data changed under the champion: then it scores far below what it had at its own release, or
+A comparison says nothing if the data changed under the champion: then it scores far below what it had at its own release, or
 hardly any of its stored lists is still there. And where nobody can be compared, nothing was shown. Both hold the challenger back.
 """
 
@@ -33,7 +33,7 @@ class Rival:
 
     `current` is promoted, and `champion` is the same where it can be compared with, else `note` says why not. A comparison is
     owed unless the change of data was accepted or the challenger is not to be promoted by itself. `ndcg` is what the champion had
-    at its own release, by the same relevance; None where that is not known.
+    at its own release, by the same relevance; None if that is not known.
     """
 
     champion: str | None = None

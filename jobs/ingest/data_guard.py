@@ -28,7 +28,7 @@ log = logging.getLogger("cinematch")
 
 
 def promoted(warehouse: Warehouse) -> tuple[Release, Manifest] | None:
-    """The promoted release; None where there is none, or none that can be read, which the verdict then says."""
+    """The promoted release; None if there is none, or none that can be read, which the verdict then says."""
     try:
         return releases.current(warehouse)
     except CineMatchError:

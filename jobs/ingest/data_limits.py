@@ -225,7 +225,7 @@ def _ratings(now: Profile, before: Profile, settings: Settings) -> list[Change]:
 
 
 def _what_rating(shared: Shared) -> str:
-    """Say how ratings that changed look, by their correlation with what they were; NaN where they no longer vary."""
+    """Say how ratings that changed look, by their correlation with what they were; NaN if they no longer vary."""
     if shared.ratings_alike != shared.ratings_alike:
         return "they are all the same now"
     if shared.ratings_alike < -ALIKE:

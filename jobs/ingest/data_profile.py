@@ -127,7 +127,7 @@ def profile(data: Data) -> Profile:
 
 @dataclass(frozen=True)
 class Shared:
-    """The shares of an earlier release's data that are still there. Shares are NaN where there is nothing to take them of.
+    """The shares of an earlier release's data that are still there. Shares are NaN if there is nothing to take them of.
 
     `recent` is the later half of the earlier release's interactions in time, `older` the rest; without times all is recent.
     Rows are a sample: all those of some users.
@@ -293,7 +293,7 @@ def _alike(before: pa.Table, now: pa.Table, key: str) -> float:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """NaN where one of them does not vary."""
+    """NaN if one of them does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else float("nan")
 
 

@@ -45,7 +45,7 @@ def numbered_items(catalogue: Catalogue, seen: pa.Array, ids: IdTypes) -> pa.Tab
 
 
 def blocked_ids(path: str) -> pa.Array:
-    """The ids in a file of blocked items, one a line, as text; none without a file. Raises SettingError where it cannot be read."""
+    """The ids in a file of blocked items, one a line, as text; none without a file. Raises SettingError if it cannot be read."""
     if not path:
         return pa.array([], pa.string())
     if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for

@@ -162,7 +162,7 @@ class PartWriter:
 
 
 def _starts(column: pa.ChunkedArray) -> np.ndarray:
-    """(n,) True where a value differs from the one before it; the first does."""
+    """(n,) True if a value differs from the one before it; the first does."""
     flat = column.combine_chunks()
     changed = pc.not_equal(flat.slice(1), flat.slice(0, len(flat) - 1)).to_numpy(zero_copy_only=False)
     return np.concatenate([[True], changed])

@@ -11,7 +11,7 @@ from schemas.settings import Settings
 
 
 def earliest(settings: Settings, as_of: datetime) -> datetime | None:
-    """The time before which interactions are left out; None where all are kept."""
+    """The time before which interactions are left out; None if all are kept."""
     return as_of - timedelta(days=settings.retention_days) if settings.retention_days else None
 
 

@@ -153,7 +153,7 @@ def _enough(n: int, read: Reading, settings: Settings) -> None:
 
 
 def check_scale(source: Source, read: Reading, settings: Settings) -> None:
-    """Raises SourceError where a scale that was told from the first rows does not hold for the others."""
+    """Raises SourceError if a scale that was told from the first rows does not hold for the others."""
     n_off = 0 if settings.rating_scale or source.rating_scale is None else read.n_off_scale()
     if n_off > MOST_OFF_SCALE * (read.n_accepted + n_off):
         low, high = source.rating_scale
@@ -169,7 +169,7 @@ def _files(paths: tuple[Path, ...]) -> list[tuple[int, ...]]:
 
 
 def _check_unchanged(before: list[tuple[int, ...]], paths: tuple[Path, ...]) -> None:
-    """Raises SourceError where an input is not what it was: the digest would be of other rows than were read."""
+    """Raises SourceError if an input is not what it was: the digest would be of other rows than were read."""
     for path, one, other in zip(paths, before, _files(paths)):
         if one != other:
             raise SourceError(f"{path}: the source changed while it was read; run this again when nothing writes to it")

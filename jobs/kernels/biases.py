@@ -29,7 +29,7 @@ class Centred(NamedTuple):
 
 
 def damped(sums: np.ndarray, counts: np.ndarray, damping: float) -> np.ndarray:
-    """Return sums / (counts + damping), the means of `counts` values and of `damping` zeros; 0 where both are 0."""
+    """Return sums / (counts + damping), the means of `counts` values and of `damping` zeros; 0 if both are 0."""
     return sums / np.maximum(counts + damping, LEAST)
 
 

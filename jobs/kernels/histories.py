@@ -39,7 +39,7 @@ class Histories(NamedTuple):
     """u users one after another: user k has the rows indptr[k]:indptr[k + 1].
 
     indptr (u + 1,) int64, items (m,) int32 item_num, strengths (m,) float64 > 0 for the implicit models, ratings (m,)
-    float64, NaN where there is none, moments (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
+    float64, NaN if there is none, moments (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
     one timestamp are one moment, since the order inside it says nothing. Two users, the first with item 3 and later item 5,
     the second with item 3: indptr [0, 2, 3], items [3, 5, 3], moments [0, 1, 0].
     """
@@ -150,7 +150,7 @@ def one_history(
 ) -> Histories:
     """One user's rows, as a database gives them, as Histories of one user.
 
-    item_ids (n_items,) in ascending order; ids, ratings and times (None where there is none) and weights one a row, in any
+    item_ids (n_items,) in ascending order; ids, ratings and times (None if there is none) and weights one a row, in any
     order. A row whose item is not among item_ids is left out: the item side knows nothing of it.
     """
     wanted = np.asarray(ids, item_ids.dtype if item_ids.dtype.kind != "U" else None)

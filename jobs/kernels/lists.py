@@ -33,7 +33,7 @@ class Lists(NamedTuple):
     where there is none), tiers int8 (RANKED, POPULAR_GENRE, POPULAR), model_ranks int32 (the rank before re-ranking, 0 where
     there was none). Reason j belongs to list row reason_rows[j] and
     stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
-    (item_num, genre number, how many similar users, or -1), contributions float64 (NaN where it is not part of the sum), and
+    (item_num, genre number, how many similar users, or -1), contributions float64 (NaN if it is not part of the sum), and
     values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), how much better than the mean
     everybody rates the item (BIAS of a RANKED row), the number of history items that it sums (RESIDUAL), the mean rating of the
     similar users (SIMILAR_USERS).

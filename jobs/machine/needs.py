@@ -84,7 +84,7 @@ def heap_bytes(text: str) -> float:
 
 
 def check(what: str, need: Need, settings: Settings, folder: Path) -> None:
-    """Raise ResourceError where a step or a model would not fit, with the figures and what would help. Memory is only looked
+    """Raise ResourceError if a step or a model would not fit, with the figures and what would help. Memory is only looked
     at where Spark runs on this machine; on a cluster the executors have theirs."""
     limit, whose = memory_limit(settings)
     if settings.spark_master.startswith("local") and need.memory > limit:

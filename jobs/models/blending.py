@@ -79,7 +79,7 @@ class Pool:
 
     @cached_property
     def is_below(self) -> np.ndarray | None:
-        """Tell which items users would rate below their mean, (u, w); None where nothing is asked of that."""
+        """Tell which items users would rate below their mean, (u, w); None if nothing is asked of that."""
         disliked = self._judge.disliked
         return None if disliked is None else disliked.among(self.columns, slice(0, len(self.columns)))
 

@@ -68,7 +68,7 @@ def features(items: pa.Table) -> csr_matrix:
 
 
 def named_features(items: pa.Table) -> tuple[csr_matrix, np.ndarray]:
-    """Return the features and their terms (n_features,). Raises CannotBe where no two items share a term."""
+    """Return the features and their terms (n_features,). Raises CannotBe if no two items share a term."""
     vectorizer = TfidfVectorizer(
         analyzer=lambda terms: terms,
         min_df=2 if len(items) > 50 else 1,

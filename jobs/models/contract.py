@@ -65,7 +65,7 @@ class TrainingData:
 
     @property
     def mean_rating(self) -> float:
-        """Over all rows; NaN where the source has no ratings."""
+        """Over all rows; NaN if the source has no ratings."""
         return math.nan if self.rating_scale is None else float(self.rating_sum.sum() / max(self.n_ratings.sum(), 1))
 
     @property

@@ -38,7 +38,7 @@ CELLS = 1 << 24  # scores held at a time: 64 MiB
 
 
 class Tried(NamedTuple):
-    """The worth of one setting to users (u,): nDCG@10, NaN where nothing is relevant, and the share of rows below the mean."""
+    """The worth of one setting to users (u,): nDCG@10, NaN if nothing is relevant, and the share of rows below the mean."""
 
     ndcg: np.ndarray
     below: np.ndarray
@@ -139,7 +139,7 @@ class Judge:
 
 
 def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_users: int = MOST_USERS) -> Judge | None:
-    """None where hyper-parameters were chosen before, or there is nobody to choose them by. Where what is liked counts, rows below
+    """None if hyper-parameters were chosen before, or there is nobody to choose them by. Where what is liked counts, rows below
     the mean are told by the rater, or by the items' means."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
     if validation is None or len(validation.kept) == 0:
@@ -151,7 +151,7 @@ def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_u
 
 
 def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
-    """The users' damped means (u,), at or above which a row is liked; None where every row is relevant."""
+    """The users' damped means (u,), at or above which a row is liked; None if every row is relevant."""
     if data.settings.relevance == ALL or data.rating_scale is None:
         return None
     return damped_means(histories, data.mean_rating, data.settings.bias_damping)
@@ -180,7 +180,7 @@ def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
 
 
 def next_half_life(best: float, tried: Iterable[float]) -> float | None:
-    """The half-life past the end at which the best of those that were tried stands; None where it stands between others."""
+    """The half-life past the end at which the best of those that were tried stands; None if it stands between others."""
     finite = [at for at in tried if at < math.inf]
     if best <= min(finite):
         return best / 2

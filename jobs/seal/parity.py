@@ -24,9 +24,9 @@ def parity(
     n_users: int,
 ) -> dict[str, float | int]:
     """Compare stored lists with lists of one user at a time: users compared, lists that are the same items in the same
-    order, and the largest relative difference of a score, 0 where all are equal. Users are drawn by the release's seed.
+    order, and the largest relative difference of a score, 0 if all are equal. Users are drawn by the release's seed.
 
-    Raises CheckError where a ready list does not say what the tables say.
+    Raises CheckError if a ready list does not say what the tables say.
     """
     recommender = of_release(release, served, settings.recorded(), scale)
     item_ids = recommender.item_ids

@@ -78,7 +78,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
 
 
 def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
-    """Raises StepError where a user was forgotten after the ingest that let them in."""
+    """Raises StepError if a user was forgotten after the ingest that let them in."""
     known = forgotten.read(warehouse.forgotten)
     for part in parquet.parts(release.work / "users") if known else ():
         n = sum(user in known for user in parquet.read(part, ["user_id"])["user_id"].to_pylist())

@@ -45,7 +45,7 @@ class Catalogue(NamedTuple):
 
 class Source(Protocol):
     """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for
-    implicit feedback; `read_as` says how a file was understood where it does not say so itself, by name; an id type is None where only the data can tell (text that may turn out to be whole
+    implicit feedback; `read_as` says how a file was understood where it does not say so itself, by name; an id type is None if only the data can tell (text that may turn out to be whole
     numbers throughout)."""
 
     name: str

@@ -191,7 +191,7 @@ def accept(block: Block, rules: Rules) -> Batch:
 
 
 def _is_before(moments: pa.Array, rules: Rules) -> np.ndarray:
-    """Tell which rows are older than retention keeps. Raises SettingError where a source cannot tell."""
+    """Tell which rows are older than retention keeps. Raises SettingError if a source cannot tell."""
     if moments.null_count == len(moments) > 0 and not rules.time_form:
         raise SettingError(f"retention_days: {rules.source} has no times; set it to 0, or name the column of times as rated_at in columns")
     is_old = pc.and_(pc.less(moments, math.floor(rules.earliest.timestamp())), pc.greater_equal(moments, 0))

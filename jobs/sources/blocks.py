@@ -214,7 +214,7 @@ class _Lines:
         return not len(between) or between.mean() < 0.5
 
     def _parsed(self, body: bytes, wanted: dict[str, int], n_rows: int) -> dict[str, pa.Array] | None:
-        """The wanted columns as Arrow reads them, or None where it does not find exactly `n_rows` rows."""
+        """The wanted columns as Arrow reads them, or None if it does not find exactly `n_rows` rows."""
         names = [str(i) for i in range(self.n_fields)]
         chosen = list(dict.fromkeys(str(position) for position in wanted.values()))
         try:

@@ -29,7 +29,7 @@ class Delimited(TextFile):
         return f"{self.dialect.encoding}, fields delimited by {self.dialect.delimiter!r}"
 
     def position(self, field: str, role: str) -> int:
-        """Where a column stands. Raises SourceError where there is none of that name, or several."""
+        """Where a column stands. Raises SourceError if there is none of that name, or several."""
         found = [i for i, name in enumerate(self.fields) if name == field]
         if len(found) != 1:
             problem = "no column" if not found else f"{len(found)} columns"
@@ -90,7 +90,7 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
 
 
 def without_header(source: Input, dialect: Dialect, fields: tuple[str, ...]) -> Delimited:
-    """A file that begins with a row. Raises SourceError where it is empty."""
+    """A file that begins with a row. Raises SourceError if it is empty."""
     with source.open() as stream:
         if not stream.read(1):
             raise SourceError(f"{source.label}: empty; expected rows of {', '.join(fields)} delimited by {dialect.delimiter!r}")

@@ -107,7 +107,7 @@ def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
 
 
 def _published_md5(address: str) -> str | None:
-    """The checksum in `<md5>  name` or `MD5 (name) = <md5>`; None where none is published."""
+    """The checksum in `<md5>  name` or `MD5 (name) = <md5>`; None if none is published."""
     try:
         with _open(urllib.request.Request(address)) as response:
             found = _MD5.search(response.read(4096).decode("ascii", errors="replace"))

@@ -48,7 +48,7 @@ def is_json(source: Input) -> bool:
 
 
 def open_json_lines(source: Input) -> JsonLines:
-    """A file of one object a line. Raises SourceError where its first rows hold none."""
+    """A file of one object a line. Raises SourceError if its first rows hold none."""
     encoding = encoding_of(source)
     for lines, _ in _lines(source, encoding, FIRST_BYTES):
         keys = dict.fromkeys(key for line in lines if isinstance(row := _parsed(line), dict) for key in row)

@@ -18,7 +18,7 @@ def _patterns(delimiter: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
 
 
 def count_fields(line: bytes, delimiter: bytes, *, is_strict: bool = False) -> int | None:
-    """Fields of one record; None where a quote is not closed, 0 where something other than a delimiter ends a
+    """Fields of one record; None if a quote is not closed, 0 if something other than a delimiter ends a
     field."""
     field = _patterns(delimiter)[is_strict]
     n, at = 1, 0

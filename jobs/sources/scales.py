@@ -23,7 +23,7 @@ class Doubt(NamedTuple):
 
 
 def parsed(text: str) -> tuple[float, float] | None:
-    """The setting `rating_scale`, `lowest:highest`; None where it is empty."""
+    """The setting `rating_scale`, `lowest:highest`; None if it is empty."""
     if not text.strip():
         return None
     try:
@@ -37,7 +37,7 @@ def parsed(text: str) -> tuple[float, float] | None:
 
 def told(ratings: np.ndarray) -> tuple[float, float] | None:
     """The smallest usual scale that holds 99.5 % of the finite ratings, else from the lowest to the highest
-    of them; None where there is no rating. Half steps begin at 0.5 even where that is rare."""
+    of them; None if there is no rating. Half steps begin at 0.5 even where that is rare."""
     ratings = ratings[np.isfinite(ratings)]
     if not len(ratings):
         return None

@@ -77,7 +77,7 @@ def _unpacked(path: Path) -> BinaryIO:
 
 
 def magic(path: Path) -> bytes:
-    """GZIP, ZIP, PARQUET, BZIP2 or ZSTD for a file that begins so, b"" for any other. Raises SourceError where there is no
+    """GZIP, ZIP, PARQUET, BZIP2 or ZSTD for a file that begins so, b"" for any other. Raises SourceError if there is no
     file to read."""
     if path.exists() and not path.is_file():  # a pipe would be waited for, and read only once
         raise SourceError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a file")

@@ -36,7 +36,7 @@ class Told(NamedTuple):
 
 
 def told(file: File, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = "") -> Told:
-    """Return what the first rows tell of a file of interactions. Raises SourceError where there are none, or none that can be read,
+    """Return what the first rows tell of a file of interactions. Raises SourceError if there are none, or none that can be read,
     SettingError where they leave the scale or the order of dates open."""
     wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "weight", "rated_at")}
     first = file.first_rows(wanted)

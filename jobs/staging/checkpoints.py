@@ -19,7 +19,7 @@ class Finished:
         self._folder, self._key = folder, key
 
     def __getitem__(self, number: int) -> dict[str, int] | None:
-        """Figures of a part; None where it is to be made."""
+        """Figures of a part; None if it is to be made."""
         try:
             kept = json.loads(self._path(number).read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -50,7 +50,7 @@ def blocked(release: Release) -> np.ndarray:
 
 
 def _first(release: Release) -> np.ndarray:
-    """Place of the first of the items that an item is one with, (n_items,) int32; nothing where no item has another id."""
+    """Place of the first of the items that an item is one with, (n_items,) int32; nothing if no item has another id."""
     items = parquet.read(release.table("items"), ["item_id", "same_item_id"])
     if items["same_item_id"].null_count == len(items):
         return np.zeros(0, np.int32)

@@ -28,7 +28,7 @@ NDCG, NDCG_LIKED, BELOW = "ndcg", "ndcg_liked", "below_mean"
 
 
 def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) -> list[str]:
-    """The trained models that can be served, the simplest first. Raises StepError where there is none, or where one that is
+    """The trained models that can be served, the simplest first. Raises StepError if there is none, or where one that is
     needed failed, with every reason."""
     by_name = {row["model"]: row for row in rows}
     needed = ["popular", *([settings.serve] if settings.serve != AUTO else []), *(["content"] if settings.diversity else [])]

@@ -9,7 +9,7 @@ from schemas.settings import Settings
 
 
 def chosen_models(settings: Settings) -> list[str]:
-    """The models to train, by name. Raises SettingError where one is unknown, or where no release could come of them."""
+    """The models to train, by name. Raises SettingError if one is unknown, or where no release could come of them."""
     names = settings.model_names()
     unknown = [name for name in names if name not in MODELS]
     if unknown:

@@ -69,7 +69,7 @@ def train(running: Step) -> None:
 
 
 def train_model(running: Step, name: str) -> None:
-    """Fit one model and leave its row for `train`. Raises StepError where it failed; the row says so too, from the start in
+    """Fit one model and leave its row for `train`. Raises StepError if it failed; the row says so too, from the start in
     case that this process is killed."""
     release, settings = running.release, running.settings
     alone = [model.name for model in MODELS.values() if not model.parts]

@@ -65,7 +65,7 @@ def _write_interactions(folder: Path, release: Release, found: Facts, run: OnSpa
 
 
 def validation(release: Release, found: Facts) -> Validation | None:
-    """The first users whose held-out rows are there to choose hyper-parameters by; None where there is nobody."""
+    """The first users whose held-out rows are there to choose hyper-parameters by; None if there is nobody."""
     blocks = []
     for number in range(found.n_parts):
         blocks.append(read_part(release, number, found).held_out(VALIDATION))

@@ -184,7 +184,7 @@ def list_response(service: Service, page: Page) -> Response:
 
 
 def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray | None:
-    """item_nums that `genre` and `exclude` keep out; None where they keep nothing out."""
+    """item_nums that `genre` and `exclude` keep out; None if they keep nothing out."""
     parts = []
     if values["genre"] is not None:
         parts.append(outside_genre(opened, known_genre(opened, values["genre"])))

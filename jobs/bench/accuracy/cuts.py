@@ -36,7 +36,7 @@ HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again t
 
 @dataclass(frozen=True)
 class Cutting:
-    """A protocol with its options, None where one was not given; those that the protocol has no use for are refused."""
+    """A protocol with its options, None if one was not given; those that the protocol has no use for are refused."""
 
     protocol: str
     seed: int
@@ -134,7 +134,7 @@ class Cut(NamedTuple):
 
 
 def cuts(cutting: Cutting, rows: Rows, *, has_times: bool, is_tested: np.ndarray | None = None) -> Iterator[Cut]:
-    """The cuts of a protocol: one, or one a fold. is_tested (m,) bool: the tested rows of a given cut. Raises UsageError where nobody
+    """The cuts of a protocol: one, or one a fold. is_tested (m,) bool: the tested rows of a given cut. Raises UsageError if nobody
     would be tested."""
     if is_tested is not None:
         yield _given(cutting, rows, is_tested, has_times=has_times)
@@ -181,7 +181,7 @@ def _is_later(rows: Rows, is_tested: np.ndarray) -> bool:
 
 
 def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protocol | None]:
-    """The protocol, and the same for inside its training rows, drawn with the next seed; None where a second group of its own
+    """The protocol, and the same for inside its training rows, drawn with the next seed; None if a second group of its own
     users is what to tune on."""
     seed, tested, least = cutting.seed, cutting.tested, cutting.min_items
     match cutting.protocol:

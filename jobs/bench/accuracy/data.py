@@ -109,7 +109,7 @@ class Dataset:
 def read(source: Source, settings: Settings, *, tested: Source | None = None) -> Dataset:
     """Read a source through the same checks as ingest. The latest row of a pair counts, and stands where that row stands;
     the weights of implicit feedback add up. `tested` has rows that a given cut tests; a pair that the source has too is trained on.
-    Raises SourceError where too little is usable."""
+    Raises SourceError if too little is usable."""
     tables, n_read, n_of = [], 0, []
     with Progress(f"read {source.name}", unit="rows") as progress:
         for file in (source, *([tested] if tested is not None else [])):

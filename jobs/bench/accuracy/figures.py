@@ -38,7 +38,7 @@ class Items(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Measurements on some users: users (u,), a value a user by metric (NaN where there is none), squared and absolute
+    """Measurements on some users: users (u,), a value a user by metric (NaN if there is none), squared and absolute
     errors of their tested rows with how many rows were counted, and how often each item was recommended, (cuts, n_items)."""
 
     users: np.ndarray
@@ -72,7 +72,7 @@ def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.n
 
 def of_liked(lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int) -> dict[str, np.ndarray]:
     """Measure what lists (u, >= k) find of the rows at or above the users' means (u,), and which share of them is predicted below, (u,) each.
-    predicted (u, k) is NaN where nothing is."""
+    predicted (u, k) is NaN if nothing is."""
     liked = held.select(relevance.is_liked(held, means))
     hit, n_liked = metrics.hit_table(lists[:, :k], liked.indptr, liked.items, n_items_of(items)), np.diff(liked.indptr)
     below = relevance.share_below(predicted.ravel(), np.repeat(np.arange(len(lists)), k), means)
@@ -116,7 +116,7 @@ def over_cuts(parts: list[Values]) -> Values:
 
 
 def figures(values: Values, *, k: int, seed: int) -> dict[str, Any]:
-    """Means by metric, each with the bounds of its 95 % interval over users as _low and _high; None where nobody has one."""
+    """Means by metric, each with the bounds of its 95 % interval over users as _low and _high; None if nobody has one."""
     found: dict[str, Any] = {}
     for name, of_user in values.per_user.items():
         found |= _interval(name, mean_interval(of_user, seed=seed))

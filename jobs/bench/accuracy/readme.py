@@ -93,7 +93,7 @@ def _cells(case: Case, rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def written(text: str, tables: str) -> str:
-    """The document with other tables. Raises ValueError where it has no place for them."""
+    """The document with other tables. Raises ValueError if it has no place for them."""
     pattern = re.compile(re.escape(START) + ".*?" + re.escape(STOP), re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"jobs/bench/README.md has no place for the tables: expected {START.strip()} ... {STOP}")

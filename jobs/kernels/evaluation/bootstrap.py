@@ -16,7 +16,7 @@ DRAWS_AT_ONCE = 1 << 20  # drawn users held at a time: some 20 MiB
 
 
 class Interval(NamedTuple):
-    """A mean over n users, and the bounds of its interval; NaN where nobody was counted."""
+    """A mean over n users, and the bounds of its interval; NaN if nobody was counted."""
 
     mean: float
     low: float

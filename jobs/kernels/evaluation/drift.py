@@ -6,7 +6,7 @@ import numpy as np
 
 
 def population_stability_index(before: np.ndarray, now: np.ndarray) -> float:
-    """`sum (q - p) ln(q / p)` of the shares p and q of counts (n_bins,) in each bin; 0 where they are the same.
+    """`sum (q - p) ln(q / p)` of the shares p and q of counts (n_bins,) in each bin; 0 if they are the same.
 
     Half a count is added to every bin, so that an empty one does not make the sum infinite. By convention below 0.1 is
     nothing and above 0.25 is a shift. Chance alone gives about `(n_bins - 1) (1 / n_before + 1 / n_now)`.

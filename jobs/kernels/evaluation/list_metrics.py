@@ -98,7 +98,7 @@ def intra_list_diversity(lists: np.ndarray, features: csr_matrix) -> np.ndarray:
         in_pairs = np.asarray(summed.multiply(summed).sum(axis=1)).ravel() - listed @ squared_norms
         n = np.diff(listed.indptr).astype(float)
         diversity[start : start + len(n)] = 1.0 - in_pairs / np.where(n > 1, n * (n - 1), np.nan)
-    return np.clip(diversity, 0.0, 2.0)  # the sums leave a rounding below 0 where all items are alike
+    return np.clip(diversity, 0.0, 2.0)  # the sums leave a rounding below 0 if all items are alike
 
 
 def serendipity(
@@ -130,7 +130,7 @@ def miscalibration(lists: np.ndarray, history: csr_matrix, genres: csr_matrix) -
 
     history (u, n_items) holds the weight of each item in it, genres (n_items, g) a positive number for each genre of an
     item. The distributions are the means over history and list of an item's genre shares, which sum to 1 for each item. Items
-    without genres say nothing; NaN where history or list has no other.
+    without genres say nothing; NaN if history or list has no other.
     """
     if genres.nnz == 0:
         return np.full(len(lists), np.nan)
@@ -155,7 +155,7 @@ def _indicator(lists: np.ndarray, n_items: int) -> csr_matrix:
 
 
 def _distributions(sums: csr_matrix) -> np.ndarray:
-    """Rows (u, g) scaled to sum to 1; NaN where there is nothing to scale."""
+    """Rows (u, g) scaled to sum to 1; NaN if there is nothing to scale."""
     dense = sums.toarray()
     totals = dense.sum(axis=1, keepdims=True)
     return dense / np.where(totals > 0, totals, np.nan)

@@ -108,7 +108,7 @@ def counted_mean(values: np.ndarray) -> float:
 
 
 def rmse(predicted: np.ndarray, ratings: np.ndarray) -> float:
-    """Root of the mean squared error over rows (m,). Rows without a rating (NaN) are not counted; NaN where none is left."""
+    """Root of the mean squared error over rows (m,). Rows without a rating (NaN) are not counted; NaN if none is left."""
     return float(np.sqrt(counted_mean((predicted - ratings) ** 2)))
 
 

@@ -57,7 +57,7 @@ def turbo_weights(indptr: np.ndarray, items: np.ndarray, n_items: int, by_user: 
 
 
 def over_mean(indptr: np.ndarray, ratings: np.ndarray) -> np.ndarray:
-    """Ratings less the mean of their user's, (m,) float64; 0 where there is no rating."""
+    """Ratings less the mean of their user's, (m,) float64; 0 if there is no rating."""
     n_users, user_of = len(indptr) - 1, owners(indptr)
     is_rated = ~np.isnan(ratings)
     known = np.where(is_rated, ratings, 0.0)

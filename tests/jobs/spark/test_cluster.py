@@ -130,7 +130,7 @@ def settings_on(cluster: Cluster, folder: Path, **changed: object) -> Settings:
 
 
 def training_process(cluster: Cluster) -> int:
-    """The number of a process that fits a model on a worker: it maps the interactions. 0 where none does now."""
+    """The number of a process that fits a model on a worker: it maps the interactions. 0 if none does now."""
     for worker in cluster.workers:
         for process in worker.children(recursive=True):
             try:

@@ -59,7 +59,7 @@ LEAVES_ROWS_OUT = {"global_time", "strong_generalization"}
 
 
 def split_or_none(name: str, rows: Rows, seed: int) -> Split | None:
-    """The split, or None where too few users are left to hold some out: only one protocol may refuse, and only for that."""
+    """The split, or None if too few users are left to hold some out: only one protocol may refuse, and only for that."""
     try:
         return PROTOCOLS[name](rows, seed)
     except ValueError as error:
