@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.ingest import step as ingest_step
@@ -51,7 +52,8 @@ def digests(warehouse: Warehouse) -> dict[str, str]:
 
 
 def killed_when(warehouse: Warehouse, n_done: int) -> int:
-    """Kill the command's process group once so many parts are recorded; how many were."""
+    """Kill the command's process group once so many parts are recorded; how many were when the last of its processes was gone: Spark's
+    Python has a group of its own, and ends when it misses its JVM."""
     finished = warehouse.staged(ID).work / "recommended"
     command = [
         sys.executable,
@@ -70,8 +72,10 @@ def killed_when(warehouse: Warehouse, n_done: int) -> int:
     while len(list(finished.glob("part-*.json"))) < n_done:
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.002)
+    tree = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert not psutil.wait_procs(tree, timeout=30)[1]
     return len(list(finished.glob("part-*.json")))
 
 
