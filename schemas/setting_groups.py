@@ -49,7 +49,7 @@ def _setting(default: Any, commands: tuple[str, ...], description: str, **bounds
 
 @dataclass(frozen=True)
 class Machine:
-    """What a command runs on, and where its data lies."""
+    """The machine that a command runs on, and the folder of its data."""
 
     warehouse: str = _setting("data", ANY, "folder of releases, inputs and the catalogue", is_machine=True)
     spark_master: str = _setting("local[*]", BUILD, "Spark master: `local[*]`, `local[2]`, `spark://host:7077`", is_machine=True)
@@ -78,7 +78,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Source:
-    """What is read, and which of it counts."""
+    """The source, and which of its rows count."""
 
     source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
     path: str = _setting("", READ, "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`)", is_machine=True)
@@ -125,7 +125,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DataGuard:
-    """By how much data may differ from the promoted release's."""
+    """Limits of how far data may differ from the promoted release's."""
 
     data_guard: str = _setting(
         "on",
@@ -238,7 +238,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Lists:
-    """What is stored of every user."""
+    """The rows that are stored of every user."""
 
     n: int = _setting(50, ("run", "recommend"), "length of a stored list", minimum=1, maximum=1000)
     explain_n: int = _setting(20, ("run", "recommend"), "list positions, from the first, that get stored reasons", minimum=0)
@@ -256,7 +256,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Gate:
-    """When a new release is promoted, and which are kept."""
+    """Promotion of a new release, and how many are kept."""
 
     gate_margin: float = _setting(
         0.05,
@@ -311,7 +311,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Serving:
-    """Who may ask a server, and how much."""
+    """Access to a server, and its limits."""
 
     sign_key: str = _setting(
         "", ("run", "seal", "releases"), "file of a minisign secret key without a password; releases are signed with it when they are sealed",
@@ -418,7 +418,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """What is a finding, and who hears of it."""
+    """Findings of the daily audit, and who hears of them."""
 
     audit_min_ratings: int = _setting(200, ("audit",), "fewer online ratings are not compared with the release", minimum=1, is_machine=True)
     audit_psi: float = _setting(

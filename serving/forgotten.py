@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import ReleaseError
+from serving.file_stamp import Stamp, stamp_of
 from warehouse import forgotten
 
 
@@ -21,7 +21,7 @@ class ForgottenUsers:
         self._path, self._name = path, str(path)
         self._changed = changed
         self._known = forgotten.Forgotten("", frozenset())
-        self._seen: tuple[Any, ...] | None = None
+        self._seen: Stamp | None = None
         self.problem: str | None = None
         self.look()
 
@@ -36,11 +36,7 @@ class ForgottenUsers:
 
     def look(self) -> None:
         """Read the list again where the file is another one than before."""
-        try:
-            found = os.stat(self._name)
-            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
-        except OSError:
-            seen = None
+        seen = stamp_of(self._name)
         if seen == self._seen:
             return
         self._seen = seen

@@ -8,12 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, UTC
-from typing import Any
 
 from schemas.errors import SettingError, UsageError
+from serving.file_stamp import Stamp, stamp_of
 from warehouse import keys
 from warehouse.keys import digest_of, Key
 from warehouse.layout import Warehouse
@@ -31,7 +30,7 @@ class Keys:
         self._path = str(warehouse.keys)
         self._set = _by_digest(_of_setting(place, text.strip()) for place, text in enumerate(hashes.split(","), 1) if text.strip())
         self._keys: dict[str, Key] = self._set
-        self._signature: tuple[Any, ...] | None = None
+        self._signature: Stamp | None = None
         self._used: dict[str, float] = {}
         self._saved_at = 0.0
         self.problem: str | None = None
@@ -39,11 +38,7 @@ class Keys:
 
     def look(self) -> None:
         """Read the file again where it changed. One that cannot be read lets nobody in that it did not before."""
-        try:
-            found = os.stat(self._path)
-            signature = (found.st_ino, found.st_mtime_ns, found.st_size)
-        except OSError:
-            signature = None
+        signature = stamp_of(self._path)
         if signature != self._signature:
             self._signature = signature
             try:

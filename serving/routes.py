@@ -62,7 +62,7 @@ SOURCE = Parameter(
     "source",
     "text",
     "which neighbours; by default collaborative, and content where an item has none",
-    choices=("collaborative", "content"),
+    choices=items.SOURCES,
 )
 USER = Parameter("user_id", "text", "id of the user, which /recommend/{user_id} has in its path", is_required=True)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)

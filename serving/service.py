@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from schemas.settings import Settings
+from serving.file_stamp import Stamp, stamp_of
 from serving.guard import Guard, NO_KEY
 from serving.metrics import AccessLog, Metrics
 from serving.releases import Releases
@@ -20,15 +19,6 @@ from warehouse import catalog
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch.serving")
-
-
-def _written(path: Path) -> tuple[int, int, int] | None:
-    """Return which file is at a path, and as of when; None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class Service:
@@ -47,7 +37,7 @@ class Service:
         self.routes: tuple[Any, ...] = ()
         self.follow: Callable[[], Awaitable[None]]
         self._said: list[str] = []
-        self._catalogue: tuple[int, int, int] | None = None
+        self._catalogue: Stamp | None = None
         self._catalogue_problem: str | None = None
 
     def overlay_lag(self) -> tuple[int, int]:
@@ -76,7 +66,7 @@ class Service:
         self.users.forgotten.look()
         if online.is_due():
             await asyncio.to_thread(online.open)  # which reads all of it
-        if (catalogue := _written(self.warehouse.catalog)) != self._catalogue:
+        if (catalogue := stamp_of(self.warehouse.catalog)) != self._catalogue:
             self._catalogue, self._catalogue_problem = catalogue, await asyncio.to_thread(catalog.problem, self.warehouse)
         found = self.problems()
         for problem in found:

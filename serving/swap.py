@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from typing import Any
 
 from schemas.errors import CineMatchError
 from serving.apart import Datasettes
+from serving.file_stamp import Stamp, stamp_of
 from serving.opened import OpenRelease
 from serving.service import Service
 from serving.verify import open_verified
@@ -27,7 +27,7 @@ class Follower:
 
     def __init__(self, service: Service, datasettes: Datasettes) -> None:
         self._service, self._datasettes = service, datasettes
-        self._seen: tuple[Any, ...] | None = None
+        self._seen: Stamp | None = None
         self._retry_at = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -52,18 +52,11 @@ class Follower:
 
     async def look(self) -> None:
         """Follow the pointer where it moved, or again after a while where what it names was refused."""
-        signature = self._signature()
+        signature = stamp_of(self._service.warehouse.current)
         is_due = self._service.releases.problem is not None and time.monotonic() >= self._retry_at
         if signature != self._seen or is_due:
             self._seen = signature
             await self.follow()
-
-    def _signature(self) -> tuple[Any, ...] | None:
-        try:
-            found = os.stat(self._service.warehouse.current)
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     async def follow(self) -> None:
         """Serve the release that `current` names; on any fault go on with the one before, and say so."""

@@ -14,42 +14,27 @@ WAITING = 256
 
 
 class Threads:
-    """What takes long runs here, with its release kept open, so that lookups go on meanwhile."""
+    """Threads for what takes long, each call with its release kept open, so that lookups go on meanwhile."""
 
     def __init__(self) -> None:
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
         self._searcher = ThreadPoolExecutor(2, thread_name_prefix="search")
-        self._n_solving = 0
-        self._n_others = 0
+        self._solves = _Queue("lists are being solved already")
+        self._others = _Queue("searches and pages wait already")
 
     async def run_on(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function of the kernels' side in the thread that solves. Raises RequestError (429) if too many wait."""
-        if self._n_solving >= WAITING:
-            raise RequestError(f"{WAITING} lists are being solved already; ask again in a second", 429, {"retry-after": "1"})
-        self._n_solving += 1
-        try:
-            return await _call(self._solver, opened, function, *arguments)
-        finally:
-            self._n_solving -= 1
+        return await self._solves.call(self._solver, opened, function, *arguments)
 
     async def aside(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call what takes long but solves nothing, such as making a page, in a thread of its own. One is enough: each thread that
         runs Python makes the event loop wait for its turn. Raises as `run_on` does."""
-        return await self._other(self._maker, opened, function, *arguments)
+        return await self._others.call(self._maker, opened, function, *arguments)
 
     async def search(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call what waits for SQLite. Raises as `run_on` does."""
-        return await self._other(self._searcher, opened, function, *arguments)
-
-    async def _other(self, pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self._n_others >= WAITING:
-            raise RequestError(f"{WAITING} searches and pages wait already; ask again in a second", 429, {"retry-after": "1"})
-        self._n_others += 1
-        try:
-            return await _call(pool, opened, function, *arguments)
-        finally:
-            self._n_others -= 1
+        return await self._others.call(self._searcher, opened, function, *arguments)
 
     def close(self) -> None:
         self._solver.shutdown(wait=True, cancel_futures=True)
@@ -57,9 +42,20 @@ class Threads:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def _call(pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
-    opened.hold()
-    try:
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
-    finally:
-        opened.let_go()
+class _Queue:
+    """Calls that run or wait, WAITING at most; `said` is what the next one is told of them."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+        self._n = 0
+
+    async def call(self, pool: ThreadPoolExecutor, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._n >= WAITING:
+            raise RequestError(f"{WAITING} {self._said}; ask again in a second", 429, {"retry-after": "1"})
+        opened.hold()
+        self._n += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+        finally:
+            self._n -= 1
+            opened.let_go()

@@ -1,4 +1,4 @@
-"""What a server knows of users beyond its release: what came in since, who asked to be forgotten, and lists solved since."""
+"""Knowledge of users beyond the release that a server has open: what came in since, who asked to be forgotten, and lists solved since."""
 
 from __future__ import annotations
 

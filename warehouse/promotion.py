@@ -1,4 +1,4 @@
-"""Which release answers: promoted by its verdict or by hand, and rolled back. Promoting replaces the file `current` by one rename."""
+"""The release that answers: promoted by its verdict or by hand, and rolled back. Promoting replaces the file `current` by one rename."""
 
 from __future__ import annotations
 

@@ -14,11 +14,10 @@ FIRST = 10
 
 def item_ratings(ratings: Iterable[pa.Table]) -> pa.Table:
     """Count the ratings of each item by their value, rows of ITEM_RATINGS in key order; rows without a rating are left out."""
-    columns = [block.select(["item_id", "rating"]).filter(pc.is_valid(block["rating"])) for block in ratings]
-    key, n = list(ITEM_RATINGS.key), ITEM_RATINGS.names[2]
-    counted = [block.group_by(key).aggregate([([], "count_all")]) for block in columns]
+    key = list(ITEM_RATINGS.key)
+    counted = [block.filter(pc.is_valid(block["rating"])).group_by(key).aggregate([([], "count_all")]) for block in ratings]
     summed = pa.concat_tables(counted).group_by(key).aggregate([("count_all", "sum")])
-    return summed.rename_columns({"count_all_sum": n}).select(ITEM_RATINGS.names).sort_by([(name, "ascending") for name in key])
+    return summed.rename_columns({"count_all_sum": "n_ratings"}).select(ITEM_RATINGS.names).sort_by([(name, "ascending") for name in key])
 
 
 def item_lists(recommendations: Iterable[pa.Table]) -> pa.Table:
@@ -29,5 +28,5 @@ def item_lists(recommendations: Iterable[pa.Table]) -> pa.Table:
         columns = pa.table({"item_id": block["item_id"], "rank": block["rank"], "is_first": is_first})
         counted.append(columns.group_by("item_id").aggregate([([], "count_all"), ("is_first", "sum"), ("rank", "min")]))
     summed = pa.concat_tables(counted).group_by("item_id").aggregate([("count_all", "sum"), ("is_first_sum", "sum"), ("rank_min", "min")])
-    renamed = dict(zip(("item_id", "count_all_sum", "is_first_sum_sum", "rank_min_min"), ITEM_LISTS.names))
+    renamed = {"count_all_sum": "n_lists", "is_first_sum_sum": "n_first_tens", "rank_min_min": "best_rank"}
     return summed.rename_columns(renamed).select(ITEM_LISTS.names).sort_by("item_id")

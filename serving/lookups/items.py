@@ -14,7 +14,7 @@ from serving.service import Service
 
 SOURCES = ("collaborative", "content")
 NEIGHBOURS = 12
-_SIMILAR = """select rank, similar_item_id, similarity, source from similar_items
+_SIMILAR = """select rank, similar_item_id, similarity from similar_items
 where item_id = ? and source = ? and rank > ? order by rank limit ?"""
 _FACTS = """select title, year, genres, tags, description, n_ratings, mean_rating, is_in_catalogue, is_blocked, same_item_id, n_lists,
 n_first_tens, best_rank from items left join item_lists using (item_id) where items.item_id = ?"""
@@ -37,8 +37,8 @@ def item(service: Service, request: Request) -> Response:
     title, year, genres, tags, text, n_ratings, mean, is_in_catalogue, is_blocked, same, n_lists, n_tens, best = reader.execute(
         _FACTS, [item_id]
     ).fetchone()
-    neighbours = {source: reader.execute(_SIMILAR, [item_id, source, 0, NEIGHBOURS]).fetchall() for source in SOURCES}
-    of_both = set.intersection(*({other for _, other, _, _ in found} for found in neighbours.values()))
+    neighbours = {source: _neighbours(opened, item_id, source, 0, NEIGHBOURS) for source in SOURCES}
+    of_both = set.intersection(*({row["item_id"] for row in rows} for rows in neighbours.values()))
     facts = {
         "item_id": item_id,
         "title": title,
@@ -56,13 +56,7 @@ def item(service: Service, request: Request) -> Response:
         "is_blocked": bool(is_blocked),
         "same_item_id": same,
     }
-    similar = {
-        source: [
-            {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity, "is_in_both": other in of_both}
-            for rank, other, similarity, _ in found
-        ]
-        for source, found in neighbours.items()
-    }
+    similar = {source: [row | {"is_in_both": row["item_id"] in of_both} for row in rows] for source, rows in neighbours.items()}
     return _items(service, opened, [facts], source="release", next=None, similar=similar)
 
 
@@ -82,13 +76,10 @@ def _similar(service: Service, request: Request) -> Response:
     after, n = token.rank if token else 0, request.values["n"]
     rows, wanted = [], request.values["source"]
     for source in [wanted] if wanted else SOURCES:
-        rows = opened.reader().execute(_SIMILAR, [item, source, after, n + 1]).fetchall()
+        rows = _neighbours(opened, item, source, after, n + 1)
         if rows or after:
             break
-    shown = [
-        {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity, "source": found}
-        for rank, other, similarity, found in rows[:n]
-    ]
+    shown = [row | {"source": source} for row in rows[:n]]
     return _items(
         service,
         opened,
@@ -98,6 +89,14 @@ def _similar(service: Service, request: Request) -> Response:
         item_id=item,
         title=opened.title(item),
     )
+
+
+def _neighbours(opened: OpenRelease, item: Any, source: str, after: int, n: int) -> list[dict[str, Any]]:
+    """Read n neighbours of an item from the rank after `after`."""
+    return [
+        {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity}
+        for rank, other, similarity in opened.reader().execute(_SIMILAR, [item, source, after, n])
+    ]
 
 
 def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
