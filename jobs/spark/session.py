@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ def spark_session(settings: Settings, *, scratch: Path) -> Iterator[SparkSession
             raise
         finally:
             spark.stop()
+            gc.collect()  # a Java object that is dropped later would swallow a Ctrl-C that comes at that moment
 
 
 def _started(builder: SparkSession.Builder) -> SparkSession:
