@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving.routes import Route
 
 BODY_S = 10.0
+PAUSE_S = 0.005
 ROW_BYTES = 256
 
 
@@ -149,7 +150,8 @@ async def body_of(service: Service, route: Route, headers: Mapping[bytes, bytes]
 
 
 async def _read_on(receive: Callable[..., Any]) -> None:
-    """Read what nobody wants, for a while: a connection closed before would take the refusal with it."""
+    """Read what nobody wants, for a while: a connection closed before would take the refusal with it. It is read slowly, so that
+    requests of others come between."""
     size = 0
     try:
         async with asyncio.timeout(BODY_S / 2):
@@ -158,5 +160,6 @@ async def _read_on(receive: Callable[..., Any]) -> None:
                 size += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
                     return
+                await asyncio.sleep(PAUSE_S)
     except TimeoutError:
         pass

@@ -19,7 +19,7 @@ from serving.browsers import as_page, Browsers, Headers, PAGE_HEADERS
 from serving.connections import HEAD_BYTES, HEADERS, IS_TOO_LARGE
 from serving.forward import Forwarder
 from serving.opened import OpenRelease
-from serving.parameters import MANY_ROWS
+from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
 from serving.response import envelope, error_body, JSON_TYPE, RequestError, Response, shaped
 from serving.routes import Route, Router
@@ -34,7 +34,7 @@ _OF_DATASETTE = re.compile(rb"/-/(static/.+|static-plugins/.+|(metadata|settings
 _WHERE = "no such path; /openapi.json says what there is to ask, and under /cinematch are the tables"
 _PAGE = ((b"content-type", b"text/html; charset=utf-8"), *PAGE_HEADERS)
 _TOO_LARGE = RequestError(f"the head: expected at most {HEADERS} headers and {HEAD_BYTES} bytes", 431, {"connection": "close"})
-QUERY_BYTES, LARGE = 16 << 10, 64 << 10
+QUERY_BYTES = 16 << 10
 _FOR_EVER = b"max-age=31536000, immutable"
 
 

@@ -24,13 +24,13 @@ from pathlib import Path
 import uvicorn
 from datasette.plugins import pm
 
+from serving.gives_way import give_way
 from serving.site import Site
 from warehouse import redacted
 from warehouse.claims import claimed, discard, sweep
 from warehouse.forgotten import Forgotten, names_any
 from warehouse.layout import PAGES, Release, Warehouse
 
-NICE = 5
 DATA_MIB, SQLITE_MIB = 320, 96
 LATE_S = 5.0
 OVERDUE = 75
@@ -42,7 +42,7 @@ def main(folder: str, warehouse: str, socket_folder: str, making: str, listening
     copy = within.staged(f"{PAGES}{os.getpid()}-{secrets.token_hex(4)}")
     threading.Thread(target=_end_with_input, args=(Path(socket_folder), copy), daemon=True).start()
     _limit_memory()
-    os.nice(NICE)
+    give_way()
     pm.unregister(name="datasette.handle_exception")  # it prints tracebacks with what a request holds; the plugin answers instead
     known = Forgotten(given["salt"], frozenset(given["digests"]))
     with ExitStack() as stack:
@@ -82,10 +82,6 @@ def _answer(release: Release, catalog: Path, listening: int, query_ms: int, allo
 
 def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_MIB << 20, DATA_MIB << 20))
-    try:
-        Path("/proc/self/oom_score_adj").write_text("900")
-    except OSError:
-        pass  # no Linux, or not allowed: the limits above hold all the same
     with sqlite3.connect(":memory:") as connection:
         connection.execute(f"pragma hard_heap_limit = {SQLITE_MIB << 20}")  # of this process, whatever connection asks
     connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
 from serving.opened import OpenRelease
+from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
 from serving.response import Response
 from serving.static_files import address
@@ -32,24 +34,24 @@ async def page(
     next_url: str | None,
     took_ms: float,
 ) -> bytes:
-    """The route's page, made by a thread: a thousand rows take long enough to be waited for."""
-    return await service.threads.aside(opened, _page, route, request, response, opened, next_url, took_ms)
+    """The route's page, made by a thread; a long one by the process for long work."""
+    rows = response.rows if response.encoded is None else response.encoded
+    context = {
+        "summary": route.summary,
+        "path": dict(request.path),
+        "values": dict(request.values),
+        "answer": response.extra,
+        "release": opened.id,
+        "next_url": next_url,
+        "took_ms": took_ms,
+    }
+    if len(response.rows) > MANY_ROWS or len(response.encoded or b"") > LARGE:
+        return await service.threads.long(opened, _page, route.page, rows, context)
+    return await service.threads.aside(opened, _page, opened, route.page, rows, context)
 
 
-def _page(route: Route, request: Request, response: Response, opened: OpenRelease, next_url: str | None, took_ms: float) -> bytes:
-    rows = json.loads(response.encoded) if response.encoded is not None else list(response.rows)
-    return _rendered(
-        route.page or "",
-        route=route,
-        path=request.path,
-        values=request.values,
-        rows=rows,
-        answer=response.extra,
-        release=opened.id,
-        opened=opened,
-        next_url=next_url,
-        took_ms=took_ms,
-    )
+def _page(opened: OpenRelease, name: str, rows: bytes | Sequence[Any], context: dict[str, Any]) -> bytes:
+    return _rendered(name, opened=opened, rows=json.loads(rows) if isinstance(rows, bytes) else rows, **context)
 
 
 def error_page(service: Service, error: CineMatchError) -> bytes:

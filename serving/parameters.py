@@ -15,7 +15,7 @@ from serving.response import RequestError, SHAPES
 
 MAX_N = 1000
 MAX_LISTED = 1000
-MANY_ROWS = 100  # what is done for more rows is done by a thread, so that others do not wait for it
+MANY_ROWS, LARGE = 100, 64 << 10  # rows, and bytes of JSON; what is more is made aside, so that others do not wait for it
 KEPT_QUERIES, KEPT_LENGTH = 1_000, 60
 _LISTED = re.compile(r"(?:[^,\\]|\\.)+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from jobs.kernels.lists import Lists
 from serving.opened import OpenRelease
 from serving.rows import Listed, listed, Reason, reasons
 from warehouse.overlay import Held, stored
+
+log = logging.getLogger("cinematch.serving")
 
 History = Mapping[Any, Held]
 """The interactions of one user, by item."""
@@ -35,7 +38,18 @@ def solve(opened: OpenRelease, rows: History, *, n: int, excluded: np.ndarray | 
     return _solved(opened, rows, recommender.lists(recommender.history(rows), n=n, explain_n=explain_n, excluded=excluded))
 
 
-def solve_popular(opened: OpenRelease, rows: History, *, n: int) -> Solved:
+def solve_or_popular(
+    opened: OpenRelease, rows: History, *, n: int, excluded: np.ndarray | None = None, explain_n: int | None = None
+) -> Solved:
+    """Solve the list of a history; a history that cannot be solved is safe in the overlay, and gets the fallback until the next release."""
+    try:
+        return solve(opened, rows, n=n, excluded=excluded, explain_n=explain_n)
+    except ValueError:
+        log.exception("release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows))
+        return _solve_popular(opened, rows, n=n)
+
+
+def _solve_popular(opened: OpenRelease, rows: History, *, n: int) -> Solved:
     """The list that a history gets which cannot be ranked by."""
     recommender = opened.recommender
     return _solved(opened, rows, recommender.popular(recommender.history(rows), n=n))

@@ -1,4 +1,4 @@
-"""The threads of a server: one that solves, one that makes pages and other long answers, two that search."""
+"""The threads of a server: one that solves, one that makes pages, two that search, and one that waits for long work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from serving.long_work import LongWork
 from serving.opened import OpenRelease
 from serving.response import RequestError
 
@@ -20,8 +21,11 @@ class Threads:
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
         self._searcher = ThreadPoolExecutor(2, thread_name_prefix="search")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="long")
+        self._long_work = LongWork()
         self._solves = _Queue("lists are being solved already")
         self._others = _Queue("searches and pages wait already")
+        self._long = _Queue("long answers wait already")
 
     async def run_on(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function of the kernels' side in the thread that solves. Raises RequestError (429) if too many wait."""
@@ -36,8 +40,15 @@ class Threads:
         """Call what waits for SQLite. Raises as `run_on` does."""
         return await self._others.call(self._searcher, opened, function, *arguments)
 
+    async def long(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call function(opened, *arguments) in a process of its own, by `LongWork`: for what Python works on longer than a lookup may
+        wait. The arguments and the result should be bytes or few. Raises as `run_on` does."""
+        return await self._long.call(self._waiter, opened, self._long_work.call, opened.files, function, *arguments)
+
     def close(self) -> None:
         self._solver.shutdown(wait=True, cancel_futures=True)
+        self._waiter.shutdown(wait=True, cancel_futures=True)
+        self._long_work.close()
         for pool in (self._maker, self._searcher):
             pool.shutdown(wait=False, cancel_futures=True)
 

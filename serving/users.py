@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from typing import Any
 
@@ -11,12 +10,10 @@ from schemas.settings import Settings
 from serving.forgotten import ForgottenUsers
 from serving.online import Online
 from serving.opened import OpenRelease
-from serving.solve import solve, solve_popular, Solved, stored_history
+from serving.solve import solve_or_popular, Solved, stored_history
 from serving.threads import Threads
 from warehouse.layout import Warehouse
 from warehouse.overlay import apply_log, Held
-
-log = logging.getLogger("cinematch.serving")
 
 SOLVED_KEPT = 256
 
@@ -76,12 +73,7 @@ class Users:
         return found
 
     def _solve_now(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
-        rows = self.held(opened, user_id, seq)
-        try:
-            return solve(opened, rows, n=n)
-        except ValueError:  # the rating is safe in the overlay; the list is the fallback until the next release
-            log.exception("release %s: a list of %d interactions cannot be solved; the fallback is given", opened.id, len(rows))
-            return solve_popular(opened, rows, n=n)
+        return solve_or_popular(opened, self.held(opened, user_id, seq), n=n)
 
     def _forget_lists(self) -> None:
         """Solve every list again: something else decides over them now."""

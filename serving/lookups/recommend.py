@@ -17,7 +17,7 @@ from serving.request import Request, Token
 from serving.response import Response, rows_json
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
-from serving.solve import outside_genre, solve, solve_pairs, Solved
+from serving.solve import History, outside_genre, solve, solve_or_popular, solve_pairs, Solved
 from serving.stored import encoded_list, ready_list, stored_list
 
 
@@ -123,6 +123,16 @@ async def _solved(
 ) -> Response:
     n = request.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
+    computed_at = iso(service.now()) if seq or is_filtered else None
+    since = service.users.seq(opened, user) if request.values["next"] else None
+    # what the user got since the first page is in that list still, and may not be shown
+    now_has = opened.same(service.users.items_since(opened, user, seq)) if request.values["next"] else frozenset()
+    if n > MANY_ROWS:
+        history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
+        arguments = history, wanted, dict(request.values), after, n, now_has
+        encoded, source, n_found = await service.threads.long(opened, _long_list, *arguments)
+        reached = next_rank(after, n, n_found)
+        return list_response(service, Page(opened, asked, user, seq, (), {}, source, reached, computed_at, encoded, since))
     if is_filtered:
         found = await service.threads.run_on(
             opened,
@@ -137,26 +147,36 @@ async def _solved(
         found = await service.users.solved(opened, user, seq, wanted)
     rows = found.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
-    if request.values["next"]:  # what the user got since the first page is in that list still, and may not be shown
-        now_has = opened.same(service.users.items_since(opened, user, seq))
-        rows = [entry for entry in rows if entry.item_id not in now_has]
-    computed_at = iso(service.now()) if seq or is_filtered else None
-    since = service.users.seq(opened, user) if request.values["next"] else None
+    rows = [entry for entry in rows if entry.item_id not in now_has]
     page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
     if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return await whole_response(service, page)
 
 
+def _long_list(
+    opened: OpenRelease, history: History, wanted: int, values: Mapping[str, Any], after: int, n: int, now_has: frozenset[Any]
+) -> tuple[bytes, str, int]:
+    """The JSON of a long page, each row with its reasons; its source, and how many rows there are before what the user got since is
+    left out."""
+    explain_n = wanted if opened.manifest.settings["explain_n"] else 0
+    found = solve_or_popular(opened, history, n=wanted, excluded=excluded_items(opened, values), explain_n=explain_n)
+    rows = found.rows[after : after + n]
+    shown = [entry for entry in rows if entry.item_id not in now_has]
+    return encoded_rows(opened, shown, found.reasons), source_of(shown), len(rows)
+
+
 async def whole_response(service: Service, page: Page) -> Response:
     """The answer of a page that may be long: the rows of a long one are made by a thread."""
     if len(page.rows) > MANY_ROWS and page.encoded is None:
-        page = page._replace(encoded=await service.threads.aside(page.opened, _encoded, page))
+        encoded = await service.threads.aside(page.opened, encoded_rows, page.opened, page.rows, page.reasons)
+        page = page._replace(encoded=encoded)
     return list_response(service, page)
 
 
-def _encoded(page: Page) -> bytes:
-    return rows_json(row(page.opened, entry, page.reasons.get(entry.item_id, ())) for entry in page.rows)
+def encoded_rows(opened: OpenRelease, rows: Iterable[Listed], reasons: Mapping[Any, Sequence[Reason]]) -> bytes:
+    """Rows of a list with their reasons, as the JSON of an answer."""
+    return rows_json(row(opened, entry, reasons.get(entry.item_id, ())) for entry in rows)
 
 
 def list_response(service: Service, page: Page) -> Response:

@@ -6,15 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from serving.lookups.recommend import excluded_items, Page, source_of, whole_response
+from serving.lookups.recommend import encoded_rows, excluded_items, list_response, Page, source_of
 from serving.opened import iso, OpenRelease
+from serving.parameters import MANY_ROWS
 from serving.request import Request
 from serving.response import RequestError, Response
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
-from serving.solve import History, solve, Solved
+from serving.solve import History, solve
 from warehouse.overlay import Entry, visitor_history
 
+LONG_BODY = 8 << 10
 _FIELDS = ("item_id", "rating", "weight", "rated_at")
 
 
@@ -25,19 +27,23 @@ async def recommend(service: Service, request: Request) -> Response:
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
     says so."""
     opened, n = request.opened, request.values["n"]
-    rows, solved = await service.threads.run_on(opened, _solved, opened, request.body, service.settings.batch_n, n, request.values)
-    page = Page(opened, None, None, 0, solved.rows, solved.reasons, source_of(solved.rows), None, iso(service.now()))
-    response = await whole_response(service, page)
+    arguments = request.body, service.settings.batch_n, n, dict(request.values)
+    if n > MANY_ROWS or len(request.body) > LONG_BODY:
+        encoded, source, unusable, n_known = await service.threads.long(opened, _solved, *arguments)
+    else:
+        encoded, source, unusable, n_known = await service.threads.run_on(opened, _solved, opened, *arguments)
+    response = list_response(service, Page(opened, None, None, 0, (), {}, source, None, iso(service.now()), encoded))
     response.tag = None
-    unusable = [item for item in rows if opened.number(item) is None]
-    response.extra |= {"unusable": unusable, **_length(opened, len(rows) - len(unusable))}
+    response.extra |= {"unusable": unusable, **_length(opened, n_known)}
     return response
 
 
-def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[History, Solved]:
-    """The history of a body and its list: in the thread that solves, as reading a large body takes its time."""
+def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[bytes, str, list[Any], int]:
+    """The list of a body's history as JSON, its source, the items that the release does not know and how many it does."""
     rows = history_of(opened, json_of(body), limit)
-    return rows, solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
+    found = solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
+    unusable = [item for item in rows if opened.number(item) is None]
+    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), unusable, len(rows) - len(unusable)
 
 
 def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
