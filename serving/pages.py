@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
+from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points
 from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
@@ -90,9 +91,33 @@ def day(seconds: int) -> str:
     return f"{at.day} {at:%B %Y}"
 
 
+def day_of(iso: str) -> str:
+    """The day of an ISO 8601 time, in words."""
+    return day(int(datetime.fromisoformat(iso).timestamp()))
+
+
 def moment(seconds: int) -> str:
     """A time to the second, such as 2026-01-04 02:00:00 UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def rated_texts(rated: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Rated items as the parameter `rated` has them."""
+    return [_rated_text(row["item_id"], row["rating"]) for row in rated]
+
+
+def _rated_text(item_id: Any, rating: float | None) -> str:
+    escaped = str(item_id).replace("\\", "\\\\").replace(",", "\\,")
+    return escaped if rating is None else f"{escaped}:{rating:.12g}"
+
+
+def playing(answer: Mapping[str, Any], item_id: Any = None, rating: float | None = None, *, drop: Any = None, is_json: bool = False) -> str:
+    """The address of the playground with one item more, or rated otherwise, or with one less."""
+    kept = [(row["item_id"], row["rating"]) for row in answer["rated"] if row["item_id"] not in (item_id, drop)]
+    rated = [*kept, *([(item_id, rating)] if item_id is not None else [])]
+    pairs = [("rated", ",".join(_rated_text(*pair) for pair in rated))] if rated else []
+    pairs += [(name, answer[name]) for name in ("user_id", "q") if answer[name] not in (None, "")]
+    return f"/playground{'.json' if is_json else ''}{'?' if pairs else ''}{urlencode(pairs, safe=':,')}"
 
 
 def largest_share(rows: list[dict[str, Any]]) -> float:
@@ -112,6 +137,8 @@ def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
 _ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|Ein|Eine|De|Het"
 _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
-_TEMPLATES.globals.update(
-    {f.__name__: f for f in (day, id_path, largest_share, lines_of, models_of, moment, named, number, shown_shares)}, static=address
-)
+_FUNCTIONS = (
+    chart_of, day, day_of, dots_of, id_path, interval, largest_difference, largest_share, lines, lines_of, models_of, moment, named, number,
+    playing, points, rated_texts, shown_shares,
+)  # fmt: skip
+_TEMPLATES.globals.update({function.__name__: function for function in _FUNCTIONS}, static=address)

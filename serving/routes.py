@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving.lookups import health, items, openapi, pairs, promote, ratings, recommend, releases, runs, search, session
+from serving.lookups import health, items, openapi, pairs, playground, promote, quality, ratings, recommend, releases, runs, search, session
 from serving.lookups.home import home
 from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.request import Request
@@ -66,6 +66,17 @@ SOURCE = Parameter(
 )
 USER = Parameter("user_id", "text", "id of the user, which /recommend/{user_id} has in its path", is_required=True)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
+RATED = Parameter(
+    "rated",
+    "list",
+    "items, each as `id` or, where the release has ratings, `id:rating`; the newest last, given again for each or separated by commas",
+    (),
+)
+PLAYED_N = Parameter("n", "integer", "rows to give", 10, 1, 50)
+STARTING = Parameter("user_id", "text", "begin with what this user has")
+TITLE = Parameter("q", "text", "words of a title to choose items by")
+METRIC = Parameter("metric", "text", "such as `ndcg@10`; by default the one that the current release was judged by")
+PROTOCOL = Parameter("protocol", "text", "how it was measured; by default `held_out_last`")
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release, current or latest", is_required=True, pattern=RELEASE)
 REASON = Parameter("reason", "text", "why; kept with the promotion, and needed for a release that was held back")
@@ -159,7 +170,27 @@ READS = (
         page="history",
         for_users=True,
     ),
+    Route(
+        "playground",
+        "GET",
+        "/playground",
+        playground.playground,
+        "The list of a history made up on the spot",
+        "Played",
+        (RATED, STARTING, TITLE, PLAYED_N),
+        page="playground",
+    ),
     Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search", for_users=True),
+    Route(
+        "quality",
+        "GET",
+        "/quality",
+        quality.quality,
+        "A metric of every release and model, and the verdicts",
+        "Measured",
+        (METRIC, PROTOCOL),
+        page="quality",
+    ),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
     Route(
         "compare_releases",

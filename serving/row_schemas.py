@@ -33,7 +33,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         dict.fromkeys(("method", "path", "summary"), "text"),
         {
             "computed_at": "time", "stale": "flag", "users": "any[]", "popular": "PopularItemRow[]", "counts": "any", "genres": "text[]",
-            "served_model": "text",
+            "served_model": "text", "choice": "text",
         },
     ),
     "Recommendation": (
@@ -77,6 +77,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"user_id": "user", "n_ratings": "integer", "profile": "any", "source": "text", "stale": "flag"},
     ),
+    "Played": (
+        ROW,
+        {
+            "user_id": "user?", "is_known": "flag", "q": "text", "rated": "any[]", "choices": "any[]", "stars": "number[]",
+            "unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?", **_LISTED,
+        },
+    ),
     "Found": (
         {
             "item_id": "item", "title": "text", "year": "integer?", "genres": "text", "n_ratings": "integer",
@@ -90,6 +97,16 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "is_usable": "flag",
         },
         {"sequence": "integer", "n_accepted": "integer", "n_duplicates": "integer"},
+    ),
+    "Measured": (
+        {
+            **dict.fromkeys(("release", "status", "model"), "text"), "created_at": "time", "is_served": "flag", "value": "number",
+            "low": "number?", "high": "number?", "n_users": "integer",
+        },
+        {
+            **dict.fromkeys(("protocol", "metric", "meaning", "source"), "text"),
+            **dict.fromkeys(("metrics", "models", "verdicts"), "any[]"),
+        },
     ),
     "Release": ({"release": "text", "status": "text"}, {"source": "text"}),
     "Manifest": (

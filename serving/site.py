@@ -23,6 +23,7 @@ from datasette.views.base import DatasetteError
 from schemas.derive import datasette_metadata
 from serving import catalogue
 from serving.content_policy import policy, WithNonces
+from serving.static_files import address
 from warehouse.layout import Release
 from warehouse.queries import canned_queries
 from warehouse.release import read_manifest
@@ -30,6 +31,7 @@ from warehouse.release import read_manifest
 log = logging.getLogger("cinematch.serving")
 
 ROUTE = "cinematch"
+TEMPLATES = Path(__file__).with_name("templates")
 _UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
 _NONCE: ContextVar[str] = ContextVar("nonce", default="")
 
@@ -80,6 +82,7 @@ class Site:
         self.running: dict[int, float] = {}
         self.datasette = RoutedDatasette(
             [],
+            template_dir=str(TEMPLATES),
             settings={
                 "sql_time_limit_ms": query_ms,
                 "allow_download": allow_download,
@@ -92,7 +95,7 @@ class Site:
         self.datasette.cinematch = self
         environment = self.datasette.jinja_env
         environment.loader = WithNonces(environment.loader)
-        environment.globals["csp_nonce"] = _NONCE.get
+        environment.globals |= {"csp_nonce": _NONCE.get, "static": address}
         database = ReleaseDatabase(self.datasette, str(release.database), is_mutable=False)
         database.name, database.route, database.running = release.id, ROUTE, self.running
         # counting millions of rows again would delay the first page

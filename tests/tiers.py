@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SYSTEM = {
-    "jobs.bench", "jobs.run.run", "jobs.run.run_step", "tests.conftest.build", "tests.dags.postgres", "tests.dags.running", "tests.jobs.conftest.run_steps",
+    "playwright", "jobs.bench", "jobs.run.run", "jobs.run.run_step", "tests.conftest.build", "tests.dags.postgres", "tests.dags.running", "tests.jobs.conftest.run_steps",
     "tests.jobs.kill_points", "tests.serving.test_fuzz", "listed", "standalone", "trained", "cluster",
     "ml_latest_small", "online_retail",
 }  # fmt: skip

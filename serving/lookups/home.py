@@ -6,6 +6,7 @@ from serving.lookups.items import popular_rows
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
+from warehouse.measures import choice
 
 _SOME_USERS = "select user_id, n_ratings from users order by user_id limit 12"
 _POPULAR_N = 10
@@ -31,5 +32,6 @@ def home(service: Service, request: Request) -> Response:
             "counts": opened.manifest.counts,
             "genres": opened.genres,
             "served_model": opened.manifest.served_model,
+            "choice": choice(opened.manifest),
         },
     )

@@ -15,6 +15,7 @@ from serving.service import Service
 _SEARCH = """with found as (select item_id, rank as distance from items_fts where items_fts match ? order by rank limit 1000)
 select i.item_id, i.title, i.year, i.genres, i.n_ratings, i.mean_rating
 from found f cross join items i on i.item_id = f.item_id order by f.distance, i.n_ratings desc, i.item_id limit ?"""
+_NAMES = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
 _WORD = re.compile(r"\w+")
 _STEPS = 20_000  # between two looks at the clock, each of which takes the interpreter from the event loop
 WORDS = 8
@@ -23,15 +24,8 @@ WORDS = 8
 async def search(service: Service, request: Request) -> Response:
     """Every word must begin a word of the title; case and accents do not matter. The first eight different words count."""
     opened = request.opened
-    words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(request.values["q"][:200])))[:WORDS]
-    if not words:
-        raise RequestError("q: expected at least one word of a title")
-    match = " ".join(f'"{word}"*' for word in words)
-    values = [match, request.values["n"]]
-    rows = await service.threads.search(opened, within, opened, service.settings.query_ms, "q", _SEARCH, values)
-    names = ("item_id", "title", "year", "genres", "n_ratings", "mean_rating")
     return Response(
-        rows=[dict(zip(names, row)) for row in rows],
+        rows=await titles(service, opened, request.values["q"], request.values["n"]),
         extra={
             "q": request.values["q"],
             "source": "search",
@@ -42,6 +36,16 @@ async def search(service: Service, request: Request) -> Response:
         tag=opened.id,
         opened=opened,
     )
+
+
+async def titles(service: Service, opened: OpenRelease, q: str, n: int) -> list[dict[str, Any]]:
+    """Up to n items whose titles have words that begin with those of q."""
+    words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(q[:200])))[:WORDS]
+    if not words:
+        raise RequestError("q: expected at least one word of a title")
+    match = " ".join(f'"{word}"*' for word in words)
+    rows = await service.threads.search(opened, within, opened, service.settings.query_ms, "q", _SEARCH, [match, n])
+    return [dict(zip(_NAMES, row)) for row in rows]
 
 
 def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:

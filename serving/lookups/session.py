@@ -34,7 +34,7 @@ async def recommend(service: Service, request: Request) -> Response:
         encoded, source, unusable, n_known = await service.threads.run_on(opened, _solved, opened, *arguments)
     response = list_response(service, Page(opened, None, None, 0, (), {}, source, None, iso(service.now()), encoded))
     response.tag = None
-    response.extra |= {"unusable": unusable, **_length(opened, n_known)}
+    response.extra |= {"unusable": unusable, **length(opened, n_known)}
     return response
 
 
@@ -69,7 +69,7 @@ def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
     return visitor_history(timed, is_implicit=not opened.has_ratings)
 
 
-def _length(opened: OpenRelease, n: int) -> dict[str, Any]:
+def length(opened: OpenRelease, n: int) -> dict[str, Any]:
     """Return how long the history is and has to be, and a sentence if it is too short."""
     least = max(opened.manifest.settings["min_history"], 1)
     note = f"{n} of the items are known here, and a list of one's own takes {least} (min_history): these are popular items"
