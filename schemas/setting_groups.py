@@ -372,6 +372,10 @@ class Serving:
     stale_after_days: float = _setting(
         8.0, ("serve", "audit"), "answers of an older release say that they are stale", minimum=0, is_machine=True
     )
+    workers: int = _setting(
+        1, ("serve",), "server processes that share the port; each takes a processor where lookups keep it busy", minimum=1, maximum=64,
+        is_machine=True,
+    )  # fmt: skip
     query_ms: int = _setting(1000, ("serve",), "milliseconds that one query may take", minimum=1, maximum=60_000, is_machine=True)
     address_connections: int = _setting(
         256,

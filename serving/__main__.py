@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = resolve(parsed, os.environ)
         from serving.server import serve
 
-        serve(settings)
+        return serve(settings)
     except CineMatchError as error:
         print(f"cinematch: {error}", file=sys.stderr)
         return error.exit_code

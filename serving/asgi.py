@@ -6,7 +6,6 @@ import logging
 import re
 import sqlite3
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +19,11 @@ from serving.connections import HEAD_BYTES, HEADERS, IS_TOO_LARGE
 from serving.forward import Forwarder
 from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
-from serving.request import Request
+from serving.request import matches, Request, tagged
 from serving.response import envelope, error_body, JSON_TYPE, RequestError, Response, shaped
 from serving.routes import Route, Router
 from serving.service import Service
+from serving.stored import DAMAGED
 from serving.swap import Follower
 
 log = logging.getLogger("cinematch.serving")
@@ -125,7 +125,8 @@ class Application:
                 raise RequestError(f"the query string: {len(query)} bytes, expected at most {QUERY_BYTES}", 414)
             values = route.query(query)
             body = b"" if route.body is None else await access.body_of(self._service, route, request_headers, receive)
-            request = Request(opened, path, values, body, key)
+            known = None if is_page else request_headers.get(b"if-none-match")  # a page has tags of its own
+            request = Request(opened, path, values, body, key, known)
             response = route.handler(self._service, request)
             if not isinstance(response, Response):
                 response = await response
@@ -226,14 +227,14 @@ class Application:
         if response.tag is None:
             headers.append((b"cache-control", b"no-store"))
             return headers, False
-        tag = f'W/"{response.tag}{kind}"'.encode()
+        tag, given = tagged(f"{response.tag}{kind}"), request_headers.get(b"if-none-match")
         headers.append((b"etag", tag))
         headers.append((b"cache-control", b"private, no-cache" if response.is_personal else self._service.guard.cache_control))
-        return headers, _matches(request_headers.get(b"if-none-match"), tag)
+        return headers, given is not None and matches(given, tag)
 
     def _refusal(self, error: Exception, is_page: bool, opened: OpenRelease) -> tuple[int, bytes, Headers]:
         """The one error body. What nobody foresaw is logged whole and answered without its insides."""
-        if isinstance(error, (sqlite3.DatabaseError, zlib.error)):
+        if isinstance(error, (sqlite3.DatabaseError, DAMAGED)):
             log.error("release %s cannot be read: %s", opened.id, error)
             error = RequestError(f"release {opened.id} cannot be read just now; the log says why", 503)
         elif not isinstance(error, CineMatchError):
@@ -271,14 +272,6 @@ def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
     path = raw.decode("latin-1")
     kept = "&".join(part for part in query.split("&") if part and not part.startswith("next=")) if "next=" in query else query
     return f"{path}?{kept}&next={token}" if kept else f"{path}?next={token}"
-
-
-def _matches(given: bytes | None, tag: bytes) -> bool:
-    """If-None-Match compares weakly: the strength of either tag does not matter."""
-    if given is None:
-        return False
-    bare = tag.removeprefix(b"W/")
-    return given.strip() == b"*" or any(part.strip().removeprefix(b"W/") == bare for part in given.split(b","))
 
 
 async def respond(send: Callable[..., Any], status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:

@@ -12,14 +12,30 @@ from serving.response import RequestError
 
 @dataclass
 class Request:
-    """One request: the release that was current when it began, ids from the path, parsed parameters, and for writes the body
-    and the name of the key."""
+    """One request: the release that was current when it began, ids from the path, parsed parameters, for writes the body and the
+    name of the key, and the entity tags of what the client has."""
 
     opened: OpenRelease
     path: Mapping[str, str]
     values: Mapping[str, Any] = field(default_factory=dict)
     body: bytes = b""
     key: str | None = None
+    if_none_match: bytes | None = None
+
+    def has(self, tag: str) -> bool:
+        """Whether the client has what is tagged so already, as it says."""
+        return self.if_none_match is not None and matches(self.if_none_match, tagged(tag))
+
+
+def tagged(tag: str) -> bytes:
+    """An entity tag as the header has it; two answers of one tag say the same, if not byte by byte."""
+    return f'W/"{tag}"'.encode()
+
+
+def matches(given: bytes, tag: bytes) -> bool:
+    """If-None-Match compares weakly: the strength of either tag does not matter."""
+    bare = tag.removeprefix(b"W/")
+    return given.strip() == b"*" or any(part.strip().removeprefix(b"W/") == bare for part in given.split(b","))
 
 
 class Token(NamedTuple):

@@ -1,4 +1,4 @@
-"""The process: one socket, one event loop, and Datasette in a process beside it."""
+"""The process: one socket, one event loop, and Datasette in a process beside it; or several of them that share a port."""
 
 from __future__ import annotations
 
@@ -7,30 +7,49 @@ import gc
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import uvicorn
 
-from schemas.errors import UsageError
 from schemas.settings import Settings
 from serving.asgi import Application
 from serving.connections import Connection, Connections, most_connections
 from serving.guard import is_loopback
 from serving.routes import table
 from serving.service import Service
+from serving.workers import BACKLOG, listen, Workers
 from warehouse.layout import Warehouse
 
 SWITCH_S = 0.0001
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal. Raises NotFound if no release is promoted, UsageError where the address is taken."""
+def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit status. Raises NotFound if no release is promoted, UsageError where the address is taken."""
+    if settings.workers > 1:
+        return Workers(settings.workers, settings.host, settings.port, partial(_work, settings)).run()
+    _serve(settings, lambda: listen(settings.host, settings.port), lambda said: print(said, flush=True))
+    return 0
+
+
+def _work(settings: Settings, listening: socket.socket, listens: Callable[[], None] | None) -> None:
+    """Serve as one of several; the first says where."""
+
+    def say(said: str) -> None:
+        if listens is not None:
+            print(f"{said}\n{settings.workers} processes answer.", flush=True)
+            listens()
+
+    _serve(settings, lambda: listening, say)
+
+
+def _serve(settings: Settings, listened: Callable[[], socket.socket], say: Callable[[str], None]) -> None:
     sys.setswitchinterval(SWITCH_S)  # the thread that solves hands the interpreter back fifty times sooner than by default
     service = Service(Warehouse(Path(settings.warehouse)), settings)
     app = application(service)
-    listening = _listen(settings.host, settings.port)
+    listening = listened()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     connections = Connections(most=most_connections(), each=settings.address_connections)
     config = uvicorn.Config(
@@ -43,12 +62,12 @@ def serve(settings: Settings) -> None:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=5,
-        backlog=1024,
+        backlog=BACKLOG,
     )
     gc.collect()
     gc.freeze()  # what is here now stays; looking through it again and again would cost a tenth of every request
     gc.set_threshold(50_000, 20, 50)
-    print(_banner(service, settings, listening.getsockname()[1]), flush=True)
+    say(_banner(service, settings, listening.getsockname()[1]))
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -56,21 +75,6 @@ def application(service: Service) -> Application:
     """The service's application, with the routes that its settings allow."""
     service.routes = table(is_read_only=service.settings.read_only)
     return Application(service)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(
-            family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-        )  # asyncio sets TCP_NODELAY only where the protocol is named
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(1024)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another --port, or --port 0 for any") from None
-    listening.setblocking(False)
-    return listening
 
 
 def _banner(service: Service, settings: Settings, port: int) -> str:

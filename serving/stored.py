@@ -5,15 +5,17 @@ What is given here is, key by key, what `rows.row` and `rows.shown_reason` make 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
+
+from isal import isal_zlib
 
 from schemas.list_rows import as_json, GENRE, REASON, ROW
 from schemas.tables import EXPLANATION_KINDS
 from serving.opened import OpenRelease
 from serving.response import number_json, value_json
 
+DAMAGED = cast(type[Exception], isal_zlib.error)
 READY = "select n_rows, source, rows from ready_lists where user_id = ?"
 LIST = """select rank, item_id, score, predicted_rating, confidence, source from recommendations
 where user_id = ? and rank > ? order by rank limit ?"""
@@ -43,7 +45,7 @@ def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
     if found is None:
         return None
     n_rows, source, packed = found
-    text = zlib.decompress(packed)
+    text = isal_zlib.decompress(packed)
     if n < n_rows:  # a row a line
         n_rows, text = n, b"\n".join(text.split(b"\n", n)[:n])[:-1] + b"]"
     return Ready(n_rows, source, text)

@@ -22,7 +22,10 @@ ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("schemas", "warehouse", "jobs"),
         {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
     ),
-    "serving": (("schemas", "warehouse", "jobs.kernels", "serving"), {"datasette", "httptools", "jinja2", "markupsafe", "numpy", "uvicorn"}),
+    "serving": (
+        ("schemas", "warehouse", "jobs.kernels", "serving"),
+        {"datasette", "httptools", "isal", "jinja2", "markupsafe", "numpy", "uvicorn"},
+    ),
     "cinematch": (("schemas", "warehouse", "jobs.kernels", "jobs.staging.item_side"), {"duckdb", "numpy", "pyarrow"}),
     "dags": ((), {"airflow"}),
 }

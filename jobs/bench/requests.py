@@ -23,6 +23,11 @@ def lookup(users: int, offset: int, index: int) -> bytes:
     return request("GET", f"/recommend/{scattered(index + offset, users) + 1}?n=10")
 
 
+def unchanged(users: int, release: str, offset: int, index: int) -> bytes:
+    """The same of a client that has it already, as the entity tag says."""
+    return lookup(users, offset, index)[:-2] + f'if-none-match: W/"{release}.0"\r\n\r\n'.encode()
+
+
 def canned(users: int, offset: int, index: int) -> bytes:
     """The ten rows and their reasons by a query with a parameter, as a canned one is run."""
     return request("GET", f"/cinematch.json?sql={_QUERY}&_shape=array&user_id={scattered(index + offset, users) + 1}")

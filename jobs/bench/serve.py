@@ -1,5 +1,6 @@
 """bench serve: a real server on a generated release, against a canned query of the same content and an empty answer.
 
+`workers` are the lookups of a server of two processes, `unchanged` those of clients that have the list already (304).
 Rates are of 16 connections from a client in a process of its own; on few processors that client takes a share of the
 machine. CPU microseconds are of the server's process alone, so they do not depend on the client. A ratio of CPU is one
 of requests a CPU second, so it reads as a ratio of rates does: more is better for the side named first.
@@ -39,6 +40,7 @@ from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import open_immutable
 
 PAIRS, PROBED, WARM_S = 20_000, 50, 0.5
+WORKERS = 2
 
 
 def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats: int, swaps: int, beside: str = "") -> dict[str, Any]:
@@ -63,6 +65,7 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
             }
             with (
                 product_server(warehouse.folder, folder / "server.log") as server,
+                product_server(warehouse.folder, folder / "workers.log", "--workers", str(WORKERS)) as several,
                 empty_server(folder / "empty.log") as empty,
             ):
                 figures |= _first_answer(server)
@@ -70,7 +73,8 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
                     measured = measure_beside(server, attacks, users=users, seconds=seconds, repeats=repeats)
                     return figures | measured | {"load_average_1_min": round(os.getloadavg()[0], 2)}
                 _probe(server, users)
-                figures |= _rates(server, empty, release, users=users, seconds=seconds, repeats=repeats)
+                several.count_workers(WORKERS)
+                figures |= _rates(server, several, empty, release, users=users, seconds=seconds, repeats=repeats)
                 figures["resident_loaded_mib"] = round(server.resident_mib(), 1)
                 figures |= measure_swaps(server, warehouse, users=users, swaps=swaps)
                 figures["resident_after_swaps_mib"] = round(server.resident_mib(), 1)
@@ -113,11 +117,13 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def _rates(server: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int) -> dict[str, Any]:
+def _rates(server: Server, several: Server, empty: Server, release: Release, *, users: int, seconds: int, repeats: int) -> dict[str, Any]:
     """Each side in turn, `repeats` times over; medians."""
     pairs = stored_pairs(release, users)
     sides: dict[str, tuple[Server, Callable[..., bytes]]] = {
         "lookup": (server, partial(requests.lookup, users)),
+        "unchanged": (server, partial(requests.unchanged, users, release.id)),
+        "workers": (several, partial(requests.lookup, users)),
         "why": (server, partial(requests.cycled, pairs)),
         "canned": (server, partial(requests.canned, users)),
         "canned_list": (server, partial(requests.listed, users)),
@@ -155,6 +161,8 @@ def _ratios(medians: dict[str, float]) -> dict[str, float]:
         for other in ("canned", "canned_list", "empty"):
             ratios[f"{ours}_to_{other}_ratio"] = _quotient(medians[f"{ours}_per_s"], medians[f"{other}_per_s"])
             ratios[f"{ours}_to_{other}_cpu_ratio"] = _quotient(medians[f"{other}_cpu_us"], medians[f"{ours}_cpu_us"])
+    ratios["workers_to_lookup_ratio"] = _quotient(medians["workers_per_s"], medians["lookup_per_s"])
+    ratios["workers_to_lookup_cpu_ratio"] = _quotient(medians["lookup_cpu_us"], medians["workers_cpu_us"])
     return ratios
 
 

@@ -46,11 +46,21 @@ class Server:
     def __init__(self, process: subprocess.Popen, address: tuple[str, int], started: float) -> None:
         self.process, self.address, self.started = process, address, started
         self._seen = psutil.Process(process.pid)
+        self._workers: list[psutil.Process] = []
 
     def cpu_s(self) -> float:
-        """CPU seconds that the process has used, its threads' included."""
-        times = self._seen.cpu_times()
-        return times.user + times.system
+        """CPU seconds that the process has used, its threads' included, and its workers if it has any."""
+        times = [process.cpu_times() for process in (self._seen, *self._workers)]
+        return sum(one.user + one.system for one in times)
+
+    def count_workers(self, n: int) -> None:
+        """Wait until the process has n workers, and count what they use from now on. Raises StepError."""
+        until = time.monotonic() + START_S
+        while len(self._workers) < n:
+            self._workers = self._seen.children()
+            if time.monotonic() > until:
+                raise StepError(f"{len(self._workers)} of {n} workers started")
+            time.sleep(0.01)
 
     def resident_mib(self) -> float:
         return self._seen.memory_info().rss / 2**20

@@ -26,6 +26,10 @@ def why(service: Service, request: Request) -> Response | Awaitable[Response]:
     opened, item = request.opened, known_item(request.opened, request)
     user = service.users.known_as(path_id(opened, request, "user_id"))
     seq, reasons_n = service.users.seq(opened, user), request.values["n"]
+    if request.if_none_match is not None and user is not None and not seq and not request.values["strict"]:
+        tag = service.releases.personal_tag(opened, user, 0)
+        if request.has(tag):
+            return Response(key="position", tag=tag, is_personal=True, opened=opened)
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
         found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()

@@ -32,6 +32,10 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
     after, n = token.rank if token else 0, request.values["n"]
     is_filtered = request.values["genre"] is not None or bool(request.values["exclude"])
     if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
+        if request.if_none_match is not None and not request.values["strict"]:
+            tag = service.releases.personal_tag(opened, user, 0)
+            if request.has(tag):  # nothing has to be read to say that it is the same
+                return Response(tag=tag, is_personal=True, opened=opened)
         page = _stored(opened, user, after, n)
         if page.encoded is not None:
             return list_response(service, page)

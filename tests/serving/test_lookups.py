@@ -13,7 +13,7 @@ from serving.opened import OpenRelease
 from serving.rows import Listed, row, stored_reason
 from serving.stored import encoded_list, ready_list, stored_list
 from tests.conftest import Built
-from tests.serving.conftest import is_close, Server
+from tests.serving.conftest import is_close, Server, serving
 from warehouse.sqlite import open_immutable
 
 ENVELOPE = {"ok", "release", "took_ms", "rows", "next", "next_url"}
@@ -401,3 +401,19 @@ def test_no_route_lacks_the_envelope_or_the_error_body(movies: Server) -> None:
         if "get" not in operations:
             refused = movies.client.request(next(iter(operations)).upper(), path, content=b"{")
             assert refused.status_code in (400, 401) and set(refused.json()) == {"ok", "error", "status"}, path
+
+
+def test_a_client_that_has_the_list_or_the_reasons_is_told_so_until_something_changes(own_movies) -> None:
+    folder, key = own_movies()
+    with serving(folder, key=key) as server:
+        item = server.rows("/recommend/7?n=3")[1]["item_id"]
+        for path in ("/recommend/7", "/recommend/7?n=30", f"/why/7/{item}"):
+            tag = server.get(path).headers["etag"]
+            same = server.get(path, headers={"if-none-match": tag})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag), path
+            page = server.get(path, headers={"if-none-match": tag, "accept": "text/html"})
+            assert page.status_code == 200 and page.headers["etag"] != tag, "a page is another representation"
+        assert server.get("/recommend/987654321?strict=1", headers={"if-none-match": "*"}).status_code == 404
+        assert server.send("POST", "/ratings", {"user_id": 7, "item_id": item, "rating": 2}).status_code == 200
+        assert server.get("/recommend/7", headers={"if-none-match": tag}).status_code == 200
+        assert server.get(f"/why/7/{item}", headers={"if-none-match": tag}).status_code == 200

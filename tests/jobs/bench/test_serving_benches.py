@@ -23,7 +23,7 @@ def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
         64,
         "ials",
     )
-    for side in ("lookup", "why", "canned", "canned_list", "empty"):
+    for side in ("lookup", "unchanged", "workers", "why", "canned", "canned_list", "empty"):
         assert found[f"{side}_per_s"] > 0 and found[f"{side}_cpu_us"] > 0
         assert 0 < found[f"{side}_p50_ms"] <= found[f"{side}_p99_ms"]
     for ours in ("lookup", "why"):
