@@ -66,6 +66,24 @@ class Connections:
         self._timer = loop.call_later(_SWEEP_S, self._sweep) if self._all else None
 
 
+class _Together:
+    """A connection's transport, for the answer to one GET: its head goes out with the first of its body, as one packet."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+        else:
+            self._transport.writelines((self._head, data))
+            self.write = self._transport.write  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, which knows since when it waits; None while a request is being answered."""
 
@@ -94,6 +112,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        if cycle.scope["method"] == "GET":  # of a HEAD nothing follows, and a POST may be told to go on before
+            cycle.transport = _Together(cycle.transport)  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     def reads_nothing(self, now: float) -> bool:
