@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.bench import commands as bench_commands
-from jobs.commands import audit, inspect, keys, releases, sql
+from jobs.commands import audit, contract, inspect, keys, releases, sql
 from jobs.commands.arguments import add_command, flags, report, settings_of
 from jobs.commands.stopping import is_not_of_an_interrupt, put_away_when_terminated, said
 from schemas.errors import CineMatchError, HeldBack, UsageError
@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     keys.add_to(commands)
     audit.add_to(commands)
     sql.add_to(commands)
+    contract.add_to(commands)
     inspect.add_to(commands)
     bench_commands.add_to(commands)
     return top

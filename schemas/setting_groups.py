@@ -24,6 +24,7 @@ ANY = (
     "forget",
     "export-user",
     "sql",
+    "contract",
     "bench",
     "accuracy",
     "audit",

@@ -1,4 +1,4 @@
-"""A process beside the server for long answers: histories of many rows, long lists and their pages hold up no lookup there.
+"""A process beside the server for long answers: histories of many rows, many items to leave out, long lists and their pages hold up no lookup there.
 
 It starts with the first of them, gives way to lookups, and ends with the server, even where that was killed.
 """

@@ -17,7 +17,7 @@ OURS = {"cinematch", "schemas", "warehouse", "jobs", "serving", "dags", "tests"}
 ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "jobs/kernels": (("jobs.kernels",), {"numpy", "scipy", "implicit"}),
     "schemas": (("schemas",), {"pyarrow"}),
-    "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "cryptography", "duckdb", "numpy", "pyarrow", "sqlite_utils"}),
+    "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "cryptography", "duckdb", "numpy", "pyarrow", "sqlite_utils", "yaml"}),
     "jobs": (
         ("schemas", "warehouse", "jobs"),
         {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},

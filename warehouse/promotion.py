@@ -8,7 +8,7 @@ from datetime import datetime, UTC
 
 from schemas.errors import HeldBack, NotFound, ReleaseError
 from schemas.manifest import Manifest
-from warehouse import forgotten, journal, servable
+from warehouse import contracts, forgotten, journal, servable
 from warehouse.history import promotions, standing
 from warehouse.layout import Release, Warehouse
 from warehouse.locks import lock
@@ -89,6 +89,12 @@ def _admit(warehouse: Warehouse, manifest: Manifest, current: str | None, *, rea
         )
     if by == "verdict" and current and _is_newer(warehouse.sealed(current), manifest):
         raise HeldBack(f"release {name} is as of {manifest.as_of}, and {current} is newer{goes_on}. {by_hand}")
+    broken = contracts.broken(warehouse.sealed(current), warehouse.sealed(name)) if by == "verdict" and current else []
+    if broken:
+        raise HeldBack(
+            f"release {name} does not keep the contract of {current}: {'; '.join(broken[:5])}{goes_on}. Give the contract a new major "
+            f"version (schemas/contract.py), or {by_hand}"
+        )
     judged_beside = verdict.get("current", verdict.get("champion", current))
     if by == "verdict" and judged_beside != current:
         raise HeldBack(

@@ -26,7 +26,7 @@ from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
 from schemas.tables import IdTypes, ITEM_LISTS, ITEM_RATINGS, RATINGS, RECOMMENDATIONS, Table, TABLES
-from warehouse import forgotten, parquet, release as releases, sealing
+from warehouse import contracts, forgotten, parquet, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.signature import signing_key
@@ -56,6 +56,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     (release.folder / "metadata.json").write_text(
         json.dumps(datasette_metadata(canned_queries(), found.ids), indent=1) + "\n", encoding="utf-8"
     )
+    contracts.write(release, found.ids)
     with Progress("checking", total=len(all_checks()), unit="checks") as progress:
         checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)
     if checks:

@@ -131,7 +131,7 @@ async def _solved(
     since = service.users.seq(opened, user) if request.values["next"] else None
     # what the user got since the first page is in that list still, and may not be shown
     now_has = opened.same(service.users.items_since(opened, user, seq)) if request.values["next"] else frozenset()
-    if n > MANY_ROWS:
+    if n > MANY_ROWS or len(request.values["exclude"]) > MANY_ROWS:
         history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
         arguments = history, wanted, dict(request.values), after, n, now_has
         encoded, source, n_found = await service.threads.long(opened, _long_list, *arguments)

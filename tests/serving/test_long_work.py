@@ -41,6 +41,14 @@ def test_a_long_list_begins_as_the_short_one(movies: Server, path: str) -> None:
         assert long[name] == short[name]
 
 
+def test_many_items_that_are_left_out_leave_the_rest_in_its_order(movies: Server) -> None:
+    whole = [row["item_id"] for row in movies.rows("/recommend/7?n=1000")]
+    without = whole[1:400:2]
+    listed = movies.rows(f"/recommend/7?n=50&exclude={','.join(map(str, without))}")
+    assert len(without) > 100 and [row["item_id"] for row in listed] == [item for item in whole if item not in without][:50]
+    assert all(row["reasons"] for row in listed)
+
+
 def test_a_long_session_is_the_short_one_gone_on(movies: Server) -> None:
     rows = [{"item_id": row["item_id"], "rating": 4} for row in movies.rows("/popular?n=40")]
     body = json.dumps({"ratings": rows})
