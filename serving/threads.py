@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from serving.gives_way import let_thread_give_way
 from serving.long_work import LongWork
 from serving.opened import OpenRelease
 from serving.response import RequestError
@@ -20,7 +21,7 @@ class Threads:
     def __init__(self) -> None:
         self._solver = ThreadPoolExecutor(1, thread_name_prefix="solve")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="make")
-        self._searcher = ThreadPoolExecutor(2, thread_name_prefix="search")
+        self._searcher = ThreadPoolExecutor(2, thread_name_prefix="search", initializer=let_thread_give_way)
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="long")
         self._long_work = LongWork()
         self._solves = _Queue("lists are being solved already")
