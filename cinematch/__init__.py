@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from jobs.kernels.lists import Lists, sources
+from jobs.kernels.lists import Lists
 from jobs.staging.item_side import recommender_of
 from schemas.derive import arrow_schema
 from schemas.errors import CineMatchError, NotFound, UsageError
@@ -118,8 +118,7 @@ class Release:
         return bool(self.sql("select count(first_rated_at) > 0 as known from users")["known"][0].as_py())
 
     def _listed(self, lists: Lists, item_ids: np.ndarray) -> pa.Table:
-        columns = lists.columns()
-        columns |= {"item_id": item_ids[lists.items], "source": np.array(sources(self.manifest.served_model))[lists.tiers]}
+        columns = lists.named_columns(item_ids, self.manifest.served_model)
         schema = arrow_schema(RECOMMENDATIONS, self.manifest.id_types)
         fields = [schema.field(name) for name in LISTED]
         return pa.table([pa.array(columns[field.name], field.type, from_pandas=True) for field in fields], pa.schema(fields))

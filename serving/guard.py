@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import math
-import time
 
 from schemas.errors import SettingError
 from schemas.settings import Settings
 from serving.keys import Keys
 from serving.limits import Buckets, WrongKeys
-from serving.response import RequestError
 from serving.user_tokens import UserTokens
 from warehouse.layout import Warehouse
 
@@ -28,23 +25,7 @@ class Guard:
         self.key_reads = Buckets("key", settings.key_reads)
         self.address_reads = Buckets("address", settings.address_reads)
         self.wrong_keys = WrongKeys()
-        self._write_rate = settings.write_rate
-        self._allowances: dict[str | None, tuple[float, float]] = {}
-
-    def limit(self, key: str | None, n: int) -> None:
-        """Count n ratings against the key. Raises RequestError (429) if it sent more than it may."""
-        rate = self._write_rate
-        now = time.monotonic()
-        left, at = self._allowances.get(key, (float(rate), now))
-        left = min(rate, left + (now - at) * rate)
-        if left < min(n, rate):
-            wait = math.ceil((min(n, rate) - left) / rate)
-            raise RequestError(
-                f"more than {rate} ratings a second with one key; send this again later",
-                429,
-                {"retry-after": str(wait)},
-            )
-        self._allowances[key] = (left - n, now)
+        self.key_ratings = Buckets("key", settings.write_rate, what="ratings", burst_s=1)
 
 
 def is_private(settings: Settings) -> bool:

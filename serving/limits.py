@@ -34,33 +34,34 @@ def network(address: str) -> str | None:
 
 
 class Buckets:
-    """A bucket each of `rate` a second that holds BURST_S seconds of it; a rate of 0 is any number.
+    """A bucket each of `rate` a second that holds `burst_s` seconds of it; a rate of 0 is any number.
 
     A bucket is one number, the time at which it is full again: each request moves it on by its share of a second, and where it
-    would be more than BURST_S ahead the bucket is empty. Example: rate 2, at second 100 full until 100; 20 requests at once move
-    it to 110, the 21st is refused, and at 100.5 one more may come.
+    would be more than `burst_s` ahead the bucket is empty. Example: rate 2, at second 100 full until 100; 20 requests at once move
+    it to 110, the 21st is refused, and at 100.5 one more may come. What is more than a whole bucket is let in when that is full, and
+    has to be waited for afterwards.
     """
 
-    def __init__(self, name: str, rate: int) -> None:
-        self._name, self.rate = name, rate
+    def __init__(self, name: str, rate: int, *, what: str = "reads", burst_s: int = BURST_S) -> None:
+        self._name, self.rate, self._what, self._burst_s = name, rate, what, burst_s
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
-        self._policy = f'"{name}";q={rate * BURST_S};w={BURST_S}'.encode()
+        self._policy = f'"{name}";q={rate * burst_s};w={burst_s}'.encode()
 
-    def take(self, who: Hashable, now: float) -> Headers:
-        """Count a request; the headers that say what is left. Raises RequestError (429) if nothing is."""
+    def take(self, who: Hashable, now: float, n: int = 1) -> Headers:
+        """Count n of them; the headers that say what is left. Raises RequestError (429) if too little is."""
         if not self.rate:
             return []
-        full_at = max(self._full_at.get(who, now), now) + 1 / self.rate
-        ahead = full_at - now
-        if ahead > BURST_S + 1e-9:
-            wait = math.ceil(ahead - BURST_S)
-            headers = {name.decode(): value.decode() for name, value in self._said(0, BURST_S)} | {"retry-after": str(wait)}
-            raise RequestError(f"more than {self.rate} reads a second of one {self._name}; ask again later", 429, headers)
-        self._full_at[who] = full_at
+        behind, burst_s = max(self._full_at.get(who, now) - now, 0.0), self._burst_s
+        lacking = behind + min(n / self.rate, burst_s) - burst_s
+        if lacking > 1e-9:
+            headers = {name.decode(): value.decode() for name, value in self._said(0, burst_s)} | {"retry-after": str(math.ceil(lacking))}
+            raise RequestError(f"more than {self.rate} {self._what} a second of one {self._name}; ask again later", 429, headers)
+        ahead = behind + n / self.rate
+        self._full_at[who] = now + ahead
         self._full_at.move_to_end(who)
         if len(self._full_at) > _KEPT:
             self._full_at.popitem(last=False)
-        return self._said(int((BURST_S - ahead) * self.rate + 1e-6), math.ceil(ahead))
+        return self._said(max(0, int((burst_s - ahead) * self.rate + 1e-6)), math.ceil(ahead))
 
     def _said(self, left: int, reset_s: int) -> Headers:
         return [(b"ratelimit-policy", self._policy), (b"ratelimit", f'"{self._name}";r={left};t={reset_s}'.encode())]

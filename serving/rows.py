@@ -37,8 +37,7 @@ class Reason(NamedTuple):
 
 def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
     """The kernel's list of one user as rows."""
-    columns = lists.columns()
-    columns |= {"item_id": opened.item_ids[lists.items], "source": np.array(kernel.sources(opened.manifest.served_model))[lists.tiers]}
+    columns = lists.named_columns(opened.item_ids, opened.served_model)
     return [Listed(*values) for values in zip(*(_nulls(columns[name]) for name in Listed._fields))]
 
 

@@ -68,6 +68,16 @@ class Lists(NamedTuple):
             "model_rank": self.model_ranks,
         }
 
+    def named_columns(self, item_ids: np.ndarray, served: str) -> dict[str, np.ndarray]:
+        """Return the columns with the ids of the items and the names of the sources, as one user's rows have them.
+
+        Parameters
+        ----------
+        item_ids : (n_items,) ids by item_num
+        served : the model that ranks
+        """
+        return self.columns() | {"item_id": item_ids[self.items], "source": np.array(sources(served))[self.tiers]}
+
 
 def sources(served: str) -> tuple[str, str, str]:
     """Return what `source` says of a row by its tier: the model that ranks, or the fallback that stood in for it."""

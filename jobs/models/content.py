@@ -9,10 +9,10 @@ neighbours were of one year. The weights were chosen on series of films (those t
 genres keep unlike ones apart, and years decide only between what is as near otherwise. What people go on to is of near years more than
 what is alike, so for lists, and for them alone, years weigh what validation users say.
 
-    score_i = p_i' sum over the history of h_j (cos(i, j) + base),   p_i' = (1 + popularity of i) ** fame
+    score_i = p_i' sum over the history of h_j (cos(i, j) + floor),   p_i' = (1 + popularity of i) ** exponent
 
-What an item is made of says what it is about and not whether it is any good, so how popular it is counts too: fame 0 not
-at all, 1 fully. Any two items are `base` alike: the larger, the less the content decides, and the more how popular they
+What an item is made of says what it is about and not whether it is any good, so how popular it is counts too: exponent 0
+not at all, 1 fully. Any two items are `floor` alike: the larger, the less the content decides, and the more how popular they
 are. An item that nobody has scores too, below others like it.
 """
 
@@ -32,8 +32,8 @@ from jobs.models import popular
 from jobs.models.contract import CannotBe, ModelArrays, Scorer, TrainingData
 from jobs.models.tuning import half_life_of, Judge, judge_of
 
-FAMES, BASES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
-DEFAULT_FAME, DEFAULT_BASE = 0.75, 0.1
+EXPONENTS, FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+DEFAULT_EXPONENT, DEFAULT_FLOOR = 0.75, 0.1
 MAX_FEATURES = 50_000
 YEARS = (0.1, 1.0, 4.0)  # weights of the years in lists that are tried
 NEAR_YEARS = range(-2, 3)  # an item is of the years around its own too
@@ -49,16 +49,20 @@ def fit(data: TrainingData) -> ModelArrays:
     matrix, names = named_features(data.items)
     is_year = np.array([name.startswith("year:") for name in names])
     judge, liked = judge_of(data), popular.fit(data).arrays["scores"]
-    fame, base, years = data.chosen.get("fame", DEFAULT_FAME), data.chosen.get("base", DEFAULT_BASE), data.chosen.get("years", YEARS[1])
-    half_life = half_life_of(data, judge, lambda at: _scorer(_with_years(matrix, is_year, years), liked, fame, base, at))
+    exponent, floor, years = (
+        data.chosen.get("popularity_exponent", DEFAULT_EXPONENT),
+        data.chosen.get("floor_similarity", DEFAULT_FLOOR),
+        data.chosen.get("years", YEARS[1]),
+    )
+    half_life = half_life_of(data, judge, lambda at: _scorer(_with_years(matrix, is_year, years), liked, exponent, floor, at))
     if judge is not None:
         tried = {weight: _with_years(matrix, is_year, weight) for weight in YEARS}
-        years = max(YEARS, key=lambda weight: judge.ndcg(_scorer(tried[weight], liked, fame, base, half_life)))
-        base = _best(judge, tried[years], liked, [(1.0, other) for other in BASES], half_life)[1]
-        fame = _best(judge, tried[years], liked, [(other, base) for other in FAMES], half_life)[0]
+        years = max(YEARS, key=lambda weight: judge.ndcg(_scorer(tried[weight], liked, exponent, floor, half_life)))
+        floor = _best(judge, tried[years], liked, [(1.0, other) for other in FLOORS], half_life)[1]
+        exponent = _best(judge, tried[years], liked, [(other, floor) for other in EXPONENTS], half_life)[0]
     return ModelArrays(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64), "is_year": is_year},
-        {"n_features": matrix.shape[1], "fame": fame, "base": base, "years": years, "half_life": half_life},
+        {"n_features": matrix.shape[1], "popularity_exponent": exponent, "floor_similarity": floor, "years": years, "half_life": half_life},
     )
 
 
@@ -114,33 +118,33 @@ def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     rows = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"]))
     liked = popular.fit(data).arrays["scores"]
     rows = _with_years(rows, np.asarray(arrays["is_year"]), parameters["years"])
-    return _scorer(rows, liked, parameters["fame"], parameters["base"], parameters["half_life"])
+    return _scorer(rows, liked, parameters["popularity_exponent"], parameters["floor_similarity"], parameters["half_life"])
 
 
-def _scorer(rows: csr_matrix, liked: np.ndarray, fame: float, base: float, half_life: float) -> Scorer:
-    several = _scorers(rows, liked, [(fame, base)], half_life)
+def _scorer(rows: csr_matrix, liked: np.ndarray, exponent: float, floor: float, half_life: float) -> Scorer:
+    several = _scorers(rows, liked, [(exponent, floor)], half_life)
     return lambda histories: next(several(histories))
 
 
 def _scorers(
     rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float
 ) -> Callable[[Histories], Iterator[np.ndarray]]:
-    """Scores for each fame and base: how alike the items are, which takes the time, is found once for all."""
+    """Scores for each exponent and floor: how alike the items are, which takes the time, is found once for all."""
 
-    weighted = [(((1.0 + liked) ** fame).astype(np.float32), np.float32(base)) for fame, base in mixes]
+    weighted = [(((1.0 + liked) ** exponent).astype(np.float32), np.float32(floor)) for exponent, floor in mixes]
 
     def scores(histories: Histories) -> Iterator[np.ndarray]:
         history = histories.weighted(len(liked), half_life)
         alike = np.ascontiguousarray((rows @ (history @ rows).T.toarray()).T)
         weighed = np.asarray(history.sum(axis=1))
-        for famous, base in weighted:
-            yield (alike + base * weighed) * famous
+        for popularity, floor in weighted:
+            yield (alike + floor * weighed) * popularity
 
     return scores
 
 
 def _best(judge: Judge, rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float) -> tuple[float, float]:
-    """The fame and base that rank best, ties to the first."""
+    """The exponent and floor that rank best, ties to the first."""
     values = judge.ndcgs(_scorers(rows, liked, mixes, half_life))
     return mixes[values.index(max(values))]
 

@@ -97,7 +97,7 @@ def _sent(service: Service, request: Request, *, is_overwrite: bool = False, is_
 
 
 async def _written(service: Service, request: Request, entries: Sequence[Entry], has_times: Sequence[bool]) -> list[Written]:
-    service.guard.limit(request.key, len(entries))
+    service.guard.key_ratings.take(request.key, time.monotonic(), len(entries))
     if service.users.forgotten.problem is not None:  # a user who asked to be forgotten would be taken in again
         raise RequestError(f"ratings cannot be written: {service.users.forgotten.problem}", 503)
     try:

@@ -22,6 +22,7 @@ from schemas.settings import resolve
 from serving.guard import is_private
 from serving.keys import Keys
 from serving.limits import Buckets, network, WrongKeys
+from serving.response import RequestError
 from serving.routes import table
 from serving.server import _banner
 from serving.user_tokens import UserTokens
@@ -319,6 +320,19 @@ def test_a_bucket_fills_again() -> None:
             with pytest.raises(Exception, match="more than 2 reads a second of one key"):
                 bucket.take("a", now)
     assert bucket.take("a", 1000.0)[1][1] == b'"key";r=19;t=1' == bucket.take("b", 0.0)[1][1]
+
+
+def test_what_is_more_than_a_whole_bucket_is_let_in_when_that_is_full_and_waited_for() -> None:
+    bucket = Buckets("key", 10, what="ratings", burst_s=1)
+    bucket.take("a", 100.0, 35)
+    with pytest.raises(RequestError, match="more than 10 ratings a second of one key") as refused:
+        bucket.take("a", 101.0, 1)
+    assert (refused.value.status, refused.value.headers["retry-after"]) == (429, "2")
+    bucket.take("a", 102.6, 1)
+    with pytest.raises(RequestError) as refused:
+        bucket.take("a", 102.6, 35)
+    assert refused.value.headers["retry-after"] == "1"
+    bucket.take("b", 102.6, 10)
 
 
 def test_what_is_known_of_addresses_is_bounded() -> None:
