@@ -7,7 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
-from serving.lookups import health, items, openapi, pairs, playground, promote, quality, ratings, recommend, releases, runs, search, session
+from serving.lookups import (
+    health,
+    items,
+    openapi,
+    pairs,
+    playground,
+    promote,
+    quality,
+    rank,
+    ratings,
+    recommend,
+    releases,
+    runs,
+    search,
+    session,
+)
 from serving.lookups.home import home
 from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.request import Request
@@ -58,6 +73,7 @@ class Route:
 
 
 REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
+WITHOUT = Parameter("without", "flag", "1: also the place that the item would have without each of the items that count most", False)
 SOURCE = Parameter(
     "source",
     "text",
@@ -112,7 +128,7 @@ READS = (
         pairs.why,
         "The reasons of one score; they sum to it",
         "Contribution",
-        (REASONS_N, STRICT),
+        (REASONS_N, WITHOUT, STRICT),
         page="why",
         for_users=True,
     ),
@@ -217,6 +233,7 @@ READS = (
     Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )
 
+RANK = Route("rank", "POST", "/rank", rank.rank, "Candidates in the order of a user's list", "Ranked", (STRICT,), body="Candidates")
 SESSION = Route(
     "recommend_session",
     "POST",
@@ -294,7 +311,7 @@ WRITES = (
 
 def table(*, is_read_only: bool) -> tuple[Route, ...]:
     """The routes of a server; a read-only one has none that writes."""
-    return (*READS, SESSION, *(() if is_read_only else WRITES))
+    return (*READS, SESSION, RANK, *(() if is_read_only else WRITES))
 
 
 class Router:

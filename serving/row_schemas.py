@@ -77,6 +77,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"user_id": "user", "n_ratings": "integer", "profile": "any", "source": "text", "stale": "flag"},
     ),
+    "Ranked": (
+        ROW,
+        {
+            "user_id": "user?", "is_known": "flag", "excluded": "item[]", "unusable": "item[]", "n_history": "integer",
+            "min_history": "integer", "note": "text?", **_LISTED,
+        },
+    ),
     "Played": (
         ROW,
         {
@@ -140,6 +147,7 @@ SOME = {
 }
 SOME_BESIDE = {
     "Recommendation": {"unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
+    "Contribution": {"without": "any[]"},
 }
 
 _ENVELOPE = {"ok": "true", "release": "text", "took_ms": "number", "next": "text?", "next_url": "text?"}
@@ -211,6 +219,7 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
     event = values if scale is None else values | {"rating": {"anyOf": [rating, null]}}
     needed = ["user_id", "item_id", *(["rating"] if scale is not None else [])]
     visited = {"item_id": names["item_id"], **event}
+    candidates = {"type": "array", "items": names["item_id"], "minItems": 1, "maxItems": batch_n}
     visits = [{"type": "array", "items": reference(name), "maxItems": batch_n} for name in ("Visited", "VisitedAt")]
     return {
         "NewRating": _strict(names | values, needed),
@@ -220,6 +229,12 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
         "Visited": _strict(visited | {"rated_at": null}, ["item_id"]),
         "VisitedAt": _strict(visited | {"rated_at": at}, ["item_id", "rated_at"]),
         "Session": _strict({"ratings": {"anyOf": visits}}, ["ratings"]),
+        "Candidates": {
+            "anyOf": [
+                _strict({"items": candidates, "user_id": names["user_id"]}, ["items", "user_id"]),
+                _strict({"items": candidates, "ratings": {"anyOf": visits}}, ["items", "ratings"]),
+            ]
+        },
         "NewRun": _strict(
             {
                 "models": {"type": ["array", "null"], "items": {"type": "string", "pattern": _MODEL}, "minItems": 1},

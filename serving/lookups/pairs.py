@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from typing import Any
 
@@ -12,9 +13,10 @@ from serving.request import Request
 from serving.response import Response
 from serving.rows import Listed, shown_reason
 from serving.service import Service
-from serving.solve import solve_pairs, Solved
+from serving.solve import History, solve, solve_pairs, Solved
 from serving.stored import encoded_reason
 
+MOST_WITHOUT = 5
 _PAIR = """select r.rank, r.item_id, r.score, r.predicted_rating, r.confidence, r.source from recommendations r
 where r.user_id = ? and r.item_id = ?"""
 _PAIR_REASONS = """select kind, evidence_id, contribution, detail from explanations
@@ -22,7 +24,39 @@ where user_id = ? and item_id = ? order by position"""
 
 
 def why(service: Service, request: Request) -> Response | Awaitable[Response]:
-    """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel."""
+    """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel. With `without` also the place
+    that the item would have in the list of a history that lacks one of those that count most."""
+    found = _why_of(service, request)
+    return _with_places(service, request, found) if request.values["without"] else found
+
+
+async def _with_places(service: Service, request: Request, found: Response | Awaitable[Response]) -> Response:
+    response, opened = found if isinstance(found, Response) else await found, request.opened
+    if not response.extra:  # the client has it already
+        return response
+    rows = response.rows if response.encoded is None else json.loads(response.encoded)
+    most = [row["item_id"] for row in rows if row["kind"] == "history" and (row["contribution"] or 0) > 0][:MOST_WITHOUT]
+    user = service.users.known_as(path_id(opened, request, "user_id"))
+    seq = service.users.seq(opened, user)
+    history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
+    rank, without = await service.threads.run_on(opened, _places, opened, history, response.extra["item_id"], most)
+    response.extra["rank"] = rank
+    response.extra["without"] = [
+        {"item_id": item, "title": opened.title(item), "rank": rank_without} for item, rank_without in zip(most, without)
+    ]
+    return response
+
+
+def _places(opened: OpenRelease, history: History, item: Any, most: list[Any]) -> tuple[int | None, list[int | None]]:
+    """The place of an item in the list of a history, and in those of histories that lack one item each; None if it is not listed."""
+
+    def place(left: History) -> int | None:
+        return next((row.rank for row in solve(opened, left, n=opened.n, explain_n=0).rows if row.item_id == item), None)
+
+    return place(history), [place({held: row for held, row in history.items() if held not in opened.same([one])}) for one in most]
+
+
+def _why_of(service: Service, request: Request) -> Response | Awaitable[Response]:
     opened, item = request.opened, known_item(request.opened, request)
     user = service.users.known_as(path_id(opened, request, "user_id"))
     seq, reasons_n = service.users.seq(opened, user), request.values["n"]

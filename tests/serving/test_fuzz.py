@@ -25,10 +25,10 @@ CLIENTS, LATE_S = 4, 20
 TOKENS = [
     b"", b"0", b"1", b"-1", b"1.5", b"1e9", b"NaN", b"99999999999999999999", b"1" * 400, b"true", b"null", b"%", b"%00", b"%zz", b"%FF", b"%2e%2e", b"..", b"%2F",
     b"'", b'"', b"\\", b"<script>", b"{{7*7}}", b"a" * 2000, b",", b"1,2,3", b"~", b"r~x~0~1", b"Drama", b"array", b"arrays", b"object", b"items", b"title",
-    b"rowid", b"%F0%9F%8E%AC", b"%E2%80%AE", "é".encode(), b"\xff", b"current", b"latest", b"collaborative", b"on", b"select+1", b":a", b"*", b"__x__",
+    b"rowid", b"1:5,2:nan", b"ndcg@10", b"%F0%9F%8E%AC", b"%E2%80%AE", "é".encode(), b"\xff", b"current", b"latest", b"collaborative", b"on", b"select+1", b":a", b"*", b"__x__",
 ]  # fmt: skip
 NAMES = [
-    b"n", b"genre", b"exclude", b"next", b"strict", b"q", b"a", b"b", b"source", b"reason", b"sql", b"user_id", b"_shape", b"_nl", b"_size", b"_sort", b"_sort_desc",
+    b"n", b"genre", b"exclude", b"next", b"strict", b"q", b"a", b"b", b"source", b"reason", b"rated", b"metric", b"protocol", b"without", b"sql", b"user_id", b"_shape", b"_nl", b"_size", b"_sort", b"_sort_desc",
     b"_facet", b"_facet_size", b"_facet_array", b"_facet_date", b"_where", b"_next", b"_labels", b"_col", b"_nocol", b"_json", b"_json_infinity", b"_trace", b"_ttl",
     b"_timelimit", b"_search", b"_search_title", b"_searchmode", b"_stream", b"_dl", b"_extra", b"_through", b"_header", b"_filter_column", b"_filter_op", b"_hide_sql",
     b"_blob_column", b"_nofacet", b"_nosuggest", b"_nocount", b"title__contains", b"year__gt", b"title__in", b"title__arraycontains", b"title__x", b"",
@@ -49,7 +49,8 @@ DATASETTE = [
 ]  # fmt: skip
 BODIES = [
     {"user_id": 1, "item_id": 1, "rating": 4.5}, [{"user_id": 2, "item_id": 3, "rating": 1, "rated_at": 1}], {"ratings": [{"item_id": 1, "rating": 4}]},
-    {"user_id": 1, "item_id": 1}, {"models": ["ials"], "serve": "ials", "promote": False, "as_of": "2026-01-04T02:00:00Z"}, {}, [], None,
+    {"user_id": 1, "item_id": 1}, {"models": ["ials"], "serve": "ials", "promote": False, "as_of": "2026-01-04T02:00:00Z"}, {"items": [1, 2, 3], "user_id": 1},
+    {"items": [3, 2], "ratings": [{"item_id": 1, "rating": 4}]}, {}, [], None,
 ]  # fmt: skip
 LEAVES = [None, True, 0, -1, 10**400, 1e308, "", "1", "x" * 3000, "\u0000", "\ud800", [], {}, [[[[]]]], 2**63, 0.1, "2026-01-04T02:00:00Z"]
 

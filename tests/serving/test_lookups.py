@@ -417,3 +417,26 @@ def test_a_client_that_has_the_list_or_the_reasons_is_told_so_until_something_ch
         assert server.send("POST", "/ratings", {"user_id": 7, "item_id": item, "rating": 2}).status_code == 200
         assert server.get("/recommend/7", headers={"if-none-match": tag}).status_code == 200
         assert server.get(f"/why/7/{item}", headers={"if-none-match": tag}).status_code == 200
+
+
+def test_without_an_item_that_counts_the_list_is_that_of_a_history_that_lacks_it(movies: Server) -> None:
+    row = next(row for row in movies.rows("/recommend/12?n=20")[5:] if row["reasons"])
+    path = f"/why/12/{row['item_id']}"
+    plain, found = movies.get(path).json(), movies.get(f"{path}?without=1").json()
+    assert found["rows"] == plain["rows"] and found["rank"] == row["rank"] and "without" not in plain
+    most = [reason["item_id"] for reason in found["rows"] if reason["kind"] == "history" and reason["contribution"] > 0][:5]
+    assert [one["item_id"] for one in found["without"]] == most
+    history = movies.get("/ratings/12?n=1000").json()["rows"]
+    for one in found["without"]:
+        left = [
+            {"item_id": had["item_id"], "rating": had["rating"], "rated_at": had["rated_at"]}
+            for had in history
+            if had["item_id"] != one["item_id"]
+        ]
+        listed = movies.client.post("/recommend/session?n=50", json={"ratings": left}).json()["rows"]
+        assert one["rank"] == next((other["rank"] for other in listed if other["item_id"] == row["item_id"]), None)
+    has = movies.get(f"/why/12/{history[0]['item_id']}?without=1").json()
+    assert has["rank"] is None and all(one["rank"] is None for one in has["without"])
+    page = movies.get(f"{path}?without=1", headers={"accept": "text/html"}).text
+    assert "Without one of them" in page and page.count("<span>Without ") == len(most)
+    assert 'href="?without=1"' in movies.get(path, headers={"accept": "text/html"}).text

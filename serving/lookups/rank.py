@@ -1,0 +1,91 @@
+"""POST /rank: an application's own candidates, scored for a user or a visitor and put into order, each with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.errors import NotFound
+from serving.ids import expected, sent_id
+from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
+from serving.lookups.session import history_of, length, LONG_BODY
+from serving.opened import iso, OpenRelease
+from serving.request import Request
+from serving.response import RequestError, Response
+from serving.sent import json_of
+from serving.service import Service
+from serving.solve import History, solve_pairs
+
+_IS_BLOCKED = "select is_blocked from items where item_id = ?"
+
+
+async def rank(service: Service, request: Request) -> Response:
+    """Put `items` into the order that a user's list would have them in: of `user_id`, or of a visitor's `ratings` as /recommend/session
+    takes them. What the user has already, under any id, and what no list may hold is left out (`excluded`), and what the release does
+    not know (`unusable`). An item that the model knows nothing about stands behind the others, by its popularity."""
+    opened, body, limit = request.opened, request.body, service.settings.batch_n
+    threads, is_long = service.threads, len(request.body) > LONG_BODY
+    sent = await threads.long(opened, _sent, body, limit) if is_long else await threads.run_on(opened, _sent, opened, body, limit)
+    items, asked, history = sent
+    user = service.users.known_as(asked)
+    seq = service.users.seq(opened, user)
+    if asked is not None:
+        if request.values["strict"] and not (user is not None and (seq or opened.has_user(user))):
+            raise NotFound(f"user {str(asked)[:200]!r}: has no interaction in release {opened.id}")
+        history = await threads.run_on(opened, service.users.held, opened, user, seq)
+    found = (
+        await threads.long(opened, _ranked, history, items) if is_long else await threads.run_on(opened, _ranked, opened, history, items)
+    )
+    encoded, source, excluded, unusable, n_known = found
+    is_known = user is not None and (seq > 0 or opened.has_user(user))
+    page = Page(opened, asked, user if is_known else None, seq, (), {}, source, None, iso(service.now()), encoded)
+    response = list_response(service, page)
+    response.tag = None
+    response.extra |= {"excluded": excluded, "unusable": unusable, **length(opened, n_known)}
+    return response
+
+
+def _sent(opened: OpenRelease, body: bytes, limit: int) -> tuple[list[Any], Any, History]:
+    """The candidates, and the user or the visitor's history. Raises RequestError naming what does not fit."""
+    found = json_of(body)
+    whom = ("user_id", "ratings")
+    if (
+        not isinstance(found, dict)
+        or not set(found) <= {"items", *whom}
+        or "items" not in found
+        or sum(name in found for name in whom) != 1
+    ):
+        raise RequestError("the body: expected {items: [...], user_id} or {items: [...], ratings: [{item_id, rating, rated_at?}, ...]}")
+    items = found["items"]
+    if not isinstance(items, list) or not 0 < len(items) <= limit:
+        raise RequestError(f"items: expected a list of 1 to {limit} ids")
+    parsed = dict.fromkeys(_checked(opened, "item_id", item, f"items, place {place}") for place, item in enumerate(items))
+    if "user_id" in found:
+        return list(parsed), _checked(opened, "user_id", found["user_id"], "user_id"), {}
+    return list(parsed), None, history_of(opened, {"ratings": found["ratings"]}, limit)
+
+
+def _checked(opened: OpenRelease, role: str, value: Any, where: str) -> int | str:
+    found = sent_id(opened, role, value)
+    if found is None:
+        raise RequestError(f"{where}: expected {expected(opened, role)}")
+    return found
+
+
+def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tuple[bytes, str, list[Any], list[Any], int]:
+    """The JSON of the rows in their order and the source of the first; what is left out, what is not known, and how many items of the
+    history are known."""
+    unusable = [item for item in items if opened.number(item) is None]
+    has = opened.same(history)
+    known = [item for item in items if opened.number(item) is not None]
+    excluded = [item for item in known if item in has or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]]
+    left = [item for item in known if item not in set(excluded)]
+    solved = solve_pairs(opened, history, left) if left else None
+    rows = (
+        []
+        if solved is None
+        else sorted(solved.rows, key=lambda row: (row.source != opened.served_model, -row.score, opened.number(row.item_id)))
+    )
+    ranked = [row._replace(rank=place) for place, row in enumerate(rows, 1)]
+    encoded = encoded_rows(opened, ranked, {} if solved is None else solved.reasons)
+    return encoded, source_of(ranked), excluded, unusable, sum(opened.number(item) is not None for item in history)
