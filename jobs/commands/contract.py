@@ -16,7 +16,7 @@ SENTENCE = (
     "Write the data contract of this version (Open Data Contract Standard 3.1), or that of a release; with --diff, say what another "
     "release promises otherwise, and end with status 1 if that breaks who relied on the first."
 )
-EXAMPLE = "cinematch contract > contract.odcs.yaml"
+EXAMPLE = "cinematch contract current --diff latest"
 
 
 def add_to(commands) -> None:
