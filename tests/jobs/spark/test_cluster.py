@@ -30,7 +30,7 @@ from warehouse.layout import Warehouse
 from warehouse.release import sealed_ids
 
 T = TypeVar("T")
-RUN_LIMIT_S = 110
+RUN_LIMIT_S = 240
 HOST = re.escape(socket.gethostname())
 SPARK = Path(pyspark.__file__).parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CINEMATCH_")} | {
