@@ -41,6 +41,12 @@ class Threads:
         """Call what waits for SQLite. Raises as `run_on` does."""
         return await self._others.call(self._searcher, opened, function, *arguments)
 
+    async def made(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any, is_long: bool) -> Any:
+        """Call function(opened, *arguments) in the thread that solves, or as long work. Raises as `run_on` does."""
+        if is_long:
+            return await self.long(opened, function, *arguments)
+        return await self.run_on(opened, function, opened, *arguments)
+
     async def long(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call function(opened, *arguments) in a process of its own, by `LongWork`: for what Python works on longer than a lookup may
         wait. The arguments and the result should be bytes or few. Raises as `run_on` does."""

@@ -28,10 +28,8 @@ async def recommend(service: Service, request: Request) -> Response:
     says so."""
     opened, n = request.opened, request.values["n"]
     arguments = request.body, service.settings.batch_n, n, dict(request.values)
-    if n > MANY_ROWS or len(request.body) > LONG_BODY or len(request.values["exclude"]) > MANY_ROWS:
-        encoded, source, unusable, n_known = await service.threads.long(opened, _solved, *arguments)
-    else:
-        encoded, source, unusable, n_known = await service.threads.run_on(opened, _solved, opened, *arguments)
+    is_long = n > MANY_ROWS or len(request.body) > LONG_BODY or len(request.values["exclude"]) > MANY_ROWS
+    encoded, source, unusable, n_known = await service.threads.made(opened, _solved, *arguments, is_long=is_long)
     response = list_response(service, Page(opened, None, None, 0, (), {}, source, None, iso(service.now()), encoded))
     response.tag = None
     response.extra |= {"unusable": unusable, **length(opened, n_known)}
