@@ -127,7 +127,7 @@ def _of_bounds(name: str, before: dict[str, float], after: dict[str, float]) -> 
 
 
 def breaking(old: Contract, new: Contract) -> list[str]:
-    """What breaks who relied on the old contract; nothing if the new one has a higher first number and so says it."""
+    """List the differences that break users of the old contract; none if the new one has a higher major version."""
     if _major(new) > _major(old):
         return []
     return sorted(said for is_broken, said in differences(old, new) if is_broken)

@@ -37,7 +37,7 @@ def read(release: Release) -> Contract:
 
 
 def broken(old: Release, new: Release) -> list[str]:
-    """What the new release's contract takes away from who relied on the old one; nothing where either has none."""
+    """List what breaks users of the old release's contract; none if a release has no readable contract."""
     try:
         return breaking(read(old), read(new))
     except (NotFound, ReleaseError):

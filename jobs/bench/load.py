@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def n_errors(self) -> int:
-        """Answers that are not 2xx, and requests without an answer."""
+        """Answers that are neither 2xx nor 304, and requests without an answer."""
         return self.n_broken + sum(n for status, n in self.statuses.items() if status != 304 and not 200 <= status < 300)
 
     @property

@@ -24,7 +24,7 @@ def lookup(users: int, offset: int, index: int) -> bytes:
 
 
 def unchanged(users: int, release: str, offset: int, index: int) -> bytes:
-    """The same of a client that has it already, as the entity tag says."""
+    """Ask for a random user's list as a client that has it already, by its entity tag."""
     return lookup(users, offset, index)[:-2] + f'if-none-match: W/"{release}.0"\r\n\r\n'.encode()
 
 

@@ -65,7 +65,6 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
             }
             with (
                 product_server(warehouse.folder, folder / "server.log") as server,
-                product_server(warehouse.folder, folder / "workers.log", "--workers", str(WORKERS)) as several,
                 empty_server(folder / "empty.log") as empty,
             ):
                 figures |= _first_answer(server)
@@ -73,8 +72,9 @@ def measure(settings: Settings, *, users: int, items: int, seconds: int, repeats
                     measured = measure_beside(server, attacks, users=users, seconds=seconds, repeats=repeats)
                     return figures | measured | {"load_average_1_min": round(os.getloadavg()[0], 2)}
                 _probe(server, users)
-                several.count_workers(WORKERS)
-                figures |= _rates(server, several, empty, release, users=users, seconds=seconds, repeats=repeats)
+                with product_server(warehouse.folder, folder / "workers.log", "--workers", str(WORKERS)) as several:
+                    several.count_workers(WORKERS)
+                    figures |= _rates(server, several, empty, release, users=users, seconds=seconds, repeats=repeats)
                 figures["resident_loaded_mib"] = round(server.resident_mib(), 1)
                 figures |= measure_swaps(server, warehouse, users=users, swaps=swaps)
                 figures["resident_after_swaps_mib"] = round(server.resident_mib(), 1)

@@ -68,7 +68,7 @@ def _manifests(service: Service) -> list[Manifest]:
 
 
 def _models(manifest: Manifest) -> list[dict[str, Any]]:
-    """What each model of a release finds, and how much of the catalogue it lists."""
+    """Return the deciding metric and the coverage of each model of a release."""
     figures: dict[str, dict[str, float]] = {}
     for row in manifest.metrics:
         if row["protocol"] == HELD_OUT and row["metric"] in (deciding(manifest), "coverage"):

@@ -25,19 +25,15 @@ async def rank(service: Service, request: Request) -> Response:
     not know (`unusable`). An item that the model knows nothing about stands behind the others, by its popularity."""
     opened, body, limit = request.opened, request.body, service.settings.batch_n
     threads, is_long = service.threads, len(request.body) > LONG_BODY
-    sent = await threads.long(opened, _sent, body, limit) if is_long else await threads.run_on(opened, _sent, opened, body, limit)
-    items, asked, history = sent
+    items, asked, history = await threads.made(opened, _sent, body, limit, is_long=is_long)
     user = service.users.known_as(asked)
     seq = service.users.seq(opened, user)
+    is_known = user is not None and (seq > 0 or opened.has_user(user))
     if asked is not None:
-        if request.values["strict"] and not (user is not None and (seq or opened.has_user(user))):
+        if request.values["strict"] and not is_known:
             raise NotFound(f"user {str(asked)[:200]!r}: has no interaction in release {opened.id}")
         history = await threads.run_on(opened, service.users.held, opened, user, seq)
-    found = (
-        await threads.long(opened, _ranked, history, items) if is_long else await threads.run_on(opened, _ranked, opened, history, items)
-    )
-    encoded, source, excluded, unusable, n_known = found
-    is_known = user is not None and (seq > 0 or opened.has_user(user))
+    encoded, source, excluded, unusable, n_known = await threads.made(opened, _ranked, history, items, is_long=is_long)
     page = Page(opened, asked, user if is_known else None, seq, (), {}, source, None, iso(service.now()), encoded)
     response = list_response(service, page)
     response.tag = None
