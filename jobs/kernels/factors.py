@@ -137,6 +137,9 @@ class ImplicitFactors:
         scores[own], scores[excluded] = -np.inf, -np.inf
         return np.flatnonzero(scores >= least).astype(np.int32)
 
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        return _all_scores(self, histories)
+
     def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
         return self._noise * _add_products(self.item_factors, users, factor, total)
 
@@ -226,6 +229,9 @@ class ExplicitFactors(RatingFactors):
         weights[is_rated] = posterior.weights
         return Folded(history.items, replace(posterior, weights=weights))
 
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        return _all_scores(self, histories)
+
     def add_scores(self, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:
         total += np.float32(factor) * self._biases
         rounded = abs(factor) * np.abs(self._biases).max(initial=0.0) * np.finfo(np.float32).eps
@@ -261,6 +267,19 @@ def _noise(item_factors: np.ndarray) -> float:
     """By how much a float32 score may be off, for user factors of length 1."""
     longest = np.sqrt(np.einsum("if,if->i", item_factors, item_factors).max(initial=0.0))
     return float((item_factors.shape[1] + 2) * np.finfo(np.float32).epsneg * longest)
+
+
+def _all_scores(part: ImplicitFactors | ExplicitFactors, histories: Histories) -> np.ndarray:
+    """Fold the users in one by one, and score every item, (u, n_items) float32. A user without a history has the items' biases."""
+    users = [part.fold_in(histories.user(k)) for k in np.flatnonzero(np.diff(histories.indptr)).tolist()]
+    total = np.zeros((len(users), part.n_items), np.float32)
+    if users:
+        part.add_scores(users, 1.0, total)
+    if len(users) == len(histories):
+        return total
+    found = np.tile(part.biases(np.arange(part.n_items)).astype(np.float32), (len(histories), 1))
+    found[np.diff(histories.indptr) > 0] = total
+    return found
 
 
 def _add_products(item_factors: np.ndarray, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:

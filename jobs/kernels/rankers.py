@@ -32,6 +32,9 @@ class Part(Protocol):
     def fold_in(self, history: History) -> Any:
         """Return the user of a history that is not empty."""
 
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        """Return the score of every item for each history, (u, n_items) float32: good for comparing hyper-parameters, not for showing."""
+
     def add_scores(self, users: list[Any], factor: float, total: np.ndarray) -> np.ndarray:
         """Add factor times the score of every item to total (u, n_items) float32.
 
@@ -84,6 +87,10 @@ class WeightRanker:
     def fold_in(self, history: History) -> Terms:
         return self.matrix.terms(history.items, history.strengths * history.recency(self.half_life))
 
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        rows = histories.weighted(self.n_items, self.half_life)
+        return np.asarray((rows @ self.matrix.rows(0, self.n_items)).todense(), np.float32)
+
     def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """All that reach the n-th best score; items that the history says nothing of are not among them."""
         return [near_best(_left(user.all_scores(), histories.user(k).items, excluded), n) for k, user in enumerate(users)]
@@ -123,6 +130,9 @@ class Blend:
 
     def fold_in(self, history: History) -> tuple[Any, ...]:
         return tuple(ranker.fold_in(history) for _, ranker in self.parts)
+
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        return cast(np.ndarray, sum(np.float32(factor) * part.all_scores(histories) for factor, part in self.parts))
 
     def candidates(self, histories: Histories, users: list[tuple[Any, ...]], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """Choose, from float32 scores of all items, those that may be among the n best of the sum, whatever place each part gives them.

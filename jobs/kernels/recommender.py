@@ -10,8 +10,9 @@ import numpy as np
 
 from jobs.kernels.histories import Histories, one_history, strength
 from jobs.kernels.item_side import ItemSide
-from jobs.kernels.lists import Lists, popular_lists, recommend
-from jobs.kernels.pairs import score_items
+from jobs.kernels.lists import fold_in, Lists, popular_lists, recommend
+from jobs.kernels.pairs import ranking_of, score_items
+from jobs.kernels.reasons import Ranking
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Recommender:
             self.side, history, targets, reasons_n=self.reasons_n if reasons_n is None else reasons_n,
             min_history=self.min_history, is_whole=reasons_n is not None,
         )  # fmt: skip
+
+    def ranking(self, history: Histories, targets: np.ndarray) -> Ranking:
+        """Return the scores and tiers of targets (k,) item_num, in their order, for one user's history: `pairs` without its reasons."""
+        return ranking_of(self.side, fold_in(self.side, history.user(0), self.min_history), targets)
 
     def unpersonal(self) -> Recommender:
         """Return one that knows no genres and re-ranks nothing, so that its popular lists are the same for all users."""

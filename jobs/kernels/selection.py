@@ -64,24 +64,32 @@ def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.nd
     return lists
 
 
-def best_among(scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+def best_among(
+    scores: np.ndarray, candidates: np.ndarray, indptr: np.ndarray, relevant: np.ndarray, k: int, *, tiers: np.ndarray | None = None
+) -> np.ndarray:
     """Return the k best of each user's candidates, -1 if a row is shorter.
 
     Parameters
     ----------
-    scores : (u, n_items)
-    candidates : (u, c) item_num
+    scores : (u, c) of the candidates, -inf where there is none
+    candidates : (u, c) item_num, -1 where there is none
     indptr, relevant : relevant[indptr[u]:indptr[u + 1]] are what should be found
+    tiers : (u, c), a lower one stands before a higher one whatever the scores; None if all are one
     """
-    rows, n = np.arange(len(scores))[:, None], scores.shape[1]
-    values = np.where(candidates >= 0, scores[rows, candidates], -np.inf).astype(np.float64)
+    rows, values, tiers = np.arange(len(scores))[:, None], scores.astype(np.float64), np.zeros(scores.shape) if tiers is None else tiers
+    n = int(max(candidates.max(initial=0), relevant.max(initial=0))) + 1
     is_relevant = np.isin(rows * n + candidates, owners(indptr) * n + relevant) & (candidates >= 0)
-    order = np.lexsort((candidates, is_relevant, -values), axis=1)[:, :k]
+    order = np.lexsort((candidates, is_relevant, -values, tiers, values == -np.inf), axis=1)[:, :k]
     found = np.take_along_axis(candidates, order, axis=1).astype(np.int64)
     found[np.take_along_axis(values, order, axis=1) == -np.inf] = -1
     lists = np.full((len(scores), k), -1, np.int64)
     lists[:, : found.shape[1]] = found
     return lists
+
+
+def of_candidates(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the scores of candidates (u, c) item_num among those of all items (u, n_items); -inf where a candidate is -1."""
+    return np.where(candidates >= 0, np.take_along_axis(scores, np.maximum(candidates, 0), axis=1), -np.inf)
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:

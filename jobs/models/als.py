@@ -15,20 +15,18 @@ from jobs.kernels.histories import Histories
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.judge import judge_of
 from jobs.models.scoring import by_rating
-from jobs.models.tuning import hill_climb, judge_of, preset
+from jobs.models.search import Choice, Climb, Search
 
-FIRST_REG = 0.15
-FACTOR = 1.5
-TRIED, TRIED_TUNING = 4, 8
-SEARCH_ROWS = 300_000  # more rows are not searched on: every n-th user instead
+SEARCH = Search((Choice("reg", first=0.15, climb=Climb((1.5,), 4, 8), setting="als_reg"),), rows=300_000, by_ratings=True)
 SEARCH_ITERATIONS = 6
 ROUNDS = 8
 USERS_AT_ONCE = 20_000
 
 
 def fit(data: TrainingData) -> ModelArrays:
-    settings, damping, judge = data.settings, data.settings.bias_damping, judge_of(data)
+    settings, damping = data.settings, data.settings.bias_damping
     low, high = data.rating_scale
 
     def fitted(reg: float, of: TrainingData, n_iterations: int) -> tuple[ExplicitFactors, str]:
@@ -38,17 +36,12 @@ def fit(data: TrainingData) -> ModelArrays:
         sure = damped(of.n_ratings, of.n_ratings, damping).astype(np.float32)  # n / (n + damping)
         return ExplicitFactors(factors * sure[:, None], biases, mu, damping, low, high, reg), engine
 
-    reg = preset(data, "reg", settings.als_reg)
-    if reg is None:
-        most = TRIED_TUNING if data.tune else TRIED
-        sample = data.sampled(SEARCH_ROWS)
-        n_iterations = min(settings.als_iterations, SEARCH_ITERATIONS)
-        error = lambda tried: -judge.rmse(fitted(tried, sample, n_iterations)[0])
-        reg = FIRST_REG if judge is None else hill_climb(error, FIRST_REG, factors=(FACTOR,), most=most)[0]
-    found, engine = fitted(reg, data, settings.als_iterations)
+    few = min(settings.als_iterations, SEARCH_ITERATIONS)
+    values, _ = SEARCH.chosen(data, judge_of(data), lambda of, values: fitted(values["reg"], of, few)[0])
+    found, engine = fitted(values["reg"], data, settings.als_iterations)
     return ModelArrays(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
-        {"mu": found.mu, "reg": reg, "damping": damping, "low": low, "high": high, "engine": engine},
+        {"mu": found.mu, **values, "damping": damping, "low": low, "high": high, "engine": engine},
     )
 
 

@@ -19,7 +19,8 @@ are. An item that nobody has scores too, below others like it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +31,17 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.spans import owners
 from jobs.models import popular
 from jobs.models.contract import CannotBe, ModelArrays, Scorer, TrainingData
-from jobs.models.tuning import half_life_of, Judge, judge_of
+from jobs.models.judge import judge_of
+from jobs.models.search import Choice, half_life_of, Search
 
-EXPONENTS, FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
-DEFAULT_EXPONENT, DEFAULT_FLOOR = 0.75, 0.1
+SEARCH = Search(
+    (
+        Choice("years", 1.0, (0.1, 1.0, 4.0)),  # weights of the years in lists
+        Choice("floor_similarity", 0.1, (0.0, 0.03, 0.1, 0.3, 1.0, 3.0), is_shared=True),
+        Choice("popularity_exponent", 0.75, (0.0, 0.25, 0.5, 0.75, 1.0), is_shared=True),
+    )
+)
 MAX_FEATURES = 50_000
-YEARS = (0.1, 1.0, 4.0)  # weights of the years in lists that are tried
 NEAR_YEARS = range(-2, 3)  # an item is of the years around its own too
 WEIGHTS = {"genre": 1.0, "tag": 1.0, "word": 1.5, "year": 0.1}
 _YEAR = re.compile(r"\(\d{4}\)\s*$")
@@ -49,20 +55,17 @@ def fit(data: TrainingData) -> ModelArrays:
     matrix, names = named_features(data.items)
     is_year = np.array([name.startswith("year:") for name in names])
     judge, liked = judge_of(data), popular.fit(data).arrays["scores"]
-    exponent, floor, years = (
-        data.chosen.get("popularity_exponent", DEFAULT_EXPONENT),
-        data.chosen.get("floor_similarity", DEFAULT_FLOOR),
-        data.chosen.get("years", YEARS[1]),
-    )
-    half_life = half_life_of(data, judge, lambda at: _scorer(_with_years(matrix, is_year, years), liked, exponent, floor, at))
-    if judge is not None:
-        tried = {weight: _with_years(matrix, is_year, weight) for weight in YEARS}
-        years = max(YEARS, key=lambda weight: judge.ndcg(_scorer(tried[weight], liked, exponent, floor, half_life)))
-        floor = _best(judge, tried[years], liked, [(1.0, other) for other in FLOORS], half_life)[1]
-        exponent = _best(judge, tried[years], liked, [(other, floor) for other in EXPONENTS], half_life)[0]
+    alike_of = cache(lambda years: _Alike(_with_years(matrix, is_year, years)))
+
+    def scorer_at(values: dict[str, float]) -> Callable[[float], Scorer]:
+        mix = values["popularity_exponent"], values["floor_similarity"]
+        return lambda half_life: _scorer(alike_of(values["years"]), liked, *mix, half_life)
+
+    values, half_life = SEARCH.chosen(data, judge, lambda _, values: scorer_at(values))
+    half_life = half_life or half_life_of(data, judge, scorer_at(values))
     return ModelArrays(
         {"data": matrix.data, "indices": matrix.indices.astype(np.int32), "indptr": matrix.indptr.astype(np.int64), "is_year": is_year},
-        {"n_features": matrix.shape[1], "popularity_exponent": exponent, "floor_similarity": floor, "years": years, "half_life": half_life},
+        {"n_features": matrix.shape[1], **values, "half_life": half_life},
     )
 
 
@@ -117,36 +120,33 @@ def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
     arrays, parameters = side.arrays, side.parameters
     rows = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(data.n_items, parameters["n_features"]))
     liked = popular.fit(data).arrays["scores"]
-    rows = _with_years(rows, np.asarray(arrays["is_year"]), parameters["years"])
-    return _scorer(rows, liked, parameters["popularity_exponent"], parameters["floor_similarity"], parameters["half_life"])
+    alike = _Alike(_with_years(rows, np.asarray(arrays["is_year"]), parameters["years"]))
+    return _scorer(alike, liked, parameters["popularity_exponent"], parameters["floor_similarity"], parameters["half_life"])
 
 
-def _scorer(rows: csr_matrix, liked: np.ndarray, exponent: float, floor: float, half_life: float) -> Scorer:
-    several = _scorers(rows, liked, [(exponent, floor)], half_life)
-    return lambda histories: next(several(histories))
+class _Alike:
+    """How alike items are to histories, which is what takes the time; the last answer is kept for scorers that differ in the rest."""
+
+    def __init__(self, rows: csr_matrix) -> None:
+        self._rows, self._last = rows, None
+
+    def __call__(self, histories: Histories, half_life: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums over each history of h_j cos(i, j), (u, n_items), and of h_j, (u, 1)."""
+        if self._last is None or self._last[0] is not histories or self._last[1] != half_life:
+            history = histories.weighted(self._rows.shape[0], half_life)
+            sums = np.ascontiguousarray((self._rows @ (history @ self._rows).T.toarray()).T)
+            self._last = histories, half_life, (sums, np.asarray(history.sum(axis=1)))
+        return self._last[2]
 
 
-def _scorers(
-    rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float
-) -> Callable[[Histories], Iterator[np.ndarray]]:
-    """Scores for each exponent and floor: how alike the items are, which takes the time, is found once for all."""
+def _scorer(alike: _Alike, liked: np.ndarray, exponent: float, floor: float, half_life: float) -> Scorer:
+    popularity = ((1.0 + liked) ** exponent).astype(np.float32)
 
-    weighted = [(((1.0 + liked) ** exponent).astype(np.float32), np.float32(floor)) for exponent, floor in mixes]
-
-    def scores(histories: Histories) -> Iterator[np.ndarray]:
-        history = histories.weighted(len(liked), half_life)
-        alike = np.ascontiguousarray((rows @ (history @ rows).T.toarray()).T)
-        weighed = np.asarray(history.sum(axis=1))
-        for popularity, floor in weighted:
-            yield (alike + floor * weighed) * popularity
+    def scores(histories: Histories) -> np.ndarray:
+        sums, weighed = alike(histories, half_life)
+        return (sums + np.float32(floor) * weighed) * popularity
 
     return scores
-
-
-def _best(judge: Judge, rows: csr_matrix, liked: np.ndarray, mixes: list[tuple[float, float]], half_life: float) -> tuple[float, float]:
-    """The exponent and floor that rank best, ties to the first."""
-    values = judge.ndcgs(_scorers(rows, liked, mixes, half_life))
-    return mixes[values.index(max(values))]
 
 
 def _words(text: str) -> list[str]:

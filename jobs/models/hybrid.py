@@ -8,19 +8,19 @@ that weights compare. als, which knows what a rating says, is what keeps films o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
-from jobs.kernels.histories import Histories
-from jobs.kernels.item_side import factors_of, matrices_of, part_of
+from jobs.kernels.item_side import part_of
+from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.weights import combined, ItemWeights
 from jobs.models import als, ials
 from jobs.models.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.scoring import by_factors, by_weights
-from jobs.models.tuning import DEFAULT_HALF_LIFE, FOREVER, judge_of
+from jobs.models.judge import judge_of
+from jobs.models.scoring import by_part
+from jobs.models.search import DEFAULT_HALF_LIFE, FOREVER
 from schemas.models import MODELS, RATER
 from warehouse import model_files
 
@@ -65,7 +65,8 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
 
 def scorer_of(parts: Mapping[str, Part], term: Term) -> Scorer:
     name, half_life = term
-    return by_weights(parts[name], half_life) if name in ITEM_BY_ITEM else by_factors(parts[name], half_life)
+    part = parts[name]
+    return by_part(WeightRanker(part, half_life) if isinstance(part, ItemWeights) else replace(part, half_life=half_life))
 
 
 def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weights: Weights, learned: dict[str, Any]) -> ModelArrays:
@@ -87,22 +88,3 @@ def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weight
             **learned,
         },
     )
-
-
-def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
-    """The matrices, and the factor models beside them. An item is unknown where all of them know nothing of it."""
-    parts = parts_of(data)
-    terms = [(1.0, by_weights(matrix, at)) for matrix, at in matrices_of(side.arrays, side.parameters)]
-    terms += [(weight, by_factors(parts[name], at)) for name, weight, at in factors_of(side.parameters)]
-
-    def scores(histories: Histories) -> np.ndarray:
-        total, is_unknown = 0.0, True
-        for weight, score in terms:
-            found = score(histories)
-            unknown = np.isneginf(found)
-            found[unknown] = 0.0
-            total, is_unknown = total + np.float32(weight) * found, is_unknown & unknown
-        total[is_unknown] = -np.inf
-        return total
-
-    return scores

@@ -9,6 +9,7 @@ items are rare the mean says little: the rule would ask for so much that every f
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,37 +17,53 @@ from jobs.kernels.factors import gramian, ImplicitFactors
 from jobs.models.als_engines import item_factors
 from jobs.models.alternating import Equations
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.scoring import by_factors
-from jobs.models.tuning import half_life_of, hill_climb, Judge, judge_of, preset
+from jobs.models.judge import judge_of
+from jobs.models.scoring import by_part
+from jobs.models.search import Choice, Climb, half_life_of, Search, Values
 
 SPARSE_LAMBDA = 0.008
 MOST_REG = 0.5
-STEPS = (4.0, 2.0)
-TRIED, TRIED_TUNING = 5, 8
-ALPHAS_TUNING = (0.3, 3.0)  # times the setting
-SEARCH_ROWS = 300_000  # more rows are not searched on: every n-th user instead
 SEARCH_ITERATIONS = 6
 
 
+def sparse_reg(data: TrainingData, chosen: Values) -> float:
+    """Where the search for reg begins: the rule above, for the items that have interactions."""
+    n_users, alpha = int((np.diff(data.interactions.indptr) > 0).sum()), chosen["alpha"]
+    mean = len(data.interactions) / max(n_users, 1)
+    return min(SPARSE_LAMBDA * (1 + alpha) * (1 + int((data.n_ratings > 0).sum()) / (alpha * max(mean, 1))), MOST_REG)
+
+
+SEARCH = Search(
+    (
+        Choice(
+            "alpha",
+            first=lambda data, _: data.settings.ials_alpha,
+            tuning=lambda data, _: [times * data.settings.ials_alpha for times in (1.0, 0.3, 3.0)],
+        ),
+        Choice("reg", first=sparse_reg, climb=Climb((4.0, 2.0), 5, 8), setting="ials_reg"),
+    ),
+    rows=300_000,
+)
+
+
 def fit(data: TrainingData) -> ModelArrays:
-    settings, judge = data.settings, judge_of(data)
-    alpha, reg = data.chosen.get("alpha", settings.ials_alpha), preset(data, "reg", settings.ials_reg)
-    if reg is None:
-        alpha, reg = (alpha, sparse_reg(data, alpha)) if judge is None else _searched(data, judge)
-    factors, engine = _factors(data, alpha, reg)
-    found = ImplicitFactors(factors, gramian(factors), alpha, reg)
-    half_life = half_life_of(data, judge, lambda at: by_factors(found, at))
+    judge = judge_of(data)
+
+    def fitted(of: TrainingData, values: dict[str, float]) -> Callable[[float], Scorer]:
+        factors, _ = _factors(of, values["alpha"], values["reg"], most=SEARCH_ITERATIONS)
+        return _scorer_at(ImplicitFactors(factors, gramian(factors), **values))
+
+    values, _ = SEARCH.chosen(data, judge, fitted)
+    factors, engine = _factors(data, values["alpha"], values["reg"])
+    found = ImplicitFactors(factors, gramian(factors), **values)
     return ModelArrays(
         {"item_factors": found.item_factors, "gramian": found.gramian},
-        {"alpha": alpha, "reg": reg, "half_life": half_life, "engine": engine},
+        {**values, "half_life": half_life_of(data, judge, _scorer_at(found)), "engine": engine},
     )
 
 
-def sparse_reg(data: TrainingData, alpha: float) -> float:
-    """Where the search for reg begins: the rule above, for the items that have interactions."""
-    n_users = int((np.diff(data.interactions.indptr) > 0).sum())
-    mean = len(data.interactions) / max(n_users, 1)
-    return min(SPARSE_LAMBDA * (1 + alpha) * (1 + int((data.n_ratings > 0).sum()) / (alpha * max(mean, 1))), MOST_REG)
+def _scorer_at(factors: ImplicitFactors) -> Callable[[float], Scorer]:
+    return lambda half_life: by_part(replace(factors, half_life=half_life))
 
 
 def _factors(data: TrainingData, alpha: float, reg: float, *, most: int | None = None) -> tuple[np.ndarray, str]:
@@ -54,35 +71,6 @@ def _factors(data: TrainingData, alpha: float, reg: float, *, most: int | None =
     n_iterations = min(settings.ials_iterations, most or settings.ials_iterations)
     equations = Equations(alpha, reg, settings.ials_factors, n_iterations, settings.seed)
     return item_factors(data, lambda histories: histories.strengths, equations)
-
-
-def _searched(data: TrainingData, judge: Judge) -> tuple[float, float]:
-    """alpha and reg that rank best on the validation users, at the half-life that suits the first of them."""
-    sample = data.sampled(SEARCH_ROWS)
-    half_lives: list[float] = []
-
-    def value_at(alpha: float) -> Callable[[float], float]:
-        def value(reg: float) -> float:
-            factors, _ = _factors(sample, alpha, reg, most=SEARCH_ITERATIONS)
-            found = ImplicitFactors(factors, gramian(factors), alpha, reg)
-            if not half_lives:
-                half_lives.append(half_life_of(data, judge, lambda at: by_factors(found, at)))
-            return judge.ndcg(by_factors(found, half_lives[0]))
-
-        return value
-
-    first, most = data.settings.ials_alpha, TRIED_TUNING if data.tune else TRIED
-    alphas = [first, *(first * factor for factor in ALPHAS_TUNING)] if data.tune else [first]
-    found = []
-    for alpha in alphas:
-        reg, value = hill_climb(value_at(alpha), sparse_reg(data, alpha), factors=STEPS, most=most)
-        found.append((value, alpha, reg))
-    _, alpha, reg = max(found)
-    return alpha, reg
-
-
-def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
-    return by_factors(factors_of(side), side.parameters["half_life"])
 
 
 def factors_of(side: ModelArrays) -> ImplicitFactors:

@@ -8,6 +8,7 @@ range of items, of about as many pairs as any other.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,21 +16,19 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean, turbo_weights
 from jobs.kernels.weights import ItemWeights, stacked
-from jobs.models.contract import ModelArrays, TrainingData
-from jobs.models.scoring import by_weights
-from jobs.models.tuning import DEFAULT_HALF_LIFE, half_life_of, Judge, judge_of
-from jobs.models.weights import scorer, weights_side
+from jobs.models.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.judge import judge_of
+from jobs.models.search import Choice, DEFAULT_HALF_LIFE, half_life_of, Search
+from jobs.models.weights import scorer_at, weights_side
 from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
 from jobs.staging.interactions import Interactions
 from schemas.setting_groups import AUTO
 from warehouse.atomic import save_array
 
 NAME = "item_neighbours"
-__all__ = ["fit", "scorer"]
 PARTS = ("indptr", "indices", "data")
 BM25, COSINE, TURBO_CF, ADJUSTED_COSINE = "bm25", "cosine", "turbo_cf", "adjusted_cosine"
 BY_USER, POWERS = (0.6, 0.5), (0.7, 1.0)  # of Turbo-CF, the first where none is chosen
-SEARCH_ROWS = 1_000_000  # more rows are not searched on: every n-th user instead
 
 
 class Similarity(NamedTuple):
@@ -45,35 +44,46 @@ class Similarity(NamedTuple):
         return {"similarity": self.name} | ({"by_user": self.by_user, "power": self.power} if self.name == TURBO_CF else {})
 
 
+_TURBO_CF = tuple(Similarity(TURBO_CF, by_user, power) for by_user in BY_USER for power in POWERS)
+SEARCH = Search(
+    (
+        Choice(
+            "similarity",
+            first=Similarity(BM25),
+            values=(Similarity(BM25), *_TURBO_CF),
+            tuning=(Similarity(BM25), Similarity(COSINE), *_TURBO_CF),
+        ),
+    ),
+    rows=1_000_000,
+    half_life=DEFAULT_HALF_LIFE,
+)
+
+
 def fit(data: TrainingData) -> ModelArrays:
     """The similarity of the setting, or the one that validation users prefer, ties to BM25; with `tune` cosine is looked at too."""
-    judge = judge_of(data)
-    similarity = _set(data) or (Similarity(BM25) if judge is None else _searched(data, judge))
-    found = _raised(_fitted(data, similarity), similarity)
-    return weights_side(found, half_life_of(data, judge, lambda at: by_weights(found, at)), **similarity.parameters)
+    judge, last = judge_of(data), {}
+
+    def fitted(of: TrainingData, values: dict[str, Any]) -> Callable[[float], Scorer]:
+        similarity = values["similarity"]
+        product = similarity._replace(power=1.0)  # of which the powers that are tried follow one another
+        if product not in last:
+            last.clear()
+            last[product] = _fitted(of, product)
+        return scorer_at(_raised(last[product], similarity))
+
+    values, _ = SEARCH.chosen(data, judge, fitted, known=_known(data))
+    found = _raised(_fitted(data, values["similarity"]), values["similarity"])
+    return weights_side(found, half_life_of(data, judge, scorer_at(found)), **values["similarity"].parameters)
 
 
-def _set(data: TrainingData) -> Similarity | None:
-    """Return the similarity that was chosen before or that a setting names; None if it is to be searched for."""
+def _known(data: TrainingData) -> dict[str, Similarity]:
+    """Return the similarity that was chosen before or that a setting names; nothing if it is to be searched for."""
     name = data.chosen.get("similarity", data.settings.neighbours_similarity)
     if name == AUTO:
-        return None
+        return {}
     if name != TURBO_CF:
-        return Similarity(name)
-    return Similarity(name, data.chosen.get("by_user", BY_USER[0]), data.chosen.get("power", POWERS[0]))
-
-
-def _searched(data: TrainingData, judge: Judge) -> Similarity:
-    """The similarity that finds most, at one half-life for all; ties to the first."""
-    sample, at = data.sampled(SEARCH_ROWS), data.settings.half_life or DEFAULT_HALF_LIFE
-    products = [Similarity(BM25), *([Similarity(COSINE)] if data.tune else []), *(Similarity(TURBO_CF, by_user) for by_user in BY_USER)]
-    tried = []
-    for product in products:
-        found = _fitted(sample, product)
-        for power in POWERS if product.name == TURBO_CF else (1.0,):
-            similarity = product._replace(power=power)
-            tried.append((similarity, judge.ndcg(by_weights(_raised(found, similarity), at))))
-    return max(tried, key=lambda one: one[1])[0]
+        return {"similarity": Similarity(name)}
+    return {"similarity": Similarity(name, data.chosen.get("by_user", BY_USER[0]), data.chosen.get("power", POWERS[0]))}
 
 
 def _raised(found: ItemWeights, similarity: Similarity) -> ItemWeights:

@@ -1,18 +1,17 @@
-"""History in, scores out, for a block of users at once and every item: to compare models by, and to choose hyper-parameters.
+"""Histories in, scores of every item out, for a block of users at once: to choose hyper-parameters by.
 
-Lists that are served come from jobs.kernels.lists, which scores candidates alone and exactly; what ranks them is the same.
+A model that can be served is scored by the Part that orders its lists, so what is chosen is chosen by what is served.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from jobs.kernels.factors import ExplicitFactors, ImplicitFactors, Posterior
+from jobs.kernels.factors import Posterior
 from jobs.kernels.histories import Histories
-from jobs.kernels.weights import ItemWeights
+from jobs.kernels.rankers import Part
 from jobs.models.contract import Scorer
 
 
@@ -29,31 +28,12 @@ class Rater(Protocol):
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray: ...
 
 
-def by_weights(matrix: ItemWeights, half_life: float) -> Scorer:
-    """An item-by-item model. Items that no row reaches are unknown to it."""
-    W = matrix.rows(0, matrix.n_items)
-    unknown = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.n_items) == 0)
+def by_part(part: Part) -> Scorer:
+    """Score as a part of a list's order does; an item that the part knows nothing about has no score."""
 
     def scores(histories: Histories) -> np.ndarray:
-        found = np.asarray((histories.weighted(matrix.n_items, half_life) @ W).todense(), np.float32)
-        found[:, unknown] = -np.inf
-        return found
-
-    return scores
-
-
-def by_factors(factors: ImplicitFactors | ExplicitFactors, half_life: float) -> Scorer:
-    """A factor model as a part of a blend: users are folded in one by one. Somebody without a history has the items' biases."""
-    ranker = replace(factors, half_life=half_life)
-    Y = np.asarray(factors.item_factors, np.float32)
-    biases = ranker.biases(np.arange(len(Y))).astype(np.float32)
-
-    def scores(histories: Histories) -> np.ndarray:
-        users = np.zeros((len(histories), Y.shape[1]), np.float32)
-        for k in np.flatnonzero(np.diff(histories.indptr)):
-            users[k] = ranker.fold_in(histories.user(k)).posterior.x
-        found = users @ Y.T + biases
-        found[:, ranker.untrained] = -np.inf
+        found = part.all_scores(histories)
+        found[:, part.untrained] = -np.inf
         return found
 
     return scores

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 from jobs.kernels.training import svd
 from jobs.kernels.training.svd import SvdFactors
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.judge import judge_of
 from jobs.models.scoring import by_rating
-from jobs.models.tuning import judge_of
+from jobs.models.search import Choice, Search
 
 FACTORS_TRIED = (4, 8, 12, 20)
-FIRST_FACTORS = 12
-TUNED_SHRINKAGE = (0.25, 0.5, 1.0)
+SEARCH = Search(
+    (
+        Choice("n_factors", first=12, values=FACTORS_TRIED, setting="svd_factors"),
+        Choice("shrinkage", first=0.0, tuning=(0.0, 0.25, 0.5, 1.0)),
+    ),
+    by_ratings=True,
+)
 
 
 def fit(data: TrainingData) -> ModelArrays:
     """The number of factors is chosen by the error on validation users: fewer are the first columns of more."""
-    settings, judge = data.settings, judge_of(data)
-    n_factors, shrinkage = data.chosen.get("n_factors", settings.svd_factors), data.chosen.get("shrinkage", 0.0)
-    if not n_factors and judge is not None:
-        whole = _fitted(data, max(FACTORS_TRIED), 0.0)
-        errors = {n: judge.rmse(replace(whole, item_factors=whole.item_factors[:, :n])) for n in FACTORS_TRIED}
-        n_factors = min(errors, key=lambda n: errors[n])
-        if data.tune:
-            by_shrinkage = {t: judge.rmse(_fitted(data, n_factors, t)) for t in TUNED_SHRINKAGE}
-            best = min(by_shrinkage, key=lambda t: by_shrinkage[t])
-            shrinkage = best if by_shrinkage[best] < errors[n_factors] else 0.0
-    found = _fitted(data, n_factors or FIRST_FACTORS, shrinkage)
+    judge = judge_of(data)
+    whole = cache(lambda shrinkage: _fitted(data, max(FACTORS_TRIED), shrinkage))
+
+    def fitted(_: TrainingData, values: dict[str, Any]) -> SvdFactors:
+        found = whole(values["shrinkage"])
+        return replace(found, item_factors=found.item_factors[:, : values["n_factors"]])
+
+    values, _ = SEARCH.chosen(data, judge, fitted)
+    found = _fitted(data, **values)
     constants = {name: getattr(found, name) for name in ("mu", "damping", "low", "high")}
     return ModelArrays(
         {"item_factors": found.item_factors, "item_biases": found.item_biases},
-        constants | {"n_factors": found.item_factors.shape[1], "shrinkage": shrinkage},
+        constants | values | {"n_factors": found.item_factors.shape[1]},
     )
 
 

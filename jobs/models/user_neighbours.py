@@ -7,10 +7,10 @@ import numpy as np
 from jobs.kernels.histories import Histories
 from jobs.kernels.user_neighbours import ReferenceUsers, USERS_AT_ONCE
 from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.tuning import half_life_of, judge_of
+from jobs.models.judge import judge_of
+from jobs.models.search import Choice, half_life_of, Search
 
-TRIED, TRIED_TUNING = (50, 100, 200), (25, 50, 100, 200, 400, 800)
-DEFAULT = 100
+SEARCH = Search((Choice("n_neighbours", 100, (50, 100, 200), (25, 50, 100, 200, 400, 800), setting="neighbours_n"),))
 
 
 def fit(data: TrainingData) -> ModelArrays:
@@ -19,12 +19,11 @@ def fit(data: TrainingData) -> ModelArrays:
     sample = data.interactions.some(settings.neighbour_users)
     sample = sample.take(np.flatnonzero(np.diff(sample.indptr)))
     others = ReferenceUsers(*_rows(sample), data.n_items)
-    n = data.chosen.get("n_neighbours", settings.neighbours_n or DEFAULT)
-    half_life = half_life_of(data, judge, lambda at: _scorer(others, n, at))
-    if judge is not None and not settings.neighbours_n:
-        n = max(TRIED_TUNING if data.tune else TRIED, key=lambda tried: judge.ndcg(_scorer(others, tried, half_life)))
+    scorer_at = lambda n: lambda half_life: _scorer(others, n, half_life)
+    values, half_life = SEARCH.chosen(data, judge, lambda _, values: scorer_at(values["n_neighbours"]))
+    half_life = half_life or half_life_of(data, judge, scorer_at(values["n_neighbours"]))
     names = ("indptr", "items", "strengths", "ratings")
-    constants = {"n_neighbours": n, "half_life": half_life, "n_users": len(sample)}
+    constants = {**values, "half_life": half_life, "n_users": len(sample)}
     return ModelArrays(dict(zip(names, _rows(sample))), constants, unknown=("ratings",))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.scoring import by_weights
+from jobs.models.contract import ModelArrays, Scorer
+from jobs.models.scoring import by_part
 
 
 def weights_side(found: ItemWeights, half_life: float, **parameters) -> ModelArrays:
     return ModelArrays({"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters})
 
 
-def scorer(side: ModelArrays, data: TrainingData) -> Scorer:
-    return by_weights(ItemWeights(**side.arrays), side.parameters["half_life"])
+def scorer_at(found: ItemWeights) -> Callable[[float], Scorer]:
+    """Return the scorer of a matrix at each half-life."""
+    return lambda half_life: by_part(WeightRanker(found, half_life))

@@ -20,12 +20,13 @@ from scipy.sparse import csr_matrix, load_npz
 from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
 from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
+from jobs.bench.accuracy.lists import by_popularity, lister, popularity
 from jobs.kernels.evaluation.protocols import Split
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
-from jobs.kernels.selection import best, best_among
+from jobs.kernels.selection import best
 from jobs.machine.progress import PeakMemory
-from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
+from jobs.models.contract import ModelArrays, TrainingData, Validation
 from jobs.models.registry import code_of, rater_of
 from jobs.models.scoring import predicted, Rater
 from jobs.spark.task_pool import InProcess
@@ -96,24 +97,21 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
     k = bench.k
     kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
     items = Items(bench.features, data.genres, data.n_ratings, int((np.diff(data.interactions.indptr) > 0).sum()))
-    popularity = code_of("popular").fit(data).arrays["scores"]
-    fallback = np.where(data.n_ratings > 0, popularity, -np.inf).astype(np.float32)
-    place = np.empty(len(popularity), np.int64)
-    place[np.lexsort((np.arange(len(place)), -popularity))] = np.arange(len(place))
-    score, blocks, times = code_of(name).scorer(side, data), [], np.zeros(len(place), np.int64)
+    fallback, places = popularity(data), by_popularity(data)
+    lists_of, blocks, times = lister(name, side, data, n=max(k, RECALL_DEPTH)), [], np.zeros(data.n_items, np.int64)
     of_lists_rater = _rater_of_lists(data)
     at_once = max(1, CELLS // bench.data.n_items)
     for start in range(0, len(kept), at_once):
         mine, kept_out = (rows.block(start, min(start + at_once, len(kept))) for rows in (kept, held))
         candidates = None if split.candidates is None else split.candidates[start : start + at_once]
-        lists = _lists(score, mine, kept_out, candidates, fallback, place, max(k, RECALL_DEPTH))
-        expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, place, k)
+        lists = lists_of(mine, kept_out, candidates)
+        expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, places, k)
         found = of_lists(lists, mine, kept_out, expected, items, k)
         if data.rating_scale is not None:
             means = damped_means(mine, data.mean_rating, bench.settings.bias_damping)
             found |= of_liked(lists, kept_out, means, _predicted(of_lists_rater, mine, lists[:, :k]), items, k)
         blocks.append(found)
-        times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=len(place))
+        times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=data.n_items)
     rater = _rater(name, side, data)
     ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held.indptr, held.items)
     return Values(
@@ -122,15 +120,6 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
         *of_ratings(ratings, held),
         times[None, :],
     )
-
-
-def _lists(score: Scorer, kept: Histories, held: Histories, candidates, fallback: np.ndarray, place: np.ndarray, k: int) -> np.ndarray:
-    """Lists of a block of users. Who has no history gets what is popular, as when lists are served."""
-    scores = score(kept)
-    scores[np.diff(kept.indptr) == 0] = fallback
-    if candidates is None:
-        return best(scores, kept.indptr, kept.items, place, k)
-    return best_among(scores, candidates, held.indptr, held.items, k)
 
 
 def _rater_of_lists(data: TrainingData) -> Rater | None:

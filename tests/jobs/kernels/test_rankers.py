@@ -63,6 +63,19 @@ def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items:
     noise = one.add_scores([user, user], -2.0, total)
     assert (np.abs(total - (0.5 - 2.0 * scores)) <= noise[:, None] + 1e-6 * np.abs(total).max()).all()
     assert np.abs(scores[one.untrained]).max(initial=0) == 0
+    np.testing.assert_allclose(one.all_scores(block)[0], scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "explicit"])
+def test_all_scores_of_a_block_are_those_of_each_user_and_the_biases_of_one_without_a_history(kind: str) -> None:
+    draw = np.random.default_rng(4)
+    one, block = ranker(kind, draw, 30), drawn_histories(draw, 30, [3, 0, 7])
+    found = one.all_scores(block)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[1], one.biases(np.arange(30)), rtol=1e-6)
+    for k in (0, 2):
+        np.testing.assert_allclose(found[k], one.scores(one.fold_in(block.user(k)), np.arange(30)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(one.all_scores(block.block(1, 2))[0], found[1])
 
 
 def some_rated(draw: np.random.Generator, block: Histories) -> Histories:

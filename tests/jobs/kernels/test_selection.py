@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from jobs.kernels.selection import best, best_among, near_best, top
+from jobs.kernels.selection import best, best_among, near_best, of_candidates, top
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -51,12 +51,17 @@ def test_a_tie_among_candidates_goes_against_what_should_be_found(seed: int, k: 
     candidates = np.array([np.sort(draw.choice(10, 5, replace=False)) for _ in scores])
     relevant = np.array([draw.choice(row) for row in candidates])
     candidates[0, candidates[0] != relevant[0]] = -1
-    found = best_among(scores, candidates, np.arange(7), relevant, k)
+    found = best_among(of_candidates(scores, candidates), candidates, np.arange(7), relevant, k)
     for row, mine, wanted, of_user in zip(found, candidates, relevant, scores):
         others = [i for i in mine if i >= 0 and i != wanted]
         rank = 1 + sum(of_user[i] >= of_user[wanted] for i in others)
         assert (row.tolist().index(wanted) + 1 if wanted in row else None) == (rank if rank <= k else None)
         assert set(row[row >= 0]) <= set(mine) and (row >= 0).sum() == min(k, len(others) + 1)
+
+
+def test_a_lower_tier_of_candidates_stands_first_whatever_the_scores() -> None:
+    scores, tiers = np.array([[9.0, 1.0, 5.0, -np.inf]]), np.array([[2, 0, 2, 0]])
+    assert best_among(scores, np.array([[4, 7, 8, -1]]), np.array([0, 1]), np.array([4]), 4, tiers=tiers).tolist() == [[7, 4, 8, -1]]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))

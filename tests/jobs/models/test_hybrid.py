@@ -15,12 +15,12 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import assemble, matrices_of
 from jobs.kernels.lists import recommend
 from jobs.kernels.weights import ItemWeights
-from jobs.models import als, ease, hybrid, ials, item_neighbours, popular, transitions, tuning
+from jobs.models import als, ease, hybrid, ials, item_neighbours, judge as judges, popular, transitions
 from jobs.models.blending import Pool, spread_of
-from jobs.models.contract import TrainingData
-from jobs.models.tuning import judge_of, standard_error
+from jobs.models.contract import ModelArrays, TrainingData
+from jobs.models.judge import judge_of, standard_error
 from schemas.errors import ResourceError
-from tests.jobs.models.worlds import split, training
+from tests.jobs.models.worlds import scorer_of, split, training
 from warehouse import model_files
 
 N_ITEMS = 60
@@ -40,15 +40,15 @@ def fitted(folder: Path, *models: ModuleType, **settings) -> tuple[TrainingData,
     return data, model_files.load(data.sides / name_of(models[-1]))[1]
 
 
-@pytest.mark.parametrize("few", [0.0, tuning.FEW])
+@pytest.mark.parametrize("few", [0.0, judges.FEW])
 def test_it_is_about_as_good_on_validation_as_its_best_part_and_lists_less_below_the_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: float
 ) -> None:
-    monkeypatch.setattr(tuning, "FEW", few)
+    monkeypatch.setattr(judges, "FEW", few)
     data, parameters = fitted(tmp_path, ease, item_neighbours, transitions, ials, als, hybrid)
     parts = hybrid.parts_of(data)
     judge = judge_of(data, rater=parts["als"])
-    blend = judge.tried(hybrid.scorer(hybrid.ModelArrays(*model_files.load(data.sides / "hybrid")), data))
+    blend = judge.tried(scorer_of("hybrid", ModelArrays(*model_files.load(data.sides / "hybrid")), data))
     assert blend.value == pytest.approx(parameters["validation_ndcg_at_10"], abs=2e-3)  # ties may fall either way
     for name in set(parts) - {"als"}:
         for half_life in (3.0, np.inf):
@@ -108,7 +108,7 @@ def test_what_it_stores_ranks_as_what_it_chose(tmp_path: Path) -> None:
     terms = {name: (name.removesuffix("_long"), half_lives[name]) for name in shares}
     of = {name: hybrid.scorer_of(hybrid.parts_of(data), term)(kept) for name, term in terms.items()}
     total = sum(w * np.nan_to_num(of[name], neginf=0.0) for name, w in parameters["weights"].items())
-    whole = hybrid.scorer(hybrid.ModelArrays(*model_files.load(data.sides / "hybrid")), data)(kept)
+    whole = scorer_of("hybrid", ModelArrays(*model_files.load(data.sides / "hybrid")), data)(kept)
     np.testing.assert_allclose(np.nan_to_num(whole, neginf=0.0), total, rtol=1e-3, atol=1e-3)
     for k in range(len(kept)):
         rows = slice(lists.indptr[k], lists.indptr[k + 1])

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +14,25 @@ import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
-from jobs.models import als, content, ease, ials, item_neighbours, popular, svd, transitions, tuning, user_neighbours
+from jobs.models import als, content, ease, ials, item_neighbours, popular, search, svd, transitions, user_neighbours
 from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
 from jobs.models.disliked import Disliked
+from jobs.models.judge import Judge, judge_of, preferred, standard_error, Tried
 from jobs.models.registry import code_of
-from jobs.models.tuning import hill_climb, Judge, judge_of, preferred, standard_error, Tried
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
 from schemas.models import MODELS
-from tests.jobs.models.worlds import histories, training
+from tests.jobs.models.worlds import histories, scorer_of, training
 from warehouse import model_files
 from warehouse.layout import Release
 
 N_ITEMS = 60
 PERSONAL = (ials, ease, item_neighbours, transitions, user_neighbours, content)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def name_of(model: ModuleType) -> str:
+    return model.__name__.rpartition(".")[2]
 
 
 def world(folder: Path, **settings) -> TrainingData:
@@ -46,7 +51,7 @@ def test_a_personal_model_beats_popularity(tmp_path: Path, model) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
     side = model.fit(data)
-    assert judge.ndcg(model.scorer(side, data)) > judge.ndcg(popular.scorer(popular.fit(data), data)) + 0.02
+    assert judge.ndcg(scorer_of(name_of(model), side, data)) > judge.ndcg(popular.scorer(popular.fit(data), data)) + 0.02
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in ("hybrid", "neural")])
@@ -56,7 +61,7 @@ def test_a_side_is_whole_and_what_was_chosen_is_kept(tmp_path: Path, name: str) 
     model_files.save(tmp_path / "side", side.arrays, side.parameters)
     stored = ModelArrays(*model_files.load(tmp_path / "side"))
     kept = data.validation().kept
-    np.testing.assert_array_equal(model.scorer(side, data)(kept), model.scorer(stored, data)(kept))
+    np.testing.assert_array_equal(scorer_of(name, side, data)(kept), scorer_of(name, stored, data)(kept))
     again = model.fit(replace(data, validation=None, chosen=side.parameters))
     assert again.parameters == json.loads(json.dumps(side.parameters)) == side.parameters
     for ours, theirs in zip(side.arrays.values(), again.arrays.values(), strict=True):
@@ -99,7 +104,7 @@ def test_the_similarity_is_the_one_that_finds_most_on_validation_and_is_not_chos
         chosen = {"similarity": similarity[0], "half_life": 5.0, **similarity[1]}
         side = item_neighbours.fit(replace(data, chosen=chosen))
         assert side.parameters == chosen
-        value_of[tuple(sorted(chosen.items()))] = judge.ndcg(item_neighbours.scorer(side, data))
+        value_of[tuple(sorted(chosen.items()))] = judge.ndcg(scorer_of("item_neighbours", side, data))
     assert len(set(value_of.values())) == 5 and max(value_of, key=value_of.get) == tuple(sorted(found.items()))
     assert item_neighbours.fit(replace(data, validation=None)).parameters["similarity"] == "bm25"
     set_to = item_neighbours.fit(replace(data, settings=replace(data.settings, neighbours_similarity="turbo_cf"))).parameters
@@ -120,7 +125,7 @@ def test_transitions_count_more_moments_where_what_follows_comes_late_and_no_mor
     few = transitions.fit(replace(data, settings=replace(data.settings, transitions_lags=3, transitions_damping=2.0)))
     assert (few.parameters["lags"], few.parameters["damping"]) == (3, 2.0)
     judge = Judge(data.validation(), 80)
-    assert judge.ndcg(transitions.scorer(found, data)) > judge.ndcg(transitions.scorer(few, data)) + 0.1
+    assert judge.ndcg(scorer_of("transitions", found, data)) > judge.ndcg(scorer_of("transitions", few, data)) + 0.1
     monkeypatch.setattr(transitions, "MOST_PAIRS", 29 * len(data.interactions))
     assert transitions.fit(data).parameters["lags"] == 10
 
@@ -187,15 +192,6 @@ def test_a_gain_counts_where_it_is_surer_than_chance() -> None:
     assert not base.is_no_worse(surely) and base.is_no_worse(hardly)
 
 
-@pytest.mark.parametrize(("peak", "most"), [(0.75, 9), (200.0, 9), (np.inf, 7), (10.0, 6)])
-def test_half_lives_are_tried_past_the_end_that_is_best_and_no_others(peak: float, most: int) -> None:
-    distance = lambda at: abs(np.log(min(at, 1e6) / min(peak, 1e6)))
-    found = tuning.over_half_lives(lambda at: Tried(np.full(3, -distance(at)), np.zeros(3)))
-    assert max(found, key=lambda at: found[at].value) == peak and len(found) <= most
-    beyond = [tuning.next_half_life(at, tuning.HALF_LIVES) for at in (1.5, 3.0, 10.0, 50.0, 100.0, np.inf)]
-    assert beyond == [0.75, 1.5, None, 100.0, 200.0, 100.0]
-
-
 def test_items_below_the_mean_are_those_that_a_rater_says(tmp_path: Path) -> None:
     data = world(tmp_path)
     rater, kept = als.rater(als.fit(data)), data.validation().kept
@@ -229,7 +225,7 @@ def test_one_rating_tells_less_of_an_item_than_a_hundred(tmp_path: Path) -> None
 def test_scores_that_share_work_are_worth_what_they_are_alone(tmp_path: Path) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
-    alone = [item_neighbours.scorer(item_neighbours.fit(data), data), popular.scorer(popular.fit(data), data)]
+    alone = [scorer_of("item_neighbours", item_neighbours.fit(data), data), popular.scorer(popular.fit(data), data)]
     assert judge.ndcgs(lambda kept: (score(kept) for score in alone)) == [judge.ndcg(score) for score in alone]
 
 
@@ -237,7 +233,7 @@ def test_tuning_looks_further_and_is_no_worse(tmp_path: Path) -> None:
     data = world(tmp_path)
     judge = Judge(data.validation(), N_ITEMS)
     for model in (transitions, ease):
-        values = [judge.ndcg(model.scorer(model.fit(of), of)) for of in (data, replace(data, tune=True))]
+        values = [judge.ndcg(scorer_of(name_of(model), model.fit(of), of)) for of in (data, replace(data, tune=True))]
         assert values[1] >= values[0]
 
 
@@ -265,46 +261,21 @@ def test_recency_is_chosen_where_tastes_move_and_matters_less_where_they_stay(tm
         validation = Validation(whole.select(~held), whole.select(held))
         data = training(tmp_path / str(moves), whole.select(~held), 60, validation=validation)
         side, judge = item_neighbours.fit(data), Judge(validation, 60)
-        everlasting = side._replace(parameters=side.parameters | {"half_life": tuning.FOREVER})
-        gains.append(judge.ndcg(item_neighbours.scorer(side, data)) - judge.ndcg(item_neighbours.scorer(everlasting, data)))
+        everlasting = side._replace(parameters=side.parameters | {"half_life": search.FOREVER})
+        gains.append(judge.ndcg(scorer_of("item_neighbours", side, data)) - judge.ndcg(scorer_of("item_neighbours", everlasting, data)))
     assert gains[0] > 0.05 and gains[0] > gains[1] + 0.05 and gains[1] >= 0
-
-
-@pytest.mark.parametrize(
-    ("start", "peak", "most", "expected"), [(1.0, 4.0, 9, 4.0), (1.0, 0.25, 9, 0.25), (1.0, 64.0, 3, 4.0), (2.0, 2.0, 9, 2.0)]
-)
-def test_a_climb_stops_at_the_peak_or_at_its_bound(start: float, peak: float, most: int, expected: float) -> None:
-    tried = []
-
-    def value(x: float) -> float:
-        tried.append(x)
-        return -abs(np.log2(x / peak))
-
-    assert hill_climb(value, start, factors=(2.0,), most=most)[0] == expected
-    assert len(tried) <= most and len(set(tried)) == len(tried)
-
-
-def test_a_climb_by_large_steps_ends_with_small_ones() -> None:
-    tried = []
-
-    def value(x: float) -> float:
-        tried.append(x)
-        return -abs(np.log2(x / 0.032))
-
-    best, _ = hill_climb(value, 1.0, factors=(4.0, 2.0), most=9)
-    assert tried == [1, 4, 1 / 4, 1 / 16, 1 / 64, 1 / 8, 1 / 32] and best == 1 / 32
 
 
 def test_a_search_for_the_regularisation_does_not_begin_where_every_factor_is_zero(tmp_path: Path) -> None:
     data = world(tmp_path)
     many = replace(data, n_ratings=np.ones(1_000_000), rating_sum=np.ones(1_000_000))
-    assert ials.sparse_reg(data, 2.0) < ials.sparse_reg(many, 2.0) == ials.MOST_REG
+    assert ials.sparse_reg(data, {"alpha": 2.0}) < ials.sparse_reg(many, {"alpha": 2.0}) == ials.MOST_REG
 
 
 def test_nobody_to_choose_by_leaves_the_defaults(tmp_path: Path) -> None:
     data = replace(world(tmp_path), validation=None)
-    assert ease.fit(data).parameters == {"reg": ease.FIRST_REG, "half_life": tuning.DEFAULT_HALF_LIFE}
-    assert ials.fit(data).parameters["reg"] == pytest.approx(ials.sparse_reg(data, 2.0))
+    assert ease.fit(data).parameters == {"reg": 300.0, "half_life": search.DEFAULT_HALF_LIFE}
+    assert ials.fit(data).parameters["reg"] == pytest.approx(ials.sparse_reg(data, {"alpha": 2.0}))
 
 
 @pytest.mark.skipif(HAS_TORCH, reason="PyTorch is installed")

@@ -10,10 +10,14 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import TrainingData, Validation
+from jobs.models import registry
+from jobs.models.as_served import recommender
+from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
+from jobs.models.scoring import by_part
 from jobs.spark.task_pool import InProcess, Runner
 from jobs.staging import interactions
 from jobs.staging.interactions import Interactions
+from schemas.models import RANKERS
 from schemas.settings import resolve
 
 LOW, HIGH = 0.5, 5.0
@@ -77,3 +81,8 @@ def training(
         sides=folder / "model",
         validation=None if validation is None else lambda: validation,
     )
+
+
+def scorer_of(name: str, side: ModelArrays, data: TrainingData) -> Scorer:
+    """Score every item by a fitted model: by what orders its lists, if it can be served."""
+    return by_part(recommender(name, side, data, n=10).side.ranker) if name in RANKERS else registry.scorer_of(name, side, data)

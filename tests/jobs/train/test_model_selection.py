@@ -12,8 +12,8 @@ import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
+from jobs.models.judge import Tried
 from jobs.models.registry import code_of
-from jobs.models.tuning import Tried
 from jobs.spark.task_pool import OnSpark, reason_of
 from jobs.staging.interactions import Interactions, TYPES
 from jobs.train import model_selection

@@ -1,9 +1,8 @@
-"""Hyper-parameters chosen on validation users: what a scorer is worth to them, and a search that is bounded by counts.
+"""What a scorer is worth to validation users, and which of several to take.
 
 A part is tuned by what it finds alone, and what forgets more has to show that it finds more. Of blends, and of models to serve, whose
 nDCG is within its standard error of the best, and within a tenth of it, the one is taken whose lists have the fewest rows that users
 would rate below their own mean. A fifth of the rows is few enough: fewer than that cost more of what users go on to like than they spare.
-Nothing here is timed, so a search takes the same steps everywhere, and finds the same.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jobs.kernels.evaluation.metrics import counted_mean, hit_table, ndcg, rmse
 from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means, is_liked
-from jobs.kernels.selection import best_among, top
+from jobs.kernels.selection import best_among, of_candidates, top
 from jobs.kernels.spans import owners
 from jobs.machine.progress import Progress
 from jobs.models.contract import Scorer, TrainingData, Validation
@@ -26,10 +25,6 @@ from jobs.models.disliked import by_biases, Disliked
 from jobs.models.scoring import predicted, Rater
 from schemas.setting_groups import ALL
 
-HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
-MOST_BEYOND = 5  # half-lives that are tried past the ends
-FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
-DEFAULT_HALF_LIFE = 10.0
 DEPTH = 10
 NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
 FEW = 0.2  # of the rows of lists
@@ -124,7 +119,7 @@ class Judge:
                 if candidates is None:
                     lists = top(without_own(scores, kept), DEPTH)
                 else:
-                    lists = best_among(scores, candidates, held.indptr, held.items, DEPTH)
+                    lists = best_among(of_candidates(scores, candidates), candidates, held.indptr, held.items, DEPTH)
                 below = np.zeros(len(kept)) if self.disliked is None else self.disliked.shares(lists, users)
                 found.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below))
             values.append(found)
@@ -157,75 +152,7 @@ def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
     return damped_means(histories, data.mean_rating, data.settings.bias_damping)
 
 
-def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
-    """The longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
-    found = over_half_lives(lambda at: judge.tried(scorer_at(at)))
-    best = max(found.values(), key=lambda one: one.value)
-    half_life = max(at for at, one in found.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
-    return min(half_life, FOREVER), found[half_life].value
-
-
-def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
-    """Each of HALF_LIVES as it was tried, and others past an end of them as long as what lies there is best."""
-    found = {half_life: tried_at(half_life) for half_life in HALF_LIVES}
-    for _ in range(MOST_BEYOND):
-        best = max(found, key=lambda at: (found[at].value, at))
-        beyond = next_half_life(best, found)
-        if beyond is None or beyond in found:
-            break
-        found[beyond] = tried_at(beyond)
-        if found[beyond].value <= found[best].value:
-            break
-    return found
-
-
-def next_half_life(best: float, tried: Iterable[float]) -> float | None:
-    """The half-life past the end at which the best of those that were tried stands; None if it stands between others."""
-    finite = [at for at in tried if at < math.inf]
-    if best <= min(finite):
-        return best / 2
-    longest = max(finite) if best == math.inf else max(best, *finite)
-    return 2 * longest if best >= longest else None
-
-
-def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
-    """The x with the largest value, and that value: from start up to a peak by steps of the first factor, from there by those of the
-    next, in at most `most` evaluations."""
-    known = {1.0: value(start)}  # by how many times the start
-
-    def at(times: float) -> float:
-        times = float(f"{times:.9g}")
-        if times not in known and len(known) < most:
-            known[times] = value(start * times)
-        return known.get(times, -math.inf)
-
-    here = 1.0
-    for factor in factors:
-        for step in (factor, 1 / factor):
-            before = here
-            while at(here * step) > at(here):
-                here *= step
-            if here != before:
-                break
-    return start * here, at(here)
-
-
 def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:
     """Scores (u, n_items), written over, with -inf for what the users have."""
     scores[owners(kept.indptr), kept.items] = -np.inf
     return scores
-
-
-def preset(data: TrainingData, name: str, setting: float) -> float | None:
-    """A hyper-parameter that is not to be searched for: chosen before, or set by somebody, who then set more than 0."""
-    if name in data.chosen:
-        return data.chosen[name]
-    return setting if setting > 0 else None
-
-
-def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[float], Scorer]) -> float:
-    """The half-life of a model: decided, or the best to the validation users, or DEFAULT_HALF_LIFE."""
-    known = preset(data, "half_life", data.settings.half_life)
-    if known is not None:
-        return known
-    return DEFAULT_HALF_LIFE if judge is None else best_half_life(judge, scorer_at)[0]

@@ -1,0 +1,68 @@
+"""Lists of a model in `bench accuracy`: those that would be served, where the model can be; from its scores of all items where not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jobs.kernels.evaluation.metrics import fixed_width
+from jobs.kernels.histories import Histories
+from jobs.kernels.recommender import Recommender
+from jobs.kernels.selection import best, best_among, of_candidates
+from jobs.models import popular
+from jobs.models.as_served import recommender
+from jobs.models.contract import ModelArrays, TrainingData
+from jobs.models.registry import scorer_of
+from schemas.models import RANKERS
+
+Lister = Callable[[Histories, Histories, np.ndarray | None], np.ndarray]
+"""From the histories of users, the rows that were kept out, and candidates (u, c) or None for all items but those of the history, to lists
+(u, n) item_num, -1 where one is shorter."""
+
+
+def lister(name: str, side: ModelArrays, data: TrainingData, *, n: int) -> Lister:
+    """Return what makes the lists of n items of a fitted model."""
+    return _as_served(recommender(name, side, data, n=n)) if name in RANKERS else _by_scores(name, side, data, n)
+
+
+def _as_served(served: Recommender) -> Lister:
+    def lists(kept: Histories, held: Histories, candidates: np.ndarray | None) -> np.ndarray:
+        if candidates is None:
+            found = served.lists(kept)
+            return fixed_width(found.indptr, found.items, served.n)
+        scores, tiers = np.full(candidates.shape, -np.inf), np.zeros(candidates.shape, np.int8)
+        for k, row in enumerate(candidates):
+            is_one = row >= 0
+            ranking = served.ranking(kept.block(k, k + 1), row[is_one])
+            scores[k, is_one], tiers[k, is_one] = ranking.scores, ranking.tiers
+        return best_among(scores, candidates, held.indptr, held.items, served.n, tiers=tiers)
+
+    return lists
+
+
+def _by_scores(name: str, side: ModelArrays, data: TrainingData, n: int) -> Lister:
+    """Users without a history get what is popular."""
+    score, fallback, places = scorer_of(name, side, data), popularity(data), by_popularity(data)
+
+    def lists(kept: Histories, held: Histories, candidates: np.ndarray | None) -> np.ndarray:
+        scores = score(kept)
+        scores[np.diff(kept.indptr) == 0] = fallback
+        if candidates is None:
+            return best(scores, kept.indptr, kept.items, places, n)
+        return best_among(of_candidates(scores, candidates), candidates, held.indptr, held.items, n)
+
+    return lists
+
+
+def popularity(data: TrainingData) -> np.ndarray:
+    """Return the score of each item by popularity, (n_items,) float32, -inf for one without interactions."""
+    return np.where(data.n_ratings > 0, popular.fit(data).arrays["scores"], -np.inf).astype(np.float32)
+
+
+def by_popularity(data: TrainingData) -> np.ndarray:
+    """Return the place of each item among all by popularity, (n_items,)."""
+    scores = popular.fit(data).arrays["scores"]
+    places = np.empty(len(scores), np.int64)
+    places[np.lexsort((np.arange(len(scores)), -scores))] = np.arange(len(scores))
+    return places
