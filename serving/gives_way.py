@@ -1,4 +1,4 @@
-"""What processes beside the server do, and threads that search: lookups come first, and where memory is short it is not they that end."""
+"""Let lookups come first: processes beside the server, and threads that search, give way to them, and end before them where memory is short."""
 
 from __future__ import annotations
 

@@ -118,6 +118,10 @@ class OpenRelease:
         """item_num of an item, or None if the release does not know it."""
         return self.recommender.number(item_id)
 
+    def known(self, items: Iterable[Any]) -> list[Any]:
+        """Return those of the items that the release knows, in their order."""
+        return [item for item in items if self.number(item) is not None]
+
     def item_id(self, number: int) -> int | str:
         return self.item_ids[number].item()
 

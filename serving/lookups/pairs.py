@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.errors import NotFound
 from serving.ids import known_item, path_id
+from serving.lookups.recommend import unchanged
 from serving.opened import iso, OpenRelease
 from serving.request import Request
 from serving.response import Response
@@ -60,10 +61,9 @@ def _why_of(service: Service, request: Request) -> Response | Awaitable[Response
     opened, item = request.opened, known_item(request.opened, request)
     user = service.users.known_as(path_id(opened, request, "user_id"))
     seq, reasons_n = service.users.seq(opened, user), request.values["n"]
-    if request.if_none_match is not None and user is not None and not seq and not request.values["strict"]:
-        tag = service.releases.personal_tag(opened, user, 0)
-        if request.has(tag):
-            return Response(key="position", tag=tag, is_personal=True, opened=opened)
+    same = unchanged(service, request, opened, user, key="position") if user is not None and not seq else None
+    if same is not None:
+        return same
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
         found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()

@@ -61,8 +61,7 @@ def _solved(
     entries = [Entry(k + 1, "", item, rating, 1.0, first + k, first + k) for k, (item, rating) in enumerate(rated.items())]
     history = apply_log(held, entries, is_implicit=not opened.has_ratings)
     found = solve(opened, history, n=n, explain_n=n)
-    n_known = sum(opened.number(item) is not None for item in history)
-    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), n_known
+    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), len(opened.known(history))
 
 
 def rated_of(opened: OpenRelease, texts: Sequence[str]) -> dict[Any, float | None]:

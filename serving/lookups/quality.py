@@ -85,7 +85,7 @@ def _models(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _verdict(manifest: Manifest, standing: Standing) -> dict[str, Any]:
-    """What became of a release, in words, and the difference that decided with its interval; `least` is what it may lose."""
+    """Return how a release was judged, and the difference that decided with its interval; `least` is what it may lose."""
     verdict = manifest.verdict
     measure: dict[str, Any] = next((m for m in verdict.get("measures", []) if m.get("difference") is not None), {})
     return {

@@ -71,9 +71,9 @@ def _checked(opened: OpenRelease, role: str, value: Any, where: str) -> int | st
 def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tuple[bytes, str, list[Any], list[Any], int]:
     """The JSON of the rows in their order and the source of the first; what is left out, what is not known, and how many items of the
     history are known."""
+    known = opened.known(items)
     unusable = [item for item in items if opened.number(item) is None]
     has = opened.same(history)
-    known = [item for item in items if opened.number(item) is not None]
     excluded = [item for item in known if item in has or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]]
     left = [item for item in known if item not in set(excluded)]
     solved = solve_pairs(opened, history, left) if left else None
@@ -84,4 +84,4 @@ def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tupl
     )
     ranked = [row._replace(rank=place) for place, row in enumerate(rows, 1)]
     encoded = encoded_rows(opened, ranked, {} if solved is None else solved.reasons)
-    return encoded, source_of(ranked), excluded, unusable, sum(opened.number(item) is not None for item in history)
+    return encoded, source_of(ranked), excluded, unusable, len(opened.known(history))

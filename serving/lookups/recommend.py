@@ -32,10 +32,9 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
     after, n = token.rank if token else 0, request.values["n"]
     is_filtered = request.values["genre"] is not None or bool(request.values["exclude"])
     if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
-        if request.if_none_match is not None and not request.values["strict"]:
-            tag = service.releases.personal_tag(opened, user, 0)
-            if request.has(tag):  # nothing has to be read to say that it is the same
-                return Response(tag=tag, is_personal=True, opened=opened)
+        same = unchanged(service, request, opened, user)
+        if same is not None:
+            return same
         page = _stored(opened, user, after, n)
         if page.encoded is not None:
             return list_response(service, page)
@@ -52,6 +51,14 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
 def recommend_asked(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The list of the user that a parameter names, as a form sends it."""
     return recommend(service, replace(request, path={"user_id": request.values["user_id"]}))
+
+
+def unchanged(service: Service, request: Request, opened: OpenRelease, user: Any, **fields: Any) -> Response | None:
+    """Return the answer to somebody who has already what is stored of a user without new ratings: nothing has to be read for it."""
+    if request.if_none_match is None or request.values["strict"]:
+        return None
+    tag = service.releases.personal_tag(opened, user, 0)
+    return Response(tag=tag, is_personal=True, opened=opened, **fields) if request.has(tag) else None
 
 
 class Page(NamedTuple):

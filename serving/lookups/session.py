@@ -41,7 +41,7 @@ def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mappin
     rows = history_of(opened, json_of(body), limit)
     found = solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
     unusable = [item for item in rows if opened.number(item) is None]
-    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), unusable, len(rows) - len(unusable)
+    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), unusable, len(opened.known(rows))
 
 
 def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
