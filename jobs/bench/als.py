@@ -25,9 +25,9 @@ from jobs.kernels.factors import gramian
 from jobs.kernels.training.alternate import half_explicit, half_implicit, held
 from jobs.machine.progress import PeakMemory, processors
 from jobs.models.als import errors_of
-from jobs.models.als_engines import item_factors
-from jobs.models.alternating import Equations
-from jobs.models.contract import TrainingData
+from jobs.models.base.als_engines import item_factors
+from jobs.models.base.alternating import Equations
+from jobs.models.base.contract import TrainingData
 from jobs.spark.session import spark_session
 from jobs.spark.task_pool import OnSpark
 from jobs.staging.interactions import Interactions

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from jobs.ingest.read_as import READ_AS
-from jobs.models.search import FOREVER
+from jobs.models.base.search import FOREVER
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
 from warehouse.layout import Warehouse

@@ -39,7 +39,7 @@ from jobs.kernels.item_side import ItemSide
 from jobs.kernels.lists import Lists
 from jobs.kernels.reasons import HISTORY
 from jobs.kernels.recommender import Recommender
-from jobs.models.scoring import predicted
+from jobs.models.base.scoring import predicted
 from jobs.spark.session import spark_session
 from jobs.spark.tasks import collect, map_parts
 from jobs.staging.histories import Part, read_part, TEST

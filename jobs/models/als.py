@@ -12,12 +12,12 @@ import numpy as np
 from jobs.kernels.biases import centred, damped, item_biases
 from jobs.kernels.factors import ExplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.models.als_engines import item_factors
-from jobs.models.alternating import Equations
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.scoring import by_rating
-from jobs.models.search import Choice, Climb, Search
+from jobs.models.base.als_engines import item_factors
+from jobs.models.base.alternating import Equations
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.scoring import by_rating
+from jobs.models.base.search import Choice, Climb, Search
 
 SEARCH = Search((Choice("reg", first=0.15, climb=Climb((1.5,), 4, 8), setting="als_reg"),), rows=300_000, by_ratings=True)
 SEARCH_ITERATIONS = 6

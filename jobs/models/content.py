@@ -30,9 +30,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from jobs.kernels.histories import Histories
 from jobs.kernels.spans import owners
 from jobs.models import popular
-from jobs.models.contract import CannotBe, ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import Choice, half_life_of, Search
+from jobs.models.base.contract import CannotBe, ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import Choice, half_life_of, Search
 
 SEARCH = Search(
     (

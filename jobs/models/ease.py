@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jobs.kernels.training import ease
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ModelArrays, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import Choice, Climb, half_life_of, Search
-from jobs.models.weights import scorer_at, weights_side
+from jobs.models.base.contract import ModelArrays, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import Choice, Climb, half_life_of, Search
+from jobs.models.base.weights import scorer_at, weights_side
 from schemas.errors import ResourceError
 
 SEARCH = Search((Choice("reg", first=300.0, climb=Climb((2.0,), 4, 8), setting="ease_reg"),))

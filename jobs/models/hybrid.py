@@ -16,11 +16,11 @@ from jobs.kernels.item_side import part_of
 from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.weights import combined, ItemWeights
 from jobs.models import als, ials
-from jobs.models.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.scoring import by_part
-from jobs.models.search import DEFAULT_HALF_LIFE, FOREVER
+from jobs.models.base.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.scoring import by_part
+from jobs.models.base.search import DEFAULT_HALF_LIFE, FOREVER
 from schemas.models import MODELS, RATER
 from warehouse import model_files
 

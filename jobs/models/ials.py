@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from jobs.kernels.factors import gramian, ImplicitFactors
-from jobs.models.als_engines import item_factors
-from jobs.models.alternating import Equations
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.scoring import by_part
-from jobs.models.search import Choice, Climb, half_life_of, Search, Values
+from jobs.models.base.als_engines import item_factors
+from jobs.models.base.alternating import Equations
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.scoring import by_part
+from jobs.models.base.search import Choice, Climb, half_life_of, Search, Values
 
 SPARSE_LAMBDA = 0.008
 MOST_REG = 0.5

@@ -16,10 +16,10 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.training.cooccurrence import bm25_weights, Columns, over_mean, turbo_weights
 from jobs.kernels.weights import ItemWeights, stacked
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import Choice, DEFAULT_HALF_LIFE, half_life_of, Search
-from jobs.models.weights import scorer_at, weights_side
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import Choice, DEFAULT_HALF_LIFE, half_life_of, Search
+from jobs.models.base.weights import scorer_at, weights_side
 from jobs.spark.task_pool import ONE_TASK, ranges, RANGES_A_WORKER
 from jobs.staging.interactions import Interactions
 from schemas.setting_groups import AUTO

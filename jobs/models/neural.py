@@ -16,9 +16,9 @@ from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.spans import owners
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import DEFAULT_HALF_LIFE, half_life_of
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import DEFAULT_HALF_LIFE, half_life_of
 from schemas.errors import ResourceError
 
 FACTORS, HIDDEN, NEGATIVES = 32, (32, 16), 4

@@ -6,7 +6,7 @@ import numpy as np
 
 from jobs.kernels.biases import damped
 from jobs.kernels.histories import Histories
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
 
 
 def fit(data: TrainingData) -> ModelArrays:

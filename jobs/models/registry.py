@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import cast, Protocol
 
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.scoring import Rater
+import numpy as np
+
+from jobs.kernels.item_side import assemble, FACTORS
+from jobs.kernels.recommender import Recommender
+from jobs.models import popular
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.scoring import Rater
 from schemas.models import MODELS
+from warehouse import model_files
 
 
 class ModelCode(Protocol):
@@ -44,3 +51,24 @@ def scorer_of(name: str, side: ModelArrays, data: TrainingData) -> Scorer:
 def rater_of(name: str, side: ModelArrays) -> Rater:
     """Return what predicts ratings by a model that is declared to predict them."""
     return cast(RatingCode, code_of(name)).rater(side)
+
+
+def recommender_of(name: str, side: ModelArrays, data: TrainingData, *, n: int) -> Recommender:
+    """Return a fitted model as the recommender of its release would be, to measure the lists of n items that users would get; its item_ids are
+    the item_nums, and nothing predicts ratings or confidence beside it.
+
+    Parameters
+    ----------
+    name : a model that can be served
+    side : what was fitted
+    data : what it was fitted to; in its `sides` lie the factor models that a blend has parts of
+    """
+    parts = {part: model_files.load(data.sides / part) for part in FACTORS if model_files.exists(data.sides / part)}
+    genres, liked = data.genres.tocsr(), popular.fit(data)
+    of_items = {"item_ids": np.arange(data.n_items), "genre_indices": genres.indices, "genre_indptr": genres.indptr}
+    of_release = {"items": (of_items, {"genres": range(genres.shape[1])}), "popular": (liked.arrays, liked.parameters)}
+    whole = assemble(parts | of_release | {name: (side.arrays, side.parameters)}, served=name)
+    lists_alone = replace(whole, factors=None, rater=None)
+    return Recommender(
+        of_items["item_ids"], lists_alone, data.rating_scale, n=n, explain_n=0, reasons_n=0, min_history=data.settings.min_history
+    )

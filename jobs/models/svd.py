@@ -8,10 +8,10 @@ from typing import Any
 
 from jobs.kernels.training import svd
 from jobs.kernels.training.svd import SvdFactors
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.scoring import by_rating
-from jobs.models.search import Choice, Search
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.scoring import by_rating
+from jobs.models.base.search import Choice, Search
 
 FACTORS_TRIED = (4, 8, 12, 20)
 SEARCH = Search(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jobs.kernels.training.transitions import transitions
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ModelArrays, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import Choice, half_life_of, HALF_LIVES, Search, Values
-from jobs.models.weights import scorer_at, weights_side
+from jobs.models.base.contract import ModelArrays, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import Choice, half_life_of, HALF_LIVES, Search, Values
+from jobs.models.base.weights import scorer_at, weights_side
 
 LAST = 0.1  # what a transition over as many moments as count at most still counts
 LAGS, LAGS_TUNING = (10, 30, 100), (3, 10, 30, 100, 300)

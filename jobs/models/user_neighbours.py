@@ -6,9 +6,9 @@ import numpy as np
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.user_neighbours import ReferenceUsers, USERS_AT_ONCE
-from jobs.models.contract import ModelArrays, Scorer, TrainingData
-from jobs.models.judge import judge_of
-from jobs.models.search import Choice, half_life_of, Search
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
+from jobs.models.base.judge import judge_of
+from jobs.models.base.search import Choice, half_life_of, Search
 
 SEARCH = Search((Choice("n_neighbours", 100, (50, 100, 200), (25, 50, 100, 200, 400, 800), setting="neighbours_n"),))
 

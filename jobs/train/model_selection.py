@@ -11,8 +11,8 @@ from jobs.kernels.evaluation.bootstrap import mean_interval
 from jobs.kernels.histories import Histories
 from jobs.kernels.lists import Lists
 from jobs.kernels.relevance import is_liked, share_below
-from jobs.models.contract import TrainingData
-from jobs.models.judge import means_of, preferred, Tried
+from jobs.models.base.contract import TrainingData
+from jobs.models.base.judge import means_of, preferred, Tried
 from jobs.staging.item_side import recommender
 from jobs.train.validation_doubt import doubt
 from schemas.errors import StepError

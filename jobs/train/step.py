@@ -19,7 +19,7 @@ import pyarrow as pa
 from jobs.machine import needs
 from jobs.machine.needs import Counts, model_need
 from jobs.machine.progress import PeakMemory
-from jobs.models.contract import CannotBe, finite, TrainingData
+from jobs.models.base.contract import CannotBe, finite, TrainingData
 from jobs.models.registry import code_of, ModelCode
 from jobs.spark.session import spark_session
 from jobs.spark.task_pool import OnSpark, reason_of

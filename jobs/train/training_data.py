@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.kernels.histories import concatenated
-from jobs.models.contract import TrainingData, Validation
+from jobs.models.base.contract import TrainingData, Validation
 from jobs.spark.task_pool import OnSpark
 from jobs.staging import interactions
 from jobs.staging.file_locks import locked

@@ -19,7 +19,7 @@ from jobs.kernels.item_side import assemble, ItemSide
 from jobs.kernels.lists import recommend
 from jobs.kernels.pairs import score_items
 from jobs.kernels.reasons import GENRE, HISTORY, KINDS, RANKED
-from jobs.models.alternating import Equations, item_factors
+from jobs.models.base.alternating import Equations, item_factors
 from jobs.spark.task_pool import InProcess
 from jobs.staging.interactions import Interactions
 from schemas.manifest import Manifest

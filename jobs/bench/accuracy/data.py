@@ -17,7 +17,7 @@ from jobs.ingest.items import numbered_items
 from jobs.kernels.evaluation.protocols import Rows
 from jobs.kernels.histories import Histories, moments_of, strength
 from jobs.machine.progress import Progress
-from jobs.models.contract import TrainingData, Validation
+from jobs.models.base.contract import TrainingData, Validation
 from jobs.sources import Source
 from jobs.spark.task_pool import Runner
 from jobs.staging.histories import genre_matrix

@@ -11,9 +11,8 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.recommender import Recommender
 from jobs.kernels.selection import best, best_among, of_candidates
 from jobs.models import popular
-from jobs.models.as_served import recommender
-from jobs.models.contract import ModelArrays, TrainingData
-from jobs.models.registry import scorer_of
+from jobs.models.base.contract import ModelArrays, TrainingData
+from jobs.models.registry import recommender_of, scorer_of
 from schemas.models import RANKERS
 
 Lister = Callable[[Histories, Histories, np.ndarray | None], np.ndarray]
@@ -23,7 +22,7 @@ Lister = Callable[[Histories, Histories, np.ndarray | None], np.ndarray]
 
 def lister(name: str, side: ModelArrays, data: TrainingData, *, n: int) -> Lister:
     """Return what makes the lists of n items of a fitted model."""
-    return _as_served(recommender(name, side, data, n=n)) if name in RANKERS else _by_scores(name, side, data, n)
+    return _as_served(recommender_of(name, side, data, n=n)) if name in RANKERS else _by_scores(name, side, data, n)
 
 
 def _as_served(served: Recommender) -> Lister:

@@ -26,9 +26,9 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
 from jobs.kernels.selection import best
 from jobs.machine.progress import PeakMemory
-from jobs.models.contract import ModelArrays, TrainingData, Validation
+from jobs.models.base.contract import ModelArrays, TrainingData, Validation
+from jobs.models.base.scoring import predicted, Rater
 from jobs.models.registry import code_of, rater_of
-from jobs.models.scoring import predicted, Rater
 from jobs.spark.task_pool import InProcess
 from schemas.errors import was_interrupted
 from schemas.models import MODELS, RATER

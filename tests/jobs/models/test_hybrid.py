@@ -15,10 +15,11 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import assemble, matrices_of
 from jobs.kernels.lists import recommend
 from jobs.kernels.weights import ItemWeights
-from jobs.models import als, ease, hybrid, ials, item_neighbours, judge as judges, popular, transitions
-from jobs.models.blending import Pool, spread_of
-from jobs.models.contract import ModelArrays, TrainingData
-from jobs.models.judge import judge_of, standard_error
+from jobs.models import als, ease, hybrid, ials, item_neighbours, popular, transitions
+from jobs.models.base import judge as judges
+from jobs.models.base.blending import Pool, spread_of
+from jobs.models.base.contract import ModelArrays, TrainingData
+from jobs.models.base.judge import judge_of, standard_error
 from schemas.errors import ResourceError
 from tests.jobs.models.worlds import scorer_of, split, training
 from warehouse import model_files

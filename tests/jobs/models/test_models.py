@@ -14,10 +14,11 @@ import pytest
 
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
-from jobs.models import als, content, ease, ials, item_neighbours, popular, search, svd, transitions, user_neighbours
-from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
-from jobs.models.disliked import Disliked
-from jobs.models.judge import Judge, judge_of, preferred, standard_error, Tried
+from jobs.models import als, content, ease, ials, item_neighbours, popular, svd, transitions, user_neighbours
+from jobs.models.base import search
+from jobs.models.base.contract import finite, ModelArrays, TrainingData, Validation
+from jobs.models.base.disliked import Disliked
+from jobs.models.base.judge import Judge, judge_of, preferred, standard_error, Tried
 from jobs.models.registry import code_of
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError

@@ -11,9 +11,8 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.histories import Histories
 from jobs.models import registry
-from jobs.models.as_served import recommender
-from jobs.models.contract import ModelArrays, Scorer, TrainingData, Validation
-from jobs.models.scoring import by_part
+from jobs.models.base.contract import ModelArrays, Scorer, TrainingData, Validation
+from jobs.models.base.scoring import by_part
 from jobs.spark.task_pool import InProcess, Runner
 from jobs.staging import interactions
 from jobs.staging.interactions import Interactions
@@ -85,4 +84,4 @@ def training(
 
 def scorer_of(name: str, side: ModelArrays, data: TrainingData) -> Scorer:
     """Score every item by a fitted model: by what orders its lists, if it can be served."""
-    return by_part(recommender(name, side, data, n=10).side.ranker) if name in RANKERS else registry.scorer_of(name, side, data)
+    return by_part(registry.recommender_of(name, side, data, n=10).side.ranker) if name in RANKERS else registry.scorer_of(name, side, data)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jobs.kernels.histories import Histories
-from jobs.models.contract import finite, ModelArrays, TrainingData, Validation
-from jobs.models.judge import Tried
+from jobs.models.base.contract import finite, ModelArrays, TrainingData, Validation
+from jobs.models.base.judge import Tried
 from jobs.models.registry import code_of
 from jobs.spark.task_pool import OnSpark, reason_of
 from jobs.staging.interactions import Interactions, TYPES

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from jobs.kernels.rankers import WeightRanker
 from jobs.kernels.weights import ItemWeights
-from jobs.models.contract import ModelArrays, Scorer
-from jobs.models.scoring import by_part
+from jobs.models.base.contract import ModelArrays, Scorer
+from jobs.models.base.scoring import by_part
 
 
 def weights_side(found: ItemWeights, half_life: float, **parameters) -> ModelArrays:

@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from jobs.models.contract import TrainingData
-from jobs.models.judge import Judge, Tried
+from jobs.models.base.contract import TrainingData
+from jobs.models.base.judge import Judge, Tried
+from jobs.models.base.search import Choice, Climb, HALF_LIVES, hill_climb, next_half_life, over_half_lives, Search
 from jobs.models.registry import code_of
-from jobs.models.search import Choice, Climb, HALF_LIVES, hill_climb, next_half_life, over_half_lives, Search
 from schemas.models import MODELS
 from schemas.settings import FIELDS
 from tests.jobs.models.worlds import split, training

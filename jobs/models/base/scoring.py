@@ -12,7 +12,7 @@ import numpy as np
 from jobs.kernels.factors import Posterior
 from jobs.kernels.histories import Histories
 from jobs.kernels.rankers import Part
-from jobs.models.contract import Scorer
+from jobs.models.base.contract import Scorer
 
 
 class Rater(Protocol):

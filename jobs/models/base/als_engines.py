@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.kernels.histories import Histories
-from jobs.models import alternating
-from jobs.models.alternating import Equations
-from jobs.models.contract import TrainingData
+from jobs.models.base import alternating
+from jobs.models.base.alternating import Equations
+from jobs.models.base.contract import TrainingData
 from jobs.spark.task_pool import InProcess, ONE_TASK, OnSpark
 from jobs.spark.tasks import map_parts
 from schemas.errors import StepError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jobs.bench.als import objective_of
-from jobs.models import als_engines
 from jobs.models.als import errors_of
-from jobs.models.alternating import Equations, item_factors
+from jobs.models.base import als_engines
+from jobs.models.base.alternating import Equations, item_factors
 from jobs.spark.task_pool import InProcess, OnSpark
 from schemas.errors import StepError
 from tests.jobs.models.worlds import histories, training

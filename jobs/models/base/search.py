@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, NamedTuple
 
-from jobs.models.contract import Scorer, TrainingData
-from jobs.models.judge import Judge, NEAR, Tried
-from jobs.models.scoring import Rater
+from jobs.models.base.contract import Scorer, TrainingData
+from jobs.models.base.judge import Judge, NEAR, Tried
+from jobs.models.base.scoring import Rater
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 MOST_BEYOND = 5  # half-lives that are tried past the ends
@@ -179,14 +179,14 @@ def _told(value: Any, data: TrainingData, chosen: Values) -> Any:
 
 
 def preset(data: TrainingData, name: str, setting: float) -> float | None:
-    """A hyper-parameter that is not to be searched for: chosen before, or set by somebody, who then set more than 0."""
+    """Return the fixed value of a hyper-parameter: the one chosen earlier, else the setting if it is above 0, else None."""
     if name in data.chosen:
         return data.chosen[name]
     return setting if setting > 0 else None
 
 
 def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[float], Scorer]) -> float:
-    """The half-life of a model: decided, or the best to the validation users, or DEFAULT_HALF_LIFE."""
+    """Return the half-life that was chosen earlier or is set, else the best to the validation users, else DEFAULT_HALF_LIFE."""
     known = preset(data, "half_life", data.settings.half_life)
     if known is not None:
         return known
@@ -194,7 +194,7 @@ def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[f
 
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
-    """The longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
+    """Return the longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
     found = over_half_lives(lambda at: judge.tried(scorer_at(at)))
     best = max(found.values(), key=lambda one: one.value)
     half_life = max(at for at, one in found.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
@@ -202,7 +202,7 @@ def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[
 
 
 def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
-    """Each of HALF_LIVES as it was tried, and others past an end of them as long as what lies there is best."""
+    """Try each of HALF_LIVES, and others past an end of them as long as what lies there is best."""
     found = {half_life: tried_at(half_life) for half_life in HALF_LIVES}
     for _ in range(MOST_BEYOND):
         best = max(found, key=lambda at: (found[at].value, at))
@@ -216,7 +216,7 @@ def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
 
 
 def next_half_life(best: float, tried: Iterable[float]) -> float | None:
-    """The half-life past the end at which the best of those that were tried stands; None if it stands between others."""
+    """Return the half-life past the end at which the best of those that were tried stands; None if it stands between others."""
     finite = [at for at in tried if at < math.inf]
     if best <= min(finite):
         return best / 2
@@ -225,7 +225,7 @@ def next_half_life(best: float, tried: Iterable[float]) -> float | None:
 
 
 def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
-    """The x with the largest value, and that value: from start up to a peak by steps of the first factor, from there by those of the
+    """Find the x with the largest value, and return both: from start up to a peak by steps of the first factor, from there by those of the
     next, in at most `most` evaluations."""
     known = {1.0: value(start)}  # by how many times the start
 

@@ -18,9 +18,9 @@ from jobs.kernels.histories import Histories
 from jobs.kernels.item_side import LONG
 from jobs.kernels.selection import top
 from jobs.kernels.spans import owners
-from jobs.models.contract import Scorer
-from jobs.models.judge import DEPTH, Judge, preferred, Tried, without_own
-from jobs.models.search import HALF_LIVES, next_half_life, over_half_lives
+from jobs.models.base.contract import Scorer
+from jobs.models.base.judge import DEPTH, Judge, preferred, Tried, without_own
+from jobs.models.base.search import HALF_LIVES, next_half_life, over_half_lives
 
 NOMINATED = 100
 NOMINATING = (5.0, math.inf)  # the half-lives at which parts nominate

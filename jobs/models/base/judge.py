@@ -20,9 +20,9 @@ from jobs.kernels.relevance import damped_means, is_liked
 from jobs.kernels.selection import best_among, of_candidates, top
 from jobs.kernels.spans import owners
 from jobs.machine.progress import Progress
-from jobs.models.contract import Scorer, TrainingData, Validation
-from jobs.models.disliked import by_biases, Disliked
-from jobs.models.scoring import predicted, Rater
+from jobs.models.base.contract import Scorer, TrainingData, Validation
+from jobs.models.base.disliked import by_biases, Disliked
+from jobs.models.base.scoring import predicted, Rater
 from schemas.setting_groups import ALL
 
 DEPTH = 10
@@ -101,7 +101,7 @@ class Judge:
             )
 
     def ndcg(self, score: Scorer) -> float:
-        """Mean nDCG@10 over the users."""
+        """Return the mean nDCG@10 over the users."""
         return self.ndcgs(lambda histories: (score(histories),))[0]
 
     def ndcgs(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[float]:
@@ -134,8 +134,8 @@ class Judge:
 
 
 def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_users: int = MOST_USERS) -> Judge | None:
-    """None if hyper-parameters were chosen before, or there is nobody to choose them by. Where what is liked counts, rows below
-    the mean are told by the rater, or by the items' means."""
+    """Return the judge of the validation users; None if hyper-parameters were chosen before, or there are no such users. Where what is
+    liked counts, rows below the mean are told by the rater, or by the items' means."""
     validation = data.validation() if data.validation is not None and not data.chosen else None
     if validation is None or len(validation.kept) == 0:
         return None
@@ -146,13 +146,13 @@ def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_u
 
 
 def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
-    """The users' damped means (u,), at or above which a row is liked; None if every row is relevant."""
+    """Return the users' damped means (u,), at or above which a row is liked; None if every row is relevant."""
     if data.settings.relevance == ALL or data.rating_scale is None:
         return None
     return damped_means(histories, data.mean_rating, data.settings.bias_damping)
 
 
 def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:
-    """Scores (u, n_items), written over, with -inf for what the users have."""
+    """Set scores (u, n_items), in place, to -inf for what the users have."""
     scores[owners(kept.indptr), kept.items] = -np.inf
     return scores

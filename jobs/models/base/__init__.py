@@ -1,0 +1,1 @@
+"""What models share: training data, searches, scores, and the two engines of ALS."""
