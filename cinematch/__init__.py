@@ -79,12 +79,12 @@ class Release:
         this release there are `releases.<table>`, of every sealed one, and `releases.served`. Raises UsageError if it cannot be
         answered."""
         try:
-            found = self._connection.sql(duck.parameters(query)[0], params=values)
+            relation = self._connection.sql(duck.parameters(query)[0], params=values)
         except duckdb.Error as error:
             raise UsageError(f"sql: {error}") from None
-        if found is None:
+        if relation is None:
             raise UsageError("sql: expected a query that has rows, as `select * from items`")
-        return found.to_arrow_table()
+        return relation.to_arrow_table()
 
     def recommend(self, history: Iterable[Any], *, n: int | None = None) -> pa.Table:
         """Return the list that a user of this history gets, the best first.

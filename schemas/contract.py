@@ -60,7 +60,7 @@ def _table(table: Table, ids: IdTypes) -> Contract:
 def _column(table: Table, column: Column, ids: IdTypes) -> Contract:
     kind = str(arrow_type(column.type, ids))
     logical, physical = _TIME if column.type == TIME else (_LOGICAL[kind], _PHYSICAL[kind])
-    found: Contract = {
+    entry: Contract = {
         "name": column.name,
         "logicalType": logical,
         "physicalType": physical,
@@ -68,13 +68,13 @@ def _column(table: Table, column: Column, ids: IdTypes) -> Contract:
         "required": not column.is_nullable,
     }
     if column.name in table.key:
-        found |= {"primaryKey": True, "primaryKeyPosition": table.key.index(column.name) + 1}
+        entry |= {"primaryKey": True, "primaryKeyPosition": table.key.index(column.name) + 1}
     if column.type in (USER_ID, ITEM_ID):
-        found["customProperties"] = [{"property": "idOf", "value": str(column.type).removesuffix("_id")}]
+        entry["customProperties"] = [{"property": "idOf", "value": str(column.type).removesuffix("_id")}]
     if logical in ("integer", "number"):
         bounds = {name: value for name, value in (("minimum", column.minimum), ("maximum", column.maximum)) if value is not None}
-        found |= {"logicalTypeOptions": bounds} if bounds else {}
-    return found
+        entry |= {"logicalTypeOptions": bounds} if bounds else {}
+    return entry
 
 
 def _without_bounds_of_times(table: Table) -> Table:
@@ -133,9 +133,9 @@ def breaking(old: Contract, new: Contract) -> list[str]:
     return sorted(said for is_broken, said in differences(old, new) if is_broken)
 
 
-def _major(found: Contract) -> int:
-    return int(str(found["version"]).split(".")[0])
+def _major(data_contract: Contract) -> int:
+    return int(str(data_contract["version"]).split(".")[0])
 
 
-def _by_name(found: list[Contract]) -> dict[str, Contract]:
-    return {one["name"]: one for one in found}
+def _by_name(parts: list[Contract]) -> dict[str, Contract]:
+    return {one["name"]: one for one in parts}

@@ -86,17 +86,17 @@ class Manifest:
             raise ReleaseError(f"release {name}: manifest.json is damaged: {', '.join(damaged)} is not what a manifest has there")
         if values["rating_scale"] is not None:
             values["rating_scale"] = tuple(values["rating_scale"])
-        found = cls(**values)
-        if has_digest and found.to_json() != text:
+        manifest = cls(**values)
+        if has_digest and manifest.to_json() != text:
             raise ReleaseError(f"release {name}: manifest.json is damaged: it is not as it was sealed")
-        return found
+        return manifest
 
     def check(self) -> None:
         """Raises ReleaseError where something that is read of a release has no sense, whoever wrote it."""
         wrong = [part for part, needed in _NEEDED.items() if not _has(getattr(self, part), needed)]
         for part, needed in _NEEDED_OF_EACH.items():
-            found = getattr(self, part)
-            wrong += [part] * (not all(_has(each, needed) for each in (found.values() if isinstance(found, dict) else found)))
+            entries = getattr(self, part)
+            wrong += [part] * (not all(_has(each, needed) for each in (entries.values() if isinstance(entries, dict) else entries)))
         wrong += [part for part in ("created_at", "as_of") if not _is_time(getattr(self, part))]
         wrong += ["ids"] * (set(self.ids) != {"user_id", "item_id"} or not set(self.ids.values()) <= {"int64", "string"})
         wrong += ["settings"] * ("settings" not in wrong and self.settings["n"] < 1)
@@ -116,8 +116,8 @@ def _text(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _has(found: dict[str, Any], needed: dict[str, type | tuple[type, ...]]) -> bool:
-    return all(isinstance(found.get(name), kind) for name, kind in needed.items())
+def _has(values: dict[str, Any], needed: dict[str, type | tuple[type, ...]]) -> bool:
+    return all(isinstance(values.get(name), kind) for name, kind in needed.items())
 
 
 def _is_time(text: str) -> bool:

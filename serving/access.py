@@ -83,21 +83,21 @@ def _caller(
     if shown is None:
         return None
     who, clock = network(client[0]) if client else None, time.monotonic()
-    found = service.guard.keys.find(shown) or service.guard.user_tokens.find(shown, service.now())
-    digest = found.sha256 if isinstance(found, Key) else None
+    caller = service.guard.keys.find(shown) or service.guard.user_tokens.find(shown, service.now())
+    digest = caller.sha256 if isinstance(caller, Key) else None
     wait_s = service.guard.wrong_keys.wait_s(who, digest, clock)
     if wait_s:
         raise RequestError("too many wrong keys from this address; wait before the next", 429, {"retry-after": str(wait_s)})
-    if found is None:
+    if caller is None:
         service.guard.wrong_keys.add(who, clock)
         return None
-    if isinstance(found, Key):
-        service.guard.wrong_keys.was_right(who, found.sha256)
-        if found.has_expired(datetime.fromtimestamp(service.now(), UTC)):
-            raise _unauthorized(f"this API key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
-    elif found.problem is not None:
-        raise _unauthorized(f"this user's token is not taken: {found.problem}", 'Bearer error="invalid_token"')
-    return found
+    if isinstance(caller, Key):
+        service.guard.wrong_keys.was_right(who, caller.sha256)
+        if caller.has_expired(datetime.fromtimestamp(service.now(), UTC)):
+            raise _unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}; it needs a new one", "Bearer")
+    elif caller.problem is not None:
+        raise _unauthorized(f"this user's token is not taken: {caller.problem}", 'Bearer error="invalid_token"')
+    return caller
 
 
 def _check(service: Service, key: Key, scope: str) -> None:

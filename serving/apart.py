@@ -164,11 +164,11 @@ class Datasettes:
         return self._shown
 
     def of(self, opened: OpenRelease) -> Apart:
-        found = self._by_release.get(opened)
-        if found is None:
-            found = self._by_release[opened] = Apart(opened.files, self._settings, self._forgotten)
+        apart = self._by_release.get(opened)
+        if apart is None:
+            apart = self._by_release[opened] = Apart(opened.files, self._settings, self._forgotten)
             opened.on_close.append(lambda: self._by_release.pop(opened).close())
-        return found
+        return apart
 
     def look(self) -> None:
         """Start processes again that show users who were forgotten since; what they were answering is cut short."""

@@ -89,11 +89,11 @@ class Application:
                 pattern, status, body, headers = await self._ours(scope, receive, request_headers, raw, opened, started, added)
             else:
                 pattern = "static" if raw in static_files.FILES else "datasette"
-                found = await self._others(scope, receive, send, request_headers, raw, opened, added)
-                if isinstance(found, int):
-                    status, headers = found, None
+                answer = await self._others(scope, receive, send, request_headers, raw, opened, added)
+                if isinstance(answer, int):
+                    status, headers = answer, None
                 else:
-                    status, body, headers = found
+                    status, body, headers = answer
             if headers is not None:
                 await respond(send, status, body, headers + added, is_head=method == "HEAD")
         finally:

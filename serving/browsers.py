@@ -59,15 +59,15 @@ class Browsers:
         )
 
     def _is_ours(self, host: bytes) -> bool:
-        found = _HOST.fullmatch(host)
-        if found is None:
+        match = _HOST.fullmatch(host)
+        if match is None:
             return not host and "*" in self._names
-        name = (found[1] or found[2]).decode().lower().rstrip(".")
+        name = (match[1] or match[2]).decode().lower().rstrip(".")
         try:
             ipaddress.ip_address(name)
             return True
         except ValueError:
-            return found[1] is None and ("*" in self._names or name in self._names or name.endswith(".localhost"))
+            return match[1] is None and ("*" in self._names or name in self._names or name.endswith(".localhost"))
 
     def shared(self, headers: Mapping[bytes, bytes]) -> Headers:
         """Headers that let the page of an allowed origin read the answer."""

@@ -60,10 +60,10 @@ class Catalogue:
 
     def _signature(self) -> tuple[Any, ...] | None:
         try:
-            found = os.stat(self._path)
+            status = os.stat(self._path)
         except OSError:
             return None
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
     def _show(self, name: str, holder: sqlite3.Connection) -> None:
         """Make a copy the database. Datasette keeps connections by name, so a name is used once."""
@@ -111,8 +111,8 @@ def _copied(path: Path, name: str) -> sqlite3.Connection:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE_S)) as source:
             source.backup(holder)
-        found = {row[0] for row in holder.execute("select name from sqlite_master where type = 'table'")}
-        if not {"releases", "metrics"} <= found:
+        tables = {row[0] for row in holder.execute("select name from sqlite_master where type = 'table'")}
+        if not {"releases", "metrics"} <= tables:
             raise ValueError("it has no tables of releases and metrics")
         (verdict,) = holder.execute("pragma quick_check(1)").fetchone()
         if verdict != "ok":

@@ -183,10 +183,10 @@ def _some(n: int, most: int) -> list[int]:
 
 def _apart(placed: list[tuple[Dot, float]], least: float = 13.0) -> list[tuple[Dot, float]]:
     """Labels from top to bottom, moved down where they would cover the one before."""
-    found: list[tuple[Dot, float]] = []
+    labels: list[tuple[Dot, float]] = []
     for dot, height in sorted(placed, key=lambda one: one[1]):
-        found.append((dot, max(height, found[-1][1] + least) if found else height))
-    return found
+        labels.append((dot, max(height, labels[-1][1] + least) if labels else height))
+    return labels
 
 
 def _rules(y: _Axis) -> Markup:

@@ -33,19 +33,19 @@ def listed_items(opened: OpenRelease, name: str, texts: Iterable[str]) -> list[A
 
 
 def _parsed(opened: OpenRelease, role: str, text: str, shown: str) -> Any:
-    found = opened.ids.parse(role, text)
-    if found is None or "\0" in text:
+    parsed = opened.ids.parse(role, text)
+    if parsed is None or "\0" in text:
         raise RequestError(f"{shown} cannot be {_NAMES[role]} of release {opened.id}: expected {expected(opened, role)}")
-    return found
+    return parsed
 
 
 def sent_id(opened: OpenRelease, role: str, value: Any) -> int | str | None:
     """An id of a JSON body: a number where ids are whole numbers (or its text), text where they are text; None if it can
     be no id of this release."""
     if getattr(opened.ids, role) == "int64":
-        found = opened.ids.parse(role, value) if isinstance(value, str) else value
-        is_whole = isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63
-        return found if is_whole else None
+        number = opened.ids.parse(role, value) if isinstance(value, str) else value
+        is_whole = isinstance(number, int) and not isinstance(number, bool) and -(2**63) <= number < 2**63
+        return number if is_whole else None
     is_text = isinstance(value, str) and 0 < len(value) <= MAX_ID and "\0" not in value
     return value if is_text and not any("\ud800" <= character <= "\udfff" for character in value) else None
 

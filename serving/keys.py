@@ -97,8 +97,8 @@ def given(headers: Mapping[bytes, bytes], *, is_basic_enough: bool) -> str | Non
     return None
 
 
-def _by_digest(found: Iterable[Key]) -> dict[str, Key]:
-    return {key.sha256: key for key in found}
+def _by_digest(all_keys: Iterable[Key]) -> dict[str, Key]:
+    return {key.sha256: key for key in all_keys}
 
 
 def _of_setting(place: int, text: str) -> Key:

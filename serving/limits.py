@@ -24,13 +24,13 @@ Headers = list[tuple[bytes, bytes]]
 def network(address: str) -> str | None:
     """Whom an address is counted as; None for this machine, and for what is no address."""
     try:
-        found = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return None
-    found = getattr(found, "ipv4_mapped", None) or found
-    if found.is_loopback:
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_loopback:
         return None
-    return str(found) if found.version == 4 else str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
 
 
 class Buckets:

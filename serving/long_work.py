@@ -43,14 +43,14 @@ class LongWork:
         try:
             connection = self._begun()
             connection.send((release.folder, function, arguments))
-            is_raised, found = connection.recv()
+            is_raised, outcome = connection.recv()
         except (EOFError, OSError):
             self.close()
             log.error("the process for long answers ended while it worked; the next one starts it again")
             raise RequestError("what makes long answers ended meanwhile; ask again in a second", 503, {"retry-after": "1"}) from None
         if is_raised:
-            raise found
-        return found
+            raise outcome
+        return outcome
 
     def _begun(self) -> Connection:
         if self._process is not None and self._process.poll() is not None:
@@ -87,10 +87,10 @@ def main(fileno: str) -> None:
         while True:
             folder, function, arguments = connection.recv()
             try:
-                found = False, function(_opened(releases, folder), *arguments)
+                answer = False, function(_opened(releases, folder), *arguments)
             except Exception as error:
-                found = True, error
-            connection.send(found)
+                answer = True, error
+            connection.send(answer)
 
 
 def _opened(releases: dict[Path, OpenRelease], folder: Path) -> OpenRelease:

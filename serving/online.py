@@ -35,19 +35,19 @@ class Online:
 
     def is_due(self) -> bool:
         """Whether overlay.db is another file than the one that is open, or should be tried again."""
-        found = file_of(self._warehouse.overlay)
+        file = file_of(self._warehouse.overlay)
         if self.problem is not None:
             return time.monotonic() >= self._retry_at
-        return found != self._file
+        return file != self._file
 
     def open(self) -> None:
         """Open what is there. Where that cannot be, what was open is read on, and nothing is written."""
         self._retry_at = time.monotonic() + RETRY_S
-        found = file_of(self._warehouse.overlay)
-        if found is None and self._file is not None:
+        file = file_of(self._warehouse.overlay)
+        if file is None and self._file is not None:
             self.problem = f"{self._warehouse.overlay} is gone; put it back, or restart the server to begin without the ratings in it"
             return
-        if found is None and self._is_read_only:
+        if file is None and self._is_read_only:
             return
         reader, writer, self.problem = None, None, None
         try:

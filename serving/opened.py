@@ -59,8 +59,8 @@ class OpenRelease:
     @cached_property
     def side(self) -> ItemSide:
         """The item side, by the same function as the batch's."""
-        found = sorted(path.name for path in self.files.models.iterdir())
-        return assemble({name: model_files.load(self.files.model(name)) for name in found}, served=self.served_model)
+        names = sorted(path.name for path in self.files.models.iterdir())
+        return assemble({name: model_files.load(self.files.model(name)) for name in names}, served=self.served_model)
 
     @cached_property
     def recommender(self) -> Recommender:
@@ -95,8 +95,8 @@ class OpenRelease:
 
     def of_user(self, user_id: Any) -> sqlite3.Connection:
         """The event loop's connection to the database that has the user's rows."""
-        found = self._of_users
-        return found[0] if len(found) == 1 else found[shard_of(user_id, len(found))]
+        connections = self._of_users
+        return connections[0] if len(connections) == 1 else connections[shard_of(user_id, len(connections))]
 
     def age_s(self, now: float) -> float:
         return now - self.created

@@ -58,9 +58,9 @@ class Reader:
         n_removals = store.n_removals(self._connection)
         if n_removals != self._n_removals:
             self._last, self.last_seq, self._n_removals = {}, 0, n_removals
-        found = store.last_by_user(self._connection, after=self.last_seq)
-        self._last.update(found)
-        self.last_seq = max(self.last_seq, *found.values()) if found else self.last_seq
+        seqs = store.last_by_user(self._connection, after=self.last_seq)
+        self._last.update(seqs)
+        self.last_seq = max(self.last_seq, *seqs.values()) if seqs else self.last_seq
         self._version = version
 
     def lag(self, *, after: int) -> tuple[int, int]:
@@ -206,10 +206,10 @@ def _resolve(future: asyncio.Future[Any], result: Any) -> None:
 def file_of(path: Path) -> tuple[int, int] | None:
     """Return which file stands at a path; None if there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _refusal(error: Exception) -> CineMatchError:

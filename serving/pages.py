@@ -77,7 +77,7 @@ def number(value: Any) -> str:
 
 def natural(title: str) -> str:
     """A title as it is said: `English Patient, The (1996)` is The English Patient (1996), in its other languages too."""
-    return _INVERTED.sub(lambda found: f"{found[1]}{found[3]}{'' if found[3].endswith(chr(39)) else ' '}{found[2]}", title)
+    return _INVERTED.sub(lambda match: f"{match[1]}{match[3]}{'' if match[3].endswith(chr(39)) else ' '}{match[2]}", title)
 
 
 def named(title: str | None, id: Any) -> str:

@@ -55,9 +55,9 @@ def _pointed(warehouse: Warehouse) -> tuple[str, str | None]:
     """The release to begin with, and what is wrong with the pointer: where that is damaged or gone, the one promoted last is
     served. Raises NotFound if none was, ReleaseError where it is not known."""
     try:
-        found, problem = current_id(warehouse), f"{warehouse.current} is gone"
+        release_id, problem = current_id(warehouse), f"{warehouse.current} is gone"
     except ReleaseError as error:
-        found, problem = None, str(error)
+        release_id, problem = None, str(error)
         if last_promoted(warehouse) is None:
             raise
-    return (found, None) if found else (last_promoted(warehouse) or current(warehouse)[0].id, problem)
+    return (release_id, None) if release_id else (last_promoted(warehouse) or current(warehouse)[0].id, problem)

@@ -167,7 +167,7 @@ _ERROR = {"ok": {"const": False}, "error": {"type": "string"}, "status": {"type"
 
 def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict[str, Schema]:
     """Every schema by name, as the release has it: its types of ids, and its ratings or none."""
-    found = {
+    by_name = {
         "UserId": id_schema(ids, "user_id"),
         "ItemId": id_schema(ids, "item_id"),
         "Error": {"type": "object", "required": list(_ERROR), "properties": _ERROR},
@@ -175,11 +175,11 @@ def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) ->
         **_sent(ids, scale, batch_n),
     }
     for name, (row, beside) in ROWS.items():
-        found[f"{name}Row"] = _object(row, SOME.get(name, {}))
+        by_name[f"{name}Row"] = _object(row, SOME.get(name, {}))
         some = SOME_BESIDE.get(name, {})
-        found[f"{name}Answer"] = _object(_ENVELOPE | beside | {"rows": f"{name}Row[]"}, some)
-        found[f"{name}Columns"] = _object(_ENVELOPE | beside | {"columns": "text[]", "rows": "any[][]"}, some)
-    return found
+        by_name[f"{name}Answer"] = _object(_ENVELOPE | beside | {"rows": f"{name}Row[]"}, some)
+        by_name[f"{name}Columns"] = _object(_ENVELOPE | beside | {"columns": "text[]", "rows": "any[][]"}, some)
+    return by_name
 
 
 def shapes(name: str) -> Schema:

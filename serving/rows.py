@@ -43,7 +43,7 @@ def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
 
 def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
     """The kernel's reasons of one user as rows, in the order of the list."""
-    found = []
+    rows = []
     targets = opened.item_ids[lists.items[lists.reason_rows]].tolist()
     columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist())
     for item, kind, evidence, contribution, value in zip(targets, *columns):
@@ -57,8 +57,8 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
             detail = {N: evidence, **detail}
         elif kind == reason_kinds.RESIDUAL:
             detail = {VALUE[name]: int(value)}
-        found.append(Reason(item, name, shown, contribution, detail))
-    return found
+        rows.append(Reason(item, name, shown, contribution, detail))
+    return rows
 
 
 def stored_reason(

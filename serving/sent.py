@@ -27,11 +27,11 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def rows_of(found: Any, limit: int) -> list[dict[str, Any]]:
+def rows_of(content: Any, limit: int) -> list[dict[str, Any]]:
     """The rows of a body: one object, a list of them, or {ratings: [...]}."""
-    if isinstance(found, dict) and set(found) == {"ratings"}:
-        found = found["ratings"]
-    rows = [found] if isinstance(found, dict) else found
+    if isinstance(content, dict) and set(content) == {"ratings"}:
+        content = content["ratings"]
+    rows = [content] if isinstance(content, dict) else content
     if not isinstance(rows, list) or not rows:
         raise RequestError("the body: expected a rating {user_id, item_id, rating, rated_at?}, or a list of at least one")
     return checked_rows(rows, limit)
@@ -55,10 +55,10 @@ def check_fields(row: dict[str, Any], place: int, known: Collection[str]) -> Non
 
 def checked_id(opened: OpenRelease, row: dict[str, Any], place: int, role: str) -> int | str:
     """An id of the release's type."""
-    found = sent_id(opened, role, row.get(role))
-    if found is None:
+    parsed = sent_id(opened, role, row.get(role))
+    if parsed is None:
         raise _bad(place, role, f"expected {expected(opened, role)}", row.get(role))
-    return found
+    return parsed
 
 
 def checked_rating(opened: OpenRelease, row: dict[str, Any], place: int, *, may_be_event: bool = False) -> tuple[float | None, float]:

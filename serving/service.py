@@ -54,8 +54,8 @@ class Service:
     def problems(self) -> list[str]:
         """List what is not as it should be: the promoted release, or a file beside it."""
         users, keys = self.users, self.guard.keys
-        found = (self.releases.problem, users.online.problem, users.forgotten.problem, keys.problem, self._catalogue_problem)
-        return [problem for problem in found if problem is not None]
+        problems = (self.releases.problem, users.online.problem, users.forgotten.problem, keys.problem, self._catalogue_problem)
+        return [problem for problem in problems if problem is not None]
 
     async def look(self) -> None:
         """See what others changed: keys made or taken away, users forgotten, an overlay put in the place of ours."""
@@ -68,11 +68,11 @@ class Service:
             await asyncio.to_thread(online.open)  # which reads all of it
         if (catalogue := stamp_of(self.warehouse.catalog)) != self._catalogue:
             self._catalogue, self._catalogue_problem = catalogue, await asyncio.to_thread(catalog.problem, self.warehouse)
-        found = self.problems()
-        for problem in found:
+        problems = self.problems()
+        for problem in problems:
             if problem not in self._said and problem != self.releases.problem:
                 log.error("%s", problem)
-        self._said = found
+        self._said = problems
 
     def stop(self) -> None:
         """Close what is open, and write down what was only in memory."""

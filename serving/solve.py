@@ -67,9 +67,9 @@ def _solved(opened: OpenRelease, rows: History, lists: Lists) -> Solved:
     return Solved(listed(opened, lists), _by_item(reasons(opened, lists)), frozenset(rows))
 
 
-def _by_item(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
+def _by_item(all_reasons: Iterable[Reason]) -> dict[Any, list[Reason]]:
     grouped: dict[Any, list[Reason]] = {}
-    for reason in found:
+    for reason in all_reasons:
         grouped.setdefault(reason.item_id, []).append(reason)
     return grouped
 

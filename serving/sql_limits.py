@@ -59,8 +59,8 @@ def bound(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 def restrict(connection: sqlite3.Connection, refuse: Callable[[str], Exception]) -> None:
     """Let a connection read the tables that it has now, and nothing else; `refuse` makes the error of too large an answer."""
-    found = connection.execute("select name from sqlite_master union select name from sqlite_temp_master").fetchall()
-    known = _DERIVED | {row[0].lower() for row in found}
+    rows = connection.execute("select name from sqlite_master union select name from sqlite_temp_master").fetchall()
+    known = _DERIVED | {row[0].lower() for row in rows}
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         first_name, second_name = (first or "").lower(), (second or "").lower()

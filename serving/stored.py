@@ -41,22 +41,22 @@ class Ready(NamedTuple):
 
 def ready_list(opened: OpenRelease, user_id: Any, n: int) -> Ready | None:
     """The first n rows as `ready_lists` has them; n may be up to opened.ready_n."""
-    found = opened.of_user(user_id).execute(READY, (user_id,)).fetchone()
-    if found is None:
+    row = opened.of_user(user_id).execute(READY, (user_id,)).fetchone()
+    if row is None:
         return None
-    n_rows, source, packed = found
+    n_rows, source, packed = row
     text = isal_zlib.decompress(packed)
     if n < n_rows:  # a row a line
         n_rows, text = n, b"\n".join(text.split(b"\n", n)[:n])[:-1] + b"]"
     return Ready(n_rows, source, text)
 
 
-def encoded_list(opened: OpenRelease, entries: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> bytes | None:
+def encoded_list(opened: OpenRelease, entries: Iterable[tuple[Any, ...]], explanations: Iterable[tuple[Any, ...]]) -> bytes | None:
     """The rows of LIST with those of REASONS as a JSON array; None if a row has no reasons stored."""
     reasons: dict[Any, list[str]] = {}
     residuals: dict[Any, float] = {}
     current, texts = None, []
-    for item_id, kind, evidence, contribution, detail in found:
+    for item_id, kind, evidence, contribution, detail in explanations:
         if item_id != current:
             current, texts = item_id, reasons.setdefault(item_id, [])
         if kind == "residual":

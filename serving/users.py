@@ -54,23 +54,23 @@ class Users:
     async def solved(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
         """The user's list, solved once for each state of the history; requests that wait for the same one share it."""
         key = (opened.id, user_id, seq, n)
-        found = self._solved.get(key)
-        if found is not None:
+        solved = self._solved.get(key)
+        if solved is not None:
             self._solved.move_to_end(key)
-            return found
+            return solved
         if key not in self._solving:
             self._solving[key] = asyncio.ensure_future(self._solve(key, opened))
         return await asyncio.shield(self._solving[key])
 
     async def _solve(self, key: tuple[Any, ...], opened: OpenRelease) -> Solved:
         try:
-            found = await self._threads.run_on(opened, self._solve_now, opened, *key[1:])
+            solved = await self._threads.run_on(opened, self._solve_now, opened, *key[1:])
         finally:
             del self._solving[key]
-        self._solved[key] = found
+        self._solved[key] = solved
         if len(self._solved) > SOLVED_KEPT:
             self._solved.popitem(last=False)
-        return found
+        return solved
 
     def _solve_now(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
         return solve_or_popular(opened, self.held(opened, user_id, seq), n=n)

@@ -47,8 +47,8 @@ def _check_files(release: Release, manifest: Manifest) -> None:
             continue
         path = release.folder / name
         try:
-            found = digest(path) if sealed["bytes"] <= DIGEST_BYTES else {"bytes": path.stat().st_size}
+            actual = digest(path) if sealed["bytes"] <= DIGEST_BYTES else {"bytes": path.stat().st_size}
         except OSError as error:
             raise ReleaseError(f"release {release.id} is damaged: {name} cannot be read ({error.strerror})") from None
-        if any(sealed[key] != value for key, value in found.items()):
+        if any(sealed[key] != value for key, value in actual.items()):
             raise ReleaseError(f"release {release.id} is damaged: {name} is not as it was sealed; roll back, or import a good copy")

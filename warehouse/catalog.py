@@ -104,9 +104,9 @@ def _write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
     from sqlite_utils import Database  # imports pandas: only where the catalogue is written
 
     with closing(Database(path)) as database:
-        for name, found in rows.items():
-            if found:
-                database.table(name).insert_all(found, pk=KEYS[name], alter=True)
+        for name, table_rows in rows.items():
+            if table_rows:
+                database.table(name).insert_all(table_rows, pk=KEYS[name], alter=True)
 
 
 def problem(warehouse: Warehouse) -> str | None:
@@ -115,13 +115,13 @@ def problem(warehouse: Warehouse) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(f"{warehouse.catalog.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            found = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+            tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
             (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
     except (sqlite3.Error, OSError) as error:
         return f"{warehouse.catalog}: {error}; `cinematch audit` makes it anew"
     if verdict != "ok":
         return f"{warehouse.catalog}: {verdict}; `cinematch audit` makes it anew"
-    return None if found & {*GRAINS} or not found else f"{warehouse.catalog}: it is no catalogue of releases"
+    return None if tables & {*GRAINS} or not tables else f"{warehouse.catalog}: it is no catalogue of releases"
 
 
 def _before(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:

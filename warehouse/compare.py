@@ -39,9 +39,9 @@ def compare(warehouse: Warehouse, a: str, b: str) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for place, manifest in manifests.items():
         measured = _measured(manifest)
-        for figure, found in (_figures(manifest) | measured).items():
+        for figure, values in (_figures(manifest) | measured).items():
             row = rows.setdefault(figure, {"figure": figure, "a": None, "b": None, "difference": None})
-            row |= {f"{place}{end}": value for end, value in found.items()}
+            row |= {f"{place}{end}": value for end, value in values.items()}
             if place == "b" and (is_alike or figure not in measured) and all(isinstance(row[p], (int, float)) for p in "ab"):
                 row["difference"] = row["b"] - row["a"]
     judged = _judged(manifests["a"], manifests["b"])
@@ -86,11 +86,11 @@ def _judged(a: Manifest, b: Manifest) -> list[dict[str, Any]]:
 
 
 def _figures(manifest: Manifest) -> dict[str, dict[str, Any]]:
-    found = {"served model": manifest.served_model, "verdict": manifest.verdict.get("decision")}
-    found |= {f"rows {name}": n for name, n in manifest.rows.items()}
-    found |= {f"table {name}": n for name, n in manifest.counts.items()}
-    found |= {f"step {s['step']} seconds": s["seconds_s"] for s in manifest.steps}
-    return {name: {"": value} for name, value in found.items()}
+    figures = {"served model": manifest.served_model, "verdict": manifest.verdict.get("decision")}
+    figures |= {f"rows {name}": n for name, n in manifest.rows.items()}
+    figures |= {f"table {name}": n for name, n in manifest.counts.items()}
+    figures |= {f"step {s['step']} seconds": s["seconds_s"] for s in manifest.steps}
+    return {name: {"": value} for name, value in figures.items()}
 
 
 def _measured(manifest: Manifest) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,9 @@ from schemas.tables import IdTypes
 from warehouse.layout import Release
 
 
-def text(found: Contract) -> str:
+def text(data_contract: Contract) -> str:
     """A contract as YAML."""
-    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(data_contract, sort_keys=False, allow_unicode=True, width=120)
 
 
 def write(release: Release, ids: IdTypes) -> None:
@@ -26,14 +26,14 @@ def read(release: Release) -> Contract:
     """The contract of a release. Raises NotFound if it has none, as releases of before contracts have, ReleaseError if it is damaged."""
     path = release.folder / FILE
     try:
-        found: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # nosec B506  # a safe loader, written in C
+        data_contract: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # nosec B506  # a safe loader, written in C
     except FileNotFoundError:
         raise NotFound(f"release {release.id} has no {FILE}: it was built before there were contracts") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ReleaseError(f"release {release.id}: {path} cannot be read ({str(error)[:200]})") from None
-    if not isinstance(found, dict) or "schema" not in found or "version" not in found:
+    if not isinstance(data_contract, dict) or "schema" not in data_contract or "version" not in data_contract:
         raise ReleaseError(f"release {release.id}: {path} is no data contract")
-    return found
+    return data_contract
 
 
 def broken(old: Release, new: Release) -> list[str]:

@@ -51,11 +51,11 @@ def parameters(query: str) -> tuple[str, list[str]]:
     """Return a query of `warehouse/sql` with its parameters (`:user_id`) as DuckDB writes them (`$user_id`), and their names."""
     names: dict[str, None] = {}
 
-    def as_duckdb_writes(found: re.Match[str]) -> str:
-        if found[1] is None:  # a text
-            return found[0]
-        names[found[1]] = None
-        return f"${found[1]}"
+    def as_duckdb_writes(match: re.Match[str]) -> str:
+        if match[1] is None:  # a text
+            return match[0]
+        names[match[1]] = None
+        return f"${match[1]}"
 
     return _PARAMETER.sub(as_duckdb_writes, query), list(names)
 

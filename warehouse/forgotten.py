@@ -69,17 +69,17 @@ def salvaged(path: Path) -> Forgotten:
     except OSError:
         lines = []
     salt = _value(lines[0], "salt") if lines else None
-    found = {digest for line in lines[1:] if (digest := _value(line, "digest")) is not None}
-    return Forgotten(salt, frozenset(found)) if salt is not None else Forgotten("", frozenset())
+    digests = {digest for line in lines[1:] if (digest := _value(line, "digest")) is not None}
+    return Forgotten(salt, frozenset(digests)) if salt is not None else Forgotten("", frozenset())
 
 
 def _value(line: bytes, name: str) -> str | None:
     """Return what a line says; None if it is damaged."""
     try:
-        found = json.loads(line)[name]
+        value = json.loads(line)[name]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) and _HEX.fullmatch(found) else None
+    return value if isinstance(value, str) and _HEX.fullmatch(value) else None
 
 
 def _damaged(path: Path, what: str) -> ReleaseError:
@@ -120,8 +120,8 @@ def add(warehouse: Warehouse, user_id: int | str) -> None:
         if user_id in read(path):
             return
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else [json.dumps({"salt": secrets.token_hex(16)})]
-        found = digest(json.loads(lines[0])["salt"], user_id)
-        lines.append(json.dumps({"digest": found, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
+        user_digest = digest(json.loads(lines[0])["salt"], user_id)
+        lines.append(json.dumps({"digest": user_digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
         temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")

@@ -34,12 +34,12 @@ def standing(warehouse: Warehouse, now: str | None) -> list[str]:
 
 def rolled_back(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
     """Releases that were rolled back from and not promoted again since, each with the promotion that undid its own."""
-    found: dict[str, dict[str, Any]] = {}
+    by_release: dict[str, dict[str, Any]] = {}
     for entry in promotions(warehouse):
-        found.pop(entry["release"], None)
+        by_release.pop(entry["release"], None)
         if entry["undoes"] is not None:
-            found[entry["undoes"]] = entry
-    return found
+            by_release[entry["undoes"]] = entry
+    return by_release
 
 
 def prunable(warehouse: Warehouse, sealed: list[str], now: str | None, *, keep: int) -> dict[str, str]:

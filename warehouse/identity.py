@@ -34,10 +34,10 @@ def is_new(connection: sqlite3.Connection) -> bool:
 def check(connection: sqlite3.Connection, path: Path) -> None:
     """Raises ReleaseError if the file is a database of something else, or of another version."""
     version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
-    found, declared = _tables(connection), _COLUMNS
-    if application == 0 and _LEARNED_LATER not in found:
+    tables, declared = _tables(connection), _COLUMNS
+    if application == 0 and _LEARNED_LATER not in tables:
         declared = {name: columns for name, columns in declared.items() if name != _LEARNED_LATER}
-    if application not in (0, APPLICATION) or found != declared:
+    if application not in (0, APPLICATION) or tables != declared:
         raise ReleaseError(f"{path}: a database of something else; expected the online ratings of this program")
     if version != VERSION:
         raise ReleaseError(f"{path}: of version {version}, expected {VERSION}; it is not an overlay of this program")

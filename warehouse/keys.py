@@ -53,11 +53,11 @@ def digest_of(key: str) -> str:
 
 def scopes_of(text: str, *, separator: str = ",") -> tuple[str, ...]:
     """Scopes as they are written, `ratings,read`. Raises UsageError if one is none."""
-    found = [part.strip() for part in text.split(separator) if part.strip()]
-    unknown = [part for part in found if part not in SCOPES]
-    if unknown or not found:
+    scopes = [part.strip() for part in text.split(separator) if part.strip()]
+    unknown = [part for part in scopes if part not in SCOPES]
+    if unknown or not scopes:
         raise UsageError(f"scopes: expected some of {', '.join(SCOPES)}, got {', '.join(map(repr, unknown)) or 'none'}")
-    return tuple(scope for scope in SCOPES if scope in found)
+    return tuple(scope for scope in SCOPES if scope in scopes)
 
 
 def create(warehouse: Warehouse, name: str, *, scopes: Iterable[str] = (RATINGS,), expires_at: datetime | None = None) -> str:
@@ -134,10 +134,10 @@ def _key(name: str, entry: dict[str, Any]) -> Key:
 
 
 def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
         raise ValueError(f"a time without its offset from UTC: {text}")
-    return found
+    return moment
 
 
 def _written(at: datetime | None) -> str | None:

@@ -36,12 +36,12 @@ def archive(warehouse: Warehouse) -> str:
     if not warehouse.overlay.exists():
         return ""
     with closing(overlay.open_read_only(warehouse.overlay)) as connection:
-        found = identity(connection)
+        overlay_id = identity(connection)
         rows = [_row(entry) for entry in overlay.entries(connection, after=last_archived(warehouse))]
     if rows:
         path = warehouse.online / f"part-{rows[-1]['seq']:015d}.parquet"
         parquet.write(path, [pa.Table.from_pylist(rows, schema=SCHEMA)], SCHEMA)
-    return found
+    return overlay_id
 
 
 def archived(warehouse: Warehouse, *, received_until: int) -> pa.Table:

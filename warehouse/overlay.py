@@ -109,11 +109,11 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 def check_whole(connection: sqlite3.Connection, path: Path) -> None:
     """Raises ReleaseError if SQLite finds damage in the file; it reads all of it."""
     try:
-        found = connection.execute("pragma quick_check(1)").fetchone()[0]
+        verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
         raise _unusable(path, error) from None
-    if found != "ok":
-        raise _unusable(path, found)
+    if verdict != "ok":
+        raise _unusable(path, verdict)
 
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:

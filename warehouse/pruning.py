@@ -23,16 +23,16 @@ _REMOVED = ".removed"
 def to_prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str, str]:
     """Return what pruning would remove, each release with the reason why it need not be kept."""
     sealed, now = sealed_ids(warehouse), current_id(warehouse)
-    found = prunable(warehouse, sealed, now, keep=keep)
+    reasons = prunable(warehouse, sealed, now, keep=keep)
     if keep_days:
         before = datetime.now(UTC) - timedelta(days=keep_days)
         stay = {now, *[name for name in standing(warehouse, now) if name in sealed and name != now][-1:]}
-        found |= {
+        reasons |= {
             name: f"older than {keep_days} days"
             for name in sealed
-            if name not in stay | found.keys() and _is_older(warehouse, name, before)
+            if name not in stay | reasons.keys() and _is_older(warehouse, name, before)
         }
-    return found
+    return reasons
 
 
 def _is_older(warehouse: Warehouse, name: str, than: datetime) -> bool:
@@ -53,16 +53,16 @@ def prune(warehouse: Warehouse, *, keep: int, keep_days: int = 0) -> dict[str, s
 
 def naming_forgotten(warehouse: Warehouse) -> dict[str, str]:
     """The sealed releases but the current one that name users who were forgotten, or may: what cannot be looked into."""
-    known, now, found = forgotten.read(warehouse.forgotten), current_id(warehouse), {}
+    known, now, reasons = forgotten.read(warehouse.forgotten), current_id(warehouse), {}
     for name in sealed_ids(warehouse) if known else ():
         try:
             is_named = name != now and forgotten.names_any(warehouse.sealed(name), known)
         except (ReleaseError, sqlite3.Error):
-            found[name] = "cannot be looked into for forgotten users"
+            reasons[name] = "cannot be looked into for forgotten users"
             continue
         if is_named:
-            found[name] = "names forgotten users"
-    return found
+            reasons[name] = "names forgotten users"
+    return reasons
 
 
 def prune_forgotten(warehouse: Warehouse) -> dict[str, str]:

@@ -59,14 +59,14 @@ def sealed_ids(warehouse: Warehouse) -> list[str]:
 def current_id(warehouse: Warehouse) -> str | None:
     """Id of the promoted release, or None before the first promotion. Raises ReleaseError if the pointer is damaged."""
     try:
-        found = warehouse.current.read_bytes().strip()
+        content = warehouse.current.read_bytes().strip()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ReleaseError(f"{warehouse.current}: cannot be read ({error.strerror}); {_REPOINT}") from None
-    name = found.decode("ascii", "replace")
+    name = content.decode("ascii", "replace")
     if not is_id(name):
-        raise ReleaseError(f"{warehouse.current}: expected the id of a release, got {found[:40]!r}; {_REPOINT}")
+        raise ReleaseError(f"{warehouse.current}: expected the id of a release, got {content[:40]!r}; {_REPOINT}")
     return name
 
 
@@ -75,12 +75,12 @@ def named(warehouse: Warehouse, name: str) -> str:
     Raises NotFound if there is no such release yet."""
     if name not in RESERVED:
         return name
-    found = current_id(warehouse) if name == "current" else next(reversed(sealed_ids(warehouse)), None)
-    if found is None:
+    release_id = current_id(warehouse) if name == "current" else next(reversed(sealed_ids(warehouse)), None)
+    if release_id is None:
         raise NotFound(
             f"{name}: no release is {'promoted' if name == 'current' else 'sealed'} in {warehouse.folder} yet{_elsewhere(warehouse)}"
         )
-    return found
+    return release_id
 
 
 def _elsewhere(warehouse: Warehouse) -> str:
@@ -92,10 +92,10 @@ def _elsewhere(warehouse: Warehouse) -> str:
 
 def current(warehouse: Warehouse) -> tuple[Release, Manifest]:
     """The promoted release. Raises NotFound before the first promotion, ReleaseError where it is damaged."""
-    found = current_id(warehouse)
-    if found is None:
+    release_id = current_id(warehouse)
+    if release_id is None:
         raise NotFound(f"{warehouse.folder}: no release is promoted yet; run `cinematch run --source sample`{_elsewhere(warehouse)}")
-    release = warehouse.sealed(found)
+    release = warehouse.sealed(release_id)
     return release, read_manifest(release)
 
 
@@ -112,8 +112,8 @@ def digests(release: Release) -> dict[str, dict[str, Any]]:
 
 def damage(release: Release, manifest: Manifest) -> dict[str, str]:
     """Return what is wrong with each file of a sealed release: missing, changed or unexpected; empty when whole."""
-    found = digests(release)
-    problems = {name: "missing" for name in manifest.files if name not in found}
-    problems |= {name: "not in the manifest" for name in found if name not in manifest.files}
-    problems |= {name: "changed" for name in found if name in manifest.files and found[name] != manifest.files[name]}
+    actual = digests(release)
+    problems = {name: "missing" for name in manifest.files if name not in actual}
+    problems |= {name: "not in the manifest" for name in actual if name not in manifest.files}
+    problems |= {name: "changed" for name in actual if name in manifest.files and actual[name] != manifest.files[name]}
     return problems

@@ -34,8 +34,8 @@ def check(release: Release, manifest: Manifest) -> None:
         raise ReleaseError(f"release {release.id} cannot be opened ({error}); roll back, or import a good copy") from None
 
 
-def _fits(release: Release, role: str, declared: str, found: str) -> None:
-    if found != _KINDS[declared][0]:
+def _fits(release: Release, role: str, declared: str, actual: str) -> None:
+    if actual != _KINDS[declared][0]:
         raise ReleaseError(
-            f"release {release.id}: {role} is {found}, where manifest.json says {declared}; roll back, or import a good copy"
+            f"release {release.id}: {role} is {actual}, where manifest.json says {declared}; roll back, or import a good copy"
         )

@@ -116,9 +116,9 @@ def trusted(setting: str) -> Trusted:
                 lines, where = Path(given).read_text(encoding="utf-8").splitlines(), given
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingError(f"trusted_keys: {given}: expected a minisign public key, or a file of them ({error})") from None
-        found = [line.strip() for line in lines if line.strip() and not line.startswith(_UNTRUSTED)]
-        raw = [key for line in found if (key := _decoded(line, PUBLIC_BYTES)) is not None and key[:2] == KEY]
-        if not raw or len(raw) < len(found):
+        key_lines = [line.strip() for line in lines if line.strip() and not line.startswith(_UNTRUSTED)]
+        raw = [key for line in key_lines if (key := _decoded(line, PUBLIC_BYTES)) is not None and key[:2] == KEY]
+        if not raw or len(raw) < len(key_lines):
             raise SettingError(f"trusted_keys: {where}: expected minisign public keys, each a line of 56 letters that begins with RW")
         keys |= {key[2:10]: Ed25519PublicKey.from_public_bytes(key[10:]) for key in raw}
     return Trusted(keys)

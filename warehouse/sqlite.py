@@ -28,8 +28,8 @@ def open_immutable(path: Path) -> sqlite3.Connection:
 
 def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | None) -> Mapping[str, list[tuple[Any, ...]]]:
     """Name and first rows of each check of the release that found any; empty when all is well."""
-    found = {name: _first_rows(connection, name, scale) for name in all_checks()}
-    return {name: rows for name, rows in found.items() if rows}
+    by_check = {name: _first_rows(connection, name, scale) for name in all_checks()}
+    return {name: rows for name, rows in by_check.items() if rows}
 
 
 def failed_checks_of(
@@ -37,18 +37,18 @@ def failed_checks_of(
 ) -> Mapping[str, list[tuple[Any, ...]]]:
     """Run the checks several at a time, each thread with a connection of its own: SQLite leaves Python alone while it scans. `done` hears of
     each check that has ended."""
-    waiting, found = iter(all_checks()), {}
+    waiting, by_check = iter(all_checks()), {}
 
     def work() -> None:
         with closing(open_immutable(path)) as connection:
             for name in waiting:  # shared: a thread takes the next that none has taken
-                found[name] = _first_rows(connection, name, scale)
+                by_check[name] = _first_rows(connection, name, scale)
                 done(1)
 
     with ThreadPoolExecutor(n_threads) as pool:
         for worker in [pool.submit(work) for _ in range(n_threads)]:
             worker.result()
-    return {name: found[name] for name in all_checks() if found[name]}
+    return {name: by_check[name] for name in all_checks() if by_check[name]}
 
 
 def _first_rows(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None) -> list[tuple[Any, ...]]:

@@ -120,13 +120,13 @@ def _declared(route: Route) -> tuple[Parameter, ...]:
 
 
 def _in_path(route: Route, opened: OpenRelease) -> list[dict[str, Any]]:
-    found = []
+    parameters = []
     for name in (part[1:-1] for part in route.segments if part[:1] == "{"):
         is_id = name in ("user_id", "item_id")
         plain = {"type": "string", "minLength": 1, "maxLength": 1000, **_PATTERNS.get(name, {})}
         schema = id_schema(opened.ids, name) if is_id else plain
-        found.append({"name": name, "in": "path", "required": True, "description": _PATHS[name], "schema": schema})
-    return found
+        parameters.append({"name": name, "in": "path", "required": True, "description": _PATHS[name], "schema": schema})
+    return parameters
 
 
 def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
@@ -157,20 +157,20 @@ def _success(route: Route) -> dict[str, Any]:
 
 def _statuses(route: Route, scope: str | None) -> list[int]:
     """Return which refusals a route may give."""
-    found = {400, 429, 503} if route.rows else set() if route.is_open else {429}
+    statuses = {400, 429, 503} if route.rows else set() if route.is_open else {429}
     if scope is not None:
-        found |= {401, 403, 429}
+        statuses |= {401, 403, 429}
     if "{" in route.path or route.path == "/releases/compare" or route.name == "delete_ratings":
-        found |= {404}
+        statuses |= {404}
     if any(parameter.name == "next" for parameter in route.parameters):
-        found |= {410}
+        statuses |= {410}
     if route.body:
-        found |= {408, 413}
+        statuses |= {408, 413}
     if route.scope == RATINGS:
-        found |= {409, 507}
+        statuses |= {409, 507}
     if route.scope == RUN:
-        found |= {502}
-    return sorted(found)
+        statuses |= {502}
+    return sorted(statuses)
 
 
 def _refusal(status: int | None) -> dict[str, Any]:

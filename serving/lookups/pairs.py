@@ -27,12 +27,12 @@ where user_id = ? and item_id = ? order by position"""
 def why(service: Service, request: Request) -> Response | Awaitable[Response]:
     """The reasons of one score, as rows that sum to it: stored ones as stored, all others by the same kernel. With `without` also the place
     that the item would have in the list of a history that lacks one of those that count most."""
-    found = _why_of(service, request)
-    return _with_places(service, request, found) if request.values["without"] else found
+    answer = _why_of(service, request)
+    return _with_places(service, request, answer) if request.values["without"] else answer
 
 
-async def _with_places(service: Service, request: Request, found: Response | Awaitable[Response]) -> Response:
-    response, opened = found if isinstance(found, Response) else await found, request.opened
+async def _with_places(service: Service, request: Request, answer: Response | Awaitable[Response]) -> Response:
+    response, opened = answer if isinstance(answer, Response) else await answer, request.opened
     if not response.extra:  # the client has it already
         return response
     rows = response.rows if response.encoded is None else json.loads(response.encoded)
@@ -66,16 +66,16 @@ def _why_of(service: Service, request: Request) -> Response | Awaitable[Response
         return same
     if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
-        found = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
-        entry = connection.execute(_PAIR, (user, item)).fetchone() if found else None
+        reasons = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
+        entry = connection.execute(_PAIR, (user, item)).fetchone() if reasons else None
         if entry:
-            return _stored(service, request, user, Listed(*entry), found)
+            return _stored(service, request, user, Listed(*entry), reasons)
     return _why_now(service, request, _known(service, request, user, seq), item, seq, reasons_n)
 
 
-def _stored(service: Service, request: Request, user: Any, entry: Listed, found: list[tuple[Any, ...]]) -> Response:
-    texts = [f'{{"position":{at},{encoded_reason(request.opened, *reason)}' for at, reason in enumerate(found, 1)]
-    residual = sum(contribution for kind, _, contribution, _ in found if kind == "residual")
+def _stored(service: Service, request: Request, user: Any, entry: Listed, reasons: list[tuple[Any, ...]]) -> Response:
+    texts = [f'{{"position":{at},{encoded_reason(request.opened, *reason)}' for at, reason in enumerate(reasons, 1)]
+    residual = sum(contribution for kind, _, contribution, _ in reasons if kind == "residual")
     response = _why(service, request, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
     response.encoded = f"[{','.join(texts)}]".encode()
     return response
@@ -83,10 +83,10 @@ def _stored(service: Service, request: Request, user: Any, entry: Listed, found:
 
 async def _why_now(service: Service, request: Request, user: Any, item: Any, seq: int, reasons_n: int | None) -> Response:
     opened = request.opened
-    found = await _solve_pair(service, opened, user, item, seq, reasons_n)
-    reasons = found.reasons.get(item, [])
+    solved = await _solve_pair(service, opened, user, item, seq, reasons_n)
+    reasons = solved.reasons.get(item, [])
     residual = sum(reason.contribution or 0.0 for reason in reasons if reason.kind == "residual") if reasons else None
-    response = _why(service, request, user, seq, found.rows[0], residual, is_stored=False, **_has(opened, item, found))
+    response = _why(service, request, user, seq, solved.rows[0], residual, is_stored=False, **_has(opened, item, solved))
     response.rows = [{"position": place, **shown_reason(opened, reason)} for place, reason in enumerate(reasons, 1)]
     return response
 
@@ -136,8 +136,8 @@ async def predict(service: Service, request: Request) -> Response:
     user = service.users.known_as(path_id(opened, request, "user_id"))
     seq = service.users.seq(opened, user)
     user = _known(service, request, user, seq)
-    found = await _solve_pair(service, opened, user, item, seq, 0)
-    entry = found.rows[0]
+    solved = await _solve_pair(service, opened, user, item, seq, 0)
+    entry = solved.rows[0]
     stale = service.releases.is_stale(opened)
     return Response(
         rows=[
@@ -149,7 +149,7 @@ async def predict(service: Service, request: Request) -> Response:
                 "score": entry.score,
                 "confidence": entry.confidence,
                 "source": entry.source,
-                **_has(opened, item, found),
+                **_has(opened, item, solved),
                 "is_blocked": opened.is_blocked(item),
             }
         ],
@@ -166,10 +166,10 @@ async def predict(service: Service, request: Request) -> Response:
     )
 
 
-def _has(opened: OpenRelease, item: Any, found: Solved) -> dict[str, Any]:
+def _has(opened: OpenRelease, item: Any, solved: Solved) -> dict[str, Any]:
     """Whether the user has the item, and the other id under which they have it; either keeps it out of their list."""
     others = opened.same([item]) - {item}
-    return {"is_rated": item in found.has, "rated_as": min(others & found.has, default=None)}
+    return {"is_rated": item in solved.has, "rated_as": min(others & solved.has, default=None)}
 
 
 def _known(service: Service, request: Request, user: Any, seq: int) -> Any:

@@ -60,8 +60,8 @@ def _solved(
     first = int(time.time()) - len(rated)
     entries = [Entry(k + 1, "", item, rating, 1.0, first + k, first + k) for k, (item, rating) in enumerate(rated.items())]
     history = apply_log(held, entries, is_implicit=not opened.has_ratings)
-    found = solve(opened, history, n=n, explain_n=n)
-    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), len(opened.known(history))
+    solved = solve(opened, history, n=n, explain_n=n)
+    return encoded_rows(opened, solved.rows, solved.reasons), source_of(solved.rows), len(opened.known(history))
 
 
 def rated_of(opened: OpenRelease, texts: Sequence[str]) -> dict[Any, float | None]:

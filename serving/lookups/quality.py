@@ -58,13 +58,13 @@ def _quality(service: Service, request: Request) -> Response:
 
 
 def _manifests(service: Service) -> list[Manifest]:
-    found = []
+    manifests = []
     for name in releases.sealed_ids(service.warehouse):
         try:
-            found.append(releases.read_manifest(service.warehouse.sealed(name)))
+            manifests.append(releases.read_manifest(service.warehouse.sealed(name)))
         except ReleaseError:
             continue  # /releases says that it is damaged
-    return found
+    return manifests
 
 
 def _models(manifest: Manifest) -> list[dict[str, Any]]:
@@ -77,10 +77,10 @@ def _models(manifest: Manifest) -> list[dict[str, Any]]:
         {
             "model": model,
             "is_served": model == manifest.served_model,
-            "value": found.get(deciding(manifest)),
-            "coverage": found.get("coverage"),
+            "value": values.get(deciding(manifest)),
+            "coverage": values.get("coverage"),
         }
-        for model, found in sorted(figures.items())
+        for model, values in sorted(figures.items())
     ]
 
 

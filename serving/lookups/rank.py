@@ -43,29 +43,29 @@ async def rank(service: Service, request: Request) -> Response:
 
 def _sent(opened: OpenRelease, body: bytes, limit: int) -> tuple[list[Any], Any, History]:
     """The candidates, and the user or the visitor's history. Raises RequestError naming what does not fit."""
-    found = json_of(body)
+    content = json_of(body)
     whom = ("user_id", "ratings")
     if (
-        not isinstance(found, dict)
-        or not set(found) <= {"items", *whom}
-        or "items" not in found
-        or sum(name in found for name in whom) != 1
+        not isinstance(content, dict)
+        or not set(content) <= {"items", *whom}
+        or "items" not in content
+        or sum(name in content for name in whom) != 1
     ):
         raise RequestError("the body: expected {items: [...], user_id} or {items: [...], ratings: [{item_id, rating, rated_at?}, ...]}")
-    items = found["items"]
+    items = content["items"]
     if not isinstance(items, list) or not 0 < len(items) <= limit:
         raise RequestError(f"items: expected a list of 1 to {limit} ids")
     parsed = dict.fromkeys(_checked(opened, "item_id", item, f"items, place {place}") for place, item in enumerate(items))
-    if "user_id" in found:
-        return list(parsed), _checked(opened, "user_id", found["user_id"], "user_id"), {}
-    return list(parsed), None, history_of(opened, {"ratings": found["ratings"]}, limit)
+    if "user_id" in content:
+        return list(parsed), _checked(opened, "user_id", content["user_id"], "user_id"), {}
+    return list(parsed), None, history_of(opened, {"ratings": content["ratings"]}, limit)
 
 
 def _checked(opened: OpenRelease, role: str, value: Any, where: str) -> int | str:
-    found = sent_id(opened, role, value)
-    if found is None:
+    parsed = sent_id(opened, role, value)
+    if parsed is None:
         raise RequestError(f"{where}: expected {expected(opened, role)}")
-    return found
+    return parsed
 
 
 def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tuple[bytes, str, list[Any], list[Any], int]:

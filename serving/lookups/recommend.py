@@ -95,18 +95,18 @@ def _stored(opened: OpenRelease, user: Any, after: int, n: int) -> Page:
         if ready is not None:
             reached = next_rank(after, n, ready.n_rows)
             return Page(opened, user, user, 0, (), {}, ready.source, reached, None, ready.text)
-    entries, found = stored_list(opened, user, after, n)
+    entries, explanations = stored_list(opened, user, after, n)
     rows = [Listed(*entry) for entry in entries]
     page = Page(opened, user, user, 0, rows, {}, source_of(rows), next_rank(after, n, len(rows)))
-    encoded = encoded_list(opened, entries, found) if rows else None
+    encoded = encoded_list(opened, entries, explanations) if rows else None
     if encoded is not None:
         return page._replace(encoded=encoded)
-    return page._replace(reasons=_grouped(stored_reason(opened, *row) for row in found))
+    return page._replace(reasons=_grouped(stored_reason(opened, *row) for row in explanations))
 
 
-def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
+def _grouped(reasons: Iterable[Reason]) -> dict[Any, list[Reason]]:
     grouped: dict[Any, list[Reason]] = {}
-    for reason in found:
+    for reason in reasons:
         grouped.setdefault(reason.item_id, []).append(reason)
     return grouped
 
@@ -114,8 +114,8 @@ def _grouped(found: Iterable[Reason]) -> dict[Any, list[Reason]]:
 async def _with_all_reasons(service: Service, page: Page) -> Response:
     """Only the head of a list is stored with reasons; those of the rest are computed when somebody looks."""
     missing = [entry.item_id for entry in page.rows if entry.item_id not in page.reasons]
-    found: Solved = await service.threads.run_on(page.opened, _pairs_of, service, page, missing)
-    return await whole_response(service, page._replace(reasons=page.reasons | found.reasons))
+    solved: Solved = await service.threads.run_on(page.opened, _pairs_of, service, page, missing)
+    return await whole_response(service, page._replace(reasons=page.reasons | solved.reasons))
 
 
 def _pairs_of(service: Service, page: Page, items: list[Any]) -> Solved:
@@ -145,7 +145,7 @@ async def _solved(
         reached = next_rank(after, n, n_found)
         return list_response(service, Page(opened, asked, user, seq, (), {}, source, reached, computed_at, encoded, since))
     if is_filtered:
-        found = await service.threads.run_on(
+        solved = await service.threads.run_on(
             opened,
             lambda: solve(
                 opened,
@@ -155,12 +155,12 @@ async def _solved(
             ),
         )
     else:
-        found = await service.users.solved(opened, user, seq, wanted)
-    rows = found.rows[after : after + n]
+        solved = await service.users.solved(opened, user, seq, wanted)
+    rows = solved.rows[after : after + n]
     reached = next_rank(after, n, len(rows))
     rows = [entry for entry in rows if entry.item_id not in now_has]
-    page = Page(opened, asked, user, seq, rows, found.reasons, source_of(rows), reached, computed_at, since=since)
-    if any(entry.item_id not in found.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
+    page = Page(opened, asked, user, seq, rows, solved.reasons, source_of(rows), reached, computed_at, since=since)
+    if any(entry.item_id not in solved.reasons for entry in rows) and opened.manifest.settings["explain_n"]:
         return await _with_all_reasons(service, page)
     return await whole_response(service, page)
 
@@ -171,10 +171,10 @@ def _long_list(
     """The JSON of a long page, each row with its reasons; its source, and how many rows there are before what the user got since is
     left out."""
     explain_n = wanted if opened.manifest.settings["explain_n"] else 0
-    found = solve_or_popular(opened, history, n=wanted, excluded=excluded_items(opened, values), explain_n=explain_n)
-    rows = found.rows[after : after + n]
+    solved = solve_or_popular(opened, history, n=wanted, excluded=excluded_items(opened, values), explain_n=explain_n)
+    rows = solved.rows[after : after + n]
     shown = [entry for entry in rows if entry.item_id not in now_has]
-    return encoded_rows(opened, shown, found.reasons), source_of(shown), len(rows)
+    return encoded_rows(opened, shown, solved.reasons), source_of(shown), len(rows)
 
 
 async def whole_response(service: Service, page: Page) -> Response:

@@ -125,17 +125,17 @@ async def compare(service: Service, request: Request) -> Response:
     key = (a, b)
     if key not in service.releases.compared:
         service.releases.compared[key] = await asyncio.to_thread(compare_releases, service.warehouse, a, b)
-    found = service.releases.compared[key]
+    comparison = service.releases.compared[key]
     return Response(
-        rows=found["rows"],
+        rows=comparison["rows"],
         key="figure",
         tag=f"{a}.{b}",
         extra={
             "a": a,
             "b": b,
-            "n_users": found["n_users"],
-            "mean_overlap_at_10": found["mean_overlap_at_10"],
-            "note": found["note"],
+            "n_users": comparison["n_users"],
+            "mean_overlap_at_10": comparison["mean_overlap_at_10"],
+            "note": comparison["note"],
             "source": "manifests",
         },
     )

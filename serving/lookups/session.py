@@ -39,16 +39,16 @@ async def recommend(service: Service, request: Request) -> Response:
 def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[bytes, str, list[Any], int]:
     """The list of a body's history as JSON, its source, the items that the release does not know and how many it does."""
     rows = history_of(opened, json_of(body), limit)
-    found = solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
+    solved = solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
     unusable = [item for item in rows if opened.number(item) is None]
-    return encoded_rows(opened, found.rows, found.reasons), source_of(found.rows), unusable, len(opened.known(rows))
+    return encoded_rows(opened, solved.rows, solved.reasons), source_of(solved.rows), unusable, len(opened.known(rows))
 
 
-def history_of(opened: OpenRelease, found: Any, limit: int) -> History:
+def history_of(opened: OpenRelease, content: Any, limit: int) -> History:
     """A body's rows, folded as a stored user's are. Raises RequestError naming the row and the field."""
-    if not (isinstance(found, dict) and set(found) == {"ratings"} and isinstance(found["ratings"], list)):
+    if not (isinstance(content, dict) and set(content) == {"ratings"} and isinstance(content["ratings"], list)):
         raise RequestError("the body: expected {ratings: [{item_id, rating, rated_at?}, ...]}")
-    given, now, entries, times = checked_rows(found["ratings"], limit), int(time.time()), [], []
+    given, now, entries, times = checked_rows(content["ratings"], limit), int(time.time()), [], []
     for place, row in enumerate(given):
         check_fields(row, place, _FIELDS)
         item = checked_id(opened, row, place, "item_id")
