@@ -38,10 +38,10 @@ def fit(data: TrainingData) -> ModelArrays:
 
     few = min(settings.als_iterations, SEARCH_ITERATIONS)
     values, _ = SEARCH.chosen(data, judge_of(data), lambda of, values: fitted(values["reg"], of, few)[0])
-    found, engine = fitted(values["reg"], data, settings.als_iterations)
+    factors, engine = fitted(values["reg"], data, settings.als_iterations)
     return ModelArrays(
-        {"item_factors": found.item_factors, "item_biases": found.item_biases},
-        {"mu": found.mu, **values, "damping": damping, "low": low, "high": high, "engine": engine},
+        {"item_factors": factors.item_factors, "item_biases": factors.item_biases},
+        {"mu": factors.mu, **values, "damping": damping, "low": low, "high": high, "engine": engine},
     )
 
 

@@ -31,5 +31,5 @@ def fit(data: TrainingData) -> ModelArrays:
         return ease.item_weights(B, kept, rows.n_items, data.weights_keep)
 
     values, half_life = SEARCH.chosen(data, judge, lambda _, values: scorer_at(weights(values["reg"], is_last=False)))
-    found = weights(values["reg"])
-    return weights_side(found, half_life or half_life_of(data, judge, scorer_at(found)), **values)
+    solved = weights(values["reg"])
+    return weights_side(solved, half_life or half_life_of(data, judge, scorer_at(solved)), **values)

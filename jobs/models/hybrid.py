@@ -53,14 +53,14 @@ def fit(data: TrainingData) -> ModelArrays:
 
 def parts_of(data: TrainingData) -> dict[str, Part]:
     """The item sides that were fitted before, the item-by-item ones first."""
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     for name in ITEM_BY_ITEM:
         if model_files.exists(data.sides / name):
-            found[name] = ItemWeights(**model_files.load(data.sides / name)[0])
+            parts[name] = ItemWeights(**model_files.load(data.sides / name)[0])
     for name, part in _OF_FACTORS.items():
         if model_files.exists(data.sides / name):
-            found[name] = part(ModelArrays(*model_files.load(data.sides / name)))
-    return found
+            parts[name] = part(ModelArrays(*model_files.load(data.sides / name)))
+    return parts
 
 
 def scorer_of(parts: Mapping[str, Part], term: Term) -> Scorer:

@@ -55,10 +55,10 @@ def fit(data: TrainingData) -> ModelArrays:
 
     values, _ = SEARCH.chosen(data, judge, fitted)
     factors, engine = _factors(data, values["alpha"], values["reg"])
-    found = ImplicitFactors(factors, gramian(factors), **values)
+    side = ImplicitFactors(factors, gramian(factors), **values)
     return ModelArrays(
-        {"item_factors": found.item_factors, "gramian": found.gramian},
-        {**values, "half_life": half_life_of(data, judge, _scorer_at(found)), "engine": engine},
+        {"item_factors": side.item_factors, "gramian": side.gramian},
+        {**values, "half_life": half_life_of(data, judge, _scorer_at(side)), "engine": engine},
     )
 
 

@@ -72,8 +72,8 @@ def fit(data: TrainingData) -> ModelArrays:
         return scorer_at(_raised(last[product], similarity))
 
     values, _ = SEARCH.chosen(data, judge, fitted, known=_known(data))
-    found = _raised(_fitted(data, values["similarity"]), values["similarity"])
-    return weights_side(found, half_life_of(data, judge, scorer_at(found)), **values["similarity"].parameters)
+    weights = _raised(_fitted(data, values["similarity"]), values["similarity"])
+    return weights_side(weights, half_life_of(data, judge, scorer_at(weights)), **values["similarity"].parameters)
 
 
 def _known(data: TrainingData) -> dict[str, Similarity]:
@@ -86,9 +86,9 @@ def _known(data: TrainingData) -> dict[str, Similarity]:
     return {"similarity": Similarity(name, data.chosen.get("by_user", BY_USER[0]), data.chosen.get("power", POWERS[0]))}
 
 
-def _raised(found: ItemWeights, similarity: Similarity) -> ItemWeights:
+def _raised(weights: ItemWeights, similarity: Similarity) -> ItemWeights:
     """Each weight to the power, which keeps the order of a row."""
-    return ItemWeights(found.indptr, found.indices, found.data ** np.float32(similarity.power))
+    return ItemWeights(weights.indptr, weights.indices, weights.data ** np.float32(similarity.power))
 
 
 def _fitted(data: TrainingData, similarity: Similarity) -> ItemWeights:
@@ -116,14 +116,14 @@ def _fitted(data: TrainingData, similarity: Similarity) -> ItemWeights:
 
         by_item = csr_matrix(tuple(mapped(f"by_item_{name}") for name in reversed(PARTS)), shape=(rows.n_items, rows.n_users))
         columns = Columns(rows.matrix(mapped("values")), by_item, mapped("norms"), mapped("n_pairs"))
-        found = columns.nearest(bounds[number], bounds[number + 1], keep, is_normalized=is_normalized)
-        for name, array in zip(PARTS, found):
+        nearest = columns.nearest(bounds[number], bounds[number + 1], keep, is_normalized=is_normalized)
+        for name, array in zip(PARTS, nearest):
             save_array(folder / f"{name}-{number}.npy", array)
 
     data.run.each(len(bounds) - 1, solve, label=f"{NAME}: counting pairs, pruning")
-    found = stacked(tuple(np.load(folder / f"{name}-{number}.npy") for name in PARTS) for number in range(len(bounds) - 1))
+    weights = stacked(tuple(np.load(folder / f"{name}-{number}.npy") for name in PARTS) for number in range(len(bounds) - 1))
     shutil.rmtree(folder)
-    return found
+    return weights
 
 
 def _values(rows: Interactions, similarity: Similarity) -> np.ndarray:

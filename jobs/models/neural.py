@@ -143,7 +143,7 @@ def _scorer(arrays: dict[str, np.ndarray], known: np.ndarray, half_life: float) 
         totals = np.asarray(rows.sum(axis=1)).ravel()
         rows = diags_array(np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)) @ rows
         gmf, mlp = (rows @ arrays[name] for name in ("gmf_in", "mlp_in"))
-        found = np.full((len(histories), n_items), -np.inf, np.float32)
+        of_items = np.full((len(histories), n_items), -np.inf, np.float32)
         at_once = max(1, CELLS // len(known))
         for start in range(0, len(histories), at_once):
             some = slice(start, start + at_once)
@@ -151,7 +151,7 @@ def _scorer(arrays: dict[str, np.ndarray], known: np.ndarray, half_life: float) 
             for place in range(1, len(HIDDEN)):
                 hidden = np.maximum(hidden @ arrays[f"layer_{place}"] + arrays[f"shift_{place}"], 0.0)
             products = (gmf[some] * arrays["last"][:FACTORS]) @ arrays["gmf_out"][known].T
-            found[some, known] = products + hidden @ arrays["last"][FACTORS:] + arrays["bias"][known]
-        return found
+            of_items[some, known] = products + hidden @ arrays["last"][FACTORS:] + arrays["bias"][known]
+        return of_items
 
     return scores

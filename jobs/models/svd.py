@@ -29,15 +29,15 @@ def fit(data: TrainingData) -> ModelArrays:
     whole = cache(lambda shrinkage: _fitted(data, max(FACTORS_TRIED), shrinkage))
 
     def fitted(_: TrainingData, values: dict[str, Any]) -> SvdFactors:
-        found = whole(values["shrinkage"])
-        return replace(found, item_factors=found.item_factors[:, : values["n_factors"]])
+        directions = whole(values["shrinkage"])
+        return replace(directions, item_factors=directions.item_factors[:, : values["n_factors"]])
 
     values, _ = SEARCH.chosen(data, judge, fitted)
-    found = _fitted(data, **values)
-    constants = {name: getattr(found, name) for name in ("mu", "damping", "low", "high")}
+    factors = _fitted(data, **values)
+    constants = {name: getattr(factors, name) for name in ("mu", "damping", "low", "high")}
     return ModelArrays(
-        {"item_factors": found.item_factors, "item_biases": found.item_biases},
-        constants | values | {"n_factors": found.item_factors.shape[1]},
+        {"item_factors": factors.item_factors, "item_biases": factors.item_biases},
+        constants | values | {"n_factors": factors.item_factors.shape[1]},
     )
 
 

@@ -42,8 +42,8 @@ def fit(data: TrainingData) -> ModelArrays:
     """Count transitions. How many moments count, and the damping, are chosen on validation users, one after the other, from a part of the rows."""
     judge = judge_of(data)
     values, _ = SEARCH.chosen(data, judge, lambda of, values: scorer_at(_fitted(of, **values)))
-    found = _fitted(data, **values)
-    return weights_side(found, half_life_of(data, judge, scorer_at(found)), **values)
+    weights = _fitted(data, **values)
+    return weights_side(weights, half_life_of(data, judge, scorer_at(weights)), **values)
 
 
 def _fitted(data: TrainingData, lags: int, damping: float) -> ItemWeights:

@@ -40,8 +40,8 @@ def _scorer(others: ReferenceUsers, n: int, half_life: float) -> Scorer:
     def scores(histories: Histories) -> np.ndarray:
         queries = histories.weighted(others.n_items, half_life)
         blocks = [queries[start : start + USERS_AT_ONCE] for start in range(0, len(histories), USERS_AT_ONCE)]
-        found = np.concatenate([others.scores(others.nearest(block, n)) for block in blocks])
-        found[:, others.untrained] = -np.inf
-        return found
+        of_items = np.concatenate([others.scores(others.nearest(block, n)) for block in blocks])
+        of_items[:, others.untrained] = -np.inf
+        return of_items
 
     return scores

@@ -82,8 +82,8 @@ def _mllib(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equa
         implicitPrefs=equations.alpha is not None,
         alpha=equations.alpha if equations.alpha is not None else 1.0,
     )
-    found = als.fit(values).itemFactors.toArrow()
+    items = als.fit(values).itemFactors.toArrow()
     factors = np.zeros((data.n_items, equations.n_factors), np.float32)
-    features = found["features"].combine_chunks()
-    factors[found["id"].to_numpy()] = features.flatten().to_numpy().reshape(len(features), -1)
+    features = items["features"].combine_chunks()
+    factors[items["id"].to_numpy()] = features.flatten().to_numpy().reshape(len(features), -1)
     return factors

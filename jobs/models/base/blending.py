@@ -87,11 +87,11 @@ class Pool:
     def scores(self, term: Term) -> np.ndarray:
         """(u, w) float32, divided by the spread of the term; 0 for what it knows nothing about."""
         if term not in self._scores:
-            score, found = self._scorer_at(term), []
+            score, blocks = self._scorer_at(term), []
             for users, kept, _, _ in self._judge.blocks():
                 scores, columns = score(kept), self.columns[users]
-                found.append(scores[np.arange(len(kept))[:, None], np.maximum(columns, 0)])
-            values = np.concatenate(found)
+                blocks.append(scores[np.arange(len(kept))[:, None], np.maximum(columns, 0)])
+            values = np.concatenate(blocks)
             self._scores[term] = np.where(values > -np.inf, values, 0.0).astype(np.float32) / np.float32(spread_of(score, self._sample))
         return self._scores[term]
 
@@ -137,16 +137,16 @@ def search_weights(pool: Pool, *, alone: Iterable[str], with_one: Iterable[str] 
     for _ in range(ROUNDS):
         before = weights
         for name in (*alone, *with_one):
-            for found in _changes(pool, weights, name, is_one=name in with_one):
-                if not pool.tried(weights).is_no_worse(pool.tried(found)):
-                    weights = found
+            for other in _changes(pool, weights, name, is_one=name in with_one):
+                if not pool.tried(weights).is_no_worse(pool.tried(other)):
+                    weights = other
         if weights == before:
             break
     if pool.is_below is None:
         return weights, pool.tried(weights).value
     lasting = [(name, pool.half_life or math.inf) for name in with_one]
     terms = dict.fromkeys([*weights, *lasting])
-    near = [weights, *(found for term in terms for found in _with_shares(weights, term)), *pool.tried_of(terms)]
+    near = [weights, *(other for term in terms for other in _with_shares(weights, term)), *pool.tried_of(terms)]
     weights = near[preferred([pool.tried(one) for one in near])]
     return weights, pool.tried(weights).value
 
@@ -185,13 +185,13 @@ def _with_shares(weights: Weights, term: Term) -> list[Weights]:
     """Return the blends with other shares of a term: the steps, 0 among them where something is left, and some times what it has."""
     now = weights.get(term, 0.0)
     shares = {*STEPS, *(round(now * factor, 6) for factor in FACTORS)} - {now}
-    found = [{other: share for other, share in (weights | {term: step}).items() if share} for step in sorted(shares)]
-    return [one for one in found if one]
+    blends = [{other: share for other, share in (weights | {term: step}).items() if share} for step in sorted(shares)]
+    return [one for one in blends if one]
 
 
 def named(weights: Mapping[Term, float]) -> dict[str, Term]:
     """Terms by the name of their part, the one of two with the longer memory with `LONG` behind it."""
-    found: dict[str, Term] = {}
+    terms: dict[str, Term] = {}
     for name, at in sorted(weights):
-        found[f"{name}{LONG}" if name in found else name] = (name, at)
-    return found
+        terms[f"{name}{LONG}" if name in terms else name] = (name, at)
+    return terms

@@ -114,23 +114,23 @@ class Judge:
     def _tried(self, scores_of: Callable[[Histories], Iterable[np.ndarray]]) -> list[Tried]:
         values = []
         for users, kept, held, candidates in self.blocks():
-            found = []
+            of_block = []
             for scores in scores_of(kept):
                 if candidates is None:
                     lists = top(without_own(scores, kept), DEPTH)
                 else:
                     lists = best_among(of_candidates(scores, candidates), candidates, held.indptr, held.items, DEPTH)
                 below = np.zeros(len(kept)) if self.disliked is None else self.disliked.shares(lists, users)
-                found.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below))
-            values.append(found)
+                of_block.append((ndcg(hit_table(lists, held.indptr, held.items, self.n_items), np.diff(held.indptr)), below))
+            values.append(of_block)
         tried = [Tried(*map(np.concatenate, zip(*of))) for of in zip(*values)]
         self._progress.add(len(tried))
         return tried
 
     def rmse(self, rater: Rater) -> float:
-        found = rmse(predicted(rater, self.kept, self.held.indptr, self.held.items), self.held.ratings)
+        error = rmse(predicted(rater, self.kept, self.held.indptr, self.held.items), self.held.ratings)
         self._progress.add(1)
-        return found
+        return error
 
 
 def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_users: int = MOST_USERS) -> Judge | None:

@@ -32,9 +32,9 @@ def by_part(part: Part) -> Scorer:
     """Score as a part of a list's order does; an item that the part knows nothing about has no score."""
 
     def scores(histories: Histories) -> np.ndarray:
-        found = part.all_scores(histories)
-        found[:, part.untrained] = -np.inf
-        return found
+        of_items = part.all_scores(histories)
+        of_items[:, part.untrained] = -np.inf
+        return of_items
 
     return scores
 
@@ -48,9 +48,9 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
         users = np.zeros((len(histories), Y.shape[1]), np.float32)
         for k in range(len(histories)):
             users[k] = rater.posterior(*histories.user(k).rated).x
-        found = users @ Y.T + rater.item_biases.astype(np.float32)
-        found[:, unknown] = -np.inf
-        return found
+        of_items = users @ Y.T + rater.item_biases.astype(np.float32)
+        of_items[:, unknown] = -np.inf
+        return of_items
 
     return scores
 
@@ -58,11 +58,11 @@ def by_rating(rater: Rater, n_ratings: np.ndarray) -> Scorer:
 def predicted(rater: Rater, kept: Histories, indptr: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Predict the ratings of items, (m,) inside the scale, by the users' histories. User k is asked for the rows indptr[k]:indptr[k + 1];
     an item that the rater does not know, -1, is predicted as what the user rates on average."""
-    found = np.full(len(items), np.nan)
+    predictions = np.full(len(items), np.nan)
     for k in range(len(kept)):
         rows, posterior = slice(indptr[k], indptr[k + 1]), rater.posterior(*kept.user(k).rated)
         targets = items[rows]
         ratings = np.full(len(targets), np.clip(posterior.constant, rater.low, rater.high))
         ratings[targets >= 0] = rater.predict(posterior, targets[targets >= 0])
-        found[rows] = ratings
-    return found
+        predictions[rows] = ratings
+    return predictions

@@ -82,8 +82,8 @@ class Search:
 
     def known(self, data: TrainingData) -> dict[str, Any]:
         """Return what was chosen before or set."""
-        found = {one.name: preset(data, one.name, getattr(data.settings, one.setting) if one.setting else 0) for one in self.choices}
-        return {name: value for name, value in found.items() if value is not None}
+        fixed = {one.name: preset(data, one.name, getattr(data.settings, one.setting) if one.setting else 0) for one in self.choices}
+        return {name: value for name, value in fixed.items() if value is not None}
 
     def is_open(self, data: TrainingData, judge: Judge | None) -> bool:
         """Tell whether there is something to choose, and users to choose it by."""
@@ -126,15 +126,15 @@ class Search:
         if not tried:
             return first
         together = [tried] if choice.is_shared else [[value] for value in tried]
-        values = [found for some in together for found in worth.of([whole(value) for value in some])]
+        values = [worths for some in together for worths in worth.of([whole(value) for value in some])]
         return tried[values.index(max(values))]
 
     def _whole(self, data: TrainingData, decided: Values) -> dict[str, Any]:
         """Return a value for each choice, the first of those that are not decided."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for one in self.choices:
-            found[one.name] = decided[one.name] if one.name in decided else _told(one.first, data, found)
-        return found
+            values[one.name] = decided[one.name] if one.name in decided else _told(one.first, data, values)
+        return values
 
 
 class _Worth:
@@ -159,11 +159,11 @@ class _Worth:
         new = [values for values in asked if tuple(values.values()) not in self._known]
         made = [self._made(values) for values in new]
         if self._by_ratings:
-            found = [-self._judge.rmse(cast(Rater, rater)) for rater in made]
+            worths = [-self._judge.rmse(cast(Rater, rater)) for rater in made]
         else:
             scorers = [cast(Callable[[float], Scorer], scorer_at)(self._at) for scorer_at in made]
-            found = self._judge.ndcgs(lambda histories: (score(histories) for score in scorers)) if scorers else []
-        self._known |= {tuple(values.values()): value for values, value in zip(new, found)}
+            worths = self._judge.ndcgs(lambda histories: (score(histories) for score in scorers)) if scorers else []
+        self._known |= {tuple(values.values()): value for values, value in zip(new, worths)}
         return [self._known[tuple(values.values())] for values in asked]
 
     def _made(self, values: dict[str, Any]) -> Fitted:
@@ -195,24 +195,24 @@ def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[f
 
 def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
     """Return the longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
-    found = over_half_lives(lambda at: judge.tried(scorer_at(at)))
-    best = max(found.values(), key=lambda one: one.value)
-    half_life = max(at for at, one in found.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
-    return min(half_life, FOREVER), found[half_life].value
+    tried = over_half_lives(lambda at: judge.tried(scorer_at(at)))
+    best = max(tried.values(), key=lambda one: one.value)
+    half_life = max(at for at, one in tried.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
+    return min(half_life, FOREVER), tried[half_life].value
 
 
 def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
     """Try each of HALF_LIVES, and others past an end of them as long as what lies there is best."""
-    found = {half_life: tried_at(half_life) for half_life in HALF_LIVES}
+    tried = {half_life: tried_at(half_life) for half_life in HALF_LIVES}
     for _ in range(MOST_BEYOND):
-        best = max(found, key=lambda at: (found[at].value, at))
-        beyond = next_half_life(best, found)
-        if beyond is None or beyond in found:
+        best = max(tried, key=lambda at: (tried[at].value, at))
+        beyond = next_half_life(best, tried)
+        if beyond is None or beyond in tried:
             break
-        found[beyond] = tried_at(beyond)
-        if found[beyond].value <= found[best].value:
+        tried[beyond] = tried_at(beyond)
+        if tried[beyond].value <= tried[best].value:
             break
-    return found
+    return tried
 
 
 def next_half_life(best: float, tried: Iterable[float]) -> float | None:

@@ -10,10 +10,10 @@ from jobs.models.base.contract import ModelArrays, Scorer
 from jobs.models.base.scoring import by_part
 
 
-def weights_side(found: ItemWeights, half_life: float, **parameters) -> ModelArrays:
-    return ModelArrays({"indptr": found.indptr, "indices": found.indices, "data": found.data}, {"half_life": half_life, **parameters})
+def weights_side(weights: ItemWeights, half_life: float, **parameters) -> ModelArrays:
+    return ModelArrays({"indptr": weights.indptr, "indices": weights.indices, "data": weights.data}, {"half_life": half_life, **parameters})
 
 
-def scorer_at(found: ItemWeights) -> Callable[[float], Scorer]:
+def scorer_at(weights: ItemWeights) -> Callable[[float], Scorer]:
     """Return the scorer of a matrix at each half-life."""
-    return lambda half_life: by_part(WeightRanker(found, half_life))
+    return lambda half_life: by_part(WeightRanker(weights, half_life))
