@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, UTC
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from jobs.kernels.item_side import assemble, ItemSide
 from jobs.kernels.recommender import Recommender
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
+from schemas.models import RANKERS
 from schemas.tables import READY_N
 from serving.sql_limits import bound
 from warehouse import model_files
@@ -49,6 +51,7 @@ class OpenRelease:
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]
         self._titles: dict[Any, str] = {}
+        self._of_models: dict[str, Recommender] = {}
         self._threads = threading.local()
         self._of_users = [_plain(release, path) for path in release.shards] or [self.connection]
         self._opened: list[sqlite3.Connection] = [*{self.connection, *self._of_users}]
@@ -59,8 +62,22 @@ class OpenRelease:
     @cached_property
     def side(self) -> ItemSide:
         """The item side, by the same function as the batch's."""
+        return self._assembled(self.served_model)
+
+    def _assembled(self, served: str) -> ItemSide:
         names = sorted(path.name for path in self.files.models.iterdir())
-        return assemble({name: model_files.load(self.files.model(name)) for name in names}, served=self.served_model)
+        return assemble({name: model_files.load(self.files.model(name)) for name in names}, served=served)
+
+    @cached_property
+    def rankers(self) -> list[str]:
+        """The models of the release that can be served, the simplest first."""
+        return [name for name in RANKERS if self.files.model(name).exists()]
+
+    def recommender_of(self, model: str) -> Recommender:
+        """Return the release as it would answer if this model of it was served; kept while the release is open."""
+        if model not in self._of_models:
+            self._of_models[model] = replace(self.recommender, side=self._assembled(model))
+        return self._of_models[model]
 
     @cached_property
     def recommender(self) -> Recommender:
@@ -163,6 +180,7 @@ class OpenRelease:
         self.__dict__.pop("side", None)
         self.__dict__.pop("recommender", None)
         self._titles.clear()
+        self._of_models.clear()
 
 
 def _plain(release: Release, path: Path | None = None) -> sqlite3.Connection:

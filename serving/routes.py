@@ -8,6 +8,7 @@ from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from serving.lookups import (
+    explore,
     health,
     items,
     openapi,
@@ -90,6 +91,7 @@ RATED = Parameter(
 )
 PLAYED_N = Parameter("n", "integer", "rows to give", 10, 1, 50)
 STARTING = Parameter("user_id", "text", "begin with what this user has")
+EXPLORED = Parameter("user_id", "text", "id of a user; without it users to begin with are named")
 TITLE = Parameter("q", "text", "words of a title to choose items by")
 METRIC = Parameter("metric", "text", "such as `ndcg@10`; by default the one that the current release was judged by")
 PROTOCOL = Parameter("protocol", "text", "how it was measured; by default `held_out_last`")
@@ -195,6 +197,16 @@ READS = (
         "Played",
         (RATED, STARTING, TITLE, PLAYED_N),
         page="playground",
+    ),
+    Route(
+        "explore",
+        "GET",
+        "/explore",
+        explore.explore,
+        "A user's list by every model, side by side",
+        "Explored",
+        (EXPLORED, PLAYED_N),
+        page="explore",
     ),
     Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search", for_users=True),
     Route(

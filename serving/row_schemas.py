@@ -91,6 +91,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?", **_LISTED,
         },
     ),
+    "Explored": (
+        {"model": "text", "is_served": "flag", "value": "number?", "items": "any[]"},
+        {
+            "user_id": "user?", "is_known": "flag", "n_history": "integer", "history": "any[]", "overlap": "any[]", "users": "any[]",
+            "metric": "text", "computed_at": "time", "stale": "flag",
+        },
+    ),
     "Found": (
         {
             "item_id": "item", "title": "text", "year": "integer?", "genres": "text", "n_ratings": "integer",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from serving.lookups.items import popular_rows
+from serving.opened import OpenRelease
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
@@ -16,9 +19,6 @@ def home(service: Service, request: Request) -> Response:
     """The routes as rows; beside them a few users, the most popular items and the release's figures."""
     opened = request.opened
     rows = [{"method": route.method, "path": route.path, "summary": route.summary} for route in service.routes]
-    users = [
-        {"user_id": user, "n_ratings": n} for user, n in opened.connection.execute(_SOME_USERS) if not service.users.is_forgotten(user)
-    ]
     return Response(
         rows=rows,
         key="path",
@@ -27,7 +27,7 @@ def home(service: Service, request: Request) -> Response:
         extra={
             "computed_at": opened.computed_at,
             "stale": service.releases.is_stale(opened),
-            "users": users,
+            "users": some_users(service, opened),
             "popular": popular_rows(opened, "", 0, _POPULAR_N),
             "counts": opened.manifest.counts,
             "genres": opened.genres,
@@ -35,3 +35,9 @@ def home(service: Service, request: Request) -> Response:
             "choice": choice(opened.manifest),
         },
     )
+
+
+def some_users(service: Service, opened: OpenRelease) -> list[dict[str, Any]]:
+    """Return a few users to begin with, and how many ratings each has."""
+    users = opened.connection.execute(_SOME_USERS)
+    return [{"user_id": user, "n_ratings": n} for user, n in users if not service.users.is_forgotten(user)]
