@@ -10,6 +10,7 @@ from serving.opened import OpenRelease
 from serving.request import Request
 from serving.response import RequestError
 
+EXACT = 2**53  # whole numbers up to this are what they are as floats too
 MAX_ID = 1_000
 _NAMES = {"user_id": "the id of a user", "item_id": "the id of an item"}
 
@@ -40,10 +41,12 @@ def _parsed(opened: OpenRelease, role: str, text: str, shown: str) -> Any:
 
 
 def sent_id(opened: OpenRelease, role: str, value: Any) -> int | str | None:
-    """An id of a JSON body: a number where ids are whole numbers (or its text), text where they are text; None if it can
+    """An id of a JSON body: a number where ids are whole numbers (or its text, or 7.0 for 7), text where they are text; None if it can
     be no id of this release."""
     if getattr(opened.ids, role) == "int64":
         number = opened.ids.parse(role, value) if isinstance(value, str) else value
+        if isinstance(number, float) and number.is_integer() and abs(number) <= EXACT:
+            number = int(number)
         is_whole = isinstance(number, int) and not isinstance(number, bool) and -(2**63) <= number < 2**63
         return number if is_whole else None
     is_text = isinstance(value, str) and 0 < len(value) <= MAX_ID and "\0" not in value

@@ -165,6 +165,16 @@ def test_a_number_of_any_length_is_refused_and_breaks_nothing(movies: Server) ->
         assert movies.send("POST", "/ratings", rating(user, 1) | row).status_code == 400
 
 
+def test_a_whole_number_may_be_written_with_a_point(movies: Server) -> None:
+    """As JSON and its schema have it, and pandas writes it; beyond 2**53 a float does not tell which number it is."""
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    sent = movies.send("POST", "/ratings", {"user_id": 24.0, "item_id": float(item), "rating": 4})
+    assert [(row["user_id"], row["item_id"]) for row in sent.json()["rows"]] == [(24, item)]
+    assert item in {row["item_id"] for row in movies.rows("/ratings/24")}
+    for wrong in (24.5, 2.0**54, -(2.0**60)):
+        assert movies.send("POST", "/ratings", {"user_id": wrong, "item_id": item, "rating": 4}).status_code == 400
+
+
 def test_deleting_what_is_not_there_is_a_404_and_leaves_no_trace(movies: Server) -> None:
     user = next(fresh)
     sequence = overlay_seq(movies)
