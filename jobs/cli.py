@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        found = said(error)
-        if found is None:
+        outcome = said(error)
+        if outcome is None:
             raise
-        status, sentence = found
+        status, sentence = outcome
         print(f"cinematch: {sentence}", file=sys.stderr)
         return status
 
@@ -141,18 +141,18 @@ def _forget(parsed: argparse.Namespace) -> int:
 
     settings = settings_of(parsed)
     warehouse = Warehouse(Path(settings.warehouse))
-    found = forget(warehouse, parsed.user, is_dry_run=parsed.dry_run)
+    places = forget(warehouse, parsed.user, is_dry_run=parsed.dry_run)
     if parsed.dry_run:
         print(f"user {parsed.user} would be forgotten; nothing was changed")
     else:
         print(f"user {parsed.user} is forgotten: gone from lookups and online ratings, and left out of every later release")
-    looked_into = [one for one in found if one.n is not None]
+    looked_into = [one for one in places if one.n is not None]
     for place, n, remedy in looked_into:
         print(f"  in {place}: {n:,} rows" + ("" if place.startswith("releases/") else f"; {remedy}"))
-    for place, n, remedy in found:
+    for place, n, remedy in places:
         if n is None:
             print(f"  perhaps in {place}: {remedy}")
-    if sentence := until(warehouse, found):
+    if sentence := until(warehouse, places):
         print(sentence)
     if not parsed.dry_run:
         path, certificate = erasure.read(warehouse, parsed.user)
@@ -162,7 +162,7 @@ def _forget(parsed: argparse.Namespace) -> int:
             "command": "forget",
             "n_places": len(looked_into),
             "n_rows": sum(one.n for one in looked_into),
-            "n_not_looked_into": len(found) - len(looked_into),
+            "n_not_looked_into": len(places) - len(looked_into),
         },
         None,
     )

@@ -60,10 +60,10 @@ def measure(settings: Settings, *, ratings: int, factors: int, iterations: int, 
                 data = _data(interactions, settings, engine, OnSpark(spark), folder / "scratch")
                 with PeakMemory() as peak:
                     started = time.perf_counter()
-                    found, _ = item_factors(data, value_of, equations)
+                    fitted, _ = item_factors(data, value_of, equations)
                     figures[f"{engine}_s"] = round(time.perf_counter() - started, 2)
                 figures[f"{engine}_peak_mib"] = round(peak.mib, 1)
-                objective[engine] = objective_of(interactions, value_of, found, equations)
+                objective[engine] = objective_of(interactions, value_of, fitted, equations)
         if alpha:
             figures["implicit_s"] = round(_apart(_implicit, interactions, equations), 2)
             figures["fold_in_to_implicit_ratio"] = round(figures["implicit_s"] / figures["fold_in_s"], 3)

@@ -77,7 +77,7 @@ def chosen(name: str) -> list[str]:
 
 def measure_beside(server: Server, names: Sequence[str], *, users: int, seconds: int, repeats: int) -> dict[str, Any]:
     """For each attack the p99 of the probe with and without it, medians of the repeats, and their ratio."""
-    found: dict[str, Any] = {"n_attackers": ATTACKERS, "probe_per_s": PROBE_PER_S}
+    figures: dict[str, Any] = {"n_attackers": ATTACKERS, "probe_per_s": PROBE_PER_S}
     probe = Plan(server.address, partial(requests.lookup, users, 0), seconds, per_s=PROBE_PER_S)
     loaded(Plan(server.address, partial(requests.lookup, users, 0), 0.5))
     with Progress("bench beside", total=len(names) * repeats, unit="runs") as progress:
@@ -97,13 +97,13 @@ def measure_beside(server: Server, names: Sequence[str], *, users: int, seconds:
                 statuses |= set(attackers.statuses)
                 n_errors += alone.n_errors + under.n_errors
                 progress.add(1)
-            found |= _figures(name, quiet, beside) | {
+            figures |= _figures(name, quiet, beside) | {
                 f"{name}_n_errors": n_errors,
                 f"{name}_statuses": ", ".join(map(str, sorted(statuses))),
             }
-    ratios = {name: found[f"{name}_p99_ratio"] for name in names}
+    ratios = {name: figures[f"{name}_p99_ratio"] for name in names}
     worst = max(ratios, key=lambda name: ratios[name])
-    return found | {"worst_beside": worst, "worst_p99_ratio": ratios[worst]}
+    return figures | {"worst_beside": worst, "worst_p99_ratio": ratios[worst]}
 
 
 def _figures(name: str, quiet: Sequence[Outcome], beside: Sequence[Outcome]) -> dict[str, float]:

@@ -22,8 +22,8 @@ Record = dict[str, Any]
 
 def scales() -> list[Record]:
     """The records of `cinematch bench scale`, the smallest first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in MEASURED.glob("scale-*.json")]
-    return sorted(found, key=lambda record: record["n_accepted"])
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in MEASURED.glob("scale-*.json")]
+    return sorted(records, key=lambda record: record["n_accepted"])
 
 
 def whole_scales() -> list[Record]:
@@ -38,8 +38,8 @@ def _is_whole(record: Record) -> bool:
 def comparable(step: str) -> list[Record]:
     """Return the records in which a step had the same to do: with fewer models, training and evaluation are other work."""
     most = max(record["n_models"] for record in scales())
-    found = [r for r in (whole_scales() if step == "steps" else scales()) if f"{step}_s" in r]
-    return [r for r in found if step not in ("train", "evaluate") or r["n_models"] == most]
+    records = [r for r in (whole_scales() if step == "steps" else scales()) if f"{step}_s" in r]
+    return [r for r in records if step not in ("train", "evaluate") or r["n_models"] == most]
 
 
 def scale_table() -> str:

@@ -198,10 +198,10 @@ class Loading:
     def _take(self) -> Any:
         if not self._ours.poll(self._limit_s):
             raise TimeoutError(f"the client did not report within {self._limit_s:g} s")
-        found = self._ours.recv()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        report = self._ours.recv()
+        if isinstance(report, Exception):
+            raise report
+        return report
 
 
 def _drive(plan: Plan, report: Connection) -> None:

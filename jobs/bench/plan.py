@@ -81,10 +81,10 @@ def prices(record: Record) -> dict[str, float]:
 
 def step_seconds(counts: Counts, price: dict[str, float], cores: int) -> dict[str, float]:
     """Seconds of each step on so many cores."""
-    found = dict(START_S)
+    seconds = dict(START_S)
     for work in WORKS:
-        found[work.step] += price[work.name] * work.units(counts) / (cores if work.is_shared else 1)
-    return found
+        seconds[work.step] += price[work.name] * work.units(counts) / (cores if work.is_shared else 1)
+    return seconds
 
 
 def measure(settings: Settings, *, users: int, items: int, ratings: int, cores: int) -> dict[str, Any]:

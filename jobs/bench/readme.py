@@ -35,8 +35,8 @@ def rendered(document: str, text: str) -> str:
     for name, part in PARTS[document].items():
         start, stop = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
         before, _, rest = text.partition(start)
-        _, found, after = rest.partition(stop)
-        if not found:
+        _, end, after = rest.partition(stop)
+        if not end:
             raise ValueError(f"{document} has no place for {name}: expected {start.strip()} ... {stop}")
         text = f"{before}{start}\n{part()}\n{stop}{after}"
     return text

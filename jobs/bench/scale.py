@@ -70,12 +70,12 @@ def _steps(warehouse: Warehouse, settings: Settings, steps: Sequence[str], given
             flags = ["--als-factors", "64"]
         if step != "promote":
             flags += ["--spark-master", settings.spark_master]
-        found = run_step(step, ["--release", ID, "--warehouse", str(warehouse.folder), *flags], warehouse.folder)
-        print(json.dumps(found), file=sys.stderr, flush=True)
-        kept = {name: value for name, value in found.items() if name.startswith("n_") or name.endswith(("_train_s", "_items_s"))}
-        figures |= {f"{step}_s": found["seconds_s"]} | kept
-        if "peak_mib" in found:
-            figures[f"{step}_peak_mib"] = found["peak_mib"]
+        step_figures = run_step(step, ["--release", ID, "--warehouse", str(warehouse.folder), *flags], warehouse.folder)
+        print(json.dumps(step_figures), file=sys.stderr, flush=True)
+        kept = {name: value for name, value in step_figures.items() if name.startswith("n_") or name.endswith(("_train_s", "_items_s"))}
+        figures |= {f"{step}_s": step_figures["seconds_s"]} | kept
+        if "peak_mib" in step_figures:
+            figures[f"{step}_peak_mib"] = step_figures["peak_mib"]
     figures["steps_s"] = round(sum(figures[f"{step}_s"] for step in steps), 1)
     figures["peak_mib"] = max(figures[f"{step}_peak_mib"] for step in steps if f"{step}_peak_mib" in figures)
     return figures

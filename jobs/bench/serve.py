@@ -129,7 +129,7 @@ def _rates(server: Server, several: Server, empty: Server, release: Release, *, 
         "canned_list": (server, partial(requests.listed, users)),
         "empty": (empty, _without_offset),
     }
-    found: dict[str, list[float]] = defaultdict(list)
+    samples: dict[str, list[float]] = defaultdict(list)
     n_errors = n_requests = 0
     with Progress("bench serve", total=repeats * len(sides), unit="runs") as progress:
         for number in range(repeats):
@@ -141,16 +141,16 @@ def _rates(server: Server, several: Server, empty: Server, release: Release, *, 
                 cpu = asked.cpu_s() - cpu
                 n_errors, n_requests = n_errors + outcome.n_errors, n_requests + outcome.n
                 n = max(outcome.n, 1)
-                found[f"{name}_per_s"].append(outcome.per_s)
-                found[f"{name}_p50_ms"].append(outcome.ms(50))
-                found[f"{name}_p99_ms"].append(outcome.ms(99))
-                found[f"{name}_cpu_us"].append(cpu / n * 1e6)
+                samples[f"{name}_per_s"].append(outcome.per_s)
+                samples[f"{name}_p50_ms"].append(outcome.ms(50))
+                samples[f"{name}_p99_ms"].append(outcome.ms(99))
+                samples[f"{name}_cpu_us"].append(cpu / n * 1e6)
                 if name == "empty":
-                    found["client_limit_per_s"].append(n / max(outcome.client_cpu_s, 1e-6))
+                    samples["client_limit_per_s"].append(n / max(outcome.client_cpu_s, 1e-6))
                 progress.add(1)
     medians = {
         name: round(statistics.median(values), 1 if name.endswith("_s") and not name.endswith("ms") else 3)
-        for name, values in found.items()
+        for name, values in samples.items()
     }
     return medians | {"n_requests": n_requests, "n_errors": n_errors} | _ratios(medians)
 

@@ -71,11 +71,11 @@ class Server:
 
     def beside_mib(self) -> float:
         """Resident memory of the processes that it has started."""
-        found = 0
+        n_bytes = 0
         for child in self._seen.children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # a release that is swapped out takes its own along
-                found += child.memory_info().rss
-        return found / 2**20
+                n_bytes += child.memory_info().rss
+        return n_bytes / 2**20
 
     def wire(self) -> Wire:
         return Wire(self.address)
@@ -123,9 +123,9 @@ def _address(process: subprocess.Popen, log: Path) -> tuple[str, int]:
     """Where it listens, from what it says first. Raises StepError with its last words where it says nothing."""
     until = time.monotonic() + START_S
     while time.monotonic() < until and process.poll() is None:
-        found = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
-        if found:
-            parts = urlsplit(found.group())
+        match = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if match:
+            parts = urlsplit(match.group())
             return str(parts.hostname), int(parts.port or 0)
         time.sleep(0.005)
     raise StepError(f"the server to measure did not start: {log.read_text(encoding='utf-8', errors='replace')[-500:]}")

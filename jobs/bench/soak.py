@@ -197,7 +197,7 @@ def _answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Statuses and latencies of both servers' answers together."""
     statuses = sum((outcome.statuses for outcome in outcomes), Counter())
     observed = [one for outcome in outcomes for one in outcome.observed]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "n_requests": statuses.total(),
         "n_5xx": sum(n for status, n in statuses.items() if status >= 500),
         "n_4xx": sum(n for status, n in statuses.items() if 400 <= status < 500),
@@ -205,10 +205,10 @@ def _answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
     for kind in KINDS:
         taken = sorted(one.done_at - one.sent_at for one in observed if one.value.kind == kind)
-        found[f"n_{kind}"] = len(taken)
+        figures[f"n_{kind}"] = len(taken)
         for percent in (50, 99):
-            found[f"{kind}_p{percent}_ms"] = round(taken[min(len(taken) * percent // 100, len(taken) - 1)] * 1e3, 3) if taken else 0.0
-    return found
+            figures[f"{kind}_p{percent}_ms"] = round(taken[min(len(taken) * percent // 100, len(taken) - 1)] * 1e3, 3) if taken else 0.0
+    return figures
 
 
 def _growth(seen: Sequence[Seen]) -> dict[str, float]:
@@ -216,15 +216,15 @@ def _growth(seen: Sequence[Seen]) -> dict[str, float]:
     settled = seen[int(len(seen) * SETTLED) :]
     edge = max(len(settled) // 10, 1)
     hours = np.array([one.after_s for one in settled]) / 3600
-    found = {}
+    figures = {}
     for name, unit in (("resident", "mib"), ("beside", "mib"), ("descriptors", "")):
         values = [getattr(one, f"{name}_{unit}" if unit else name) for one in settled]
         slope = np.polyfit(hours - hours.mean(), values, 1)[0] if len(settled) > 1 else 0.0
         end = f"_{unit}" if unit else ""
-        found[f"{name}_start{end}"] = round(statistics.median(values[:edge]), 1)
-        found[f"{name}_end{end}"] = round(statistics.median(values[-edge:]), 1)
-        found[f"{name}_slope{end}_per_h"] = round(float(slope), 2)
-    return found
+        figures[f"{name}_start{end}"] = round(statistics.median(values[:edge]), 1)
+        figures[f"{name}_end{end}"] = round(statistics.median(values[-edge:]), 1)
+        figures[f"{name}_slope{end}_per_h"] = round(float(slope), 2)
+    return figures
 
 
 def _missing(warehouse: Warehouse, acknowledged: dict[int, Entry]) -> int:

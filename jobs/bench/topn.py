@@ -151,13 +151,13 @@ def _lists(side: ImplicitFactors, whole: Histories, user_ids: np.ndarray, start:
     block = whole.block(start, stop)
     spans = [slice(*block.indptr[k : k + 2]) for k in range(len(block))]
     queries = np.array([side.posterior(block.items[span], block.strengths[span]).x for span in spans], np.float32)
-    found, scores = top_n(side.item_factors, queries, n, own=block.matrix(len(side.item_factors)))
+    items, scores = top_n(side.item_factors, queries, n, own=block.matrix(len(side.item_factors)))
     kept = scores > FILTERED
     return pa.table(
         {
             "user_id": np.repeat(user_ids[start:stop], kept.sum(axis=1)),
-            "rank": np.broadcast_to(np.arange(1, n + 1), found.shape)[kept],
-            "item_id": found[kept].astype(np.int64),
+            "rank": np.broadcast_to(np.arange(1, n + 1), items.shape)[kept],
+            "item_id": items[kept].astype(np.int64),
             "score": scores[kept].astype(np.float64),
         }
     )

@@ -33,18 +33,18 @@ def _do(parsed: argparse.Namespace) -> int:
     from warehouse import contracts
 
     warehouse = Warehouse(Path(settings_of(parsed).warehouse))
-    found = contract(IdTypes()) if parsed.release is None else contracts.read(_release(warehouse, parsed.release))
+    promises = contract(IdTypes()) if parsed.release is None else contracts.read(_release(warehouse, parsed.release))
     if parsed.diff is None:
-        print(contracts.text(found), end="")
+        print(contracts.text(promises), end="")
         return 0
     other = contracts.read(_release(warehouse, parsed.diff))
-    said = sorted(differences(found, other), reverse=True)
+    said = sorted(differences(promises, other), reverse=True)
     for is_broken, sentence in said:
         print(f"{'breaks' if is_broken else 'adds  '}  {sentence}")
-    print(f"{found['version']} to {other['version']}: {len(said)} differences" if said else "the contracts promise the same")
-    broken = breaking(found, other)
+    print(f"{promises['version']} to {other['version']}: {len(said)} differences" if said else "the contracts promise the same")
+    broken = breaking(promises, other)
     if broken:
-        raise HeldBack(f"{len(broken)} differences break who relies on {found['version']}; a new major version would say so")
+        raise HeldBack(f"{len(broken)} differences break who relies on {promises['version']}; a new major version would say so")
     return 0
 
 

@@ -78,10 +78,10 @@ def _refused(batch: Batch) -> list[str]:
     """How many of the rows that were looked at would be refused, with the reasons that are most frequent and a line of each."""
     reasons = Counter(batch.refused["reason"].to_pylist())
     first = {row["reason"]: row for row in reversed(batch.refused.to_pylist())}
-    found = [f"{sum(reasons.values()):,} of the first {batch.n_read:,} rows would be refused"]
+    lines = [f"{sum(reasons.values()):,} of the first {batch.n_read:,} rows would be refused"]
     for reason, n in reasons.most_common(N_SHOWN):
-        found.append(f"  {n:,}  {reason}; line {first[reason]['line']}: {first[reason]['text'][:80]}")
-    return found
+        lines.append(f"  {n:,}  {reason}; line {first[reason]['line']}: {first[reason]['text'][:80]}")
+    return lines
 
 
 def _command(settings: Settings, source: Source) -> list[str]:

@@ -97,10 +97,10 @@ def _moment(text: str | None) -> datetime | None:
         days = float(text)
     except ValueError:
         try:
-            found = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
             raise UsageError(f"--expires: expected days, or a time such as 2026-12-31T00:00Z, got {text!r}") from None
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if not math.isfinite(days) or not 0 < days <= 36_500:
         raise UsageError(f"--expires: expected up to 36500 days, got {text}")
     return datetime.now(UTC) + timedelta(days=days)

@@ -36,15 +36,15 @@ def user_changes(warehouse: Warehouse, a: str, b: str, user: str, *, n: int = 10
             new_side=_top(recommenders[1], databases[0], users[0], n),
         )
         listable = [_items(database.execute("select item_id from items where is_blocked = 0")) for database in databases]
-        found = changes(lists, rated=(has[0], has[1]), listable=(listable[0], listable[1]))
-        return [change._asdict() | {"title": _title(databases, change.item_id)} for change in found]
+        all_changes = changes(lists, rated=(has[0], has[1]), listable=(listable[0], listable[1]))
+        return [change._asdict() | {"title": _title(databases, change.item_id)} for change in all_changes]
 
 
 def _top(recommender: Recommender, database: sqlite3.Connection, user: Any, n: int) -> list:
     """Item ids of the list that a release computes from the history that a database, its own or another's, holds."""
     history = recommender.history(stored(database, user))
-    found = recommender.lists(history, n=max(n, recommender.n), explain_n=0)
-    return recommender.item_ids[found.items[:n]].tolist()
+    lists = recommender.lists(history, n=max(n, recommender.n), explain_n=0)
+    return recommender.item_ids[lists.items[:n]].tolist()
 
 
 def _items(rows: Iterable) -> set:

@@ -158,25 +158,25 @@ def _table(heads: list[str], rows: list[list[str]], *, n_text: int = 1) -> str:
 def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
     from warehouse.compare import compare
 
-    found = compare(warehouse, parsed.a, parsed.b)
+    comparison = compare(warehouse, parsed.a, parsed.b)
     if parsed.user is not None:
         from jobs.commands.list_changes import user_changes
 
-        found["user_id"], found["changes"] = parsed.user, user_changes(warehouse, parsed.a, parsed.b, parsed.user)
+        comparison["user_id"], comparison["changes"] = parsed.user, user_changes(warehouse, parsed.a, parsed.b, parsed.user)
     if parsed.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(comparison, indent=1))
         return
-    rows = [[row["figure"], _figure(row, "a"), _figure(row, "b"), _figure(row, "difference")] for row in found["rows"]]
+    rows = [[row["figure"], _figure(row, "a"), _figure(row, "b"), _figure(row, "difference")] for row in comparison["rows"]]
     print(_table(["", parsed.a, parsed.b, "difference"], rows))
-    if found["note"]:
-        print(f"\n{found['note']}")
-    differing = ", ".join(found["other_tables"])
+    if comparison["note"]:
+        print(f"\n{comparison['note']}")
+    differing = ", ".join(comparison["other_tables"])
     print(f"\nTables with another content: {differing}" if differing else "\nEvery table has the same content")
-    print(f"The two top tens share {found['mean_overlap_at_10']:.3f} of their items, over {found['n_users']:,} users")
-    for change in found.get("changes", []):
+    print(f"The two top tens share {comparison['mean_overlap_at_10']:.3f} of their items, over {comparison['n_users']:,} users")
+    for change in comparison.get("changes", []):
         came, rank = change["rank_before"] is None, change["rank_before"] or change["rank_now"]
         print(f"  {'came' if came else 'went'}  rank {rank:>2}  {change['item_id']}  {change['title']}: {change['cause']}")
-    if not found.get("changes", True):
+    if not comparison.get("changes", True):
         print(f"  the first ten of user {parsed.user} are the same items")
 
 

@@ -140,15 +140,15 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         print(f"check failed: {name}: {rows}")
     saved = resolve({}, {}, recorded=manifest.settings, folder=release.folder)
     scale, served = manifest.rating_scale, manifest.served_model
-    found = parity(release, connection, saved, scale, served=served, n_users=saved.parity_users)
+    figures = parity(release, connection, saved, scale, served=served, n_users=saved.parity_users)
     connection.close()
     print(f"checks  {manifest.checks['n_checks']} run, {len(failed)} failed")
     print(
-        f"parity  {found['n_same_lists']} of {found['n_users']} lists derived again are the stored ones, scores within {found['largest_relative_difference']:.1e}"
+        f"parity  {figures['n_same_lists']} of {figures['n_users']} lists derived again are the stored ones, scores within {figures['largest_relative_difference']:.1e}"
     )
-    if failed or found["largest_relative_difference"] > TOLERANCE:
+    if failed or figures["largest_relative_difference"] > TOLERANCE:
         raise ReleaseError(
-            f"release {release.id} does not verify: {len(failed)} checks failed, scores differ by {found['largest_relative_difference']:.1e}"
+            f"release {release.id} does not verify: {len(failed)} checks failed, scores differ by {figures['largest_relative_difference']:.1e}"
         )
     print(f"release {release.id} verifies")
 
@@ -161,12 +161,12 @@ def _derives(release: Release, manifest: Manifest) -> None:
         saved = resolve({}, {}, recorded=manifest.settings, folder=release.folder)
         scale, served = manifest.rating_scale, manifest.served_model
         with closing(open_immutable(release.database)) as connection:
-            found = parity(release, connection, saved, scale, served=served, n_users=min(DERIVED, saved.parity_users))
+            figures = parity(release, connection, saved, scale, served=served, n_users=min(DERIVED, saved.parity_users))
     except (ArithmeticError, LookupError, TypeError, ValueError, sqlite3.Error) as error:
         raise ReleaseError(f"release {release.id} cannot be opened ({error}); import a good copy") from None
-    if not found["largest_relative_difference"] <= TOLERANCE:
+    if not figures["largest_relative_difference"] <= TOLERANCE:
         raise ReleaseError(
-            f"release {release.id}: scores differ by {found['largest_relative_difference']:.1e} when they are derived again; import a "
+            f"release {release.id}: scores differ by {figures['largest_relative_difference']:.1e} when they are derived again; import a "
             f"good copy"
         )
 
@@ -225,17 +225,17 @@ def _prune(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings)
     if parsed.forgotten:
         if parsed.releases:
             raise UsageError("--forgotten finds the releases by itself; leave their names out")
-        found = (pruning.naming_forgotten if parsed.dry_run else pruning.prune_forgotten)(warehouse)
+        reasons = (pruning.naming_forgotten if parsed.dry_run else pruning.prune_forgotten)(warehouse)
         now = releases.current_id(warehouse)
         if now is not None and forgotten.names_any(warehouse.sealed(now), forgotten.read(warehouse.forgotten)):
             print(f"kept {now}: it names forgotten users and is the current one; run this again when a new release is promoted")
     elif parsed.releases:
-        found = (pruning.droppable if parsed.dry_run else pruning.drop)(warehouse, parsed.releases)
+        reasons = (pruning.droppable if parsed.dry_run else pruning.drop)(warehouse, parsed.releases)
     else:
-        found = (pruning.to_prune if parsed.dry_run else pruning.prune)(warehouse, keep=settings.keep, keep_days=settings.keep_days)
-    for name, why in found.items():
+        reasons = (pruning.to_prune if parsed.dry_run else pruning.prune)(warehouse, keep=settings.keep, keep_days=settings.keep_days)
+    for name, why in reasons.items():
         print(f"{'would remove' if parsed.dry_run else 'removed'} {name}: {why}")
-    if not found:
+    if not reasons:
         print("nothing to remove")
     catalog.rebuild(warehouse)
 

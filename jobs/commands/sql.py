@@ -56,9 +56,9 @@ def _do(parsed: argparse.Namespace) -> None:
         query, names = duck.parameters(query)
         with duck.connect(warehouse, parsed.release) as connection:
             try:
-                found = connection.sql(query, params=_values(parsed.param, names, warehouse, parsed.release))
-                if found is not None:
-                    _write(found, parsed.format)
+                relation = connection.sql(query, params=_values(parsed.param, names, warehouse, parsed.release))
+                if relation is not None:
+                    _write(relation, parsed.format)
             except duckdb.Error as error:
                 raise UsageError(f"sql: {error}") from None
 
@@ -76,17 +76,17 @@ def _values(given: list[str], names: list[str], warehouse: Warehouse, release: s
     """Return the value of each parameter: an id by the release's type, a number if it reads as one, else text."""
     from warehouse.release import named, read_manifest
 
-    found = dict(pair.split("=", 1) for pair in given if "=" in pair)
+    texts = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if wrong := [pair for pair in given if "=" not in pair]:
         raise UsageError(f"sql: --param {wrong[0]}: expected NAME=VALUE, as in --param user_id=50")
-    if found.keys() != set(names):
+    if texts.keys() != set(names):
         raise UsageError(
-            f"sql: the query has the parameters {', '.join(names) or 'none'}, got {', '.join(found) or 'none'}; --param user_id=50"
+            f"sql: the query has the parameters {', '.join(names) or 'none'}, got {', '.join(texts) or 'none'}; --param user_id=50"
         )
     ids = read_manifest(warehouse.sealed(named(warehouse, release))).id_types
-    values = {name: ids.parse(name, text) if name in ("user_id", "item_id") else _number(text) for name, text in found.items()}
+    values = {name: ids.parse(name, text) if name in ("user_id", "item_id") else _number(text) for name, text in texts.items()}
     if unread := [name for name, value in values.items() if value is None]:
-        raise UsageError(f"sql: --param {unread[0]}={found[unread[0]]}: expected a whole number, as the ids of this release are")
+        raise UsageError(f"sql: --param {unread[0]}={texts[unread[0]]}: expected a whole number, as the ids of this release are")
     return values
 
 
@@ -99,11 +99,11 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _write(found: Any, form: str) -> None:
+def _write(relation: Any, form: str) -> None:
     if form == "table":
-        found.show(max_rows=10_000, max_width=shutil.get_terminal_size((160, 24)).columns)
+        relation.show(max_rows=10_000, max_width=shutil.get_terminal_size((160, 24)).columns)
         return
-    table: pa.Table = found.to_arrow_table()
+    table: pa.Table = relation.to_arrow_table()
     if form == "csv":
         from pyarrow import csv
 

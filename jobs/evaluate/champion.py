@@ -76,7 +76,7 @@ class Champion:
             return [[row[0] for row in connection.execute(_STORED, [user, n])] for user in users]
 
 
-def find(warehouse: Warehouse, release: Release, found: Facts, data: dict[str, Any], settings: Settings) -> tuple[Champion | None, Rival]:
+def find(warehouse: Warehouse, release: Release, facts: Facts, data: dict[str, Any], settings: Settings) -> tuple[Champion | None, Rival]:
     """The promoted release as champion of one that is being built, and what the verdict has to know of it; without a champion
     the rival says why there is nobody to compare with, and whether there must be. `data` is what the data guard found."""
     name = releases.current_id(warehouse)
@@ -86,14 +86,14 @@ def find(warehouse: Warehouse, release: Release, found: Facts, data: dict[str, A
         sealed, manifest = releases.current(warehouse)
         if data_guard.is_of_other_sample(manifest, settings):
             return None, Rival(current=name, note=data["note"])
-        rival = Rival(current=name, is_owed=not (data["is_accepted"] or data_guard.is_earlier(manifest, found.as_of)))
+        rival = Rival(current=name, is_owed=not (data["is_accepted"] or data_guard.is_earlier(manifest, facts.as_of)))
         if rival.is_owed and data["against"] != name:
             return None, replace(rival, note=data["note"])
         if rival.is_owed and data["changes"]:
             note = "; ".join(change["message"] for change in data["changes"])
             return None, replace(rival, note=f"its data differs by more than a week changes: {note}")
-        is_rated = (manifest.rating_scale is not None, found.rating_scale is not None)
-        if manifest.id_types != found.ids or is_rated[0] != is_rated[1]:
+        is_rated = (manifest.rating_scale is not None, facts.rating_scale is not None)
+        if manifest.id_types != facts.ids or is_rated[0] != is_rated[1]:
             return None, replace(rival, note="its ids or its kind of feedback differ")
         own, theirs = (item_side_files.load(r.model("items"))[0]["item_ids"] for r in (release, sealed))
         champion = Champion(sealed, manifest, places(own, theirs), places(theirs, own))
@@ -109,13 +109,13 @@ def _own_ndcg(manifest: Manifest, settings: Settings) -> float | None:
     """Return what the champion had on its own held-out rows, by the metric that decides; None if it was not measured."""
     metric = deciding(settings.relevance, is_rated=manifest.rating_scale is not None)
     wanted = (manifest.served_model, PROTOCOL, metric, TOP)
-    found = [row["value"] for row in manifest.metrics if (row["model"], row["protocol"], row["metric"], row["k"]) == wanted]
-    return found[0] if found else None
+    values = [row["value"] for row in manifest.metrics if (row["model"], row["protocol"], row["metric"], row["k"]) == wanted]
+    return values[0] if values else None
 
 
 def places(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Where each of ids (n,) stands among other ids (m,), both ascending; -1 where it does not."""
     if len(among) == 0:
         return np.full(len(ids), -1, np.int64)
-    found = np.minimum(np.searchsorted(among, ids), len(among) - 1)
-    return np.where(among[found] == ids, found, -1).astype(np.int64)
+    positions = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return np.where(among[positions] == ids, positions, -1).astype(np.int64)

@@ -57,23 +57,23 @@ from warehouse.layout import Release, Warehouse
 
 def evaluate(running: Step, warehouse: Warehouse) -> None:
     release, settings = running.release, running.settings
-    found = facts(release)
+    facts_of_release = facts(release)
     served = served_model(release)
-    data = data_guard.guard_again(warehouse, release, found, settings)
-    champion, rival = champions.find(warehouse, release, found, data, settings)
+    data = data_guard.guard_again(warehouse, release, facts_of_release, settings)
+    champion, rival = champions.find(warehouse, release, facts_of_release, data, settings)
     folder = release.work / "evaluation"
     for old in parquet.parts(folder):
         old.unlink()
     with spark_session(settings, scratch=running.scratch) as spark:
-        frame = map_parts(spark, found.n_parts, _Scorer(release, found, settings, served, champion), "n_users long")
-        collect(spark, frame, label="ranking for held-out users", n_tasks=found.n_parts)
+        frame = map_parts(spark, facts_of_release.n_parts, _Scorer(release, facts_of_release, settings, served, champion), "n_users long")
+        collect(spark, frame, label="ranking for held-out users", n_tasks=facts_of_release.n_parts)
     scored = UserScores.read(folder, n_items=parquet.n_rows(release.table("items")))
-    stars = relevance.stars(*found.rating_scale) if found.rating_scale else np.zeros(0)
+    stars = relevance.stars(*facts_of_release.rating_scale) if facts_of_release.rating_scale else np.zeros(0)
     rows = rows_of(scored, settings, served=served, rater=RATER, stars=stars)
     trained = record(release, "train")
     rows += trained["facts"]["validation"]
     rows.sort(key=lambda row: tuple(row[name] for name in METRICS.key))
-    schema = arrow_schema(METRICS, found.ids)
+    schema = arrow_schema(METRICS, facts_of_release.ids)
     parquet.write(release.table("metrics"), [pa.Table.from_pylist(rows, schema=schema)], schema)
     verdict = judge(scored, settings, served=served, rater=RATER, rival=rival, doubt=trained["figures"]["doubt"])
     running.facts["verdict"] = verdict | {"data": data} | ({"note": rival.note} if rival.note else {})
@@ -88,8 +88,8 @@ def evaluate(running: Step, warehouse: Warehouse) -> None:
 class _Scorer:
     """A Spark task that scores every model, and the champion, for each held-out user of one part."""
 
-    def __init__(self, release: Release, found: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
-        self._release, self._facts, self._settings, self._served, self._champion = release, found, settings, served, champion
+    def __init__(self, release: Release, facts_of_release: Facts, settings: Settings, served: str, champion: Champion | None) -> None:
+        self._release, self._facts, self._settings, self._served, self._champion = release, facts_of_release, settings, served, champion
         self._rankers = [name for name in RANKERS if release.model(name).exists()]
         self._is_rare = list_metrics.is_rare(np.load(release.work / "item_counts.npz")["n_train"])
 
@@ -122,16 +122,16 @@ class _Scorer:
         champion, users = self._champion, part.held_out_users(TEST)
         item_ids, user_ids = load_items(self._release)[0], part.user_ids.take(pa.array(users)).to_pylist()
         held_ids = item_ids.take(pa.array(held.items)).to_pylist()
-        found = self._scores(CHAMPION, champion.lists(kept, DEPTH), kept, held)
+        columns = self._scores(CHAMPION, champion.lists(kept, DEPTH), kept, held)
         if (side := champion.recommender.side).rater is not None:
             errors = _errors(CHAMPION, side, champion.histories(kept), held, champion.numbers)
-            found |= {name: errors[name] for name in ("squared_error", "n_rated")}
+            columns |= {name: errors[name] for name in ("squared_error", "n_rated")}
         now = self._recommender(self._served).lists(part.histories.take(users), n=DEPTH, explain_n=0)
         shared = []
         for k, before in enumerate(champion.stored(user_ids, TOP)):
             head = item_ids.take(pa.array(now.items[now.indptr[k] : now.indptr[k + 1]][:TOP])).to_pylist()
             shared.append(len(set(head) & set(before)) / max(len(head), 1) if before else None)
-        return found | {
+        return columns | {
             "is_left_out": champion.knows(user_ids, np.split(np.array(held_ids), held.indptr[1:-1])),
             "overlap": pa.array(shared, pa.float64()),
         }
@@ -141,11 +141,11 @@ class _Scorer:
         side = self._recommender(self._served).side
         means = side.means(kept)
         top = metrics.fixed_width(lists.indptr, lists.items, DEPTH)
-        found: dict[str, Any] = {}
+        columns: dict[str, Any] = {}
         liked, rare = held.select(relevance.is_liked(held, means)), held.select(self._is_rare[held.items])
         for counted, rows in ((ALL, held), (LIKED, liked), (RARE, rare)):
             hit, n_held = metrics.hit_table(top, rows.indptr, rows.items, side.n_items), np.diff(rows.indptr)
-            found |= {f"{name}{SUFFIXES[counted]}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS}
+            columns |= {f"{name}{SUFFIXES[counted]}_at_{k}": measure(hit[:, :k], n_held) for name, k, measure in RANKED_METRICS}
         owners = lists.owners
         is_first = np.arange(len(owners)) - lists.indptr[owners] < TOP
         seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
@@ -153,7 +153,7 @@ class _Scorer:
         possible = np.minimum(DEPTH, len(side.twins.once(listable)) - np.diff(kept.indptr))
         return (
             _blank(model, len(kept))
-            | found
+            | columns
             | self._by_star(top[:, :TOP], held, side.n_items)
             | {
                 "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
@@ -179,10 +179,10 @@ def _of_lists(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.nda
     if side.reranking is None:
         return {}
     top = metrics.fixed_width(lists.indptr, lists.items, TOP)
-    found = {"miscalibration": list_metrics.miscalibration(top, kept.weighted(side.n_items, np.inf), side.genres)}
+    columns = {"miscalibration": list_metrics.miscalibration(top, kept.weighted(side.n_items, np.inf), side.genres)}
     if side.reranking.features is not None:
-        found["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.reranking.features)
-    return found
+        columns["intra_list_diversity"] = list_metrics.intra_list_diversity(top, side.reranking.features)
+    return columns
 
 
 def _of_reasons(side: ItemSide, lists: Lists, kept: Histories) -> dict[str, np.ndarray]:

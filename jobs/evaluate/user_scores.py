@@ -62,12 +62,12 @@ class UserScores(NamedTuple):
 
     def of(self, model: str, column: str) -> np.ndarray:
         """A column of one model's users, (u,): NaN if there is nothing; (u, TOP) item_nums of `top`, (u, b) counts by star."""
-        found = self.rows.filter(pc.equal(self.rows["model"], model))[column].combine_chunks()
+        values = self.rows.filter(pc.equal(self.rows["model"], model))[column].combine_chunks()
         if column == "top":
-            return found.drop_null().flatten().to_numpy().reshape(-1, TOP)
+            return values.drop_null().flatten().to_numpy().reshape(-1, TOP)
         if column in BY_STAR:
-            return np.array(found.drop_null().to_pylist(), np.int64)
-        return found.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+            return np.array(values.drop_null().to_pylist(), np.int64)
+        return values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
 
     def coverage(self, model: str) -> float:
         return list_metrics.catalogue_coverage(list_metrics.times_recommended(self.of(model, "top"), self.n_items))
@@ -77,7 +77,7 @@ class UserScores(NamedTuple):
 
     def rmse(self, model: str, *, seed: int) -> Interval:
         errors, n_rated = self.of(model, "squared_error"), np.nan_to_num(self.of(model, "n_rated"))
-        return Interval(*np.sqrt(found := mean_interval(errors, weights=n_rated, seed=seed))[:3], found.n)
+        return Interval(*np.sqrt(interval := mean_interval(errors, weights=n_rated, seed=seed))[:3], interval.n)
 
 
 def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, stars: np.ndarray) -> list[dict[str, Any]]:
@@ -88,8 +88,8 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
         if len(scored.of(model, "top")):
             for suffix in (of for counted, of in SUFFIXES.items() if counted != LIKED or len(stars)):
                 for name, k, _ in RANKED_METRICS:
-                    found = mean_interval(scored.of(model, f"{name}{suffix}_at_{k}"), seed=seed)
-                    rows.append(_row(model, f"{name}{suffix}", k, found))
+                    interval = mean_interval(scored.of(model, f"{name}{suffix}_at_{k}"), seed=seed)
+                    rows.append(_row(model, f"{name}{suffix}", k, interval))
             rows.append(_row(model, "below_mean", TOP, mean_interval(scored.of(model, "below_mean"), seed=seed)))
             rows += _by_star(scored, model, stars)
             n = len(scored.of(model, "n_seen"))
@@ -151,14 +151,14 @@ def _cost_of_reranking(scored: UserScores, served: str, seed: int) -> list[dict[
     return rows
 
 
-def _row(model: str, metric: str, k: int, found: Interval) -> dict[str, Any]:
+def _row(model: str, metric: str, k: int, interval: Interval) -> dict[str, Any]:
     return {
         "model": model,
         "protocol": PROTOCOL,
         "metric": metric,
         "k": k,
-        **{name: none_if_nan(getattr(found, part)) for name, part in (("value", "mean"), ("low", "low"), ("high", "high"))},
-        "n_users": found.n,
+        **{name: none_if_nan(getattr(interval, part)) for name, part in (("value", "mean"), ("low", "low"), ("high", "high"))},
+        "n_users": interval.n,
     }
 
 

@@ -116,23 +116,23 @@ def _ndcg(scored: UserScores, settings: Settings, served: str, rival: str, left_
     ours, theirs = (_ndcg_of(scored, settings, model) for model in (served, rival))
     if left_out is not None:
         ours, theirs = (np.where(left_out, np.nan, values) for values in (ours, theirs))
-    found = mean_interval(ours - theirs, seed=settings.seed)
+    interval = mean_interval(ours - theirs, seed=settings.seed)
     if rival == CHAMPION:
-        margin = settings.gate_margin * np.nanmean(theirs) if found.n else 0.0
-        return _compared("nDCG@10", _mean(ours), _mean(theirs), found, margin)
-    is_met = found.mean > 0 if found.n >= settings.gate_users else not _is_shown_below(found)
-    bounds = (none_if_nan(value) for value in found[:3])
-    return Measure("nDCG@10", _mean(ours), _mean(theirs), *bounds, None, found.n, bool(is_met))
+        margin = settings.gate_margin * np.nanmean(theirs) if interval.n else 0.0
+        return _compared("nDCG@10", _mean(ours), _mean(theirs), interval, margin)
+    is_met = interval.mean > 0 if interval.n >= settings.gate_users else not _is_shown_below(interval)
+    bounds = (none_if_nan(value) for value in interval[:3])
+    return Measure("nDCG@10", _mean(ours), _mean(theirs), *bounds, None, interval.n, bool(is_met))
 
 
-def _compared(metric: str, ours: float | None, theirs: float | None, found: Interval, margin: float) -> Measure:
+def _compared(metric: str, ours: float | None, theirs: float | None, interval: Interval, margin: float) -> Measure:
     """Where more is better."""
-    bounds = (none_if_nan(value) for value in found[:3])
-    return Measure(metric, ours, theirs, *bounds, -float(margin), found.n, not _is_shown_below(found, -margin))
+    bounds = (none_if_nan(value) for value in interval[:3])
+    return Measure(metric, ours, theirs, *bounds, -float(margin), interval.n, not _is_shown_below(interval, -margin))
 
 
-def _is_shown_below(found: Interval, least: float = 0.0) -> bool:
-    return found.n >= FEWEST and bool(found.high < least)
+def _is_shown_below(interval: Interval, least: float = 0.0) -> bool:
+    return interval.n >= FEWEST and bool(interval.high < least)
 
 
 def _rmse(scored: UserScores, settings: Settings, rater: str, left_out: np.ndarray) -> list[Measure]:
@@ -146,11 +146,11 @@ def _rmse(scored: UserScores, settings: Settings, rater: str, left_out: np.ndarr
     ours = scored.of(rater, "squared_error")
     if not len(ours):
         return [Measure("RMSE", None, before**0.5, None, None, None, None, 0, False)]
-    found = mean_interval(theirs - ours, weights=n_rated, seed=settings.seed)
+    interval = mean_interval(theirs - ours, weights=n_rated, seed=settings.seed)
     after = float(np.average(np.nan_to_num(ours), weights=n_rated))
-    roots = (before**0.5 - max(before - d, 0.0) ** 0.5 for d in found[:3])
+    roots = (before**0.5 - max(before - d, 0.0) ** 0.5 for d in interval[:3])
     margin = before**0.5 * settings.gate_rmse_margin
-    return [_compared("RMSE", after**0.5, before**0.5, Interval(*roots, found.n), margin)]
+    return [_compared("RMSE", after**0.5, before**0.5, Interval(*roots, interval.n), margin)]
 
 
 def _spread(scored: UserScores, settings: Settings, served: str) -> list[Measure]:
@@ -170,12 +170,12 @@ def _spread(scored: UserScores, settings: Settings, served: str) -> list[Measure
 
 def _churn(scored: UserScores, settings: Settings, rival: Rival) -> list[Measure]:
     """The mean share of the champion's stored first ten that are in the new ones. Where a change of data was accepted, any."""
-    found = mean_interval(scored.of(CHAMPION, "overlap"), seed=settings.seed)
-    if not found.n:
+    interval = mean_interval(scored.of(CHAMPION, "overlap"), seed=settings.seed)
+    if not interval.n:
         return []
     floor = settings.gate_overlap if rival.is_owed else 0.0
-    is_met = found.mean >= floor if found.n >= settings.gate_users else found.high >= floor or found.n < FEWEST
-    return [Measure("overlap@10", found.mean, 1.0, found.mean - 1.0, None, None, floor - 1.0, found.n, bool(is_met))]
+    is_met = interval.mean >= floor if interval.n >= settings.gate_users else interval.high >= floor or interval.n < FEWEST
+    return [Measure("overlap@10", interval.mean, 1.0, interval.mean - 1.0, None, None, floor - 1.0, interval.n, bool(is_met))]
 
 
 def _champion_then(scored: UserScores, settings: Settings, rival: Rival, left_out: np.ndarray) -> list[Measure]:
@@ -183,13 +183,13 @@ def _champion_then(scored: UserScores, settings: Settings, rival: Rival, left_ou
     missed where it is below the floor and its whole interval below what it was."""
     if not rival.ndcg or not rival.is_owed:
         return []
-    found = mean_interval(np.where(left_out, np.nan, _ndcg_of(scored, settings, CHAMPION)), seed=settings.seed)
-    if not found.n:
+    interval = mean_interval(np.where(left_out, np.nan, _ndcg_of(scored, settings, CHAMPION)), seed=settings.seed)
+    if not interval.n:
         return []
     floor = settings.gate_champion * rival.ndcg
-    is_met = found.mean >= floor or found.high >= rival.ndcg or found.n < FEWEST
-    difference = found.mean - rival.ndcg
-    return [Measure("champion's nDCG@10", found.mean, rival.ndcg, difference, None, None, floor - rival.ndcg, found.n, bool(is_met))]
+    is_met = interval.mean >= floor or interval.high >= rival.ndcg or interval.n < FEWEST
+    difference = interval.mean - rival.ndcg
+    return [Measure("champion's nDCG@10", interval.mean, rival.ndcg, difference, None, None, floor - rival.ndcg, interval.n, bool(is_met))]
 
 
 def _none(metric: str, values: np.ndarray) -> Measure:

@@ -50,12 +50,12 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     """Compare the data with the promoted release's; returns what the manifest keeps of it: the figures of both releases, against which, and every change."""
     now = profile(data)
     kept: dict[str, Any] = {"profile": asdict(now), "against": None, "changes": [], "note": "", "is_accepted": False}
-    found = promoted(warehouse)
-    if found is None:
+    current = promoted(warehouse)
+    if current is None:
         return kept | {
             "note": "no release is promoted yet" if releases.current_id(warehouse) is None else "the promoted release cannot be read"
         }
-    sealed, manifest = found
+    sealed, manifest = current
     if is_of_other_sample(manifest, settings):
         return kept | {"note": f"release {manifest.release} is of the generated sample, which gives way to any other source"}
     if is_earlier(manifest, as_of):
@@ -75,12 +75,12 @@ def guard(warehouse: Warehouse, release: Release, data: Data, settings: Settings
     return kept | {"is_accepted": bool(beyond) and settings.data_guard == "accept"}
 
 
-def guard_again(warehouse: Warehouse, release: Release, found: Facts, settings: Settings) -> dict[str, Any]:
+def guard_again(warehouse: Warehouse, release: Release, facts: Facts, settings: Settings) -> dict[str, Any]:
     """Return what ingest found, or, if another release is promoted since then, the comparison with that."""
-    if found.data["against"] == releases.current_id(warehouse):
-        return found.data
-    data = Data.staged(release, found.rows, found.rating_scale, found.ids)
-    return guard(warehouse, release, data, settings, source=found.source, as_of=found.as_of)
+    if facts.data["against"] == releases.current_id(warehouse):
+        return facts.data
+    data = Data.staged(release, facts.rows, facts.rating_scale, facts.ids)
+    return guard(warehouse, release, data, settings, source=facts.source, as_of=facts.as_of)
 
 
 def _compared(

@@ -42,15 +42,15 @@ def changes(now: Profile, before: Profile, shared: Shared, settings: Settings) -
 
 def _kinds(now: Profile, before: Profile) -> list[Change]:
     """Ids that are of another kind, ratings that are gone or new."""
-    found = []
+    beyond = []
     for role in ("user", "item"):
         was, is_now = (getattr(one, f"{role}_id_type") for one in (before, now))
         if was != is_now:
             names = {"int64": "whole numbers", "string": "text"}
-            found.append(Change(f"{role}_ids", None, None, None, f"{role} ids were {names[was]} and are {names[is_now]} now"))
+            beyond.append(Change(f"{role}_ids", None, None, None, f"{role} ids were {names[was]} and are {names[is_now]} now"))
     if (before.rating_low is None) != (now.rating_low is None):
         lost = now.rating_low is None
-        found.append(
+        beyond.append(
             Change(
                 "ratings",
                 None,
@@ -59,14 +59,14 @@ def _kinds(now: Profile, before: Profile) -> list[Change]:
                 "there were ratings and there are none now" if lost else "there were no ratings and there are some now",
             )
         )
-    return found
+    return beyond
 
 
 def _cut(now: Profile, before: Profile, shared: Shared) -> list[Change]:
     """Times that end too early or begin too late."""
-    found = []
+    beyond = []
     if shared.n_cut >= FEWEST:
-        found.append(
+        beyond.append(
             Change(
                 "last_rated_at", before.last_rated_at, now.last_rated_at, before.last_rated_at,
                 f"the latest interaction is of {_day(now.last_rated_at)} and was of {_day(before.last_rated_at)}: {shared.n_cut:,} users "
@@ -74,24 +74,24 @@ def _cut(now: Profile, before: Profile, shared: Shared) -> list[Change]:
             )
         )  # fmt: skip
     if shared.middle is not None and now.first_rated_at is not None and now.first_rated_at > shared.middle > before.first_rated_at:
-        found.append(
+        beyond.append(
             Change(
                 "first_rated_at", before.first_rated_at, now.first_rated_at, shared.middle,
                 f"the first interaction is of {_day(now.first_rated_at)} and was of {_day(before.first_rated_at)}: all of the older half "
                 f"is gone; was the file cut by time?",
             )
         )  # fmt: skip
-    return found
+    return beyond
 
 
 def _gone(now: Profile, before: Profile, shared: Shared, settings: Settings) -> list[Change]:
     """Users, items and rows of the earlier release that are not there any more."""
-    found, limit = [], settings.guard_loss
+    beyond, limit = [], settings.guard_loss
     may = f"{limit:.0%} may (guard_loss)"
     users_gone = shared.n_users_gone / max(shared.n_users, 1)
     if users_gone > limit and shared.n_users_gone >= FEWEST:
         hint = "; were user ids renumbered?" if users_gone > 0.9 and now.n_users > before.n_users / 2 else ""
-        found.append(
+        beyond.append(
             Change(
                 "users_gone", 0.0, users_gone, limit,
                 f"{shared.n_users_gone:,} of the {shared.n_users:,} users who were active in the later half are gone, {now.n_users:,} users now "
@@ -99,7 +99,7 @@ def _gone(now: Profile, before: Profile, shared: Shared, settings: Settings) -> 
             )
         )  # fmt: skip
     if settings.guard_popular * shared.n_popular < shared.n_popular_gone >= FEWEST and shared.items_gone < ALIKE / 2:
-        found.append(
+        beyond.append(
             Change(
                 "popular_gone", 0.0, shared.n_popular_gone / shared.n_popular, settings.guard_popular,
                 f"{shared.n_popular_gone} of the {shared.n_popular} most popular items have no interaction any more; "
@@ -108,7 +108,7 @@ def _gone(now: Profile, before: Profile, shared: Shared, settings: Settings) -> 
         )  # fmt: skip
     elif shared.items_gone > limit and shared.items_gone * shared.n_rows >= FEWEST:
         hint = "; were item ids renumbered?" if shared.items_gone > 0.9 and now.n_items > before.n_items / 2 else ""
-        found.append(
+        beyond.append(
             Change(
                 "items_gone", 0.0, shared.items_gone, limit,
                 f"the items of {shared.items_gone:.0%} of the later interactions are gone, {now.n_items:,} items now and "
@@ -116,22 +116,22 @@ def _gone(now: Profile, before: Profile, shared: Shared, settings: Settings) -> 
             )
         )  # fmt: skip
     if shared.rows_gone > limit and shared.rows_gone * shared.n_rows >= FEWEST:
-        found.append(
+        beyond.append(
             Change(
                 "rows_gone", 0.0, shared.rows_gone, limit,
                 f"{shared.rows_gone:.0%} of the later interactions are gone though their user and their item are still there; "
                 f"{may}; {_what_moved(now, before, shared)}",
             )
         )  # fmt: skip
-    if not found and shared.older_gone > settings.guard_retention and shared.older_gone * shared.n_rows >= FEWEST:
-        found.append(
+    if not beyond and shared.older_gone > settings.guard_retention and shared.older_gone * shared.n_rows >= FEWEST:
+        beyond.append(
             Change(
                 "older_rows_gone", 0.0, shared.older_gone, settings.guard_retention,
                 f"{shared.older_gone:.0%} of the older half of the interactions are gone; {settings.guard_retention:.0%} may, by "
                 f"retention (guard_retention)",
             )
         )  # fmt: skip
-    return found
+    return beyond
 
 
 def _what_moved(now: Profile, before: Profile, shared: Shared) -> str:
@@ -165,47 +165,47 @@ def _fewer(now: Profile, before: Profile, shared: Shared, settings: Settings, *,
 
 
 def _more(now: Profile, before: Profile, settings: Settings) -> list[Change]:
-    found = []
+    beyond = []
     for name, of in (("interactions", "n_accepted"), ("users", "n_users"), ("items with interactions", "n_items")):
         was, is_now = getattr(before, of), getattr(now, of)
         most = was * (1 + settings.guard_growth)
         if is_now > most and is_now - was >= FEWEST:
-            found.append(
+            beyond.append(
                 Change(
                     of, was, is_now, most,
                     f"{is_now:,} {name} now and {was:,} before; at most {1 + settings.guard_growth:g} times as many may be "
                     f"(guard_growth); is other data mixed in?",
                 )
             )  # fmt: skip
-    return found
+    return beyond
 
 
 def _refused(now: Profile, before: Profile, settings: Settings) -> list[Change]:
     """A larger share of rows that are duplicates or were quarantined."""
-    found = []
+    beyond = []
     for name, of in (("duplicates", "n_duplicates"), ("quarantined", "n_quarantined")):
         was, is_now = (getattr(one, of) / max(one.n_read, 1) for one in (before, now))
         if is_now > was + settings.guard_refused:
-            found.append(
+            beyond.append(
                 Change(
                     name, was, is_now, was + settings.guard_refused,
                     f"{is_now:.0%} of the rows read are {name}, {getattr(now, of):,} of {now.n_read:,}, and {was:.0%} were before; "
                     f"{settings.guard_refused:.0%} more may be (guard_refused)",
                 )
             )  # fmt: skip
-    return found
+    return beyond
 
 
 def _ratings(now: Profile, before: Profile, settings: Settings) -> list[Change]:
     """The scale and the mean rating."""
     if before.rating_low is None or now.rating_low is None:
         return []
-    width, found = before.rating_high - before.rating_low, []
+    width, beyond = before.rating_high - before.rating_low, []
     most = settings.guard_scale * width
     may = f"it may move by {settings.guard_scale:.0%} of the scale (guard_scale)"
     if max(abs(now.rating_low - before.rating_low), abs(now.rating_high - before.rating_high)) > most:
         scales = (f"{one.rating_low:g} to {one.rating_high:g}" for one in (now, before))
-        found.append(
+        beyond.append(
             Change(
                 "rating_scale",
                 width,
@@ -215,13 +215,13 @@ def _ratings(now: Profile, before: Profile, settings: Settings) -> list[Change]:
             )
         )
     if abs(now.rating_mean - before.rating_mean) > most:
-        found.append(
+        beyond.append(
             Change(
                 "rating_mean", before.rating_mean, now.rating_mean, most,
                 f"the mean rating is {now.rating_mean:.2f} and was {before.rating_mean:.2f}; {may}",
             )
         )  # fmt: skip
-    return found
+    return beyond
 
 
 def _what_rating(shared: Shared) -> str:
@@ -239,10 +239,10 @@ def _values(shared: Shared, settings: Settings) -> list[Change]:
     """Ratings and times of the interactions that are still there; where most are gone, the rest are there by chance."""
     if shared.rows_gone > ALIKE:
         return []
-    found, limit = [], settings.guard_changed
+    beyond, limit = [], settings.guard_changed
     may = f"{limit:.0%} may (guard_changed)"
     if shared.ratings_changed > limit and shared.ratings_changed * shared.n_rows >= FEWEST:
-        found.append(
+        beyond.append(
             Change(
                 "ratings_changed", 0.0, shared.ratings_changed, limit,
                 f"{shared.ratings_changed:.0%} of the ratings of the same user and item are other ones, though they were not given "
@@ -250,23 +250,23 @@ def _values(shared: Shared, settings: Settings) -> list[Change]:
             )
         )  # fmt: skip
     if shared.times_lost > limit:
-        found.append(
+        beyond.append(
             Change("times_lost", 0.0, shared.times_lost, limit, f"{shared.times_lost:.0%} of the interactions have lost their time; {may}")
         )
     if shared.times_changed > limit:
         shift = shared.time_shift_s
         by = f"{shift / DAY_S:+,.1f} days" if abs(shift) >= DAY_S else f"{shift / 3600:+,.1f} hours"
-        found.append(
+        beyond.append(
             Change(
                 "times_changed", 0.0, shared.times_changed, limit,
                 f"{shared.times_changed:.0%} of the interactions have another time, by {by} as a median; {may}",
             )
         )  # fmt: skip
-    return found
+    return beyond
 
 
 def _catalogue(shared: Shared, settings: Settings) -> list[Change]:
-    found, limit = [], settings.guard_changed
+    beyond, limit = [], settings.guard_changed
     for name, share, most, text in (
         ("titles_changed", shared.titles_changed, limit, "have another title"),
         ("titles_garbled", shared.titles_garbled, limit / 10, "have a title with characters that another encoding spoilt"),
@@ -274,8 +274,8 @@ def _catalogue(shared: Shared, settings: Settings) -> list[Change]:
     ):
         if share > most and share * shared.n_titles >= FEWEST:
             of = "of the items with genres" if name == "genres_changed" else f"of the {shared.n_titles:,} items of the catalogue"
-            found.append(Change(name, 0.0, share, most, f"{share:.0%} {of} {text}; {most:.0%} may (guard_changed)"))
-    return found
+            beyond.append(Change(name, 0.0, share, most, f"{share:.0%} {of} {text}; {most:.0%} may (guard_changed)"))
+    return beyond
 
 
 def _day(seconds: int | None) -> str:

@@ -76,8 +76,8 @@ class Data:
 
     def rows_of(self, users: pa.Array) -> pa.Table:
         """The interactions of these users, read a row group at a time."""
-        found = [block.filter(pc.is_in(block["user_id"], value_set=users)) for block in self._blocks()]
-        return pa.concat_tables(found).combine_chunks()
+        tables = [block.filter(pc.is_in(block["user_id"], value_set=users)) for block in self._blocks()]
+        return pa.concat_tables(tables).combine_chunks()
 
     def _blocks(self) -> Iterator[pa.Table]:
         for path in self.ratings:
@@ -210,8 +210,8 @@ def _sampled(now: Data, before: Data, users: pa.Table, seed: int) -> tuple[pa.Ta
     n = max(1, round(share * len(users)))
     drawn = np.sort(np.random.default_rng(seed).permutation(len(users))[:n])
     chosen = users["user_id"].take(pa.array(drawn)).combine_chunks()
-    rows, found = (_text_ids(data.rows_of(_as(chosen, data.ids.arrow("user_id"))))[0] for data in (before, now))
-    return rows, _There(found, pc.index_in(_pairs(rows), value_set=_pairs(found)).fill_null(-1).to_numpy(zero_copy_only=False))
+    rows, rows_now = (_text_ids(data.rows_of(_as(chosen, data.ids.arrow("user_id"))))[0] for data in (before, now))
+    return rows, _There(rows_now, pc.index_in(_pairs(rows), value_set=_pairs(rows_now)).fill_null(-1).to_numpy(zero_copy_only=False))
 
 
 def _as(ids: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -227,13 +227,13 @@ def _pairs(rows: pa.Table) -> pa.Array:
 
 def _text_ids(*tables: pa.Table) -> list[pa.Table]:
     """Tables with their ids as text, so that whole numbers that became text can still be compared."""
-    found = []
+    as_text = []
     for table in tables:
         for name in ("user_id", "item_id"):
             if name in table.column_names:
                 table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-        found.append(table.combine_chunks())
-    return found
+        as_text.append(table.combine_chunks())
+    return as_text
 
 
 def _changed(rows: pa.Table, there: _There, last: float) -> dict[str, float]:

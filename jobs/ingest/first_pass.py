@@ -92,8 +92,8 @@ class Reading:
     def top_reasons(self, n: int = 3) -> str:
         """The reasons that most rows were refused for, with their counts."""
         counted = pc.value_counts(parquet.read(self._quarantined, ["reason"])["reason"]).to_pylist()
-        counted.sort(key=lambda found: -found["counts"])
-        return "; ".join(f"{found['counts']:,} times {found['values']!r}" for found in counted[:n])
+        counted.sort(key=lambda row: -row["counts"])
+        return "; ".join(f"{row['counts']:,} times {row['values']!r}" for row in counted[:n])
 
     def n_off_scale(self) -> int:
         """Return how many rows were refused for a rating off the scale."""
@@ -109,13 +109,13 @@ class Reading:
 
     def id_types(self, source: Source, catalogue: Catalogue) -> IdTypes:
         """Declared by the source, else whole numbers where every id is one in its shortest form, else text."""
-        found = {}
+        types = {}
         for role, declared in (("user_id", source.user_id_type), ("item_id", source.item_id_type)):
             is_whole = self._canonical[role]
             if role == "item_id" and len(catalogue.items):
                 is_whole &= is_canonical(catalogue.items["item_id"])
-            found[role] = declared or ("int64" if is_whole else "string")
-        return IdTypes(**found)
+            types[role] = declared or ("int64" if is_whole else "string")
+        return IdTypes(**types)
 
     def drop(self) -> None:
         for path in parquet.parts(self._folder):

@@ -65,22 +65,22 @@ class Online:
         is_met = pa.array([key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_())
         for row in base.filter(is_met).to_pylist():
             held[row["user_id"], row["item_id"]] = Held(row["rating"], row["weight"], row["rated_at"])
-        merged = [found for key, entries in rows.items() for found in self._one(key, held.get(key), entries)]
+        merged = [merged_row for key, entries in rows.items() for merged_row in self._one(key, held.get(key), entries)]
         whole = pa.concat_tables([base.filter(pc.invert(is_met)), pa.Table.from_pylist(merged, schema=base.schema)])
         return whole.sort_by([("user_id", "ascending"), ("item_id", "ascending")])
 
     def _one(self, key: tuple, before: Held | None, entries: list[Entry]) -> list[dict[str, Any]]:
         user_id, item_id = key
-        found = apply_log({} if before is None else {item_id: before}, entries, is_implicit=self._is_implicit).get(item_id)
-        if found is None:
+        held = apply_log({} if before is None else {item_id: before}, entries, is_implicit=self._is_implicit).get(item_id)
+        if held is None:
             return []
         return [
             {
                 "user_id": user_id,
                 "item_id": item_id,
-                "rating": found.rating,
-                "weight": found.weight,
-                "rated_at": found.rated_at,
+                "rating": held.rating,
+                "weight": held.weight,
+                "rated_at": held.rated_at,
                 "seq": entries[-1].seq,
             }
         ]

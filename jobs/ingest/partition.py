@@ -177,12 +177,12 @@ def _item_counts(ratings: pa.Table, n_items: int) -> pa.Table:
     numbers, values = ratings["item_num"].to_numpy(), ratings["rating"].fill_null(0.0).to_numpy()
     train = ratings["split"].to_numpy() == TRAIN
     n_all = np.bincount(numbers, minlength=n_items)
-    found = np.flatnonzero(n_all)
+    item_nums = np.flatnonzero(n_all)
     columns = {
-        "item_num": found,
+        "item_num": item_nums,
         "n_ratings": n_all,
         "rating_sum": np.bincount(numbers, values, n_items),
         "n_train": np.bincount(numbers[train], minlength=n_items),
         "train_sum": np.bincount(numbers[train], values[train], n_items),
     }
-    return pa.table({name: column if name == "item_num" else column[found] for name, column in columns.items()})
+    return pa.table({name: column if name == "item_num" else column[item_nums] for name, column in columns.items()})

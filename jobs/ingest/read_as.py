@@ -28,17 +28,17 @@ FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 
 def read_as(source: Source, read: Reading, catalogue: Catalogue) -> dict[str, str]:
     """Return what the run's figures and its summary say, by name."""
-    found = of_file(source)
-    found["times"] = "; ".join(filter(None, [_range(read.first_at, read.last_at), source.read_as.get("times", "")]))
+    said = of_file(source)
+    said["times"] = "; ".join(filter(None, [_range(read.first_at, read.last_at), source.read_as.get("times", "")]))
     if len(catalogue.items):
         seen = read.item_ids().cast(pa.string())
         known = pc.is_in(seen, value_set=catalogue.items["item_id"].cast(pa.string()))
         n = pc.sum(known).as_py()
-        found["catalogue"] = f"{n:,} of {len(seen):,} items that have interactions are in it"
+        said["catalogue"] = f"{n:,} of {len(seen):,} items that have interactions are in it"
         if not n:
             theirs, ours = catalogue.items["item_id"][0].as_py(), seen[0].as_py()
-            found["catalogue"] += f": ids differ, such as {theirs!r} there and {ours!r} here"
-    return found
+            said["catalogue"] += f": ids differ, such as {theirs!r} there and {ours!r} here"
+    return said
 
 
 def of_file(source: Source) -> dict[str, str]:

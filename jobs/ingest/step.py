@@ -114,7 +114,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "n_catalogue_quarantined": len(catalogue.refused),
     }
     if same.null_count < len(same):
-        shown = "; ".join(f"{title} ({', '.join(map(str, found))})" for title, found in examples(items, same))
+        shown = "; ".join(f"{title} ({', '.join(map(str, same_ids))})" for title, same_ids in examples(items, same))
         log.warning(
             "ingest: %d items have the title and year of another, of which a list names one: %s", len(same) - same.null_count, shown
         )
@@ -165,7 +165,7 @@ def check_scale(source: Source, read: Reading, settings: Settings) -> None:
 
 def _files(paths: tuple[Path, ...]) -> list[tuple[int, ...]]:
     """Return which file is at each path, and how far it was written."""
-    return [(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for found in (path.stat() for path in paths)]
+    return [(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in paths)]
 
 
 def _check_unchanged(before: list[tuple[int, ...]], paths: tuple[Path, ...]) -> None:

@@ -124,12 +124,12 @@ class ImplicitFactors:
         queries = np.array([user.posterior.x for user in users], np.float32).reshape(len(users), -1)
         own = histories.matrix(len(self.item_factors))
         items, scores = top_n(self.item_factors, queries, n + MARGIN, own=own, excluded=excluded)
-        found = [items[row][scores[row] > FILTERED] for row in range(len(users))]
+        candidates = [items[row][scores[row] > FILTERED] for row in range(len(users))]
         for row, query in enumerate(queries):
             noise = 2 * self._noise * np.linalg.norm(query)
-            if len(found[row]) == n + MARGIN and scores[row, n - 1] - scores[row, -1] <= noise:
-                found[row] = self._near(query, scores[row, n - 1] - noise, own[row].indices, excluded)
-        return found
+            if len(candidates[row]) == n + MARGIN and scores[row, n - 1] - scores[row, -1] <= noise:
+                candidates[row] = self._near(query, scores[row, n - 1] - noise, own[row].indices, excluded)
+        return candidates
 
     def _near(self, query: np.ndarray, least: float, own: np.ndarray, excluded: np.ndarray) -> np.ndarray:
         """All that score least or more: where more items tie than the margin holds, float32 cannot choose among them."""
@@ -189,8 +189,8 @@ class RatingFactors:
 
     def centred(self, items: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, float]:
         """Return what mean and biases leave of one user's ratings (n,), and mu + b_u."""
-        found = centred(np.array([0, len(items)]), items, ratings, self.mu, self.item_biases, self.damping)
-        return found.errors, self.mu + float(found.user_biases[0])
+        remainder = centred(np.array([0, len(items)]), items, ratings, self.mu, self.item_biases, self.damping)
+        return remainder.errors, self.mu + float(remainder.user_biases[0])
 
     def predict(self, posterior: Posterior, targets: np.ndarray) -> np.ndarray:
         """Predicted ratings (k,), inside the scale."""
@@ -277,9 +277,9 @@ def _all_scores(part: ImplicitFactors | ExplicitFactors, histories: Histories) -
         part.add_scores(users, 1.0, total)
     if len(users) == len(histories):
         return total
-    found = np.tile(part.biases(np.arange(part.n_items)).astype(np.float32), (len(histories), 1))
-    found[np.diff(histories.indptr) > 0] = total
-    return found
+    scores = np.tile(part.biases(np.arange(part.n_items)).astype(np.float32), (len(histories), 1))
+    scores[np.diff(histories.indptr) > 0] = total
+    return scores
 
 
 def _add_products(item_factors: np.ndarray, users: list[Folded], factor: float, total: np.ndarray) -> np.ndarray:

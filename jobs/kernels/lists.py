@@ -137,8 +137,8 @@ def _lists(
         block = histories.block(span.start, span.stop)
         users, has = fold_block(block), side.twins.has(block)
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
-        found = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, unrankable) if len(known) else []
-        candidates = dict(zip(known.tolist(), found))
+        of_known = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, unrankable) if len(known) else []
+        candidates = dict(zip(known.tolist(), of_known))
         rankings = [
             _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([has.user(k).items, excluded]))
             for k, user in enumerate(users)

@@ -30,14 +30,14 @@ def sparse_neighbours(features: csr_matrix, block: np.ndarray, n: int) -> tuple[
     scores = np.zeros((len(block), n), np.float32)
     for row, own in enumerate(block):
         span = slice(products.indptr[row], products.indptr[row + 1])
-        found, values = products.indices[span], products.data[span]
-        is_other = found != own
-        found, values = found[is_other], values[is_other]
-        if len(found) > n:
+        numbers, values = products.indices[span], products.data[span]
+        is_other = numbers != own
+        numbers, values = numbers[is_other], values[is_other]
+        if len(numbers) > n:
             nearest = near_best(values, n)
-            found, values = found[nearest], values[nearest]
-        order = np.lexsort((found, -values))[:n]
-        items[row, : len(order)], scores[row, : len(order)] = found[order], values[order]
+            numbers, values = numbers[nearest], values[nearest]
+        order = np.lexsort((numbers, -values))[:n]
+        items[row, : len(order)], scores[row, : len(order)] = numbers[order], values[order]
     return _flat(block, items, scores, items >= 0)
 
 

@@ -123,10 +123,10 @@ class Blend:
     @cached_property
     def untrained(self) -> np.ndarray:
         """Items that no part knows about."""
-        found = self.parts[0][1].untrained
+        items = self.parts[0][1].untrained
         for _, part in self.parts[1:]:
-            found = np.intersect1d(found, part.untrained)
-        return found
+            items = np.intersect1d(items, part.untrained)
+        return items
 
     def fold_in(self, history: History) -> tuple[Any, ...]:
         return tuple(ranker.fold_in(history) for _, ranker in self.parts)

@@ -39,11 +39,11 @@ def near_best(scores: np.ndarray, n: int, *, noise: float = 0.0) -> np.ndarray:
         even = len(scores) // n_groups * n_groups
         maxima = scores[:even].reshape(-1, n_groups).max(axis=0)
         floor = max(floor, np.partition(maxima, n_groups - n)[n_groups - n] - noise)
-    found = np.flatnonzero(scores >= floor)
-    if len(found) > n > 0:
-        values = scores[found]
-        found = found[values >= np.partition(values, len(found) - n)[len(found) - n] - noise]
-    return found.astype(np.int32)
+    items = np.flatnonzero(scores >= floor)
+    if len(items) > n > 0:
+        values = scores[items]
+        items = items[values >= np.partition(values, len(items) - n)[len(items) - n] - noise]
+    return items.astype(np.int32)
 
 
 def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.ndarray, k: int) -> np.ndarray:
@@ -58,9 +58,9 @@ def best(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray, place: np.nd
     lists = np.full((len(scores), k), -1, np.int64)
     for u, row in enumerate(scores):
         row[items[indptr[u] : indptr[u + 1]]] = -np.inf
-        found = near_best(row, k)
-        found = found[np.lexsort((place[found], -row[found]))][:k]
-        lists[u, : len(found)] = found
+        nearest = near_best(row, k)
+        nearest = nearest[np.lexsort((place[nearest], -row[nearest]))][:k]
+        lists[u, : len(nearest)] = nearest
     return lists
 
 
@@ -80,10 +80,10 @@ def best_among(
     n = int(max(candidates.max(initial=0), relevant.max(initial=0))) + 1
     is_relevant = np.isin(rows * n + candidates, owners(indptr) * n + relevant) & (candidates >= 0)
     order = np.lexsort((candidates, is_relevant, -values, tiers, values == -np.inf), axis=1)[:, :k]
-    found = np.take_along_axis(candidates, order, axis=1).astype(np.int64)
-    found[np.take_along_axis(values, order, axis=1) == -np.inf] = -1
+    items = np.take_along_axis(candidates, order, axis=1).astype(np.int64)
+    items[np.take_along_axis(values, order, axis=1) == -np.inf] = -1
     lists = np.full((len(scores), k), -1, np.int64)
-    lists[:, : found.shape[1]] = found
+    lists[:, : items.shape[1]] = items
     return lists
 
 
@@ -95,7 +95,7 @@ def of_candidates(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 def top(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the k best of each row of scores (u, n_items), (u, <= k), -1 if nothing may be placed."""
     k = min(k, scores.shape[1])
-    found = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
-    values = np.take_along_axis(scores, found, axis=1)
+    items = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
+    values = np.take_along_axis(scores, items, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
-    return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, np.take_along_axis(found, order, axis=1), -1)
+    return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, np.take_along_axis(items, order, axis=1), -1)

@@ -76,15 +76,15 @@ class Terms(NamedTuple):
 
     def scores(self, targets: np.ndarray) -> np.ndarray:
         """Scores of some items, (k,) float64."""
-        found, columns, asked = self._of(targets)
-        return np.bincount(columns, self.values[found], max(len(targets), 1))[asked]
+        terms, columns, asked = self._of(targets)
+        return np.bincount(columns, self.values[terms], max(len(targets), 1))[asked]
 
     def contributions(self, targets: np.ndarray) -> np.ndarray:
         """h_j W_ji for each history row j and target i, (n, k) float64: what `scores` sums over j."""
-        found, columns, asked = self._of(targets)
+        terms, columns, asked = self._of(targets)
         shares = np.zeros((len(self.lengths), len(targets)))
-        rows = np.searchsorted(np.cumsum(self.lengths), found, "right")
-        shares[rows, columns] = self.values[found]
+        rows = np.searchsorted(np.cumsum(self.lengths), terms, "right")
+        shares[rows, columns] = self.values[terms]
         return shares[:, asked]
 
     def _of(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,8 +93,8 @@ class Terms(NamedTuple):
         place = np.full(self.n_items, -1, np.int32)
         place[targets] = np.arange(len(targets))
         columns = place[self.targets]
-        found = np.flatnonzero(columns >= 0)
-        return found, columns[found], place[targets]
+        terms = np.flatnonzero(columns >= 0)
+        return terms, columns[terms], place[targets]
 
 
 def kept_a_row(n_items: int) -> int:

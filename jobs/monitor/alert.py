@@ -52,12 +52,12 @@ def send(alert: Alert, settings: Settings) -> list[str]:
 
 def targets(settings: Settings) -> list[str]:
     """The addresses of alert_to. Raises SettingError for one that is none."""
-    found = [target.strip() for target in settings.alert_to.split(",") if target.strip()]
-    for place, target in enumerate(found, 1):
+    addresses = [target.strip() for target in settings.alert_to.split(",") if target.strip()]
+    for place, target in enumerate(addresses, 1):
         if target != "log" and not target.startswith(("http://", "https://", "mailto:")):
             # Not shown: it may be a secret.
             raise SettingError(f"alert_to: address {place} is not log, http://..., https://... or mailto:...")
-    return found
+    return addresses
 
 
 def shown(target: str) -> str:

@@ -23,7 +23,7 @@ from warehouse.release import read_manifest, sealed_ids
 FORMAT = 1
 
 
-def certify(warehouse: Warehouse, known: Forgotten, user: str, removed: Mapping[str, int], found: list[Found]) -> None:
+def certify(warehouse: Warehouse, known: Forgotten, user: str, removed: Mapping[str, int], places: list[Found]) -> None:
     """Write a user's certificate, or go on with the one that is there."""
     now, digest = _shown(datetime.now(UTC)), forgotten.digest(known.salt, user)
     path = _path(warehouse, digest)
@@ -41,7 +41,7 @@ def certify(warehouse: Warehouse, known: Forgotten, user: str, removed: Mapping[
             "why": "the digest of the id, by which every later ingest and every server leaves the user out",
         },
     }  # fmt: skip
-    _write(path, _checked(warehouse, certificate, found, now))
+    _write(path, _checked(warehouse, certificate, places, now))
 
 
 def read(warehouse: Warehouse, user: str) -> tuple[Path, dict[str, Any]]:
@@ -63,18 +63,18 @@ def check(warehouse: Warehouse, now: datetime) -> list[dict[str, Any]]:
     return still
 
 
-def _checked(warehouse: Warehouse, certificate: dict[str, Any], found: list[Found], now: str) -> dict[str, Any]:
-    named = [one for one in found if one.n]
+def _checked(warehouse: Warehouse, certificate: dict[str, Any], places: list[Found], now: str) -> dict[str, Any]:
+    named = [one for one in places if one.n]
     releases = sorted({one.place.split("/")[1] for one in named if one.place.startswith("releases/")} & set(sealed_ids(warehouse)))
     return certificate | {
         "still_named_in": [{"place": one.place, "rows": one.n, "until": one.remedy} for one in named],
-        "not_looked_into": [{"place": one.place, "until": one.remedy} for one in found if one.n is None],
+        "not_looked_into": [{"place": one.place, "until": one.remedy} for one in places if one.n is None],
         "sources": {
             "files": sorted({file for release in releases for file in _inputs(warehouse, release)}),
             "note": "read by the releases above; copies outside the warehouse, of sources, exports and backups, are not looked into",
         },
         "checked_at": now,
-        "closed_at": now if not found else None,
+        "closed_at": now if not places else None,
     }
 
 
@@ -91,10 +91,10 @@ def _path(warehouse: Warehouse, digest: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT or not found["user"].startswith("sha256:") or "closed_at" not in found:
+        certificate = json.loads(path.read_text(encoding="utf-8"))
+        if certificate["format"] != FORMAT or not certificate["user"].startswith("sha256:") or "closed_at" not in certificate:
             raise ValueError("it is of another version")
-        return found
+        return certificate
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
             f"{path}: the certificate cannot be read ({error}); remove it, and run `cinematch forget` for its user again"

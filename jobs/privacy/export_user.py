@@ -34,7 +34,7 @@ def export(warehouse: Warehouse, user: str) -> dict[str, Any]:
     places = [{"place": one.place, "rows": one.n} for one in traces(warehouse, Person(user)) if one.n]
     if not places:
         raise NotFound(f"user {user!r}: nothing in {warehouse.folder} names them; ids are written as the source has them")
-    found: dict[str, Any] = {
+    exported: dict[str, Any] = {
         "user": user,
         "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "times": "Unix seconds, UTC",
@@ -48,8 +48,8 @@ def export(warehouse: Warehouse, user: str) -> dict[str, Any]:
         "places": places,
     }
     if current_id(warehouse) is not None:
-        found["release"] = _release(*current(warehouse), user)
-    return found
+        exported["release"] = _release(*current(warehouse), user)
+    return exported
 
 
 def _release(release: Release, manifest: Manifest, user: str) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def forget(warehouse: Warehouse, user: str, *, is_dry_run: bool = False) -> list
             parquet.write(path, [kept], rows.schema)
             removed[path.relative_to(warehouse.folder).as_posix()] = len(rows) - len(kept)
     sweep(warehouse)  # copies and half-built releases that killed processes have left
-    found = list(traces(warehouse, Person(user)))
-    erasure.certify(warehouse, forgotten.read(warehouse.forgotten), user, removed, found)
-    return found
+    places = list(traces(warehouse, Person(user)))
+    erasure.certify(warehouse, forgotten.read(warehouse.forgotten), user, removed, places)
+    return places
 
 
 def _ids(warehouse: Warehouse, user: str) -> set[int | str]:
@@ -58,12 +58,12 @@ def _ids(warehouse: Warehouse, user: str) -> set[int | str]:
             kinds.add(read_manifest(warehouse.sealed(name)).id_types.user_id)
         except ReleaseError:
             continue
-    found = {IdTypes(user_id=kind).parse("user_id", user) for kind in kinds or {"int64", "string"}} - {None}
-    if not found:
+    ids = {IdTypes(user_id=kind).parse("user_id", user) for kind in kinds or {"int64", "string"}} - {None}
+    if not ids:
         raise UsageError(
             f"user {user!r}: not an id of {warehouse.folder}, whose ids are whole numbers in their shortest form; nobody was forgotten"
         )
-    return found
+    return ids
 
 
 def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:

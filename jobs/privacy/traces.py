@@ -83,9 +83,9 @@ def _is_own(warehouse: Warehouse, path: Path) -> bool:
     return is_copy or path == warehouse.forgotten or path.is_relative_to(warehouse.erasures)
 
 
-def until(warehouse: Warehouse, found: list[Found]) -> str:
+def until(warehouse: Warehouse, places: list[Found]) -> str:
     """When none of the releases found can be read any more, in a sentence; empty where none was found."""
-    names = list(dict.fromkeys(one.place.split("/")[1] for one in found if one.place.startswith("releases/") and one.n))
+    names = list(dict.fromkeys(one.place.split("/")[1] for one in places if one.place.startswith("releases/") and one.n))
     names = [name for name in names if name in sealed_ids(warehouse)]
     if not names:
         return ""
@@ -96,19 +96,19 @@ def until(warehouse: Warehouse, found: list[Found]) -> str:
 
 def _in_release(release: Release, who: Person | Forgotten, remedy: str) -> Iterator[Found]:
     read_manifest(release)
-    databases, found = release.user_databases, []
+    databases, places = release.user_databases, []
     with closing(open_immutable(release.database)) as connection:
         for user_id in [user_id for (user_id,) in connection.execute("select user_id from users") if user_id in who]:
             database = databases[shard_of(user_id, len(databases))]
             for table in BY_USER:
                 n = connection.execute(f"select count(*) from {table.name} where user_id = ?", [user_id]).fetchone()[0]  # nosec B608  # schemas.tables
-                found.append(Found(f"releases/{release.id}/{database.name} {table.name}", n, remedy))
+                places.append(Found(f"releases/{release.id}/{database.name} {table.name}", n, remedy))
                 n = parquet.count(release.table(table.name), "user_id", user_id)
-                found.append(Found(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy))
+                places.append(Found(f"releases/{release.id}/tables/{table.name}.parquet", n, remedy))
     texts = parquet.read(release.table("quarantine"), ["text"])["text"].to_pylist()
     n = sum(who.names(text) for text in texts)
-    found.append(Found(f"releases/{release.id}/tables/quarantine.parquet", n, remedy))
-    yield from (one for one in found if one.n)
+    places.append(Found(f"releases/{release.id}/tables/quarantine.parquet", n, remedy))
+    yield from (one for one in places if one.n)
 
 
 def _in_file(warehouse: Warehouse, path: Path, who: Person | Forgotten) -> Iterator[Found]:
@@ -120,13 +120,13 @@ def _in_file(warehouse: Warehouse, path: Path, who: Person | Forgotten) -> Itera
     else:
         remedy = "remove the lines, or the file"
     try:
-        found = list(_counts(path, who))
+        counts = list(_counts(path, who))
     except FileNotFoundError:
         return  # of a step that is running
     except _UNREADABLE as error:
         yield Found(place, None, f"not looked into ({str(error)[:100] or type(error).__name__}): {remedy}")
         return
-    for inside, n in found:
+    for inside, n in counts:
         if n is None:
             yield Found(f"{place}{inside}", None, f"not looked into: {remedy}")
         elif n:
@@ -176,7 +176,7 @@ def _in_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, who: Person | 
 
 def _n_of(block: pa.Table, who: Person | Forgotten) -> int:
     counted = block["user_id"].value_counts().to_pylist()
-    return sum(found["counts"] for found in counted if found["values"] in who)
+    return sum(row["counts"] for row in counted if row["values"] in who)
 
 
 def _in_database(path: Path, who: Person | Forgotten) -> Iterator[tuple[str, int]]:
@@ -206,7 +206,7 @@ def _naming(first: list[str], who: Person | Forgotten) -> Callable[[str], bool]:
         return (lambda line: False) if any(name in first for name in _ITEMS) else who.names
 
     def names(line: str) -> bool:
-        found = fields(line)
-        return len(found) > place and found[place] in who
+        values = fields(line)
+        return len(values) > place and values[place] in who
 
     return names

@@ -60,9 +60,9 @@ def _rows_of(reasons, lists, users, lengths, numbers, titles) -> pa.Table:
     wanted = owners * n_items + numbers.to_numpy()
     order = np.argsort(wanted)
     users_of = pc.index_in(reasons["user_id"], value_set=users.combine_chunks()).fill_null(-1).to_numpy()
-    found = users_of.astype(np.int64) * n_items + pc.index_in(reasons["item_id"], value_set=titles.ids).to_numpy()
-    place = np.minimum(np.searchsorted(wanted[order], found), max(len(wanted) - 1, 0))
-    kept = np.flatnonzero(wanted[order][place] == found) if len(wanted) else np.zeros(0, np.int64)
+    pairs = users_of.astype(np.int64) * n_items + pc.index_in(reasons["item_id"], value_set=titles.ids).to_numpy()
+    place = np.minimum(np.searchsorted(wanted[order], pairs), max(len(wanted) - 1, 0))
+    kept = np.flatnonzero(wanted[order][place] == pairs) if len(wanted) else np.zeros(0, np.int64)
     rows = order[place[kept]]
     in_order = np.argsort(rows, kind="stable")
     return reasons.take(pa.array(kept[in_order])).append_column("row", pa.array(rows[in_order]))

@@ -35,22 +35,22 @@ COUNTS = ("n_users", "n_recommendations", "n_explanations")
 def recommend(running: Step) -> None:
     """Parts that an earlier attempt finished with the same settings and models are kept."""
     release, settings = running.release, running.settings
-    found = facts(release)
+    facts_of_release = facts(release)
     served = served_model(release)
     made_with = list_settings(settings) | {"serve": served, "code": code_digest()}
     finished = Finished(release.work / "recommended", key_of(release, ("ingest", "train"), made_with))
-    missing = [number for number in range(found.n_parts) if finished[number] is None]
-    if len(missing) < found.n_parts:
-        log.info("recommend: %d of %d parts are there already", found.n_parts - len(missing), found.n_parts)
-    _drop_others(release, set(range(found.n_parts)) - set(missing))
+    missing = [number for number in range(facts_of_release.n_parts) if finished[number] is None]
+    if len(missing) < facts_of_release.n_parts:
+        log.info("recommend: %d of %d parts are there already", facts_of_release.n_parts - len(missing), facts_of_release.n_parts)
+    _drop_others(release, set(range(facts_of_release.n_parts)) - set(missing))
     if missing:
         with spark_session(settings, scratch=running.scratch) as spark:
-            produce = _Producer(release, found, settings, served, finished)
+            produce = _Producer(release, facts_of_release, settings, served, finished)
             frame = map_parts(spark, len(missing), lambda place: produce(missing[place]), "n long")
             collect(spark, frame, label="computing lists and reasons", n_tasks=len(missing))
     for name in COUNTS:
-        running.figures[name] = sum(finished[number][name] for number in range(found.n_parts))
-    running.figures["n_parts_kept"] = found.n_parts - len(missing)
+        running.figures[name] = sum(finished[number][name] for number in range(facts_of_release.n_parts))
+    running.figures["n_parts_kept"] = facts_of_release.n_parts - len(missing)
 
 
 def _drop_others(release: Release, kept: set[int]) -> None:
@@ -66,8 +66,8 @@ def _drop_others(release: Release, kept: set[int]) -> None:
 class _Producer:
     """One part of each of the TABLES, as a Spark task."""
 
-    def __init__(self, release: Release, found: Facts, settings: Settings, served: str, finished: Finished) -> None:
-        self._release, self._facts, self._settings, self._served, self._finished = release, found, settings, served, finished
+    def __init__(self, release: Release, facts_of_release: Facts, settings: Settings, served: str, finished: Finished) -> None:
+        self._release, self._facts, self._settings, self._served, self._finished = release, facts_of_release, settings, served, finished
 
     def __call__(self, number: int) -> pa.Table:
         part = read_part(self._release, number, self._facts)
@@ -153,10 +153,10 @@ def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.
     keys = [key if kind == reasons.SIMILAR_USERS else "{" + key for kind, key in enumerate(keys)]
     names = pa.array(keys).take(pa.array(kinds))
     joined = pc.binary_join_element_wise(names, shown, "}", "")
-    found = pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
+    entries = pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
     counted = pc.binary_join_element_wise(f'{{"{N}": ', pa.array(evidence).cast(pa.string()), "")
-    similar = pc.binary_join_element_wise(counted, pc.fill_null(pc.binary_join_element_wise(", ", found, ""), "}"), "")
-    return pc.if_else(pa.array(kinds == reasons.SIMILAR_USERS), similar, found)
+    similar = pc.binary_join_element_wise(counted, pc.fill_null(pc.binary_join_element_wise(", ", entries, ""), "}"), "")
+    return pc.if_else(pa.array(kinds == reasons.SIMILAR_USERS), similar, entries)
 
 
 def _nullable(values: np.ndarray) -> pa.Array:

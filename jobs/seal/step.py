@@ -41,34 +41,36 @@ IN_PARTS = ("users", "ratings", "recommendations", "explanations", "ready_lists"
 
 def seal(running: Step, warehouse: Warehouse) -> Release:
     release, settings = running.release, running.settings
-    found, key = facts(release), signing_key(Path(settings.sign_key)) if settings.sign_key else None
+    facts_of_release, key = facts(release), signing_key(Path(settings.sign_key)) if settings.sign_key else None
     _check_forgotten(warehouse, release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
-    _count_by_item(release, found.ids)
+    _count_by_item(release, facts_of_release.ids)
     with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
-        joining = [pool.submit(_join_parts, release, TABLES[name], found.ids) for name in IN_PARTS]
+        joining = [pool.submit(_join_parts, release, TABLES[name], facts_of_release.ids) for name in IN_PARTS]
         if settings.shards > 1:  # which are cut out of the joined tables
             wait(joining)
-        running.figures["n_rows"] = _build(running, found.ids)
+        running.figures["n_rows"] = _build(running, facts_of_release.ids)
         for joined in joining:
             joined.result()
     (release.folder / "metadata.json").write_text(
-        json.dumps(datasette_metadata(canned_queries(), found.ids), indent=1) + "\n", encoding="utf-8"
+        json.dumps(datasette_metadata(canned_queries(), facts_of_release.ids), indent=1) + "\n", encoding="utf-8"
     )
-    contracts.write(release, found.ids)
+    contracts.write(release, facts_of_release.ids)
     with Progress("checking", total=len(all_checks()), unit="checks") as progress:
-        checks = failed_checks_of(release.database, found.rating_scale, n_threads=processors(), done=progress.add)
+        checks = failed_checks_of(release.database, facts_of_release.rating_scale, n_threads=processors(), done=progress.add)
     if checks:
         shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
         raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
     connection = open_immutable(release.database)
-    compared = parity.parity(release, connection, settings, found.rating_scale, served=served_model(release), n_users=settings.parity_users)
+    compared = parity.parity(
+        release, connection, settings, facts_of_release.rating_scale, served=served_model(release), n_users=settings.parity_users
+    )
     connection.close()
     if compared["largest_relative_difference"] > parity.TOLERANCE:
         raise CheckError(f"release {release.id}: lists of one user at a time differ from the stored ones: {compared}")
     steps = [record(release, name)["figures"] for name in STEPS if release.step(name).exists()]
-    manifest = _manifest(running, found, steps, compared)
+    manifest = _manifest(running, facts_of_release, steps, compared)
     running.figures["n_bytes"] = sum(file["bytes"] for file in manifest.files.values())
     databases = {release.database, *release.user_databases}
     running.figures["database_mib"] = round(sum(path.stat().st_size for path in databases) / 2**20, 2)
@@ -132,19 +134,19 @@ def _build(running: Step, ids: IdTypes) -> int:
     return n_rows
 
 
-def _manifest(running: Step, found: Facts, steps: list[dict], compared: dict) -> Manifest:
+def _manifest(running: Step, facts_of_release: Facts, steps: list[dict], compared: dict) -> Manifest:
     release, settings = running.release, running.settings
     files = releases.digests(release)
     tables = {name: _table_facts(release, table, files) for name, table in TABLES.items()}
     return Manifest(
         release=release.id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        as_of=found.as_of,
-        source=found.source,
-        rating_scale=found.rating_scale,
-        ids={"user_id": found.ids.user_id, "item_id": found.ids.item_id},
-        input=found.input,
-        rows=found.rows,
+        as_of=facts_of_release.as_of,
+        source=facts_of_release.source,
+        rating_scale=facts_of_release.rating_scale,
+        ids={"user_id": facts_of_release.ids.user_id, "item_id": facts_of_release.ids.item_id},
+        input=facts_of_release.input,
+        rows=facts_of_release.rows,
         counts={name: facts["rows"] for name, facts in tables.items()},
         settings=settings.recorded(),
         versions={

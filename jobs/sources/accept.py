@@ -151,8 +151,8 @@ class Sieve:
 
     def refusals(self) -> list[Refusal]:
         """The refused rows, those without columns among them, by line."""
-        found = [(int(self.block.lines[i]), self.block.text(i), reason) for i, reason in self.reasons.items()]
-        return sorted(found + self.block.refused)
+        refused = [(int(self.block.lines[i]), self.block.text(i), reason) for i, reason in self.reasons.items()]
+        return sorted(refused + self.block.refused)
 
     def _whole(self, name: str, values: pa.Array) -> pa.Array:
         """Whole numbers of a typed column: floats are what pandas makes of whole numbers with gaps."""

@@ -107,8 +107,8 @@ def _year(texts: pa.Array) -> pa.Array:
     return pc.coalesce(_bounded(pc.extract_regex(texts, _YEAR_AT_START)), _bounded(pc.extract_regex(texts, _LAST_YEAR)))
 
 
-def _bounded(found: pa.Array) -> pa.Array:
-    years = pc.struct_field(found, "year").cast(pa.int64())
+def _bounded(matches: pa.Array) -> pa.Array:
+    years = pc.struct_field(matches, "year").cast(pa.int64())
     return pc.if_else(pc.and_(pc.greater_equal(years, YEARS[0]), pc.less_equal(years, YEARS[1])), years, None)
 
 

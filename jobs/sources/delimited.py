@@ -30,11 +30,11 @@ class Delimited(TextFile):
 
     def position(self, field: str, role: str) -> int:
         """Where a column stands. Raises SourceError if there is none of that name, or several."""
-        found = [i for i, name in enumerate(self.fields) if name == field]
-        if len(found) != 1:
-            problem = "no column" if not found else f"{len(found)} columns"
+        places = [i for i, name in enumerate(self.fields) if name == field]
+        if len(places) != 1:
+            problem = "no column" if not places else f"{len(places)} columns"
             raise SourceError(f"{self.input.label}: {problem} {field!r} (for {role}); the file has: {', '.join(self.fields)}")
-        return found[0]
+        return places[0]
 
     def blocks(self, columns: Mapping[str, str], *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         """The rows, block after block. `columns`: our name of each wanted column to the file's."""

@@ -110,7 +110,7 @@ def _published_md5(address: str) -> str | None:
     """The checksum in `<md5>  name` or `MD5 (name) = <md5>`; None if none is published."""
     try:
         with _open(urllib.request.Request(address)) as response:
-            found = _MD5.search(response.read(4096).decode("ascii", errors="replace"))
+            match = _MD5.search(response.read(4096).decode("ascii", errors="replace"))
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (403, 404):
@@ -118,9 +118,9 @@ def _published_md5(address: str) -> str | None:
         raise SourceError(f"{address}: the server answered {error.code}; the download is kept, run again to check it") from None
     except (urllib.error.URLError, *_BROKEN) as error:
         raise SourceError(f"{address}: cannot be reached: {error}; the download is kept, run again to check it") from None
-    if found is None:
+    if match is None:
         raise SourceError(f"{address}: holds no MD5 checksum; expected 32 hexadecimal digits")
-    return found[0].lower()
+    return match[0].lower()
 
 
 def _check(part: Path, expected: str | None, address: str) -> None:

@@ -120,16 +120,16 @@ def _of_text(source: Input, kind: bytes) -> File:
 def _paths(path: Path) -> tuple[Path, ...]:
     """The files of a path, in the order of their names. In folders those that begin with a dot or an underscore are no data."""
     if path.is_dir():
-        found = [one for one in path.rglob("*") if one.is_file() and not any(p[0] in "._" for p in one.relative_to(path).parts)]
+        paths = [one for one in path.rglob("*") if one.is_file() and not any(p[0] in "._" for p in one.relative_to(path).parts)]
         missing = f"{path}: a folder without files of rows; expected CSV, JSON lines or Parquet"
     elif not path.exists() and glob.has_magic(str(path)):
-        found = [Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file()]
+        paths = [Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file()]
         missing = f"{path}: no file has a name like that"
     else:
         return (path,)
-    if not found:
+    if not paths:
         raise SourceError(missing)
-    return tuple(sorted(found))
+    return tuple(sorted(paths))
 
 
 def _n_plain(path: Path) -> int:

@@ -17,5 +17,5 @@ def are_floats(texts: pa.Array) -> bool:
 
 def shortened(texts: pa.Array) -> str | None:
     """The first id that a spreadsheet has cut to a few digits, such as 1.196e+09; several ids may have become one so."""
-    found = texts.filter(pc.match_substring_regex(texts, _SHORTENED))
-    return found[0].as_py() if len(found) else None
+    ids = texts.filter(pc.match_substring_regex(texts, _SHORTENED))
+    return ids[0].as_py() if len(ids) else None

@@ -87,8 +87,8 @@ def _block(lines: list[bytes], first_line: int, columns: Mapping[str, str]) -> B
             texts.append(line)
         else:
             refused.append((number, shown(line.rstrip(b"\r")), row if isinstance(row, str) else "is no object"))
-    found = {ours: pa.array([_text(row.get(theirs)).encode() for row in rows], pa.binary()) for ours, theirs in columns.items()}
-    return Block(found, np.array(numbers, np.int64), lambda i: shown(texts[i].rstrip(b"\r")), refused)
+    arrays = {ours: pa.array([_text(row.get(theirs)).encode() for row in rows], pa.binary()) for ours, theirs in columns.items()}
+    return Block(arrays, np.array(numbers, np.int64), lambda i: shown(texts[i].rstrip(b"\r")), refused)
 
 
 def _parsed(line: bytes) -> Any:

@@ -94,10 +94,10 @@ def open_movielens(path: Path, *, latest: datetime, rating_scale: tuple[float, f
                 for ours, theirs in part.columns.items():
                     opened.position(theirs, ours)
             return MovieLens(form, chosen, rating_scale or form.scale, latest)
-    found = ", ".join(sorted(name for files in candidates for name in files)[:20]) or "nothing"
+    names = ", ".join(sorted(name for files in candidates for name in files)[:20]) or "nothing"
     raise SourceError(
         f"{path}: not a MovieLens data set; expected ratings.csv and movies.csv, ratings.dat and movies.dat, "
-        f"or u.data and u.item; found: {found}"
+        f"or u.data and u.item; found: {names}"
     )
 
 

@@ -50,8 +50,8 @@ class Parquet:
             try:
                 with pq.ParquetFile(part, memory_map=True) as file:
                     for batch in file.iter_batches(block_rows or BLOCK_ROWS, columns=theirs, use_threads=False):
-                        found = {ours: plain(batch.column(batch.schema.get_field_index(name))) for ours, name in columns.items()}
-                        yield _block(found, line, batch.num_rows)
+                        arrays = {ours: plain(batch.column(batch.schema.get_field_index(name))) for ours, name in columns.items()}
+                        yield _block(arrays, line, batch.num_rows)
                         line += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{part}: damaged near row {line}: {error}") from error

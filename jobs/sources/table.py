@@ -97,9 +97,9 @@ def open_table(
         raise SettingError(
             f"rating_scale: {file.label} has no rating column; name one with columns, such as rating=NAME, or leave the scale out"
         )
-    found = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
+    traits = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
     table = Table(
-        file, mapping, found.rating_scale, found.time_form, latest, floats=found.floats, commas=found.commas, read_as=found.read_as
+        file, mapping, traits.rating_scale, traits.time_form, latest, floats=traits.floats, commas=traits.commas, read_as=traits.read_as
     )
     if items is None:
         if item_columns:

@@ -88,18 +88,18 @@ def _scale(file: File, column: str, values: pa.Array, given: tuple[float, float]
     if given is not None:
         return given, f"{_span(given)}, as set"
     numbers = _numbers(values)
-    found = scales.told(numbers)
-    if found is None:
+    scale = scales.told(numbers)
+    if scale is None:
         raise SourceError(f"{file.label}: no rating is a number in column {column!r}; first: {_shown(values)}")
-    doubt = scales.doubt(numbers, found)
+    doubt = scales.doubt(numbers, scale)
     if doubt is not None:
         marks = " or ".join(f"{mark:g}" for mark in doubt.marks)
         raise SettingError(
             f"rating_scale: {file.label}: {doubt.share:.1%} of the first {len(numbers):,} ratings are {marks}, all others lie on "
-            f"{_span(doubt.narrow)}; set {_setting(doubt.narrow)} to refuse those rows, or {_setting(found)} if they are ratings"
+            f"{_span(doubt.narrow)}; set {_setting(doubt.narrow)} to refuse those rows, or {_setting(scale)} if they are ratings"
         )
-    zero = "; 0 counts as a rating, set rating_scale if it is none" if found[0] == 0 and found[1] > 1 else ""
-    return found, f"{_span(found)}, told from the first {len(numbers):,}{zero}"
+    zero = "; 0 counts as a rating, set rating_scale if it is none" if scale[0] == 0 and scale[1] > 1 else ""
+    return scale, f"{_span(scale)}, told from the first {len(numbers):,}{zero}"
 
 
 def _span(scale: tuple[float, float]) -> str:

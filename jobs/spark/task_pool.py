@@ -29,8 +29,8 @@ def ranges(starts: np.ndarray, n: int) -> list[int]:
     """Bounds of at most n ranges of rows that cost about as much each, the last rows without any cost among them; starts (r + 1,),
     what all rows before a row cost, and last what all do."""
     last = len(starts) - 1
-    found = np.searchsorted(starts, np.linspace(0, starts[-1], n + 1)[:-1])
-    return np.unique(np.append(found.clip(0, last), last)).tolist()
+    bounds = np.searchsorted(starts, np.linspace(0, starts[-1], n + 1)[:-1])
+    return np.unique(np.append(bounds.clip(0, last), last)).tolist()
 
 
 class InProcess:

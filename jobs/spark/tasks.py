@@ -46,13 +46,13 @@ def collect(spark: SparkSession, frame: DataFrame, *, label: str, n_tasks: int) 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            found = frame.toArrow()
+            table = frame.toArrow()
         finally:
             stop.set()
             watcher.join()
     if n_lost := sum(info.numFailedTasks for info in _stages(tracker, group)):
         log.warning("%s: %d tasks were lost and ran again", label, n_lost)
-    return found
+    return table
 
 
 def _stages(tracker: StatusTracker, group: str) -> list[SparkStageInfo]:

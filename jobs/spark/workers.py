@@ -79,21 +79,21 @@ def storage_trouble(folder: Path, token: str) -> str:
     """Return what keeps this process from reading and writing the driver's folder; empty if nothing does."""
     mine = folder / f".{secrets.token_hex(8)}.tmp"
     try:
-        found = (folder / TOKEN).read_text(encoding="utf-8")
+        text = (folder / TOKEN).read_text(encoding="utf-8")
         mine.write_text("", encoding="utf-8")
         mine.unlink()
     except OSError as error:
         return str(error)
-    return "" if found == token else f"{folder} is another folder there"
+    return "" if text == token else f"{folder} is another folder there"
 
 
 def differences(seen: Iterable[Seen], expected: dict[str, str]) -> list[str]:
     """One message for each worker that is not as the driver is."""
     messages = []
-    for host, found, trouble in sorted(seen):
-        other = [name for name in expected if found[name] != expected[name]]
+    for host, theirs, trouble in sorted(seen):
+        other = [name for name in expected if theirs[name] != expected[name]]
         if other:
-            said = ", ".join(f"{name} {found[name]} where the driver has {expected[name]}" for name in other)
+            said = ", ".join(f"{name} {theirs[name]} where the driver has {expected[name]}" for name in other)
             messages.append(f"Spark worker {host} has {said}; install requirements.lock there, with the same Python")
         elif trouble:
             messages.append(

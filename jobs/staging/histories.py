@@ -51,7 +51,7 @@ def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:
     lists = pc.split_pattern(items["genres"].combine_chunks(), "|")
     rows = pc.list_parent_indices(lists).to_numpy()
     columns = pc.index_in(pc.list_flatten(lists), value_set=pa.array(genres, pa.string())).fill_null(-1).to_numpy()
-    found = columns >= 0
-    matrix = csr_matrix((np.ones(found.sum(), np.float32), (rows[found], columns[found])), shape=(len(items), len(genres)))
+    is_known = columns >= 0
+    matrix = csr_matrix((np.ones(is_known.sum(), np.float32), (rows[is_known], columns[is_known])), shape=(len(items), len(genres)))
     matrix.data[:] = 1.0
     return matrix

@@ -135,9 +135,9 @@ class Facts:
 
 
 def facts(release: Release) -> Facts:
-    found = record(release, "ingest")["facts"]
-    scale = found["rating_scale"]
-    return Facts(**found | {"ids": IdTypes(**found["ids"]), "rating_scale": tuple(scale) if scale else None})
+    recorded = record(release, "ingest")["facts"]
+    scale = recorded["rating_scale"]
+    return Facts(**recorded | {"ids": IdTypes(**recorded["ids"]), "rating_scale": tuple(scale) if scale else None})
 
 
 def served_model(release: Release) -> str:

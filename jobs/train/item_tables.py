@@ -63,7 +63,7 @@ def twins(release: Release) -> Twins:
     return Twins(model_files.load(release.model("items"))[0]["first"])
 
 
-def popular_table(release: Release, found: Facts, settings: Settings) -> None:
+def popular_table(release: Release, facts: Facts, settings: Settings) -> None:
     """The most popular items of all and of each genre, from the popular model's scores."""
     arrays, _ = model_files.load(release.model("popular"))
     items, genres = load_items(release)
@@ -94,7 +94,7 @@ def popular_table(release: Release, found: Facts, settings: Settings) -> None:
                 }
             )
         )
-    parquet.write(release.table("popular"), blocks, arrow_schema(POPULAR, found.ids))
+    parquet.write(release.table("popular"), blocks, arrow_schema(POPULAR, facts.ids))
 
 
 def load_items(release: Release):
@@ -104,13 +104,13 @@ def load_items(release: Release):
     return ids, (arrays["genre_indptr"], arrays["genre_indices"], parameters["genres"])
 
 
-def similar_table(release: Release, found: Facts, settings: Settings, spark: SparkSession) -> None:
+def similar_table(release: Release, facts: Facts, settings: Settings, spark: SparkSession) -> None:
     """Neighbours of every item by content and by who liked it, blocks of items as Spark tasks."""
     ids, _ = load_items(release)
     n_items, n = len(ids), settings.similar_n
     n_blocks, excluded, alike = -(-n_items // NEIGHBOUR_BLOCK), blocked(release), twins(release)
     n_asked = n + len(excluded) + alike.more(n + 1)
-    folder, schema = release.work / "similar_items", arrow_schema(SIMILAR_ITEMS, found.ids)
+    folder, schema = release.work / "similar_items", arrow_schema(SIMILAR_ITEMS, facts.ids)
     for old in parquet.parts(folder):
         old.unlink()
 

@@ -33,13 +33,13 @@ def rankers(release: Release, rows: list[dict[str, Any]], settings: Settings) ->
     by_name = {row["model"]: row for row in rows}
     needed = ["popular", *([settings.serve] if settings.serve != AUTO else []), *(["content"] if settings.diversity else [])]
     failed = [name for name in needed if by_name[name]["status"] != "trained"]
-    found = [name for name in RANKERS if by_name.get(name, {}).get("status") == "trained"]
-    if not found and not failed:
+    trained = [name for name in RANKERS if by_name.get(name, {}).get("status") == "trained"]
+    if not trained and not failed:
         failed = [name for name in RANKERS if name in by_name]
     if failed:
         reasons = "; ".join(f"{name} was not trained: {by_name[name]['message']}" for name in failed)
         raise StepError(f"train: release {release.id} cannot be made: {reasons}. The promoted release goes on")
-    return found
+    return trained
 
 
 class Validated(NamedTuple):
@@ -90,8 +90,8 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
 
 def _lists(release: Release, served: str, name: str, kept: Histories, settings: Settings) -> Lists:
     """Lists as they are served, or by popularity alone."""
-    found = recommender(release, served, settings.recorded(), None)
-    return found.unpersonal().popular(kept, n=K, explain_n=0) if name == POPULAR else found.lists(kept, n=K, explain_n=0)
+    of_release = recommender(release, served, settings.recorded(), None)
+    return of_release.unpersonal().popular(kept, n=K, explain_n=0) if name == POPULAR else of_release.lists(kept, n=K, explain_n=0)
 
 
 def _ndcg(lists: Lists, held: Histories, n_items: int) -> np.ndarray:

@@ -41,23 +41,23 @@ log = logging.getLogger("cinematch")
 
 def train(running: Step) -> None:
     release, settings = running.release, running.settings
-    found = facts(release)
+    facts_of_release = facts(release)
     names = chosen_models(settings)
     fitted = _fitted(release, settings, names)
     for folder in release.models.glob("*"):
         if fitted.get(folder.name, {}).get("status") != "trained":
             shutil.rmtree(folder)
     with spark_session(settings, scratch=running.scratch) as spark:
-        data = training_data(release, found, settings, OnSpark(spark))
+        data = training_data(release, facts_of_release, settings, OnSpark(spark))
         items_side(release, data.items, data.genres, settings)
         rows = [fitted.get(name) or _fit(model, code_of(name), data, release) for name, model in MODELS.items() if name in names]
         rankers = model_selection.rankers(release, rows, settings)
         scores, tried, doubt = model_selection.validated(release, rankers, data)
         served = model_selection.served(rankers, tried, settings)
         _write_models(release, [row | {"is_served": row["model"] == served} for row in rows])
-        popular_table(release, found, settings)
+        popular_table(release, facts_of_release, settings)
         started = time.monotonic()
-        similar_table(release, found, settings, spark)
+        similar_table(release, facts_of_release, settings, spark)
         running.figures["similar_items_s"] = round(time.monotonic() - started, 3)
     running.figures |= {f"{row['model']}_train_s": row["train_s"] for row in rows}
     running.figures |= {f"{row['model']}_validation_{row['metric']}_at_{row['k']}": round(row["value"], 5) for row in scores}

@@ -24,51 +24,51 @@ from warehouse.layout import Release
 VALIDATION_USERS = 1_000
 
 
-def training_data(release: Release, found: Facts, settings: Settings, run: OnSpark) -> TrainingData:
+def training_data(release: Release, facts: Facts, settings: Settings, run: OnSpark) -> TrainingData:
     """The interactions that are not held out, written once as arrays by the parts; every model maps what it needs of them."""
     counts = np.load(release.work / "item_counts.npz")
     items = parquet.read(release.work / "items.parquet")
     folder = release.work / "interactions"
     with locked(release.work / "interactions.lock"):
         if not folder.exists():
-            _write_interactions(folder, release, found, run)
+            _write_interactions(folder, release, facts, run)
     return TrainingData(
         interactions=Interactions.open(folder, len(items)),
         items=items,
         n_ratings=counts["n_train"].astype(np.int64),
         rating_sum=counts["train_sum"],
         genres=genre_matrix(items, genre_names(release)),
-        rating_scale=found.rating_scale,
+        rating_scale=facts.rating_scale,
         settings=settings,
         run=run,
         scratch=release.work / "scratch",
         sides=release.models,
-        validation=lambda: validation(release, found),
+        validation=lambda: validation(release, facts),
     )
 
 
-def _write_interactions(folder: Path, release: Release, found: Facts, run: OnSpark) -> None:
+def _write_interactions(folder: Path, release: Release, facts: Facts, run: OnSpark) -> None:
     """Written aside and renamed, so that they are whole where they are."""
     aside, names = folder.with_name("interactions.tmp"), list(interactions.TYPES)
 
     def write(number: int) -> None:
-        part = read_part(release, number, found)
+        part = read_part(release, number, facts)
         interactions.write_part(aside, number, part.histories.select(part.splits == TRAIN))
 
     def join(number: int) -> None:
-        interactions.join_parts(aside, names[number], found.n_parts)
+        interactions.join_parts(aside, names[number], facts.n_parts)
 
-    run.each(found.n_parts, write, label="laying out interactions")
+    run.each(facts.n_parts, write, label="laying out interactions")
     run.each(len(names), join, label="joining interactions")
     shutil.rmtree(aside / "parts")
     os.replace(aside, folder)
 
 
-def validation(release: Release, found: Facts) -> Validation | None:
+def validation(release: Release, facts: Facts) -> Validation | None:
     """The first users whose held-out rows are there to choose hyper-parameters by; None if there is nobody."""
     blocks = []
-    for number in range(found.n_parts):
-        blocks.append(read_part(release, number, found).held_out(VALIDATION))
+    for number in range(facts.n_parts):
+        blocks.append(read_part(release, number, facts).held_out(VALIDATION))
         if sum(len(kept) for kept, _ in blocks) >= VALIDATION_USERS:
             break
     kept, held = (concatenated([block[side] for block in blocks]) for side in (0, 1))

@@ -27,13 +27,13 @@ def doubt(ndcgs: dict[str, np.ndarray], chance: np.ndarray, settings: Settings) 
     """
     counted = {name: mean_interval(values, seed=settings.seed) for name, values in ndcgs.items()}
     best = max((name for name in ndcgs if name != "popular"), key=lambda name: counted[name].mean)
-    found, popular = counted[best], counted["popular"]
-    if found.n < settings.gate_users:
+    interval, popular = counted[best], counted["popular"]
+    if interval.n < settings.gate_users:
         return ""
-    said = f"validation contradicts sense: the best model, {best}, has nDCG@10 {found.mean:.4f} over {found.n} users"
+    said = f"validation contradicts sense: the best model, {best}, has nDCG@10 {interval.mean:.4f} over {interval.n} users"
     drawn, ahead = float(np.nanmean(chance)), float(np.nanmean(ndcgs[best] - ndcgs["popular"]))
     cause = "look at the times and ids of the interactions before this release is used"
-    if found.mean < FLOOR or found.low <= drawn:
+    if interval.mean < FLOOR or interval.low <= drawn:
         return f"{said}, lists by chance would have {drawn:.4f}; {cause}"
     if ahead <= 0:
         return f"{said}, popular has {popular.mean:.4f}; {cause}"

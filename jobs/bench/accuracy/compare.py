@@ -53,10 +53,10 @@ def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: 
             source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=latest)
             data = read(source, settings)
         sizes = _lay_out(folder, data, settings, cutting, k, tune)
-        found = _all(folder, _needed(names, data), n_cuts=cutting.n_cuts)
-        values = {name: _values(folder, name) for name in names if found[name]["status"] == "trained"}
+        outcomes = _all(folder, _needed(names, data), n_cuts=cutting.n_cuts)
+        values = {name: _values(folder, name) for name in names if outcomes[name]["status"] == "trained"}
     common = {"source": source.name, **cutting.options(), "k": k, "seed": cutting.seed, "tuned": tune, **sizes}
-    return _rows(names, found, values, common, k=k, seed=cutting.seed)
+    return _rows(names, outcomes, values, common, k=k, seed=cutting.seed)
 
 
 def failures(rows: list[dict[str, Any]]) -> None:
@@ -100,12 +100,12 @@ def _needed(names: list[str], data: Dataset) -> dict[str, str]:
     """The models to fit, parts before what is made of them, and what predicts the ratings of lists before all; each with the reason
     why it cannot be, or ''."""
     parts = {part for name in names for part in MODELS[name].parts}
-    found = {}
+    reasons = {}
     for name, model in MODELS.items():
         if name in names or name in parts:
             rates_nothing = model.needs_ratings and data.rating_scale is None
-            found[name] = "the source has no ratings" if rates_nothing else ""
-    return {name: found[name] for name in sorted(found, key=lambda name: name != RATER)}
+            reasons[name] = "the source has no ratings" if rates_nothing else ""
+    return {name: reasons[name] for name in sorted(reasons, key=lambda name: name != RATER)}
 
 
 def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, k: int, tune: bool) -> dict[str, int]:
@@ -133,12 +133,12 @@ def _lay_out(folder: Path, data: Dataset, settings: Settings, cutting: Cutting, 
 
 def _all(folder: Path, reasons: dict[str, str], *, n_cuts: int) -> dict[str, dict[str, Any]]:
     """Return the outcome of each model."""
-    found = {}
+    outcomes = {}
     with Progress("bench accuracy", total=len(reasons), unit="models") as progress:
         for name, reason in reasons.items():
-            found[name] = {"status": "skipped", "message": reason} if reason else _one(folder, name)
+            outcomes[name] = {"status": "skipped", "message": reason} if reason else _one(folder, name)
             progress.add(1)
-    return found
+    return outcomes
 
 
 def _one(folder: Path, name: str) -> dict[str, Any]:
@@ -159,30 +159,30 @@ def _values(folder: Path, name: str) -> Values:
 
 
 def _rows(
-    names: list[str], found: dict[str, dict], values: dict[str, Values], common: dict[str, Any], *, k: int, seed: int
+    names: list[str], outcomes: dict[str, dict], values: dict[str, Values], common: dict[str, Any], *, k: int, seed: int
 ) -> list[dict[str, Any]]:
     measured = {name: figures(of, k=k, seed=seed) for name, of in values.items()}
     ndcg = f"ndcg_at_{k}"
     order = sorted(names, key=lambda name: -(measured.get(name, {}).get(ndcg) or -1.0))
     rows = []
     for name in order:
-        row = {"model": name, **{key: found[name].get(key) for key in ("status", "message")}, **common}
+        row = {"model": name, **{key: outcomes[name].get(key) for key in ("status", "message")}, **common}
         if name in measured:
             row |= measured[name] | behind(values[name], values[order[0]], ndcg, seed=seed)
-            row |= {key: found[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
-            parts = [found[part] for part in MODELS[name].parts if found[part]["status"] == "trained"]
+            row |= {key: outcomes[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
+            parts = [outcomes[part] for part in MODELS[name].parts if outcomes[part]["status"] == "trained"]
             row["fit_with_parts_s"] = round(row["fit_s"] + sum(part["fit_s"] for part in parts), 3)
-            row |= {f"chosen_{key}": value for key, value in _flat(found[name]["parameters"]).items()}
+            row |= {f"chosen_{key}": value for key, value in _flat(outcomes[name]["parameters"]).items()}
         rows.append(row)
     return rows
 
 
 def _flat(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters without levels: weights of the parts of a blend by name."""
-    found = {}
+    flat = {}
     for key, value in parameters.items():
         if isinstance(value, dict):
-            found |= {f"{key}_{inner}": of for inner, of in value.items()}
+            flat |= {f"{key}_{inner}": of for inner, of in value.items()}
         else:
-            found[key] = value
-    return found
+            flat[key] = value
+    return flat

@@ -186,11 +186,11 @@ def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protoc
     seed, tested, least = cutting.seed, cutting.tested, cutting.min_items
     match cutting.protocol:
         case "last_fraction":
-            found = partial(last_fraction, fraction=tested, min_history=least or 5)
-            return found, found
+            protocol = partial(last_fraction, fraction=tested, min_history=least or 5)
+            return protocol, protocol
         case "global_time":
-            found = partial(global_time, quantile=1 - tested, min_history=least or 1)
-            return found, found
+            protocol = partial(global_time, quantile=1 - tested, min_history=least or 1)
+            return protocol, protocol
         case "leave_one_out":
             n = None if cutting.negatives == "all" else int(cutting.negatives or 99)
             return tuple(partial(leave_one_out, seed=s, n_negatives=n) for s in (seed, seed + 1))

@@ -53,21 +53,21 @@ def of_lists(lists: np.ndarray, kept: Histories, held: Histories, expected: np.n
     """Every metric of lists (u, max(k, RECALL_DEPTH)), (u,) each; expected (u, k): what popularity gives the same user."""
     n_held = np.diff(held.indptr)
     hit = metrics.hit_table(lists, held.indptr, held.items, n_items_of(items))
-    found = {f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, measure in AT_K.items()}
-    found |= {f"{name}_at_{RECALL_DEPTH}": measure(hit[:, :RECALL_DEPTH], n_held) for name, measure in DEEPER.items()}
+    by_metric = {f"{name}_at_{k}": measure(hit[:, :k], n_held) for name, measure in AT_K.items()}
+    by_metric |= {f"{name}_at_{RECALL_DEPTH}": measure(hit[:, :RECALL_DEPTH], n_held) for name, measure in DEEPER.items()}
     rare = held.select(list_metrics.is_rare(items.n_having)[held.items])
     of_rare = metrics.hit_table(lists[:, :k], rare.indptr, rare.items, n_items_of(items))
-    found[f"ndcg_rare_at_{k}"] = metrics.ndcg(of_rare, np.diff(rare.indptr))
+    by_metric[f"ndcg_rare_at_{k}"] = metrics.ndcg(of_rare, np.diff(rare.indptr))
     heads, nothing = lists[:, :k], np.full(len(lists), np.nan)
     with_features = items.features is not None
-    found |= {
+    by_metric |= {
         f"novelty_at_{k}": list_metrics.novelty(heads, items.n_having, items.n_users),
         f"mean_popularity_at_{k}": list_metrics.mean_popularity(heads, items.n_having, items.n_users),
         f"intra_list_diversity_at_{k}": list_metrics.intra_list_diversity(heads, items.features) if with_features else nothing,
         f"serendipity_at_{k}": list_metrics.serendipity(heads, hit[:, :k], n_held, expected, features=items.features),
         f"genre_miscalibration_at_{k}": list_metrics.miscalibration(heads, kept.weighted(n_items_of(items), np.inf), items.genres),
     }
-    return found
+    return by_metric
 
 
 def of_liked(lists: np.ndarray, held: Histories, means: np.ndarray, predicted: np.ndarray, items: Items, k: int) -> dict[str, np.ndarray]:
@@ -117,25 +117,25 @@ def over_cuts(parts: list[Values]) -> Values:
 
 def figures(values: Values, *, k: int, seed: int) -> dict[str, Any]:
     """Means by metric, each with the bounds of its 95 % interval over users as _low and _high; None if nobody has one."""
-    found: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for name, of_user in values.per_user.items():
-        found |= _interval(name, mean_interval(of_user, seed=seed))
+        row |= _interval(name, mean_interval(of_user, seed=seed))
     for name, measure in (("coverage", list_metrics.catalogue_coverage), ("gini", list_metrics.gini)):
-        found[f"{name}_at_{k}"] = _rounded(np.mean([measure(times) for times in values.times]))
+        row[f"{name}_at_{k}"] = _rounded(np.mean([measure(times) for times in values.times]))
     squared = mean_interval(values.squared, seed=seed, weights=values.n_rated)
-    found |= _interval("rmse", squared._replace(mean=squared.mean**0.5, low=squared.low**0.5, high=squared.high**0.5))
-    found |= _interval("mae", mean_interval(values.absolute, seed=seed, weights=values.n_rated))
-    return found
+    row |= _interval("rmse", squared._replace(mean=squared.mean**0.5, low=squared.low**0.5, high=squared.high**0.5))
+    row |= _interval("mae", mean_interval(values.absolute, seed=seed, weights=values.n_rated))
+    return row
 
 
 def behind(values: Values, best: Values, metric: str, *, seed: int) -> dict[str, Any]:
     """Return how far a model is behind the best on the same users: the paired difference with its interval, 0 for the best itself."""
-    found = paired_difference(values.per_user[metric], best.per_user[metric], seed=seed, margin=0.0)
-    return _interval(f"{metric}_over_best", found)
+    difference = paired_difference(values.per_user[metric], best.per_user[metric], seed=seed, margin=0.0)
+    return _interval(f"{metric}_over_best", difference)
 
 
-def _interval(name: str, found) -> dict[str, Any]:
-    return {name: _rounded(found[0]), f"{name}_low": _rounded(found.low), f"{name}_high": _rounded(found.high)}
+def _interval(name: str, interval) -> dict[str, Any]:
+    return {name: _rounded(interval[0]), f"{name}_low": _rounded(interval.low), f"{name}_high": _rounded(interval.high)}
 
 
 def _rounded(value: float) -> float | None:

@@ -28,8 +28,8 @@ def lister(name: str, side: ModelArrays, data: TrainingData, *, n: int) -> Liste
 def _as_served(served: Recommender) -> Lister:
     def lists(kept: Histories, held: Histories, candidates: np.ndarray | None) -> np.ndarray:
         if candidates is None:
-            found = served.lists(kept)
-            return fixed_width(found.indptr, found.items, served.n)
+            listed = served.lists(kept)
+            return fixed_width(listed.indptr, listed.items, served.n)
         scores, tiers = np.full(candidates.shape, -np.inf), np.zeros(candidates.shape, np.int8)
         for k, row in enumerate(candidates):
             is_one = row >= 0

@@ -106,11 +106,11 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
         candidates = None if split.candidates is None else split.candidates[start : start + at_once]
         lists = lists_of(mine, kept_out, candidates)
         expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, places, k)
-        found = of_lists(lists, mine, kept_out, expected, items, k)
+        by_metric = of_lists(lists, mine, kept_out, expected, items, k)
         if data.rating_scale is not None:
             means = damped_means(mine, data.mean_rating, bench.settings.bias_damping)
-            found |= of_liked(lists, kept_out, means, _predicted(of_lists_rater, mine, lists[:, :k]), items, k)
-        blocks.append(found)
+            by_metric |= of_liked(lists, kept_out, means, _predicted(of_lists_rater, mine, lists[:, :k]), items, k)
+        blocks.append(by_metric)
         times += np.bincount(lists[:, :k][lists[:, :k] >= 0], minlength=data.n_items)
     rater = _rater(name, side, data)
     ratings = np.full(len(held.items), np.nan) if rater is None else predicted(rater, kept, held.indptr, held.items)
@@ -131,11 +131,11 @@ def _rater_of_lists(data: TrainingData) -> Rater | None:
 
 def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.ndarray:
     """Predicted ratings of lists (u, k); NaN in an empty place, and everywhere without a rater."""
-    found, is_filled = np.full(lists.shape, np.nan), lists >= 0
+    ratings, is_filled = np.full(lists.shape, np.nan), lists >= 0
     if rater is not None:
         indptr = np.concatenate([[0], np.cumsum(is_filled.sum(axis=1))])
-        found[is_filled] = predicted(rater, kept, indptr, lists[is_filled])
-    return found
+        ratings[is_filled] = predicted(rater, kept, indptr, lists[is_filled])
+    return ratings
 
 
 def _rater(name: str, side: ModelArrays, data: TrainingData) -> Rater | None:
@@ -149,7 +149,7 @@ def main(folder: str, name: str) -> int:
     bench = Bench(Path(folder))
     with PeakMemory() as peak:
         try:
-            values, found = measured(bench, name)
+            values, figures = measured(bench, name)
         except Exception as error:
             # Whatever breaks one model must not take the others with it; its row says so.
             if was_interrupted(error):
@@ -162,12 +162,12 @@ def main(folder: str, name: str) -> int:
         **{f"per_user.{key}": of for key, of in values.per_user.items()},
         **{key: of for key, of in values._asdict().items() if key != "per_user"},
     )
-    _write(bench.folder / f"{name}.json", {"status": "trained", "message": "", "peak_mib": round(peak.mib, 1), **found})
+    _write(bench.folder / f"{name}.json", {"status": "trained", "message": "", "peak_mib": round(peak.mib, 1), **figures})
     return 0
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
-    path.write_text(json.dumps(found), encoding="utf-8")
+def _write(path: Path, outcome: dict[str, Any]) -> None:
+    path.write_text(json.dumps(outcome), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,13 +50,13 @@ RETAIL = (Case("last 20 % of customers with 10 items or more", "ndcg_at_10", (*I
 
 def sources(movielens: str | None, retail: str | None) -> list[tuple[str, tuple[str, ...], tuple[Case, ...]]]:
     """Heading, options of the source, and cases of each data set."""
-    found = [("The built-in sample", ("--source", "sample"), SAMPLE)]
+    data_sets = [("The built-in sample", ("--source", "sample"), SAMPLE)]
     if movielens:
-        found.append(("MovieLens ml-latest-small", ("--source", "movielens", "--path", movielens), MOVIELENS))
+        data_sets.append(("MovieLens ml-latest-small", ("--source", "movielens", "--path", movielens), MOVIELENS))
     if retail:
         options = ("--source", "table", "--path", retail, "--columns", RETAIL_COLUMNS)
-        found.append(("Online Retail, purchases without ratings", options, RETAIL))
-    return found
+        data_sets.append(("Online Retail, purchases without ratings", options, RETAIL))
+    return data_sets
 
 
 @functools.cache
@@ -70,10 +70,10 @@ def measured(options: tuple[str, ...]) -> list[dict[str, Any]]:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(cases: tuple[Case, ...], found: list[list[dict[str, Any]]]) -> str:
+def table(cases: tuple[Case, ...], rows_of_cases: list[list[dict[str, Any]]]) -> str:
     """Markdown: a row a model, in each column the figure and its interval, the best in bold."""
-    models = list(dict.fromkeys(row["model"] for rows in found for row in rows))
-    columns = [_cells(case, rows) for case, rows in zip(cases, found)]
+    models = list(dict.fromkeys(row["model"] for rows in rows_of_cases for row in rows))
+    columns = [_cells(case, rows) for case, rows in zip(cases, rows_of_cases)]
     lines = ["| model | " + " | ".join(case.title for case in cases) + " |", "|---" * (len(cases) + 1) + "|"]
     lines += [f"| `{model}` | " + " | ".join(cells.get(model, "") for cells in columns) + " |" for model in models]
     return "\n".join(lines) + "\n"
@@ -107,9 +107,9 @@ def main() -> None:
     parsed = parser.parse_args()
     blocks = []
     for heading, options, cases in sources(parsed.movielens, parsed.retail):
-        found = [measured((*options, *case.options)) for case in cases]
-        n = f"{found[0][0]['n_users']:,} users tested in time"
-        blocks.append(f"**{heading}**, {n}\n\n{table(cases, found)}")
+        rows_of_cases = [measured((*options, *case.options)) for case in cases]
+        n = f"{rows_of_cases[0][0]['n_users']:,} users tested in time"
+        blocks.append(f"**{heading}**, {n}\n\n{table(cases, rows_of_cases)}")
     README.write_text(written(README.read_text(encoding="utf-8"), "\n".join(blocks)), encoding="utf-8")
 
 

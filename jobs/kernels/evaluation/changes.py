@@ -51,13 +51,13 @@ def changes(
     listable : the items that either release may list at all
     """
     before, now = ({item: rank for rank, item in enumerate(items, 1)} for items in lists[:2])
-    found = [
+    all_changes = [
         Change(item, rank, None, _cause(item, lists, rated[1], listable[1], was=True)) for item, rank in before.items() if item not in now
     ]
-    found += [
+    all_changes += [
         Change(item, None, rank, _cause(item, lists, rated[0], listable[0], was=False)) for item, rank in now.items() if item not in before
     ]
-    return found
+    return all_changes
 
 
 def _cause(item: Hashable, lists: Lists, rated: Collection[Hashable], listable: Collection[Hashable], *, was: bool) -> str:

@@ -65,9 +65,9 @@ def is_rare(n_having: np.ndarray) -> np.ndarray:
     (n_items,) bool; items that no user has are rare
     """
     order = np.lexsort((np.arange(len(n_having)), -np.asarray(n_having)))
-    found = np.ones(len(n_having), bool)
-    found[order[: round((1 - RARE) * np.count_nonzero(n_having))]] = False
-    return found
+    rare = np.ones(len(n_having), bool)
+    rare[order[: round((1 - RARE) * np.count_nonzero(n_having))]] = False
+    return rare
 
 
 def mean_popularity(lists: np.ndarray, n_having: np.ndarray, n_users: int) -> np.ndarray:
@@ -112,11 +112,11 @@ def serendipity(
     0 at least: unexpectedness as distance from the set of expected items, Adamopoulos and Tuzhilin 2014.
     """
     users, places = np.nonzero(hit)
-    found, surely = lists[users, places][:, None], expected[users]
-    likeness = ((found == surely) & (surely >= 0)).astype(float)
+    relevant, surely = lists[users, places][:, None], expected[users]
+    likeness = ((relevant == surely) & (surely >= 0)).astype(float)
     if features is not None and likeness.size:
         n_items = features.shape[0]
-        pairs, pair_of = np.unique(np.where(surely >= 0, found * np.int64(n_items) + surely, -1), return_inverse=True)
+        pairs, pair_of = np.unique(np.where(surely >= 0, relevant * np.int64(n_items) + surely, -1), return_inverse=True)
         unit = unit_rows(features)
         cosines = np.asarray(unit[pairs // n_items].multiply(unit[pairs % n_items]).sum(axis=1)).ravel()
         cosines[pairs < 0] = 0.0

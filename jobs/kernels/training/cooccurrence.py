@@ -101,16 +101,16 @@ class Columns(NamedTuple):
 
         def rows_of(span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             rows = []
-            for j, (found, values) in zip(range(span.start, span.stop), _products(self.X, self.by_item, span, is_long)):
-                nearness = np.maximum(values, 0.0) / (norms[j] * norms[found] + floor)
-                nearness[found == j] = 0.0
-                rows.append(largest(found, nearness, keep))
+            for j, (items, values) in zip(range(span.start, span.stop), _products(self.X, self.by_item, span, is_long)):
+                nearness = np.maximum(values, 0.0) / (norms[j] * norms[items] + floor)
+                nearness[items == j] = 0.0
+                rows.append(largest(items, nearness, keep))
             return concatenated(rows)
 
         costs = (np.where(is_long, 0, self.n_pairs) + keep)[start:stop]
         spans = (slice(start + span.start, start + span.stop) for span in blocks_of(costs, block_cells))
-        found = stacked(rows_of(span) for span in spans)
-        return found.indptr, found.indices, found.data
+        weights = stacked(rows_of(span) for span in spans)
+        return weights.indptr, weights.indices, weights.data
 
 
 def _products(X: csr_matrix, by_item: csr_matrix, span: slice, is_long: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

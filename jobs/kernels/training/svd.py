@@ -98,9 +98,9 @@ def right_singular(E: csr_matrix, n_factors: int, *, seed: int) -> tuple[np.ndar
         values, rows = _whole(E)
     order = np.argsort(-values, kind="stable")[:n_factors]
     order = order[values[order] > values[order[0]] * ROUNDING]
-    found = rows[order].T
-    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(len(order))])
-    s[: len(order)], V[:, : len(order)] = values[order], found * signs
+    vectors = rows[order].T
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(order))])
+    s[: len(order)], V[:, : len(order)] = values[order], vectors * signs
     return s, V
 
 
