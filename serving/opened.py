@@ -97,6 +97,24 @@ class OpenRelease:
         known = "select exists (select 1 from users where first_rated_at is not null)"
         return bool(self.reader().execute(known).fetchone()[0])
 
+    @cached_property
+    def years(self) -> np.ndarray:
+        """Years of the items, (n_items,) float64, NaN where none is known. From any thread."""
+        years = np.full(len(self.item_ids), np.nan)
+        for number, (year,) in enumerate(self.reader().execute("select year from items order by item_id")):
+            years[number] = np.nan if year is None else year
+        return years
+
+    @cached_property
+    def damped_means(self) -> np.ndarray:
+        """Damped mean ratings of the items, (n_items,) float64, NaN without ratings."""
+        return model_files.load(self.files.model("popular"))[0]["damped_means"]
+
+    @cached_property
+    def has_years(self) -> bool:
+        """Whether any item has a year. From any thread."""
+        return bool(self.reader().execute("select exists (select 1 from items where year is not null)").fetchone()[0])
+
     def warm(self) -> None:
         """Do what the first solve would wait for: map the item side, find untrained items, order the others by popularity."""
         side = self.side

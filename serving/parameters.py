@@ -24,7 +24,8 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 @dataclass(frozen=True)
 class Parameter:
     """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text. A list may be given
-    several times and within one value by commas; `once` says more of why another may not."""
+    several times and within one value by commas; `once` says more of why another may not. With `may_be_empty` an empty text, which a
+    form sends for a field that was left alone, is as nothing."""
 
     name: str
     kind: str
@@ -36,9 +37,12 @@ class Parameter:
     is_required: bool = False
     once: str = ""
     pattern: str | None = None
+    may_be_empty: bool = False
 
     def parse(self, text: str) -> Any:
         """The value. Raises RequestError (400) naming the parameter, what was expected and what was got."""
+        if self.may_be_empty and not text:
+            return self.default
         if self.kind == "integer":
             digits = text.removeprefix("-")
             if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
@@ -73,7 +77,22 @@ class Parameter:
 
 FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 N = Parameter("n", "integer", "rows to give", READY_N, 1, MAX_N)
-GENRE = Parameter("genre", "text", "only items of this genre", once="; a list cannot be limited to several genres, ask for each by itself")
+_MORE = "given again for each or separated by commas"
+GENRE = Parameter(
+    "genre",
+    "text",
+    "only items of this genre",
+    once="; several genres stand in any_genre, all_genres or no_genre",
+    may_be_empty=True,
+)
+FILTERS = (
+    GENRE,
+    Parameter("any_genre", "list", f"only items of one of these genres at least, {_MORE}", ()),
+    Parameter("all_genres", "list", f"only items of all of these genres, {_MORE}", ()),
+    Parameter("no_genre", "list", f"no item of one of these genres, {_MORE}", ()),
+    Parameter("year_from", "integer", "only items of this year or a later one", None, 1, 9999, may_be_empty=True),
+    Parameter("year_to", "integer", "only items of this year or an earlier one", None, 1, 9999, may_be_empty=True),
+)
 EXCLUDE = Parameter(
     "exclude",
     "list",

@@ -25,7 +25,7 @@ from serving.lookups import (
     session,
 )
 from serving.lookups.home import home
-from serving.parameters import EVERYWHERE, EXCLUDE, GENRE, N, next_of, Parameter, Query, RELEASE, STRICT
+from serving.parameters import EVERYWHERE, EXCLUDE, FILTERS, N, next_of, Parameter, Query, RELEASE, STRICT
 from serving.request import Request
 from serving.response import RequestError, Response
 from serving.service import Service
@@ -109,7 +109,7 @@ READS = (
         recommend.recommend,
         "A user's list with its reasons",
         "Recommendation",
-        (N, GENRE, EXCLUDE, next_of("r"), STRICT),
+        (N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
         page="recommend",
         for_users=True,
     ),
@@ -120,7 +120,7 @@ READS = (
         recommend.recommend_asked,
         "A user's list, asked for by a form",
         "Recommendation",
-        (USER, N, GENRE, EXCLUDE, next_of("r"), STRICT),
+        (USER, N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
         page="recommend",
     ),
     Route(
@@ -173,7 +173,7 @@ READS = (
         items.popular,
         "The most popular items, of all or of a genre",
         "PopularItem",
-        (N, GENRE, next_of("p")),
+        (N, *FILTERS, next_of("p")),
         page="popular",
         for_users=True,
     ),
@@ -253,7 +253,7 @@ SESSION = Route(
     session.recommend,
     "A list for a visitor who is stored nowhere",
     "Recommendation",
-    (N, GENRE, EXCLUDE),
+    (N, *FILTERS, EXCLUDE),
     body="Session",
 )
 WRITES = (

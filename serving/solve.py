@@ -72,8 +72,3 @@ def _by_item(all_reasons: Iterable[Reason]) -> dict[Any, list[Reason]]:
     for reason in all_reasons:
         grouped.setdefault(reason.item_id, []).append(reason)
     return grouped
-
-
-def outside_genre(opened: OpenRelease, genre: str) -> np.ndarray:
-    """item_nums without this genre."""
-    return np.flatnonzero(~opened.side.has_genre([opened.genres.index(genre)]))

@@ -70,11 +70,13 @@ class ItemSide:
 
     def has_genre(self, genres: Sequence[int]) -> np.ndarray:
         """Tell which items have at least one of these genres, columns of `genres`; (n_items,) bool."""
+        return self.count_genres(genres) > 0
+
+    def count_genres(self, genres: Sequence[int]) -> np.ndarray:
+        """Count of these genres, columns of `genres`, those that each item has; (n_items,) int64."""
         is_wanted = np.zeros(self.genres.shape[1], bool)
         is_wanted[list(genres)] = True
-        has = np.zeros(self.n_items, bool)
-        has[owners(self.genres.indptr)[is_wanted[self.genres.indices]]] = True
-        return has
+        return np.bincount(owners(self.genres.indptr)[is_wanted[self.genres.indices]], minlength=self.n_items)
 
     def popular_in(self, genres: tuple[int, ...]) -> np.ndarray:
         """Return the items with one of these genres, most popular first."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+import numpy as np
+
+from serving.filters import excluded_items, known_genre
 from serving.ids import known_item
 from serving.opened import OpenRelease
-from serving.parameters import MANY_ROWS
+from serving.parameters import FILTERS, GENRE, MANY_ROWS
 from serving.request import Request, Token
-from serving.response import RequestError, Response
+from serving.response import Response
 from serving.service import Service
 
 SOURCES = ("collaborative", "content")
@@ -20,13 +23,6 @@ _FACTS = """select title, year, genres, tags, description, n_ratings, mean_ratin
 n_first_tens, best_rank from items left join item_lists using (item_id) where items.item_id = ?"""
 _RATINGS = "select rating, n_ratings from item_ratings where item_id = ? order by rating"
 _POPULAR = """select rank, item_id, score, n_ratings, damped_mean from popular where genre = ? and rank > ? order by rank limit ?"""
-
-
-def known_genre(opened: OpenRelease, genre: str) -> str:
-    if genre not in opened.genres:
-        shown = ", ".join(opened.genres[:30]) or "none"
-        raise RequestError(f"genre: release {opened.id} has no genre {genre[:100]!r}; it has {shown}")
-    return genre
 
 
 def item(service: Service, request: Request) -> Response:
@@ -100,12 +96,40 @@ def _neighbours(opened: OpenRelease, item: Any, source: str, after: int, n: int)
 
 
 def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
-    """The most popular items, of all or of one genre."""
+    """The most popular items, of all, of one genre, or of those that filters leave."""
+    if any(request.values[parameter.name] for parameter in FILTERS if parameter is not GENRE):
+        return service.threads.aside(request.opened, _popular_of_some, service, request)
     return (
         _popular(service, request)
         if request.values["n"] <= MANY_ROWS
         else service.threads.aside(request.opened, _popular, service, request)
     )
+
+
+def _popular_of_some(service: Service, request: Request) -> Response:
+    """Rank what filters leave by popularity, as the table `popular` ranks all."""
+    token = Token.parse(request.values["next"], "p") if request.values["next"] else None
+    opened = service.releases.pinned(token.release) if token else request.opened
+    side, after, n = opened.side, token.rank if token else 0, request.values["n"]
+    is_left = side.popularity > 0
+    is_left[side.blocked] = False
+    is_left[excluded_items(opened, request.values)] = False
+    items = side.by_popularity[is_left[side.by_popularity]]
+    items = items[side.twins.once(items)]
+    means, reader = opened.damped_means, opened.reader()
+    rows = [
+        {
+            "rank": rank,
+            "item_id": (item := opened.item_id(number)),
+            "title": opened.title(item),
+            "score": float(side.popularity[number]),
+            "n_ratings": reader.execute("select n_ratings from items where item_id = ?", [item]).fetchone()[0],
+            "damped_mean": None if np.isnan(means[number]) else float(means[number]),
+        }
+        for rank, number in enumerate(items[after : after + n].tolist(), after + 1)
+    ]
+    token_text = Token("p", opened.id, 0, after + n).text() if len(items) > after + n else None
+    return _items(service, opened, rows, source="popular_genre", next=token_text, genre=request.values["genre"] or "")
 
 
 def _popular(service: Service, request: Request) -> Response:

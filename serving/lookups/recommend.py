@@ -6,18 +6,16 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from schemas.errors import NotFound
-from serving.ids import listed_items, path_id
-from serving.lookups.items import known_genre
+from serving.filters import excluded_items, is_filtered
+from serving.ids import path_id
 from serving.opened import iso, OpenRelease
 from serving.parameters import MANY_ROWS, MAX_N
 from serving.request import Request, Token
 from serving.response import Response, rows_json
 from serving.rows import Listed, Reason, row, stored_reason
 from serving.service import Service
-from serving.solve import History, outside_genre, solve, solve_or_popular, solve_pairs, Solved
+from serving.solve import History, solve, solve_or_popular, solve_pairs, Solved
 from serving.stored import encoded_list, ready_list, stored_list
 
 
@@ -30,8 +28,8 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
     since = service.users.seq(opened, user)
     seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, request.values["n"]
-    is_filtered = request.values["genre"] is not None or bool(request.values["exclude"])
-    if user is not None and not seq and not since and not is_filtered and after + n <= opened.n:
+    filtered = is_filtered(request.values)
+    if user is not None and not seq and not since and not filtered and after + n <= opened.n:
         same = unchanged(service, request, opened, user)
         if same is not None:
             return same
@@ -45,7 +43,7 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
         raise NotFound(
             f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id}; without strict=1 the fallback is given"
         )
-    return _solved(service, request, opened, asked, user if is_known else None, seq, after, is_filtered)
+    return _solved(service, request, opened, asked, user if is_known else None, seq, after, filtered)
 
 
 def recommend_asked(service: Service, request: Request) -> Response | Awaitable[Response]:
@@ -130,11 +128,11 @@ async def _solved(
     user: Any,
     seq: int,
     after: int,
-    is_filtered: bool,
+    filtered: bool,
 ) -> Response:
     n = request.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
-    computed_at = iso(service.now()) if seq or is_filtered else None
+    computed_at = iso(service.now()) if seq or filtered else None
     since = service.users.seq(opened, user) if request.values["next"] else None
     # what the user got since the first page is in that list still, and may not be shown
     now_has = opened.same(service.users.items_since(opened, user, seq)) if request.values["next"] else frozenset()
@@ -144,7 +142,7 @@ async def _solved(
         encoded, source, n_found = await service.threads.long(opened, _long_list, *arguments)
         reached = next_rank(after, n, n_found)
         return list_response(service, Page(opened, asked, user, seq, (), {}, source, reached, computed_at, encoded, since))
-    if is_filtered:
+    if filtered:
         solved = await service.threads.run_on(
             opened,
             lambda: solve(
@@ -212,15 +210,3 @@ def list_response(service: Service, page: Page) -> Response:
         is_personal=True,
         opened=opened,
     )
-
-
-def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray | None:
-    """item_nums that `genre` and `exclude` keep out; None if they keep nothing out."""
-    parts = []
-    if values["genre"] is not None:
-        parts.append(outside_genre(opened, known_genre(opened, values["genre"])))
-    if values["exclude"]:
-        parts.append(
-            np.array([n for n in map(opened.number, listed_items(opened, "exclude", values["exclude"])) if n is not None], np.int64)
-        )
-    return np.unique(np.concatenate(parts)) if parts else None

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from serving.lookups.recommend import encoded_rows, excluded_items, list_response, Page, source_of
+from serving.filters import excluded_items
+from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
 from serving.opened import iso, OpenRelease
 from serving.parameters import MANY_ROWS
 from serving.request import Request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -126,6 +127,53 @@ def test_genre_and_exclude(movies: Server, movie_release: Built) -> None:
     first = [found["item_id"] for found in movies.rows("/recommend/9?n=5")]
     left = movies.rows(f"/recommend/9?n=3&exclude={first[0]},{first[2]}")
     assert [found["item_id"] for found in left] == [first[1], first[3], first[4]]
+
+
+@pytest.mark.parametrize(
+    ("query", "is_in"),
+    [
+        ("any_genre=Drama,Comedy", lambda genres, year: bool(genres & {"Drama", "Comedy"})),
+        ("any_genre=Drama&any_genre=Comedy", lambda genres, year: bool(genres & {"Drama", "Comedy"})),
+        ("all_genres=Drama,Comedy", lambda genres, year: genres >= {"Drama", "Comedy"}),
+        ("no_genre=Drama,Comedy", lambda genres, year: not genres & {"Drama", "Comedy"}),
+        ("year_from=1990&year_to=1999", lambda genres, year: year is not None and 1990 <= year <= 1999),
+        ("year_to=1980", lambda genres, year: year is not None and year <= 1980),
+        (
+            "genre=Drama&no_genre=Comedy&year_from=2000",
+            lambda genres, year: "Drama" in genres and "Comedy" not in genres and (year or 0) >= 2000,
+        ),
+    ],
+)
+def test_filters_leave_what_fits_in_the_order_of_the_list(query: str, is_in: Any, movies: Server, movie_release: Built) -> None:
+    """On every tier, page after page, and for what is popular: of the whole list exactly those that fit."""
+    connection = open_immutable(movie_release.release.database)
+    fits = {
+        item for item, genres, year in connection.execute("select item_id, genres, year from items") if is_in(set(genres.split("|")), year)
+    }
+    assert 5 < len(fits) < connection.execute("select count(*) from items").fetchone()[0] - 5
+    for path in ("/recommend/9", "/recommend/987654321", "/popular"):
+        ranked = [
+            row for row in movies.rows(f"{path}?n=1000") if path != "/recommend/9" or row["source"] == movie_release.manifest.served_model
+        ]
+        expected = [
+            row["item_id"] for row in ranked if row["item_id"] in fits
+        ]  # behind what a model ranks, popular items have an order of their own
+        shown = [row["item_id"] for row in movies.rows(f"{path}?{query}&n=1000")]
+        assert shown[: len(expected)] == expected and set(shown) <= fits and len(set(shown)) == len(shown) > 0
+        assert [row["item_id"] for row in pages(movies, f"{path}?{query}&n=50")] == shown, path
+    body = {"ratings": [{"item_id": item, "rating": 4} for item in sorted(fits)[:2]]}
+    listed = movies.client.post(f"/recommend/session?{query}&n=5", json=body).json()["rows"]
+    assert len(listed) == min(5, len(fits) - 2) and {row["item_id"] for row in listed} <= fits
+
+
+def test_a_filter_that_cannot_be_is_refused_and_one_that_is_empty_is_none(movies: Server, purchases: Server) -> None:
+    for query, says in (("any_genre=Drama,Nonsense", "any_genre: release"), ("year_from=x", "year_from: expected a whole number")):
+        answer = movies.get(f"/recommend/9?{query}")
+        assert answer.status_code == 400 and says in answer.json()["error"]
+    assert movies.rows("/recommend/9?genre=&year_from=&year_to=") == movies.rows("/recommend/9")
+    assert movies.rows("/popular?genre=&year_to=") == movies.rows("/popular")
+    user = quote(str(purchases.get("/").json()["users"][0]["user_id"]), safe="")
+    assert purchases.rows(f"/recommend/{user}?year_from=1") == [] and purchases.rows("/popular?year_from=1") == []
 
 
 def test_an_unknown_user_gets_the_fallback_or_a_404(movies: Server) -> None:
