@@ -14,6 +14,7 @@ from markupsafe import escape, Markup
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
+NAMES = 90  # the right side where names of lines stand there
 COLOURS = 8
 
 
@@ -61,13 +62,13 @@ class _Axis:
         return round(self._start + (value - self.ticks[0]) * self._by, 1)
 
 
-def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str) -> Markup:
-    """Lines over the ticks; the main one is thick and shows its intervals."""
+def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str, *, is_named: bool = False) -> Markup:
+    """Lines over the ticks; the main one is thick and shows its intervals. `is_named` writes each name at the end of its line."""
     values = [value for line in drawn for point in line.points for value in _extent(point, line.is_main)]
     if not values:
         return Markup("")
     y = _Axis(values, HEIGHT - BOTTOM, TOP)
-    step = (WIDTH - LEFT - RIGHT) / max(len(ticks), 1)
+    step = (WIDTH - LEFT - (NAMES if is_named else RIGHT)) / max(len(ticks), 1)
 
     def x(at: float) -> float:
         return round(LEFT + step * (at + 0.5), 1)
@@ -92,6 +93,9 @@ def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str) -> Markup:
             )
             for (px, py), point in zip(places, line.points)
         ]
+    if is_named:
+        ends = [(Dot(line.name, x(line.points[-1].at), 0, line.is_main), y(line.points[-1].value)) for line in drawn if line.points]
+        parts += [_text(dot.x + 9, height + 4, dot.name, "start", "main" if dot.is_main else "") for dot, height in _apart(ends)]
     return _svg(parts, title)
 
 
@@ -137,6 +141,15 @@ def chart_of(rows: Sequence[Mapping[str, Any]]) -> Measured:
         for model in sorted({row["model"] for row in rows}, key=lambda model: (model not in served, model))
     ]
     return Measured(drawn, [of["at"][:10] for of in table], table)
+
+
+def rows_of(releases: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Releases of /data as a line each for the rows that were accepted, that were there before, and that were refused."""
+    names = {"accepted": "n_accepted", "duplicates": "n_duplicates", "refused": "n_quarantined"}
+    return [
+        Line(name, [Point(at, release[figure]) for at, release in enumerate(releases)], name == "accepted")
+        for name, figure in names.items()
+    ]
 
 
 def dots_of(models: Iterable[Mapping[str, Any]]) -> list[Dot]:
@@ -192,8 +205,13 @@ def _apart(placed: list[tuple[Dot, float]], least: float = 13.0) -> list[tuple[D
 def _rules(y: _Axis) -> Markup:
     rule = Markup('<path class="rule" d="M{} {}H{}"/>')
     return Markup("").join(
-        part for tick in y.ticks for part in (rule.format(LEFT, y(tick), WIDTH - RIGHT), _text(LEFT - 8, y(tick) + 4, f"{tick:g}", "end"))
+        part for tick in y.ticks for part in (rule.format(LEFT, y(tick), WIDTH - RIGHT), _text(LEFT - 8, y(tick) + 4, _short(tick), "end"))
     )
+
+
+def _short(value: float) -> str:
+    """A round figure in the room beside an axis: 2 M for two million."""
+    return f"{value / 1e6:g} M" if abs(value) >= 1e6 else f"{value:g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> Markup:

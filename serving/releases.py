@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from serving.opened import OpenRelease
 from serving.response import RequestError
 from serving.verify import open_verified
 from warehouse import signature
+from warehouse.forgotten import Forgotten
 from warehouse.layout import Warehouse
 from warehouse.promotion import last_promoted
 from warehouse.release import current, current_id
@@ -20,7 +22,8 @@ DAY = 86_400
 
 class Releases:
     """`current` answers, `previous` for a while after a swap. `pointer` is what the warehouse names, and `problem` why that is not
-    what answers, where it is not. `compared` keeps comparisons of two releases by their ids."""
+    what answers, where it is not. `compared` keeps comparisons of two releases by their ids, and
+    `refused` why rows of the current one were refused, by its id and the users that are forgotten."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
         self._stale_after_s = settings.stale_after_days * DAY
@@ -30,6 +33,7 @@ class Releases:
         self.current = open_verified(warehouse.sealed(pointer), self.trusted)
         self.previous: OpenRelease | None = None
         self.compared: dict[tuple[str, str], dict[str, Any]] = {}
+        self.refused: dict[tuple[str, Forgotten], asyncio.Future[list[dict[str, Any]]]] = {}
 
     def pinned(self, release_id: str) -> OpenRelease:
         """The open release that a page token names."""

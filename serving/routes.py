@@ -8,6 +8,7 @@ from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from serving.lookups import (
+    data,
     explore,
     health,
     items,
@@ -219,6 +220,7 @@ READS = (
         (METRIC, PROTOCOL),
         page="quality",
     ),
+    Route("data", "GET", "/data", data.data, "What came in, what was refused, and whether the data changed", "Refused", page="data"),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
     Route(
         "compare_releases",

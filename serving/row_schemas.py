@@ -122,6 +122,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             **dict.fromkeys(("metrics", "models", "verdicts"), "any[]"),
         },
     ),
+    "Refused": (
+        {"reason": "text", "n_rows": "integer", "share": "number", "samples": "any[]"},
+        {
+            "n_read": "integer", "n_refused": "integer", "guard": "any", "source": "text",
+            **dict.fromkeys(("releases", "audit", "changes_since"), "any[]"),
+        },
+    ),
     "Release": ({"release": "text", "status": "text"}, {"source": "text"}),
     "Manifest": (
         {

@@ -24,7 +24,7 @@ An answer is `{ok: true, release, took_ms, next, next_url, rows, ...}`, a refusa
 next page of the same list. `_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
 around them, `arrayfirst` only their first values, `object` by their ids; `_nl` with `array` or `arrayfirst` gives them as
 text, a row a line."""
-_TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases"}
+_TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases", "data": "releases"}
 _TAGS |= dict.fromkeys(("", "health", "metrics", "openapi"), "server")
 _PATHS = {
     "user_id": "a user's id",

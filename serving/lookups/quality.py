@@ -23,7 +23,7 @@ async def quality(service: Service, request: Request) -> Response:
 
 
 def _quality(service: Service, request: Request) -> Response:
-    manifests, current, standing = _manifests(service), service.releases.current.manifest, Standing.of(service)
+    manifests, current, standing = sealed_manifests(service), service.releases.current.manifest, Standing.of(service)
     protocol, metric = request.values["protocol"] or HELD_OUT, request.values["metric"] or f"{deciding(current)}@10"
     known = sorted({(row["protocol"], named(row["metric"], row["k"])) for manifest in manifests for row in manifest.metrics})
     if (protocol, metric) not in known:
@@ -57,7 +57,8 @@ def _quality(service: Service, request: Request) -> Response:
     )
 
 
-def _manifests(service: Service) -> list[Manifest]:
+def sealed_manifests(service: Service) -> list[Manifest]:
+    """Every manifest of the warehouse that can be read, the oldest first."""
     manifests = []
     for name in releases.sealed_ids(service.warehouse):
         try:
