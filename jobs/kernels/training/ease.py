@@ -7,6 +7,11 @@ which is B = I - P diag(1 / diag P). A user's scores are x' B, so row j of B is 
 each target. The inverse is dense: memory grows with the square of the items and time with the cube, so only
 the most popular are kept.
 
+Dropout of rate p hides each item of a user with that chance while the others are to rebuild it (Steck 2020, Autoencoders that don't overfit
+towards the Identity). In expectation it adds p / (1 - p) n_i to the diagonal, n_i the users of item i: what many have is trusted less. Weights
+may then be scaled to B_ij (n_i / n_j)^a (as in Why is Normalization Necessary for Linear Recommenders?, SIGIR 2025): a above 0 lets rare items
+come in where popular ones would crowd them out.
+
 A miniature: users {0, 1}, {0, 1}, {0} and lambda 1. X'X + I = [[4, 2], [2, 3]], P = [[3, -2], [-2, 4]] / 8,
 so B_01 = 2 / 4 = 0.5 (who has item 0 gets item 1 by that much) and B_10 = 2 / 3.
 """
@@ -83,8 +88,8 @@ def _kept_columns(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_ite
     return csr_matrix((np.ones(len(columns), np.float32), columns, bounds), shape=(len(indptr) - 1, len(kept)))
 
 
-def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.ndarray:
-    """B (k, k) float32 for X'X (k, k) float32, written over it, and lambda > 0.
+def solve(gramian: np.ndarray, reg: float, *, dropout: float = 0.0, accurate: float = ACCURATE) -> np.ndarray:
+    """B (k, k) float32 for X'X (k, k) float32, written over it, lambda > 0 and a dropout of rate p, 0 <= p < 1.
 
     Inverted in float32, which takes half the time and memory; where that fails, or leaves more than
     `accurate`, in float64.
@@ -94,7 +99,7 @@ def solve(gramian: np.ndarray, reg: float, *, accurate: float = ACCURATE) -> np.
     A = np.require(gramian, np.float32, ["C", "W"])
     if len(A) == 0:
         return A
-    A.flat[:: len(A) + 1] += np.float32(reg)
+    A.flat[:: len(A) + 1] += np.float32(reg) + np.float32(dropout / (1 - dropout)) * A.diagonal()
     diagonal = A.diagonal().copy()
     checked = np.unique(np.linspace(0, len(A) - 1, N_CHECKED).astype(int))
     columns = A[:, checked].astype(np.float64)
@@ -143,9 +148,17 @@ def _row_blocks(k: int) -> Iterator[slice]:
     return blocks_of(np.full(k, k), CELLS)
 
 
-def item_weights(B: np.ndarray, kept: np.ndarray, n_items: int, keep: int) -> ItemWeights:
-    """B (k, k) over the kept items as weights over all n_items, with the keep largest of each row."""
-    part = stacked(strongest(B[span], keep) for span in _row_blocks(len(kept)))
+def item_weights(
+    B: np.ndarray, kept: np.ndarray, n_items: int, keep: int, *, counts: np.ndarray | None = None, rarity_exponent: float = 0.0
+) -> ItemWeights:
+    """B (k, k) over the kept items as weights over all n_items, with the keep largest of each row.
+
+    Parameters
+    ----------
+    counts, rarity_exponent : n_i (k,) and a, with which the weights are B_ij (n_i / n_j)^a; None for B itself
+    """
+    scales = np.ones(len(kept), np.float32) if counts is None else (counts.astype(np.float64) ** rarity_exponent).astype(np.float32)
+    part = stacked(strongest(B[span] * (scales[span, None] / scales), keep) for span in _row_blocks(len(kept)))
     lengths = np.zeros(n_items, np.int64)
     lengths[kept] = np.diff(part.indptr)
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -56,6 +56,41 @@ def test_the_weights_are_the_closed_form(X: np.ndarray, reg: float) -> None:
     assert not B.diagonal().any()
 
 
+@given(users(), st.sampled_from([0.5, 3.0]), st.sampled_from([0.1, 0.5, 0.9]))
+def test_dropout_is_a_larger_lambda_for_what_many_have(X: np.ndarray, reg: float, dropout: float) -> None:
+    everything = np.arange(X.shape[1])
+    A = X.T.astype(float) @ X
+    P = np.linalg.inv(A + reg * np.eye(len(A)) + dropout / (1 - dropout) * np.diag(A.diagonal()))
+    expected = np.eye(len(P)) - P @ np.diag(1 / np.diag(P))
+    assert_allclose(solve(gram(*rows(X), everything, X.shape[1]), reg, dropout=dropout), expected, **CLOSE)
+
+
+def test_dropout_is_what_hiding_items_comes_to() -> None:
+    """Of 40,000 copies of each user with half of the items hidden, the ridge regression that rebuilds an item from the others."""
+    X = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0]], float)
+    hidden = np.tile(X, (40_000, 1)) * (np.random.default_rng(0).random((160_000, 3)) < 0.5) * 2
+    B = solve((X.T @ X).astype(np.float32), 1e-6, dropout=0.5)
+    for target in range(3):
+        others = [item for item in range(3) if item != target]
+        Z = hidden[:, others]
+        found = np.linalg.solve(Z.T @ Z, Z.T @ np.tile(X[:, target], 40_000))
+        assert_allclose(B[others, target], found, atol=0.02)
+
+
+@given(users(), st.integers(1, 8), st.sampled_from([0.0, 0.2, 1.0]))
+def test_the_larger_the_exponent_the_more_rare_items_are_given(X: np.ndarray, keep: int, exponent: float) -> None:
+    indptr, items = rows(X)
+    kept = most_popular(items, X.shape[1], X.shape[1])
+    counts = X.sum(axis=0)[kept]
+    B = solve(gram(indptr, items, kept, X.shape[1]), 2.0)
+    scaled = (B * (counts[:, None] / counts) ** exponent).astype(np.float32)
+    found = item_weights(B, kept, X.shape[1], len(kept), counts=counts, rarity_exponent=exponent)
+    whole = csr_matrix((found.data, found.indices, found.indptr), shape=(X.shape[1],) * 2).toarray()
+    assert_allclose(whole[np.ix_(kept, kept)], scaled, rtol=1e-5, atol=1e-7)
+    few = item_weights(B, kept, X.shape[1], keep, counts=counts, rarity_exponent=exponent)
+    assert np.diff(few.indptr).max(initial=0) <= keep
+
+
 @given(users(), st.integers(0, 2**32 - 1))
 def test_no_other_weights_with_a_zero_diagonal_rebuild_better(X: np.ndarray, seed: int) -> None:
     reg = 2.0
