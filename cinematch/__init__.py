@@ -4,7 +4,7 @@
 >>> with cinematch.open("data") as release:
 ...     lists = release.table("recommendations")
 ...     films = release.sql("select title from items where year = :year", year=1994)
-...     found = release.recommend([(71, 5.0), (198, 3.5)], n=10)
+...     found = release.recommend([(71, 5.0), (198, 3.5), (43, 4.5)], n=10)
 """
 
 from __future__ import annotations
