@@ -49,6 +49,17 @@ def test_a_file_with_its_guesses_first_rows_and_what_would_be_refused(tmp_path: 
     assert figures["n_quarantined"] == 3 and figures["read_decimals"] == "rating 3,5 as 3.5" and figures["read_file"].startswith("utf-16")
 
 
+def test_the_encoding_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes("user_id;item_id;title;genres\nMüller;Tür;Vase Grün;Möbel\n".encode("latin-1"))
+    shown = inspected(capsys, str(path), "--items", str(path))
+    for name in ("file", "items_file"):
+        assert f"{name} cp1252 (it is not UTF-8), fields delimited by ';'".split() in [line.split() for line in shown.splitlines()]
+    assert "0 of the first 1 rows would be refused" in shown and "Müller" in shown
+    path.write_text("user_id;item_id\nMüller;Tür\n", encoding="utf-8")
+    assert "utf-8, fields delimited by ';'" in inspected(capsys, str(path))
+
+
 def test_guessed_columns_stand_in_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "x.csv").write_text("user,item\n1,2\n")
     assert inspected(capsys, str(tmp_path / "x.csv")).splitlines()[-1].endswith("--columns user_id=user,item_id=item")
