@@ -109,7 +109,9 @@ def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator
 
 
 def marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Each chunk, and after them an empty one that is marked as the last."""
+    """Each chunk, the last one marked, so that a line without an end belongs to its rows; an empty one where there is none."""
+    before = next(chunks, b"")
     for chunk in chunks:
-        yield chunk, False
-    yield b"", True
+        yield before, False
+        before = chunk
+    yield before, True

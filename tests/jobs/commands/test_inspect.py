@@ -65,6 +65,21 @@ def test_guessed_columns_stand_in_the_command(tmp_path: Path, capsys: pytest.Cap
     assert inspected(capsys, str(tmp_path / "x.csv")).splitlines()[-1].endswith("--columns user_id=user,item_id=item")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_last_line_without_an_end_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture, encoding: str) -> None:
+    path, rows = tmp_path / "x.csv", "user,item,rating\n" + "".join(f"{n % 31},{n % 17},{n % 5 + 1}\n" for n in range(3000))
+    path.write_bytes(rows[:-1].encode(encoding))
+    assert "0 of the first 3,000 rows would be refused" in inspected(capsys, str(path))
+    path.write_bytes(f"{rows}7,1".encode(encoding))
+    shown = inspected(capsys, str(path))
+    assert "1 of the first 3,001 rows would be refused" in shown and "expected 3 fields, got 2; line 3002: 7,1" in shown
+
+
+def test_a_last_object_without_an_end_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "x.jsonl").write_text('{"user": 1, "item": 2}\n{"user": 1, "item": 3}\n{"user": 1, "it')
+    assert "1 of the first 3 rows would be refused" in inspected(capsys, str(tmp_path / "x.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("a,b\n1,2\n", "no column for user_id and item_id"), ("user,item\n", "no row below"), ("", "empty")]
 )
