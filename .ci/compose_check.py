@@ -40,6 +40,7 @@ from compose_engine import (
 )  # fmt: skip
 
 USER = 50
+LONG = 200  # rows that a process beside the server makes
 FEW = {"models": ["popular", "ials", "als"], "serve": "ials"}  # that it runs is checked; tests say what it computes
 PASSED_ON = ("PYTHON_IMAGE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 
@@ -123,6 +124,9 @@ def use(serving: str, run: str) -> int:
     rows = ask(f"{serving}/recommend/{USER}?n=3")["rows"]
     if not rows or not rows[0]["reasons"]:
         raise Failed(f"/recommend/{USER}: no list with reasons: {rows}")
+    n_long = len(ask(f"{serving}/recommend/{USER}?n={LONG}")["rows"])
+    if n_long != LONG:
+        raise Failed(f"/recommend/{USER}?n={LONG}: expected so many rows from the process for long answers, got {n_long}")
     item = rows[0]["item_id"]
     rating = {"user_id": USER, "item_id": item, "rating": 4.5}
     wait(lambda: ask(f"{serving}/ratings", rating, token=key)["ok"], "a rating with a key that was just made", 10)

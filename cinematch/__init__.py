@@ -4,7 +4,7 @@
 >>> with cinematch.open("data") as release:
 ...     lists = release.table("recommendations")
 ...     films = release.sql("select title from items where year = :year", year=1994)
-...     found = release.recommend([(71, 5.0), (198, 3.5)], n=10)
+...     found = release.recommend([(71, 5.0), (198, 3.5), (43, 4.5)], n=10)
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Release:
 
     def __init__(self, warehouse: Warehouse, name: str) -> None:
         self.id: str = named(warehouse, name)
+        self._warehouse = warehouse
         self._files = warehouse.sealed(self.id)
         self.manifest: Manifest = read_manifest(self._files)
         self._connection = duck.connect(warehouse, self.id)
@@ -77,14 +78,15 @@ class Release:
     def sql(self, query: str, **values: Any) -> pa.Table:
         """Return the rows of a query of DuckDB. values: those of its parameters, each written `:name` or `$name`. Besides the tables of
         this release there are `releases.<table>`, of every sealed one, and `releases.served`. Raises UsageError if it cannot be
-        answered."""
+        answered, ReleaseError if a file of it is damaged."""
         try:
             relation = self._connection.sql(duck.parameters(query)[0], params=values)
+            table = None if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
-            raise UsageError(f"sql: {error}") from None
-        if relation is None:
+            raise duck.damage(self._warehouse, self.id, error) or UsageError(f"sql: {error}") from None
+        if table is None:
             raise UsageError("sql: expected a query that has rows, as `select * from items`")
-        return relation.to_arrow_table()
+        return table
 
     def recommend(self, history: Iterable[Any], *, n: int | None = None) -> pa.Table:
         """Return the list that a user of this history gets, the best first.
@@ -92,7 +94,8 @@ class Release:
         history: item ids, or pairs of an item id and a rating, the oldest first; an id without a rating is an event. Items that the
         release does not know count for nothing, and a history that is shorter than `min_history` gets popular items. n: rows of
         the list, by default as many as the stored lists have. The columns are those of `recommendations` but for the user and the rank
-        before re-ranking. Raises UsageError if an id, a rating or n cannot be one.
+        before re-ranking. Raises UsageError if an id, a rating or n cannot be one, ReleaseError if a file of a model is missing or
+        damaged.
         """
         if n is not None and (type(n) is not int or n < 0):
             raise UsageError(f"n: expected a whole number of rows, 0 or more, got {n!r}")

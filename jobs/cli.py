@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jobs.bench import commands as bench_commands
@@ -48,7 +49,10 @@ SENTENCES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, 0 only when it did what was asked."""
-    parsed = parser().parse_args(arguments)
+    parsed, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        print(f"cinematch {parsed.command}: {_not_known(unknown, getattr(parsed, 'known_flags', ()))}", file=sys.stderr)
+        return UsageError.exit_code
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, datefmt="%H:%M:%S")
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, it also raises
     logging.getLogger().addFilter(is_not_of_an_interrupt)
@@ -68,6 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, sentence = outcome
         print(f"cinematch: {sentence}", file=sys.stderr)
         return status
+
+
+def _not_known(arguments: Sequence[str], flags: Iterable[str]) -> str:
+    """Say which arguments a command does not know, and what may have been meant."""
+    first = arguments[0].partition("=")[0]
+    near = difflib.get_close_matches(first, flags, 1)
+    hint = f"did you mean {near[0]}?" if near else "--help names all that there are"
+    return f"unrecognized arguments: {' '.join(arguments)}; {hint}"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BODY_S = 10.0
 PAUSE_S = 0.005
 ROW_BYTES = 256
+NO_SUCH_KEY = "the API key that was sent is none of this warehouse's, or not one for this; `cinematch keys list` names those that there are"
 
 
 def admitted(
@@ -38,6 +39,8 @@ def admitted(
         raise RequestError(f"writes are {NO_KEY}", 403)
     caller = _caller(service, headers, client, is_basic_enough=False)
     if caller is None:
+        if b"authorization" in headers or b"x-api-key" in headers:
+            raise _unauthorized(NO_SUCH_KEY, "Bearer")
         raise _unauthorized("this needs an API key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`", "Bearer")
     if isinstance(caller, UserToken):
         raise RequestError(f"a user's token only reads; this needs an API key with the scope {route.scope}", 403)
@@ -60,9 +63,9 @@ def read(
                 raise  # where everybody reads, a key that is none only counts for nothing
     if is_private:
         if caller is None:
-            raise _unauthorized(
-                "this server is private: send an API key, or give it as the password to a browser", 'Basic realm="CineMatch"'
-            )
+            is_sent = b"authorization" in headers or b"x-api-key" in headers
+            said = NO_SUCH_KEY if is_sent else "send an API key, or give it as the password to a browser"
+            raise _unauthorized(f"this server is private: {said}", 'Basic realm="CineMatch"')
         if isinstance(caller, Key):
             _check(service, caller, READ)
         elif not is_users or user_id is not None and user_id != caller.user:

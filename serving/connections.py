@@ -134,7 +134,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as every error is answered, in JSON, and close."""
-        body = error_body(RequestError(f"{msg.removesuffix('.')}; expected HTTP/1.1"))
+        body = error_body(RequestError(f"{msg.removesuffix('.')}; expected HTTP/1.1, and an address of ASCII (ü is %C3%BC)"))
         head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (JSON_TYPE, len(body)) + body)
         self.transport.close()

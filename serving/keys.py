@@ -48,11 +48,17 @@ class Keys:
                 self.problem = str(error)
 
     def __bool__(self) -> bool:
+        """Whether there is any; before it says no it looks whether the first was made just now."""
+        if not self._keys:
+            self.look()
         return bool(self._keys)
 
     def find(self, shown: str) -> Key | None:
-        """The key that was shown, which may have expired; None if it is none of ours."""
-        return self._keys.get(digest_of(shown))
+        """The key that was shown, which may have expired; None if it is none of ours. Before it says so it looks whether one was made just now."""
+        digest = digest_of(shown)
+        if digest not in self._keys:
+            self.look()
+        return self._keys.get(digest)
 
     def used(self, key: Key, now: float) -> None:
         self._used[key.sha256] = now

@@ -10,6 +10,7 @@ from schemas.contract import breaking, Contract, contract, FILE
 from schemas.errors import NotFound, ReleaseError
 from schemas.tables import IdTypes
 from warehouse.layout import Release
+from warehouse.release import read_manifest
 
 
 def text(data_contract: Contract) -> str:
@@ -23,11 +24,13 @@ def write(release: Release, ids: IdTypes) -> None:
 
 
 def read(release: Release) -> Contract:
-    """The contract of a release. Raises NotFound if it has none, as releases of before contracts have, ReleaseError if it is damaged."""
+    """The contract of a release. Raises NotFound if it has none, as releases of before contracts have, or is not there, ReleaseError if it
+    is damaged."""
     path = release.folder / FILE
     try:
         data_contract: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # nosec B506  # a safe loader, written in C
     except FileNotFoundError:
+        read_manifest(release)  # which says so where there is no such release
         raise NotFound(f"release {release.id} has no {FILE}: it was built before there were contracts") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ReleaseError(f"release {release.id}: {path} cannot be read ({str(error)[:200]})") from None

@@ -10,40 +10,79 @@ Views read the Parquet files, so nothing is copied and nothing can be changed. U
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from schemas.errors import CineMatchError, ReleaseError
 from schemas.tables import QUARANTINE, Table, TABLES
 from warehouse import forgotten
 from warehouse.forgotten import Forgotten
 from warehouse.history import promotions
 from warehouse.layout import Release, Warehouse
-from warehouse.release import named, read_manifest, sealed_ids
+from warehouse.release import check_there, damaged, digest, named, read_manifest, sealed_ids
 
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
 
 
 def connect(warehouse: Warehouse, name: str = "current") -> duckdb.DuckDBPyConnection:
     """Open DuckDB in memory, with the views. `name` is the id of a release, `current` or `latest`. Raises NotFound, ReleaseError."""
+    script = views(warehouse, name)
     connection = duckdb.connect()
-    connection.execute(views(warehouse, name))
+    try:
+        connection.execute(script)
+    except duckdb.Error as error:
+        connection.close()
+        raise damage(warehouse, name, error) or error from None
     return connection
+
+
+def damage(warehouse: Warehouse, name: str, error: duckdb.Error) -> ReleaseError | None:
+    """Return what is wrong with a Parquet file where DuckDB failed because of one, looked for in the named release first; None where
+    the query is to blame. Files are read whole, to compare their digests."""
+    if not (type(error) is duckdb.Error or isinstance(error, duckdb.IOException) or "file" in str(error).lower()):
+        return None  # DuckDB's reader of Parquet has no class of its own for what is damaged
+    asked = named(warehouse, name)
+    for release_id in sorted(sealed_ids(warehouse), key=lambda one: one != asked):
+        release = warehouse.sealed(release_id)
+        try:
+            files = read_manifest(release).files
+        except CineMatchError:  # of another release; its tables need no manifest to be read
+            continue
+        for table in TABLES:
+            path = release.table(table)
+            file = path.relative_to(release.folder).as_posix()
+            if file in files and (what := _wrong(path, files[file])):
+                return damaged(release, file, what)
+    return None
+
+
+def _wrong(path: Path, sealed: Mapping[str, Any]) -> str:
+    """Say what is wrong with a file; empty where it is as it was sealed."""
+    try:
+        return "" if path.stat().st_size == sealed["bytes"] and digest(path) == sealed else "is damaged: it is not as it was sealed"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def views(warehouse: Warehouse, name: str = "current") -> str:
     """Return the SQL that makes the views, for any program that embeds DuckDB. Raises NotFound, ReleaseError."""
     release_id, known = named(warehouse, name), forgotten.read(warehouse.forgotten)
-    read_manifest(warehouse.sealed(release_id))
+    asked = warehouse.sealed(release_id)
+    check_there(asked, read_manifest(asked), asked.tables)
     sealed = [warehouse.sealed(one) for one in sealed_ids(warehouse)]
     rows = {(table.name, release.id): _rows(release, table, known) for release in sealed for table in TABLES.values()}
-    lines = [f"create view {name} as {rows[name, release_id]};" for name in TABLES]
+    lines = [f"create view {name} as {rows[name, release_id]};" for name in TABLES if asked.table(name).exists()]
     lines.append("create schema releases;")
     for name in TABLES:
         having = [release for release in sealed if release.table(name).exists()]  # one of an older version may lack a table
         of_all = [f"select {_text(release.id)} as release, * from ({rows[name, release.id]})" for release in having]  # nosec B608  # quoted
-        lines.append(f"create view releases.{name} as {' union all by name '.join(of_all)};")
+        if of_all:
+            lines.append(f"create view releases.{name} as {' union all by name '.join(of_all)};")
     return "\n".join([*lines, _served(warehouse)]) + "\n"
 
 

@@ -30,12 +30,14 @@ def exists(folder: Path) -> bool:
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays, memory-mapped and read-only, and parameters. Raises ReleaseError if the folder is not a whole item side."""
+    """Arrays, memory-mapped and read-only, and parameters. Raises ReleaseError if one cannot be read."""
+    arrays, path = {}, folder / PARAMETERS
     try:
-        parameters = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
-        arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
-    except (OSError, ValueError) as error:
-        raise ReleaseError(f"{folder}: not a complete item side ({error}); train the model again") from None
+        parameters = json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.npy")):
+            arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ReleaseError(f"{path}: cannot be read ({error}); train the model again, or import a good copy of a sealed release") from None
     return arrays, parameters
 
 

@@ -117,3 +117,18 @@ def damage(release: Release, manifest: Manifest) -> dict[str, str]:
     problems |= {name: "not in the manifest" for name in actual if name not in manifest.files}
     problems |= {name: "changed" for name in actual if name in manifest.files and actual[name] != manifest.files[name]}
     return problems
+
+
+def damaged(release: Release, name: str, what: str) -> ReleaseError:
+    """Return the error that says what is wrong with a file of a sealed release; `name` is its path within it."""
+    return ReleaseError(
+        f"release {release.id}: {name} {what}; run `cinematch releases verify {release.id}`, and roll back or import a good copy"
+    )
+
+
+def check_there(release: Release, manifest: Manifest, folder: Path) -> None:
+    """Raises ReleaseError where a file of one of a sealed release's folders is missing."""
+    within = f"{folder.relative_to(release.folder).as_posix()}/"
+    for name in manifest.files:
+        if name.startswith(within) and not (release.folder / name).is_file():
+            raise damaged(release, name, "is missing")

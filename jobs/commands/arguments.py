@@ -18,8 +18,9 @@ def add_command(commands, name: str, sentence: str, *, example: str, settings_of
         description=sentence,
         epilog=f"Example: {example}",
         allow_abbrev=False,
-        formatter_class=argparse.HelpFormatter,
+        formatter_class=_Formatter,
     )
+    command.set_defaults(known_flags=command._option_string_actions)  # to say what was meant by another
     command.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: cinematch.toml where there is one)")
     for setting, declared in FIELDS.items():
         if settings_of in declared.metadata["commands"] and not declared.metadata.get("is_secret"):
@@ -33,6 +34,13 @@ def add_command(commands, name: str, sentence: str, *, example: str, settings_of
                 help=f"{declared.metadata['description']}{default}".replace("%", "%%"),
             )
     return command
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Wraps everything but the example, which is to be pasted as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return f"{indent}{text}" if text.startswith("Example: ") else super()._fill_text(text, width, indent)
 
 
 def flags(parsed: argparse.Namespace) -> dict[str, object]:

@@ -60,7 +60,7 @@ def _do(parsed: argparse.Namespace) -> None:
                 if relation is not None:
                     _write(relation, parsed.format)
             except duckdb.Error as error:
-                raise UsageError(f"sql: {error}") from None
+                raise duck.damage(warehouse, parsed.release, error) or UsageError(f"sql: {error}") from None
 
 
 def _query(parsed: argparse.Namespace) -> str | None:

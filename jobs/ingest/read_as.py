@@ -16,6 +16,7 @@ READ_AS = (
     "item_columns",
     "items_left_out",
     "file",
+    "items_file",
     "decimals",
     "rating_scale",
     "times",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.sources.blocks import Block, Dialect, parse
 from jobs.sources.records import count_fields
 from jobs.sources.streams import Input
-from jobs.sources.text import BLOCK_BYTES, decoded, encoding_of, marked_last, MAX_LINE_BYTES, TextFile
+from jobs.sources.text import BLOCK_BYTES, decoded, encoding_of_csv, marked_last, MAX_LINE_BYTES, said_of, TextFile
 from schemas.errors import SourceError
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -26,7 +26,7 @@ class Delimited(TextFile):
 
     @property
     def written(self) -> str:
-        return f"{self.dialect.encoding}, fields delimited by {self.dialect.delimiter!r}"
+        return f"{said_of(self.dialect.encoding)}, fields delimited by {self.dialect.delimiter!r}"
 
     def position(self, field: str, role: str) -> int:
         """Where a column stands. Raises SourceError if there is none of that name, or several."""
@@ -64,9 +64,9 @@ class Delimited(TextFile):
 
 
 def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
-    """A file whose first line names its columns. Without a dialect the delimiter is the commonest in that
-    line."""
-    encoding = dialect.encoding if dialect else encoding_of(source)
+    """A file whose first line names its columns. Without a dialect the encoding is told from its beginning, and
+    the delimiter is the commonest in that line."""
+    encoding = dialect.encoding if dialect else encoding_of_csv(source)
     with source.open() as stream:
         chunks = decoded(iter(lambda: stream.read(2**16), b""), encoding, source)
         head = b""

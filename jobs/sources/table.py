@@ -112,6 +112,8 @@ def open_table(
     _check_unique(catalogue, item_mapping)
     left_out = ", ".join(name for name in catalogue.fields if name not in item_mapping.values())
     read_as = {"item_columns": ", ".join(f"{o}={t}" for o, t in item_mapping.items()), "items_left_out": left_out or "no column"}
+    if catalogue.written:
+        read_as["items_file"] = catalogue.written
     return replace(
         table,
         items=catalogue,

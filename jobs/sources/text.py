@@ -15,7 +15,8 @@ from schemas.errors import SourceError
 BLOCK_BYTES = 16 * 2**20
 FIRST_BYTES = 4 * 2**20  # of rows from which what a file does not say of itself is told
 MAX_LINE_BYTES = 64 * 2**20
-UTF_8, UTF_16 = "utf-8", "utf-16"
+UTF_8, UTF_16, WINDOWS = "utf-8", "utf-16", "cp1252"
+_WINDOWS = "".join(bytes([byte]).decode(WINDOWS, "ignore") or chr(byte) for byte in range(256))  # five are undefined, and stay apart
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,27 @@ def encoding_of(source: Input) -> str:
         return UTF_16 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
 
 
+def encoding_of_csv(source: Input) -> str:
+    """As `encoding_of`, but Windows-1252, which holds Latin-1, for a file whose first few MiB are not UTF-8. A file with a byte order
+    mark, with zero bytes, or with at least as many characters of UTF-8 beyond ASCII as stray bytes stays UTF-8, with bad rows."""
+    encoding = encoding_of(source)
+    if encoding == UTF_16:
+        return encoding
+    with source.open() as stream:
+        start = stream.read(FIRST_BYTES)
+    if start.isascii() or start.startswith(codecs.BOM_UTF8) or b"\0" in start:
+        return UTF_8
+    text = codecs.getincrementaldecoder(UTF_8)("replace").decode(start, len(start) < FIRST_BYTES)
+    n_lost = text.count("\ufffd")
+    n_read = len(text) - len(text.encode("ascii", "ignore")) - n_lost
+    return WINDOWS if n_lost > n_read else UTF_8
+
+
+def said_of(encoding: str) -> str:
+    """An encoding in words."""
+    return f"{encoding} (it is not UTF-8)" if encoding == WINDOWS else encoding
+
+
 def decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
     """Chunks as UTF-8 with line feeds: without a byte order mark, lone carriage returns as line ends where
     there is nothing else."""
@@ -75,6 +97,9 @@ def decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[b
 
 
 def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[bytes]:
+    if encoding == WINDOWS:
+        yield from (codecs.charmap_decode(chunk, "strict", _WINDOWS)[0].encode(UTF_8) for chunk in chunks)
+        return
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for chunk, is_last in marked_last(chunks):
@@ -84,7 +109,9 @@ def _as_utf_8(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator
 
 
 def marked_last(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Each chunk, and after them an empty one that is marked as the last."""
+    """Each chunk, the last one marked, so that a line without an end belongs to its rows; an empty one where there is none."""
+    before = next(chunks, b"")
     for chunk in chunks:
-        yield chunk, False
-    yield b"", True
+        yield before, False
+        before = chunk
+    yield before, True

@@ -13,6 +13,7 @@ from jobs.kernels.recommender import Recommender
 from schemas.manifest import Manifest
 from warehouse import model_files
 from warehouse.layout import Release
+from warehouse.release import check_there
 
 
 def recommender(release: Release, served: str, settings: Mapping[str, Any], scale: tuple[float, float] | None) -> Recommender:
@@ -25,7 +26,8 @@ def recommender(release: Release, served: str, settings: Mapping[str, Any], scal
 
 
 def recommender_of(release: Release, manifest: Manifest) -> Recommender:
-    """Return a sealed release as it serves."""
+    """Return a sealed release as it serves. Raises ReleaseError where a file of a model is missing or cannot be read."""
+    check_there(release, manifest, release.models)
     return recommender(release, manifest.served_model, manifest.settings, manifest.rating_scale)
 
 

@@ -65,6 +65,7 @@ def test_help_has_a_sentence_and_an_example_that_parses(command: Command, words:
     status, shown, _ = command(*words, "--help")
     text = " ".join(shown.split())
     assert status == 0 and f"Example: cinematch {' '.join(words[:1])}" in text
+    assert shown.rstrip().splitlines()[-1].startswith("Example: "), "an example stands on one line, to be pasted"
     example = text[text.index("Example: cinematch ") + len("Example: cinematch ") :]
     parsed = parser().parse_args(shlex.split(example))
     assert parsed.command == words[0]
@@ -115,7 +116,9 @@ def test_an_error_is_one_line_and_an_exit_status(command: Command, arguments: li
 
 def test_an_unknown_setting_is_refused_wherever_it_stands(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status, _, said = command("run", "--ials-factor", "3")
-    assert status == 2 and "unrecognized arguments: --ials-factor" in said
+    assert status == 2 and said == "cinematch run: unrecognized arguments: --ials-factor 3; did you mean --ials-factors?\n"
+    status, _, said = command("releases", "list", "--nothing-like-it=1")
+    assert status == 2 and said == "cinematch releases: unrecognized arguments: --nothing-like-it=1; --help names all that there are\n"
     monkeypatch.setenv("CINEMATCH_IALS_FACTOR", "3")
     status, _, said = command("releases", "list")
     assert status == 2 and "unknown setting 'ials_factor' in the environment (CINEMATCH_IALS_FACTOR); did you mean 'ials_factors'?" in said

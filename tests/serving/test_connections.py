@@ -135,7 +135,11 @@ def test_what_is_not_http_of_today_is_refused_in_json(sent: bytes, movies: Serve
     with connected(movies, sent) as wire:
         head, _, body = rest(wire).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"content-type: application/json" in head
-    assert json.loads(body) == {"ok": False, "error": "Invalid HTTP request received; expected HTTP/1.1", "status": 400}
+    assert json.loads(body) == {
+        "ok": False,
+        "error": "Invalid HTTP request received; expected HTTP/1.1, and an address of ASCII (ü is %C3%BC)",
+        "status": 400,
+    }
 
 
 def test_an_older_client_is_answered(movies: Server) -> None:

@@ -150,6 +150,20 @@ def test_a_key_expires_and_is_revoked_and_its_last_use_is_kept(movie_release: Bu
         assert asked.ask("DELETE", b"/ratings/1/77777", headers=bearer(long)).status == 401
 
 
+def test_a_key_is_taken_at_once_and_one_that_is_none_is_told_so(movie_release: Built, tmp_path: Path) -> None:
+    """Without the look that a server takes each second: the command that makes a key says that it counts at once."""
+    warehouse = Warehouse(copied(movie_release, tmp_path / "own"))
+    with inside(warehouse.folder, "not made yet") as asked:
+        refused = asked.ask("DELETE", b"/ratings/1/77777", headers=bearer("wrong"))
+        assert refused.status == 403 and "no API key" in refused.json()["error"]
+        for name in ("first", "second"):
+            key = keys.create(warehouse, name)
+            assert asked.ask("DELETE", b"/ratings/1/77777", headers=bearer(key)).status == 404
+        refused = asked.ask("DELETE", b"/ratings/1/77777", headers=bearer("wrong"))
+        assert refused.status == 401 and "the API key that was sent is none of this warehouse's" in refused.json()["error"]
+        assert "this needs an API key" in asked.ask("DELETE", b"/ratings/1/77777", headers={b"authorization": None}).json()["error"]
+
+
 def test_the_description_names_the_scope_of_each_operation(open_to_all: Inside, private: Inside) -> None:
     for asked in (open_to_all, private):
         document = asked.ask("GET", b"/openapi.json").json()

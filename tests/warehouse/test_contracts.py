@@ -99,6 +99,16 @@ def test_the_command_writes_it_and_tells_what_is_otherwise(
     assert "adds    items.item_id is new" in capsys.readouterr().out
 
 
+def test_a_release_that_is_not_there_is_said(warehouse: Warehouse, movie_release: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(warehouse.folder)
+    assert main(["releases", "show", "nope", "--warehouse", folder]) == 6
+    said = capsys.readouterr().err
+    assert "release nope: not in" in said
+    for arguments in (["nope"], [movie_release.release_id, "--diff", "nope"]):
+        assert main(["contract", *arguments, "--warehouse", folder]) == 6
+        assert capsys.readouterr().err == said
+
+
 @pytest.mark.skipif(DATACONTRACT is None, reason="datacontract-cli is not installed")
 def test_the_standards_own_tool_finds_it_valid_and_kept(movie_release: Built) -> None:
     folder = movie_release.warehouse.sealed(movie_release.release_id).folder

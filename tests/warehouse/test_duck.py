@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -73,6 +74,48 @@ def test_nothing_can_be_changed(copied: Built) -> None:
 def test_a_release_that_is_not_there_is_said(copied: Built) -> None:
     with pytest.raises(NotFound):
         duck.connect(copied.warehouse, "20000101T000000Z")
+
+
+@pytest.mark.parametrize("where", ["current", SECOND])
+@pytest.mark.parametrize("at", [None, 0, 40, -4])
+def test_a_damaged_file_is_said_with_its_release(copied: Built, capsys: pytest.CaptureFixture[str], where: str, at: int | None) -> None:
+    """Cut short at a byte, or gone."""
+    add_release(copied, SECOND)
+    release = copied.release if where == "current" else copied.warehouse.sealed(SECOND)
+    cut(release.table("users"), at)
+    status, _, error = asked(copied, capsys, "select count(*) from users")
+    if at is None and where == SECOND:  # which is then left out of what is asked of all
+        assert status == 0
+        return
+    what = "is missing" if at is None else "is damaged: it is not as it was sealed"
+    said = f"release {release.id}: tables/users.parquet {what}; run `cinematch releases verify {release.id}`"
+    assert status == 5 and said in error and len(error.splitlines()) == 1
+
+
+def test_what_is_damaged_below_a_good_footer_is_said_when_it_is_read(copied: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied.release.table("users")
+    content = path.read_bytes()
+    half = len(content) // 2
+    cut(path, 0)
+    path.write_bytes(b"PAR1" + b"\xff" * half + content[half + 4 :])
+    status, _, error = asked(copied, capsys, "select * from users")
+    assert status == 5 and f"release {copied.release_id}: tables/users.parquet is damaged" in error
+
+
+def test_a_query_is_to_blame_where_all_files_are_whole(copied: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    for query in ("select * from read_parquet('nowhere.parquet')", "select cast(title as int) from items"):
+        status, _, error = asked(copied, capsys, query)
+        assert status == 2 and "sql: " in error, query
+
+
+def cut(path: Path, at: int | None) -> None:
+    """Keep the first bytes of a sealed file, or remove it."""
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    if at is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:at])
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,35 @@ def test_a_file_with_its_guesses_first_rows_and_what_would_be_refused(tmp_path: 
     assert figures["n_quarantined"] == 3 and figures["read_decimals"] == "rating 3,5 as 3.5" and figures["read_file"].startswith("utf-16")
 
 
+def test_the_encoding_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes("user_id;item_id;title;genres\nMüller;Tür;Vase Grün;Möbel\n".encode("latin-1"))
+    shown = inspected(capsys, str(path), "--items", str(path))
+    for name in ("file", "items_file"):
+        assert f"{name} cp1252 (it is not UTF-8), fields delimited by ';'".split() in [line.split() for line in shown.splitlines()]
+    assert "0 of the first 1 rows would be refused" in shown and "Müller" in shown
+    path.write_text("user_id;item_id\nMüller;Tür\n", encoding="utf-8")
+    assert "utf-8, fields delimited by ';'" in inspected(capsys, str(path))
+
+
 def test_guessed_columns_stand_in_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "x.csv").write_text("user,item\n1,2\n")
     assert inspected(capsys, str(tmp_path / "x.csv")).splitlines()[-1].endswith("--columns user_id=user,item_id=item")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_last_line_without_an_end_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture, encoding: str) -> None:
+    path, rows = tmp_path / "x.csv", "user,item,rating\n" + "".join(f"{n % 31},{n % 17},{n % 5 + 1}\n" for n in range(3000))
+    path.write_bytes(rows[:-1].encode(encoding))
+    assert "0 of the first 3,000 rows would be refused" in inspected(capsys, str(path))
+    path.write_bytes(f"{rows}7,1".encode(encoding))
+    shown = inspected(capsys, str(path))
+    assert "1 of the first 3,001 rows would be refused" in shown and "expected 3 fields, got 2; line 3002: 7,1" in shown
+
+
+def test_a_last_object_without_an_end_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "x.jsonl").write_text('{"user": 1, "item": 2}\n{"user": 1, "item": 3}\n{"user": 1, "it')
+    assert "1 of the first 3 rows would be refused" in inspected(capsys, str(tmp_path / "x.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_a_quote_that_stays_open_is_given_up(tmp_path):
 
 
 def test_bytes_that_are_not_utf8_are_shown(tmp_path):
-    assert parsed(tmp_path, b"\xff\xfe,2\n") == ([], [(2, r"\xff\xfe,2", "expected 3 fields, got 2")])
+    content = "é,é,é\n".encode() + b"\xff\xfe,2\n"
+    assert parsed(tmp_path, content) == ([(2, *["é".encode()] * 3)], [(3, r"\xff\xfe,2", "expected 3 fields, got 2")])
 
 
 @pytest.mark.parametrize(

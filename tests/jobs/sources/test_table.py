@@ -124,7 +124,7 @@ def test_a_day_ahead_is_still_now(tmp_path):
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
-    source = opened(tmp_path, b"u,i,r,t,note\na,b,3,1,ok\n\xe9t\xe9,b,3,1,ok\na,b,3,1,\xa3\n", MAPPED)
+    source = opened(tmp_path, "u,i,r,t,note\na,b,3,1,ééé\n".encode() + b"\xe9t\xe9,b,3,1,ok\na,b,3,1,\xa3\n", MAPPED)
     accepted, refused = all_of(source)
     assert accepted["line"].to_pylist() == [2, 4]  # a column that is not asked for may hold anything
     assert refused == [{"source": "x.csv", "line": 3, "text": r"\xe9t\xe9,b,3,1,ok", "reason": "user_id is not UTF-8"}]
@@ -495,10 +495,12 @@ def test_items_have_the_ids_of_the_interactions(tmp_path):
 
 
 def test_the_catalogue_in_the_interactions(tmp_path):
-    content = b"u,i,name,kind\n1,A,,Tea\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n4,A,Glass,Tea\n3,,None,\nshort\n"
+    content = (
+        b"u,i,name,kind\n1,A,,T\xc3\xa9\n2,B,Mug \xa3,Pots\n,C,Lost,\n2,A,Cup,Pots\n3,A,Glass,\n4,A,Glass,T\xc3\xa9\n3,,None,\nshort\n"
+    )
     source = opened(tmp_path, content, "user_id=u,item_id=i,title=name,genres=kind")
     assert [(row["item_id"], row["title"], row["genres"]) for row in items_of(source.catalogue())] == [
-        ("A", "Glass", "Tea"),  # the commonest of each
+        ("A", "Glass", "Té"),  # the commonest of each
         ("B", r"Mug \xa3", "Pots"),
         ("C", "Lost", ""),
     ]
@@ -606,6 +608,83 @@ def test_a_spreadsheet_of_another_country_is_read_and_said(tmp_path: Path, name:
     assert [(row["line"], row["reason"]) for row in refused] == [(5, "rating '2,x' is not a number")]
     assert source.read_as["decimals"] == "rating 3,5 as 3.5; weight 3,5 as 3.5" and source.rating_scale == (0.5, 5.0)
     assert source.read_as["file"].startswith("utf-16" if "utf-16" in name or name == "bzip2" else "utf-8")
+
+
+UMLAUTS = "u;i;titel;gattung;note\nMüller;Tür-1;Vase Grün;Möbel|Küche;€ 5\nMuller;Tür-2;Straße;Küche;–\n"
+AS_ITEMS = "user_id=u,item_id=i,title=titel,genres=gattung"
+
+
+@pytest.mark.parametrize(
+    ("encoded", "said"),
+    [
+        (UMLAUTS.encode("cp1252"), "cp1252 (it is not UTF-8)"),
+        (UMLAUTS.replace("€", "E").replace("–", "-").encode("latin-1"), "cp1252 (it is not UTF-8)"),
+        (gzip.compress(UMLAUTS.encode("cp1252")), "cp1252 (it is not UTF-8)"),
+        (UMLAUTS.encode("cp1252").replace(b"\n", b"\r\n"), "cp1252 (it is not UTF-8)"),
+        (UMLAUTS.encode(), "utf-8"),
+        (UMLAUTS.encode("utf-8-sig"), "utf-8"),
+        (UMLAUTS.encode("utf-16"), "utf-16"),
+    ],
+    ids=["windows", "latin", "packed", "returns", "utf-8", "with a mark", "utf-16"],
+)
+def test_the_encoding_of_a_file_is_told_from_its_bytes_and_said(tmp_path: Path, encoded: bytes, said: str) -> None:
+    source = opened(tmp_path, encoded, AS_ITEMS)
+    assert source.read_as["file"] == f"{said}, fields delimited by ';'"
+    accepted, refused = all_of(source)
+    assert (
+        refused == [] and accepted["user_id"].to_pylist() == ["Müller", "Muller"] and accepted["item_id"].to_pylist() == ["Tür-1", "Tür-2"]
+    )
+    expected = [("Tür-1", "Vase Grün", "Möbel|Küche"), ("Tür-2", "Straße", "Küche")]
+    assert [(row["item_id"], row["title"], row["genres"]) for row in items_of(source.catalogue())] == expected
+    path = tmp_path / "items.csv"
+    path.write_bytes(encoded)
+    beside = opened(tmp_path, "user_id,item_id\n1,Tür-1\n", items=path, item_columns="item_id=i,title=titel,genres=gattung")
+    assert beside.read_as["file"].startswith("utf-8,") and beside.read_as["items_file"] == source.read_as["file"]
+    assert [(row["item_id"], row["title"], row["genres"]) for row in items_of(beside.catalogue())] == expected
+
+
+def test_names_of_columns_and_refused_rows_are_of_the_encoding_too(tmp_path: Path) -> None:
+    source = opened(tmp_path, "Käufer;i;r\nä;b;3\nö;b;größer\n".encode("cp1252"), "user_id=Käufer,item_id=i,rating=r")
+    refused = all_of(source)[1]
+    assert [(row["text"], row["reason"]) for row in refused] == [("ö;b;größer", "rating 'größer' is not a number")]
+
+
+def test_plain_ascii_is_utf_8(tmp_path: Path) -> None:
+    assert opened(tmp_path, "user_id;item_id\n1;2\n").read_as["file"] == "utf-8, fields delimited by ';'"
+
+
+def test_bytes_that_windows_does_not_define_stay_apart(tmp_path: Path) -> None:
+    ids = [b"a" + bytes([byte]) for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)]
+    source = opened(tmp_path, b"user_id;item_id\n" + b"".join(one + b";\xfc\n" for one in ids))
+    accepted, refused = all_of(source)
+    assert refused == [] and len(set(accepted["user_id"].to_pylist())) == len(ids) and set(accepted["item_id"].to_pylist()) == {"ü"}
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfuser_id;item_id\na;1\n\xfc;2\n", "user_id;item_id\nä;1\n".encode() + b"\xfc;2\n"])
+def test_a_stray_byte_does_not_change_the_encoding_of_a_file_of_utf_8(tmp_path: Path, content: bytes) -> None:
+    source = opened(tmp_path, content)
+    accepted, refused = all_of(source)
+    assert accepted["item_id"].to_pylist() == ["1"] and source.read_as["file"].startswith("utf-8,")
+    assert [(row["line"], row["text"], row["reason"]) for row in refused] == [(3, r"\xfc;2", "user_id is not UTF-8")]
+
+
+def test_what_is_no_utf_8_only_further_on_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.sources.text.FIRST_BYTES", 22)
+    path = tmp_path / "items.csv"
+    path.write_bytes("item_id;title;genres\nä;1;\n".encode() + b"b;\xfc;\nc;3;\xfc\n\xfc;4;\n")  # the first bytes end within ä
+    source = opened(tmp_path, "user_id;item_id\n1;2\n", items=path)
+    catalogue = source.catalogue()
+    assert source.read_as["items_file"].startswith("utf-8,") and [row["title"] for row in items_of(catalogue)] == ["1"]
+    assert [(row["line"], row["text"], row["reason"]) for row in catalogue.refused.to_pylist()] == [
+        (3, r"b;\xfc;", "title is not UTF-8"),
+        (4, r"c;3;\xfc", "genres is not UTF-8"),
+        (5, r"\xfc;4;", "item_id is not UTF-8"),
+    ]
+
+
+def test_a_last_line_that_is_cut_within_a_character_of_utf_8_is_windows(tmp_path: Path) -> None:
+    source = opened(tmp_path, b"user_id;item_id\n1;caf\xe9")
+    assert all_of(source)[0]["item_id"].to_pylist() == ["café"]
 
 
 def test_thousands_and_points_are_no_decimal_commas(tmp_path: Path) -> None:
