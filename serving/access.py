@@ -18,7 +18,7 @@ from serving.user_tokens import UserToken
 from warehouse.keys import Key, READ
 
 if TYPE_CHECKING:
-    from serving.routes import Route
+    from serving.route import Route
 
 BODY_S = 10.0
 PAUSE_S = 0.005

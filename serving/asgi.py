@@ -21,7 +21,7 @@ from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
 from serving.request import matches, Request, tagged
 from serving.response import envelope, error_body, JSON_TYPE, RequestError, Response, shaped
-from serving.routes import Route, Router
+from serving.route import Route, Router
 from serving.service import Service
 from serving.stored import DAMAGED
 from serving.swap import Follower

@@ -10,14 +10,28 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import TextIO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from serving.service import Service
+from typing import NamedTuple, TextIO
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 FLUSH_S = 0.05
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+class Gauges(NamedTuple):
+    """How a server stands at one moment.
+
+    release, age_s : the release that answers, and the seconds since it was computed.
+    pending, sequence : online ratings that it does not contain, and the number of the last.
+    n_problems : what /health/ready complains of.
+    is_ready : whether the promoted release answers.
+    """
+
+    release: str
+    age_s: float
+    pending: int
+    sequence: int
+    n_problems: int
+    is_ready: bool
 
 
 class Metrics:
@@ -38,11 +52,9 @@ class Metrics:
         counted[0] += 1
         counted[1] += seconds
 
-    def text(self, service: Service) -> str:
-        """The exposition, with the gauges of this moment."""
+    def text(self, gauges: Gauges) -> str:
+        """Return the exposition of the counters, and of the gauges of this moment."""
         labels = {key: f'method="{key[0]}",route="{_escaped(key[1])}",status="{key[2]}"' for key in sorted(self.requests)}
-        now = time.time()
-        pending, last = service.overlay_lag()
         families: list[tuple[str, str, str, Mapping[str, object]]] = [
             ("requests_total", "counter", "Requests answered.", {labels[k]: self.requests[k][0] for k in labels}),
             (
@@ -68,12 +80,12 @@ class Metrics:
                 "release_age_seconds",
                 "gauge",
                 "Seconds since the release was computed.",
-                {f'release="{service.releases.current.id}"': f"{service.releases.current.age_s(now):.0f}"},
+                {f'release="{gauges.release}"': f"{gauges.age_s:.0f}"},
             ),
-            ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": pending}),
-            ("overlay_sequence", "gauge", "Sequence number of the last online rating.", {"": last}),
-            ("problems", "gauge", "What /health/ready complains of.", {"": len(service.problems())}),
-            ("ready", "gauge", "1 where the promoted release answers.", {"": int(service.releases.problem is None)}),
+            ("overlay_pending", "gauge", "Online ratings that the release does not contain.", {"": gauges.pending}),
+            ("overlay_sequence", "gauge", "Sequence number of the last online rating.", {"": gauges.sequence}),
+            ("problems", "gauge", "What /health/ready complains of.", {"": gauges.n_problems}),
+            ("ready", "gauge", "1 where the promoted release answers.", {"": int(gauges.is_ready)}),
         ]
         lines = []
         for name, kind, sentence, values in families:

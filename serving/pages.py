@@ -22,7 +22,7 @@ from serving.static_files import address
 from warehouse.measures import lines_of, models_of
 
 if TYPE_CHECKING:
-    from serving.routes import Route
+    from serving.route import Route
     from serving.service import Service
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serving.metrics import Gauges
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
@@ -29,4 +30,8 @@ def ready(service: Service, request: Request) -> Response:
 
 def metrics(service: Service, request: Request) -> Response:
     """Prometheus' text format; the one answer that is not in the envelope."""
-    return Response(text=service.metrics.text(service))
+    opened, (pending, sequence) = service.releases.current, service.overlay_lag()
+    gauges = Gauges(
+        opened.id, opened.age_s(service.now()), pending, sequence, len(service.problems()), is_ready=service.releases.problem is None
+    )
+    return Response(text=service.metrics.text(gauges))

@@ -15,7 +15,7 @@ from serving.service import Service
 from warehouse.keys import RATINGS, READ, RUN, SCOPES
 
 if TYPE_CHECKING:
-    from serving.routes import Route
+    from serving.route import Route
 
 MOST_GENRES = 200
 _ABOUT = """Recommendations as rows, with the reasons that sum to each score.
