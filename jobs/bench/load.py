@@ -10,11 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import selectors
 import signal
+import threading
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from multiprocessing import resource_tracker
@@ -157,6 +158,27 @@ def drive(plan: Plan, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     return outcome
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off while a process starts: half started it would end with a traceback. It begins with SIGINT blocked, since Ctrl-C reaches the
+    whole group, and who asked ends the load.
+
+    A blocked signal goes to another thread, and Python handles it in the main one all the same, so it is noted and raised at the end.
+    """
+    asked: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: asked.append(number)) if is_main else None
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if asked:
+        raise KeyboardInterrupt
+
+
 class Loading:
     """A plan being driven by another process. Leaving the `with` ends it, whatever it was doing."""
 
@@ -166,11 +188,8 @@ class Loading:
         self._limit_s = plan.seconds + 3 * LATE_S
         self._process = context.Process(target=_drive, args=(plan, theirs), daemon=True)
         resource_tracker.ensure_running()  # it unblocks signals when it starts, so it starts before they are blocked
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches the whole group; who asked ends the load
-        try:
+        with _uninterrupted():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def __enter__(self) -> Loading:

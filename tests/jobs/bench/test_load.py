@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.bench.generated_release import FIRST, SECOND
-from jobs.bench.load import drive, loaded, Loading, Plan
+from jobs.bench.load import _uninterrupted, drive, loaded, Loading, Plan
 from jobs.bench.swaps import edition, MIXED
 from jobs.bench.wire import request
 
@@ -157,3 +159,21 @@ def test_an_answer_of_two_releases_is_called_mixed() -> None:
     assert edition(0, answer(SECOND, *[first] * 10)) == MIXED
     assert edition(0, answer(FIRST, *[first] * 9)) == MIXED  # a row is missing
     assert edition(0, b"{}") == MIXED
+
+
+def test_an_interruption_while_a_process_starts_is_put_off_whichever_thread_gets_it() -> None:
+    """A thread that blocks nothing takes the signal, and Python would raise in the main one all the same."""
+    idle, done = threading.Event(), []
+    other = threading.Thread(target=idle.wait)
+    other.start()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), _uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            done.append("whole")
+    finally:
+        idle.set()
+        other.join()
+    assert done == ["whole"] and signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
