@@ -75,6 +75,8 @@ class OpenRelease:
 
     def recommender_of(self, model: str) -> Recommender:
         """Return the release as it would answer if this model of it was served; kept while the release is open."""
+        if model == self.served_model:
+            return self.recommender
         if model not in self._of_models:
             self._of_models[model] = replace(self.recommender, side=self._assembled(model))
         return self._of_models[model]
@@ -106,9 +108,9 @@ class OpenRelease:
         return years
 
     @cached_property
-    def damped_means(self) -> np.ndarray:
-        """Damped mean ratings of the items, (n_items,) float64, NaN without ratings."""
-        return model_files.load(self.files.model("popular"))[0]["damped_means"]
+    def popularity(self) -> dict[str, np.ndarray]:
+        """What the table `popular` is made of, (n_items,) each: scores, damped_means (NaN without ratings) and n_ratings."""
+        return model_files.load(self.files.model("popular"))[0]
 
     @cached_property
     def has_years(self) -> bool:

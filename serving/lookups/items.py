@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-import numpy as np
-
 from serving.filters import excluded_items, known_genre
 from serving.ids import known_item
 from serving.opened import OpenRelease
@@ -111,22 +109,16 @@ def _popular_of_some(service: Service, request: Request) -> Response:
     token = Token.parse(request.values["next"], "p") if request.values["next"] else None
     opened = service.releases.pinned(token.release) if token else request.opened
     side, after, n = opened.side, token.rank if token else 0, request.values["n"]
-    is_left = side.popularity > 0
+    is_left = opened.popularity["n_ratings"] > 0
     is_left[side.blocked] = False
     is_left[excluded_items(opened, request.values)] = False
     items = side.by_popularity[is_left[side.by_popularity]]
     items = items[side.twins.once(items)]
-    means, reader = opened.damped_means, opened.reader()
+    shown = items[after : after + n]
+    scores, counts, means = (opened.popularity[name][shown].tolist() for name in ("scores", "n_ratings", "damped_means"))
     rows = [
-        {
-            "rank": rank,
-            "item_id": (item := opened.item_id(number)),
-            "title": opened.title(item),
-            "score": float(side.popularity[number]),
-            "n_ratings": reader.execute("select n_ratings from items where item_id = ?", [item]).fetchone()[0],
-            "damped_mean": None if np.isnan(means[number]) else float(means[number]),
-        }
-        for rank, number in enumerate(items[after : after + n].tolist(), after + 1)
+        _popular_row(opened, after + place, opened.item_id(number), score, int(count), None if mean != mean else mean)
+        for place, (number, score, count, mean) in enumerate(zip(shown.tolist(), scores, counts, means), 1)
     ]
     token_text = Token("p", opened.id, 0, after + n).text() if len(items) > after + n else None
     return _items(service, opened, rows, source="popular_genre", next=token_text, genre=request.values["genre"] or "")
@@ -145,17 +137,11 @@ def _popular(service: Service, request: Request) -> Response:
 
 def popular_rows(opened: OpenRelease, genre: str, after: int, n: int) -> list[dict[str, Any]]:
     """Read n rows of a popular list, those of all items where the genre is empty, from the rank after `after`."""
-    return [
-        {
-            "rank": rank,
-            "item_id": item,
-            "title": opened.title(item),
-            "score": score,
-            "n_ratings": n_ratings,
-            "damped_mean": mean,
-        }
-        for rank, item, score, n_ratings, mean in opened.reader().execute(_POPULAR, [genre, after, n])
-    ]
+    return [_popular_row(opened, *row) for row in opened.reader().execute(_POPULAR, [genre, after, n])]
+
+
+def _popular_row(opened: OpenRelease, rank: int, item: Any, score: float, n_ratings: int, mean: float | None) -> dict[str, Any]:
+    return {"rank": rank, "item_id": item, "title": opened.title(item), "score": score, "n_ratings": n_ratings, "damped_mean": mean}
 
 
 def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Response:

@@ -166,6 +166,12 @@ def test_filters_leave_what_fits_in_the_order_of_the_list(query: str, is_in: Any
     assert len(listed) == min(5, len(fits) - 2) and {row["item_id"] for row in listed} <= fits
 
 
+def test_what_is_popular_of_a_filter_is_told_as_the_table_tells_it(movies: Server) -> None:
+    whole, some = movies.rows("/popular?genre=Drama&n=50"), movies.rows("/popular?any_genre=Drama&n=50")
+    assert whole == some and len(some) == 50
+    assert movies.rows("/popular?year_from=1&n=50") == movies.rows("/popular?n=50")
+
+
 def test_a_filter_that_cannot_be_is_refused_and_one_that_is_empty_is_none(movies: Server, purchases: Server) -> None:
     for query, says in (("any_genre=Drama,Nonsense", "any_genre: release"), ("year_from=x", "year_from: expected a whole number")):
         answer = movies.get(f"/recommend/9?{query}")
