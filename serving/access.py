@@ -39,7 +39,7 @@ def admitted(
         raise RequestError(f"writes are {NO_KEY}", 403)
     caller = _caller(service, headers, client, is_basic_enough=False)
     if caller is None:
-        if b"authorization" in headers or b"x-api-key" in headers:
+        if _shows_one(headers):
             raise _unauthorized(NO_SUCH_KEY, "Bearer")
         raise _unauthorized("this needs an API key, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`", "Bearer")
     if isinstance(caller, UserToken):
@@ -55,7 +55,7 @@ def read(
     included, or a user's token for that user's own. Returns the headers that say what else may be read."""
     is_private = service.guard.is_private
     caller = None
-    if is_private or service.guard.key_reads.rate and (b"authorization" in headers or b"x-api-key" in headers):
+    if is_private or service.guard.key_reads.rate and _shows_one(headers):
         try:
             caller = _caller(service, headers, client, is_basic_enough=True)
         except RequestError:
@@ -63,8 +63,7 @@ def read(
                 raise  # where everybody reads, a key that is none only counts for nothing
     if is_private:
         if caller is None:
-            is_sent = b"authorization" in headers or b"x-api-key" in headers
-            said = NO_SUCH_KEY if is_sent else "send an API key, or give it as the password to a browser"
+            said = NO_SUCH_KEY if _shows_one(headers) else "send an API key, or give it as the password to a browser"
             raise _unauthorized(f"this server is private: {said}", 'Basic realm="CineMatch"')
         if isinstance(caller, Key):
             _check(service, caller, READ)
@@ -101,6 +100,11 @@ def _caller(
     elif caller.problem is not None:
         raise _unauthorized(f"this user's token is not taken: {caller.problem}", 'Bearer error="invalid_token"')
     return caller
+
+
+def _shows_one(headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a request shows a key or a token, of whatever worth."""
+    return b"authorization" in headers or b"x-api-key" in headers
 
 
 def _check(service: Service, key: Key, scope: str) -> None:

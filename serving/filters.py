@@ -17,7 +17,7 @@ _NAMES = tuple(parameter.name for parameter in (*FILTERS, EXCLUDE))
 
 def is_filtered(values: Mapping[str, Any]) -> bool:
     """Tell whether a request leaves anything out."""
-    return any(values.get(name) not in (None, ()) for name in _NAMES)
+    return any(map(values.get, _NAMES))
 
 
 def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray | None:
@@ -28,7 +28,7 @@ def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray
     if not is_filtered(values):
         return None
     side, is_out = opened.side, np.zeros(opened.side.n_items, bool)
-    if values["genre"] is not None:
+    if values["genre"]:
         is_out |= ~side.has_genre(_numbers(opened, "genre", [values["genre"]]))
     if values["any_genre"]:
         is_out |= ~side.has_genre(_numbers(opened, "any_genre", values["any_genre"]))

@@ -20,6 +20,12 @@ def path_id(opened: OpenRelease, request: Request, role: str) -> Any:
     return _parsed(opened, role, request.path[role], f"{role}: {request.path[role][:100]!r}")
 
 
+def asked_user(opened: OpenRelease, request: Request) -> Any:
+    """The user that the parameter `user_id` names, known or not; None where it is not given."""
+    text = request.values["user_id"]
+    return _parsed(opened, "user_id", text, f"user_id: {text[:100]!r}") if text else None
+
+
 def known_item(opened: OpenRelease, request: Request) -> Any:
     """The item that a path names. Raises NotFound if the release does not know it."""
     item = path_id(opened, request, "item_id")

@@ -89,6 +89,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(tiers.tier_of(item))
 
 
+def cut(path: Path, at: int | None) -> None:
+    """Keep the first bytes of a sealed file, or remove it."""
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    if at is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:at])
+
+
 @pytest.fixture(autouse=True)
 def _tier_is_kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test of the tier `check` starts no process."""

@@ -16,6 +16,7 @@ BLOCK_BYTES = 16 * 2**20
 FIRST_BYTES = 4 * 2**20  # of rows from which what a file does not say of itself is told
 MAX_LINE_BYTES = 64 * 2**20
 UTF_8, UTF_16, WINDOWS = "utf-8", "utf-16", "cp1252"
+_MARKS_OF_UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _WINDOWS = "".join(bytes([byte]).decode(WINDOWS, "ignore") or chr(byte) for byte in range(256))  # five are undefined, and stay apart
 
 
@@ -56,17 +57,16 @@ class TextFile(ABC):
 def encoding_of(source: Input) -> str:
     """UTF-16 for a file that begins with its byte order mark, as spreadsheets write it, else UTF-8."""
     with source.open() as stream:
-        return UTF_16 if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
+        return UTF_16 if stream.read(2) in _MARKS_OF_UTF_16 else UTF_8
 
 
 def encoding_of_csv(source: Input) -> str:
-    """As `encoding_of`, but Windows-1252, which holds Latin-1, for a file whose first few MiB are not UTF-8. A file with a byte order
-    mark, with zero bytes, or with at least as many characters of UTF-8 beyond ASCII as stray bytes stays UTF-8, with bad rows."""
-    encoding = encoding_of(source)
-    if encoding == UTF_16:
-        return encoding
+    """Tell UTF-16 by its byte order mark, and Windows-1252, which holds Latin-1, by first few MiB that are not UTF-8. A file with the mark of
+    UTF-8, with zero bytes, or with at least as many characters of UTF-8 beyond ASCII as stray bytes is UTF-8, with bad rows."""
     with source.open() as stream:
         start = stream.read(FIRST_BYTES)
+    if start.startswith(_MARKS_OF_UTF_16):
+        return UTF_16
     if start.isascii() or start.startswith(codecs.BOM_UTF8) or b"\0" in start:
         return UTF_8
     text = codecs.getincrementaldecoder(UTF_8)("replace").decode(start, len(start) < FIRST_BYTES)
@@ -86,7 +86,7 @@ def decoded(chunks: Iterator[bytes], encoding: str, source: Input) -> Iterator[b
     is_first, is_mac = True, False
     for chunk in chunks if encoding == UTF_8 else _as_utf_8(chunks, encoding, source):
         if is_first:
-            if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of a format that says what it is in
+            if chunk.startswith(_MARKS_OF_UTF_16):  # of a format that says what it is in
                 raise SourceError(f"{source.label}: in UTF-16; expected UTF-8: save it so")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
             is_mac = b"\r" in chunk[:-1] and b"\n" not in chunk

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from jobs.kernels.reasons import RANKED
-from serving.ids import path_id
+from serving.ids import asked_user
 from serving.lookups.home import some_users
 from serving.opened import OpenRelease
 from serving.request import Request
@@ -23,16 +22,15 @@ LATEST = 10  # rows of the history that are shown
 async def explore(service: Service, request: Request) -> Response:
     """The first `n` rows of each model's list of a user, as it would be if that model was served, from all that the user has now; how many items
     two lists share, and in how many lists each item is. Without `user_id` nothing but users to begin with."""
-    opened, n, asked = request.opened, request.values["n"], None
+    opened, asked = request.opened, asked_user(request.opened, request)
     history: History = {}
     rows: list[dict[str, Any]] = []
-    if request.values["user_id"]:
-        asked = path_id(opened, replace(request, path={"user_id": request.values["user_id"]}), "user_id")
+    latest: list[dict[str, Any]] = []
+    if asked is not None:
         user = service.users.known_as(asked)
         if user is not None:
             history = await service.threads.run_on(opened, service.users.held, opened, user, service.users.seq(opened, user))
-        rows = await service.threads.long(opened, _lists, history, n)
-    latest = sorted(history.items(), key=lambda pair: (pair[1].rated_at or 0, pair[0]), reverse=True)[:LATEST]
+        rows, latest = await service.threads.long(opened, _explored, history, request.values["n"])
     sets = {row["model"]: {listed["item_id"] for listed in row["items"]} for row in rows}
     return Response(
         rows=rows,
@@ -43,7 +41,7 @@ async def explore(service: Service, request: Request) -> Response:
             "user_id": asked,
             "is_known": bool(history),
             "n_history": len(history),
-            "history": [{"item_id": item, "title": opened.title(item), "rating": held.rating} for item, held in latest],
+            "history": latest,
             "overlap": [{"a": a, "b": b, "n_common": len(sets[a] & sets[b])} for a, b in combinations(sets, 2)],
             "metric": f"{deciding(opened.manifest)}@10",
             "users": some_users(service, opened),
@@ -51,6 +49,12 @@ async def explore(service: Service, request: Request) -> Response:
             "stale": service.releases.is_stale(opened),
         },
     )
+
+
+def _explored(opened: OpenRelease, history: History, n: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the lists of a history by every model, and the latest rows of it."""
+    latest = sorted(history.items(), key=lambda pair: (pair[1].rated_at or 0, pair[0]), reverse=True)[:LATEST]
+    return _lists(opened, history, n), [{"item_id": item, "title": opened.title(item), "rating": held.rating} for item, held in latest]
 
 
 def _lists(opened: OpenRelease, history: History, n: int) -> list[dict[str, Any]]:

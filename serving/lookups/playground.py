@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from serving.ids import listed_items, path_id
+from serving.ids import asked_user, listed_items
 from serving.lookups.items import popular_rows
 from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
 from serving.lookups.search import titles
@@ -32,9 +31,8 @@ async def playground(service: Service, request: Request) -> Response:
     offered. Items that the release does not know are left out (`unusable`)."""
     opened, values, n = request.opened, request.values, request.values["n"]
     rated = rated_of(opened, values["rated"])
-    user = None
-    if values["user_id"]:
-        user = service.users.known_as(path_id(opened, replace(request, path={"user_id": values["user_id"]}), "user_id"))
+    asked = asked_user(opened, request)
+    user = None if asked is None else service.users.known_as(asked)
     seq = service.users.seq(opened, user)
     encoded, source, n_known = await service.threads.run_on(opened, _solved, service, opened, user, seq, rated, n)
     q = values["q"] or ""

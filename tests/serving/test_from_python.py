@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,7 +10,7 @@ import pytest
 import cinematch
 from schemas.errors import NotFound, ReleaseError, UsageError
 from schemas.tables import TABLES
-from tests.conftest import Built
+from tests.conftest import Built, cut
 from tests.serving.conftest import is_close, ROOT, Server
 from warehouse import forgotten
 
@@ -107,7 +106,7 @@ def test_what_cannot_be_is_said(movie_release: Built, purchase_release: Built) -
 def test_a_model_without_a_file_is_said(copy_warehouse, movie_release: Built, name: str, kept: int | None) -> None:
     copied = copy_warehouse(movie_release)
     with cinematch.open(copied.warehouse.folder) as release:
-        damage(copied.release.folder / name, kept)
+        cut(copied.release.folder / name, kept)
         with pytest.raises(ReleaseError) as told:
             release.recommend([1, 2])
     said = str(told.value)
@@ -119,7 +118,7 @@ def test_a_model_that_is_gone_is_said(copy_warehouse, movie_release: Built) -> N
     copied = copy_warehouse(movie_release)
     for path in (copied.release.folder / "model").rglob("*"):
         if path.is_file():
-            damage(path, None)
+            cut(path, None)
     with (
         cinematch.open(copied.warehouse.folder) as release,
         pytest.raises(ReleaseError, match=f"release {release.id}: model/.* is missing"),
@@ -132,7 +131,7 @@ def test_a_damaged_table_is_said_when_it_is_opened_and_when_it_is_read(copy_ware
     copied = copy_warehouse(movie_release)
     expected = rf"release {copied.release_id}: tables/items.parquet is (missing|damaged).*`cinematch releases verify {copied.release_id}`"
     with cinematch.open(copied.warehouse.folder) as release:
-        damage(copied.release.table("items"), kept)
+        cut(copied.release.table("items"), kept)
         with pytest.raises(ReleaseError, match=expected):
             release.table("items")
         with pytest.raises(ReleaseError, match=expected):
@@ -146,20 +145,10 @@ def test_a_damaged_page_of_a_table_is_said(copy_warehouse, movie_release: Built)
     path = copied.release.table("items")
     content = path.read_bytes()
     half = len(content) // 2
-    damage(path, 0)
+    cut(path, 0)
     path.write_bytes(b"PAR1" + b"\xff" * half + content[half + 4 :])
     with cinematch.open(copied.warehouse.folder) as release, pytest.raises(ReleaseError, match="tables/items.parquet is damaged"):
         release.table("items")
-
-
-def damage(path: Path, kept: int | None) -> None:
-    """Keep the first bytes of a sealed file, or remove it."""
-    path.parent.chmod(0o755)
-    path.chmod(0o644)
-    if kept is None:
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:kept])
 
 
 def test_a_forgotten_user_is_in_no_table(copy_warehouse, purchase_release: Built) -> None:

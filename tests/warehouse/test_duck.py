@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from jobs.cli import main
 from schemas.errors import NotFound
 from schemas.tables import TABLES
-from tests.conftest import Built
+from tests.conftest import Built, cut
 from tests.warehouse.conftest import add_release
 from warehouse import duck, forgotten
 from warehouse.layout import Warehouse
@@ -106,16 +105,6 @@ def test_a_query_is_to_blame_where_all_files_are_whole(copied: Built, capsys: py
     for query in ("select * from read_parquet('nowhere.parquet')", "select cast(title as int) from items"):
         status, _, error = asked(copied, capsys, query)
         assert status == 2 and "sql: " in error, query
-
-
-def cut(path: Path, at: int | None) -> None:
-    """Keep the first bytes of a sealed file, or remove it."""
-    path.parent.chmod(0o755)
-    path.chmod(0o644)
-    if at is None:
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:at])
 
 
 @pytest.mark.parametrize(

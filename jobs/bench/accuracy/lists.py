@@ -41,12 +41,13 @@ def _as_served(served: Recommender) -> Lister:
 
 
 def _by_scores(name: str, side: ModelArrays, data: TrainingData, n: int) -> Lister:
-    """Users without a history get what is popular."""
-    score, fallback, places = scorer_of(name, side, data), popularity(data), by_popularity(data)
+    """Users without a history get what is popular, which ties go to as well."""
+    liked = popular.fit(data)
+    score, by_popularity, places = scorer_of(name, side, data), popular.scorer(liked, data), _places(liked.arrays["scores"])
 
     def lists(kept: Histories, held: Histories, candidates: np.ndarray | None) -> np.ndarray:
-        scores = score(kept)
-        scores[np.diff(kept.indptr) == 0] = fallback
+        scores, empty = score(kept), np.flatnonzero(np.diff(kept.indptr) == 0)
+        scores[empty] = by_popularity(kept.take(empty))
         if candidates is None:
             return best(scores, kept.indptr, kept.items, places, n)
         return best_among(of_candidates(scores, candidates), candidates, held.indptr, held.items, n)
@@ -54,14 +55,8 @@ def _by_scores(name: str, side: ModelArrays, data: TrainingData, n: int) -> List
     return lists
 
 
-def popularity(data: TrainingData) -> np.ndarray:
-    """Return the score of each item by popularity, (n_items,) float32, -inf for one without interactions."""
-    return np.where(data.n_ratings > 0, popular.fit(data).arrays["scores"], -np.inf).astype(np.float32)
-
-
-def by_popularity(data: TrainingData) -> np.ndarray:
-    """Return the place of each item among all by popularity, (n_items,)."""
-    scores = popular.fit(data).arrays["scores"]
+def _places(scores: np.ndarray) -> np.ndarray:
+    """Return the place of each item in the order of their scores, the largest first, (n_items,)."""
     places = np.empty(len(scores), np.int64)
     places[np.lexsort((np.arange(len(scores)), -scores))] = np.arange(len(scores))
     return places

@@ -20,11 +20,10 @@ from scipy.sparse import csr_matrix, load_npz
 from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
 from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
-from jobs.bench.accuracy.lists import by_popularity, lister, popularity
+from jobs.bench.accuracy.lists import lister
 from jobs.kernels.evaluation.protocols import Split
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
-from jobs.kernels.selection import best
 from jobs.machine.progress import PeakMemory
 from jobs.models.base.contract import ModelArrays, TrainingData, Validation
 from jobs.models.base.scoring import predicted, Rater
@@ -97,7 +96,7 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
     k = bench.k
     kept, held = (bench.data.histories(mask).take(split.users) for mask in (split.history, split.test))
     items = Items(bench.features, data.genres, data.n_ratings, int((np.diff(data.interactions.indptr) > 0).sum()))
-    fallback, places = popularity(data), by_popularity(data)
+    popular_lists = lister("popular", code_of("popular").fit(data), data, n=k)
     lists_of, blocks, times = lister(name, side, data, n=max(k, RECALL_DEPTH)), [], np.zeros(data.n_items, np.int64)
     of_lists_rater = _rater_of_lists(data)
     at_once = max(1, CELLS // bench.data.n_items)
@@ -105,8 +104,7 @@ def _values(bench: Bench, name: str, side: ModelArrays, data: TrainingData, spli
         mine, kept_out = (rows.block(start, min(start + at_once, len(kept))) for rows in (kept, held))
         candidates = None if split.candidates is None else split.candidates[start : start + at_once]
         lists = lists_of(mine, kept_out, candidates)
-        expected = best(np.tile(fallback, (len(mine), 1)), mine.indptr, mine.items, places, k)
-        by_metric = of_lists(lists, mine, kept_out, expected, items, k)
+        by_metric = of_lists(lists, mine, kept_out, popular_lists(mine, kept_out, None), items, k)
         if data.rating_scale is not None:
             means = damped_means(mine, data.mean_rating, bench.settings.bias_damping)
             by_metric |= of_liked(lists, kept_out, means, _predicted(of_lists_rater, mine, lists[:, :k]), items, k)

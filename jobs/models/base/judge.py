@@ -1,4 +1,4 @@
-"""What a scorer is worth to validation users, and which of several to take.
+"""Judge scorers by validation users, and choose among several.
 
 A part is tuned by what it finds alone, and what forgets more has to show that it finds more. Of blends, and of models to serve, whose
 nDCG is within its standard error of the best, and within a tenth of it, the one is taken whose lists have the fewest rows that users

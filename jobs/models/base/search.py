@@ -23,7 +23,7 @@ DEFAULT_HALF_LIFE = 10.0
 Values = Mapping[str, Any]
 """Hyper-parameters by name."""
 Fitted = Callable[[float], Scorer] | Rater
-"""What is compared: the scorer of a fit at a half-life, or what predicts ratings."""
+"""A fit as it is compared: its scorer at each half-life, or what predicts ratings."""
 
 
 class Climb(NamedTuple):
@@ -87,8 +87,11 @@ class Search:
 
     def is_open(self, data: TrainingData, judge: Judge | None) -> bool:
         """Tell whether there is something to choose, and users to choose it by."""
-        known = self.known(data)
-        return judge is not None and any(bool(one.climb or one.tried(data, known)) for one in self.choices if one.name not in known)
+        return judge is not None and self._is_left(data, self.known(data))
+
+    def _is_left(self, data: TrainingData, decided: Values) -> bool:
+        """Tell whether there is something to try for a choice that is not decided."""
+        return any(one.climb or one.tried(data, decided) for one in self.choices if one.name not in decided)
 
     def chosen(
         self,
@@ -107,13 +110,13 @@ class Search:
         known : what was chosen before, if not what `known` returns
         """
         decided = dict(self.known(data) if known is None else known)
-        wanted = [one for one in self.choices if one.name not in decided]
-        if judge is None or not any(one.climb or one.tried(data, decided) for one in wanted):
+        if judge is None or not self._is_left(data, decided):
             return self._whole(data, decided), None
         of = data.sampled(self.rows) if self.rows else data
         worth = _Worth(self, data, judge, lambda values: fitted(of, values), self._whole(data, decided))
-        for one in wanted:
-            decided[one.name] = self._best(one, data, decided, worth)
+        for one in self.choices:
+            if one.name not in decided:
+                decided[one.name] = self._best(one, data, decided, worth)
         return decided, None if self.rows else worth.half_life
 
     def _best(self, choice: Choice, data: TrainingData, decided: Values, worth: _Worth) -> Any:
@@ -122,11 +125,11 @@ class Search:
         first, tried = _told(choice.first, data, decided), choice.tried(data, decided)
         if choice.climb:
             most = choice.climb.most_tuning if data.tune else choice.climb.most
-            return hill_climb(lambda value: worth.of([whole(value)])[0], first, factors=choice.climb.factors, most=most)[0]
+            return hill_climb(lambda value: worth.of([whole(value)])[0], first, factors=choice.climb.factors, most=most)
         if not tried:
             return first
         together = [tried] if choice.is_shared else [[value] for value in tried]
-        values = [worths for some in together for worths in worth.of([whole(value) for value in some])]
+        values = [one for some in together for one in worth.of([whole(value) for value in some])]
         return tried[values.index(max(values))]
 
     def _whole(self, data: TrainingData, decided: Values) -> dict[str, Any]:
@@ -138,7 +141,7 @@ class Search:
 
 
 class _Worth:
-    """What fits are worth to the judge, each looked at once."""
+    """The worth of fits to a judge, who looks at each of them once."""
 
     def __init__(
         self, search: Search, data: TrainingData, judge: Judge, fitted: Callable[[dict[str, Any]], Fitted], first: dict[str, Any]
@@ -150,10 +153,11 @@ class _Worth:
         self._at = 0.0
         if not search.by_ratings:
             scorer_at = cast(Callable[[float], Scorer], self._of_first)
-            set_at = data.settings.half_life or search.half_life
-            if not set_at:
+            if search.half_life and not data.settings.half_life:
+                self._at = search.half_life
+            else:
                 self.half_life = half_life_of(data, judge, scorer_at)
-            self._at = set_at or max(cast(float, self.half_life), search.least_half_life)
+                self._at = max(self.half_life, search.least_half_life)
 
     def of(self, asked: Sequence[dict[str, Any]]) -> list[float]:
         new = [values for values in asked if tuple(values.values()) not in self._known]
@@ -190,15 +194,15 @@ def half_life_of(data: TrainingData, judge: Judge | None, scorer_at: Callable[[f
     known = preset(data, "half_life", data.settings.half_life)
     if known is not None:
         return known
-    return DEFAULT_HALF_LIFE if judge is None else best_half_life(judge, scorer_at)[0]
+    return DEFAULT_HALF_LIFE if judge is None else best_half_life(judge, scorer_at)
 
 
-def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> tuple[float, float]:
-    """Return the longest half-life that is no worse than the best, and its nDCG: what forgets more has to show that it finds more."""
+def best_half_life(judge: Judge, scorer_at: Callable[[float], Scorer]) -> float:
+    """Return the longest half-life that is no worse than the best: what forgets more has to show that it finds more."""
     tried = over_half_lives(lambda at: judge.tried(scorer_at(at)))
     best = max(tried.values(), key=lambda one: one.value)
     half_life = max(at for at, one in tried.items() if one is best or one.is_no_worse(best) and one.value >= (1 - NEAR) * best.value)
-    return min(half_life, FOREVER), tried[half_life].value
+    return min(half_life, FOREVER)
 
 
 def over_half_lives(tried_at: Callable[[float], Tried]) -> dict[float, Tried]:
@@ -224,9 +228,9 @@ def next_half_life(best: float, tried: Iterable[float]) -> float | None:
     return 2 * longest if best >= longest else None
 
 
-def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> tuple[float, float]:
-    """Find the x with the largest value, and return both: from start up to a peak by steps of the first factor, from there by those of the
-    next, in at most `most` evaluations."""
+def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequence[float], most: int) -> float:
+    """Find the x with the largest value: from start up to a peak by steps of the first factor, from there by those of the next, in at most
+    `most` evaluations."""
     known = {1.0: value(start)}  # by how many times the start
 
     def at(times: float) -> float:
@@ -243,4 +247,4 @@ def hill_climb(value: Callable[[float], float], start: float, *, factors: Sequen
                 here *= step
             if here != before:
                 break
-    return start * here, at(here)
+    return start * here
