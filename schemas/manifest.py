@@ -101,7 +101,7 @@ class Manifest:
         wrong += ["ids"] * (set(self.ids) != {"user_id", "item_id"} or not set(self.ids.values()) <= {"int64", "string"})
         wrong += ["settings"] * ("settings" not in wrong and self.settings["n"] < 1)
         wrong += ["files"] * ("files" not in wrong and any(file["bytes"] < 0 for file in self.files.values()))
-        wrong += ["input"] * (not isinstance(self.input.get("overlay_seq", 0), int))
+        wrong += ["input"] * (not all(isinstance(self.input.get(name, 0), int) for name in ("overlay_seq", "online_from")))
         wrong += ["verdict"] * (self.verdict.get("decision") is not None and not isinstance(self.verdict.get("reason"), str))
         if wrong:
             raise ReleaseError(f"release {self.release}: manifest.json is damaged: {', '.join(wrong)} is not what a manifest has there")

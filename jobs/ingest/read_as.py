@@ -23,6 +23,7 @@ READ_AS = (
     "ids",
     "catalogue",
     "retention",
+    "online",
 )
 FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0
 

@@ -33,6 +33,7 @@ from jobs.staging.record import Step
 from schemas.errors import SettingError, SourceError, StepError
 from schemas.settings import Settings
 from warehouse import forgotten, online, parquet
+from warehouse.identity import last_archived
 from warehouse.layout import Warehouse
 
 log = logging.getLogger("cinematch")
@@ -53,7 +54,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     needs.check("ingest", needs.step_need("ingest", expected, settings), settings, warehouse.folder)
     overlay_id = online.archive(warehouse)
     everything = online.archived(warehouse, received_until=int(as_of.timestamp()))
-    arrived = retention.kept_online(everything, since)
+    online_from = _online_from(warehouse, settings)
+    given_here = everything.filter(pc.greater(everything["seq"], online_from))
+    arrived = retention.kept_online(given_here, since)
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
     read = Reading(release, forgotten.read(warehouse.forgotten), few_users=few_users(settings))
     with Progress(f"reading {source.name}", unit="rows") as progress:
@@ -66,12 +69,16 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
     check_scale(source, read, settings)
-    read.n_expired += len(everything) - len(arrived)
+    read.n_expired += len(given_here) - len(arrived)
     understood = read_as(source, read, catalogue)
     if since is not None:
         understood["retention"] = (
             f"{read.n_expired:,} interactions before {since:%Y-%m-%d %H:%M} left out, unread (retention_days {settings.retention_days})"
         )
+    if len(everything):
+        understood["online"] = f"{len(arrived):,} interactions that came in online are in it"
+        if len(given_here) < len(everything):
+            understood["online"] += f"; {len(everything) - len(given_here):,} were given to the generated sample and are left out"
     for name, words in understood.items():
         log.info("ingest: read as: %s %s", name.replace("_", " "), words)
     if len(arrived):
@@ -129,8 +136,28 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "rating_scale": source.rating_scale,
         "n_parts": n_parts,
         "rows": rows,
-        "input": inputs | {"overlay_id": overlay_id, "overlay_seq": pc.max(everything["seq"]).as_py() or 0, "n_online": len(arrived)},
+        "input": inputs
+        | {
+            "overlay_id": overlay_id,
+            "overlay_seq": max(pc.max(everything["seq"]).as_py() or 0, online_from),
+            "online_from": online_from,
+            "n_online": len(arrived),
+        },
     }
+
+
+def _online_from(warehouse: Warehouse, settings: Settings) -> int:
+    """Return the last sequence number of what came in online for other data; 0 if there is none.
+
+    The generated sample gives way to any other source, and what was tried on it goes with it. Releases after that keep the number.
+    """
+    promoted = data_guard.promoted(warehouse)
+    if promoted is None:
+        return 0
+    _, manifest = promoted
+    if data_guard.is_of_other_sample(manifest, settings):
+        return last_archived(warehouse)
+    return int(manifest.input.get("online_from") or 0)
 
 
 def _as_of(settings: Settings) -> datetime:

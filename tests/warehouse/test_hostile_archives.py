@@ -51,6 +51,7 @@ HOSTILE = {
     "no counts": lambda manifest: manifest | {"counts": {}},
     "models without names": lambda manifest: manifest | {"models": [{}]},
     "a verdict without a reason": lambda manifest: manifest | {"verdict": {"decision": "hold back"}},
+    "a first online number that is none": lambda manifest: manifest | {"input": manifest["input"] | {"online_from": "9"}},
     "an overlay's number that is none": lambda manifest: manifest | {"input": manifest["input"] | {"overlay_seq": "9"}},
 }
 

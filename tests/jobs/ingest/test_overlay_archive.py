@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +17,8 @@ from jobs.run import promote, run_step
 from serving.opened import OpenRelease
 from serving.solve import solve, stored_history
 from tests.conftest import Built, small_settings
-from warehouse import overlay, parquet, pruning
+from tests.serving.conftest import clone
+from warehouse import overlay, parquet, promotion, pruning
 from warehouse.layout import Warehouse
 from warehouse.online import archive, archived, SCHEMA
 from warehouse.overlay import apply_log, Entry, Held
@@ -174,3 +176,28 @@ def test_an_online_rating_is_worth_the_same_in_the_next_release(
     with closing(overlay.open_read_only(built.warehouse.overlay)) as connection:
         assert list(overlay.entries(connection)) == []
     assert len(archived(built.warehouse, received_until=NOW)) == 13
+
+
+def test_what_was_tried_on_the_generated_sample_is_in_no_release_of_other_data(movie_release: Built, copy_warehouse: Callable) -> None:
+    built: Built = copy_warehouse(movie_release)
+    write(built.warehouse, [rating(1, 1, 4.5), rating(10**9, 2, 1.0)])
+    own = ingested(built, "own", seed=movie_release.manifest.settings["seed"] + 1)
+    assert own["facts"]["input"] | {"overlay_seq": 2, "online_from": 2, "n_online": 0} == own["facts"]["input"]
+    assert own["figures"]["read_online"] == (
+        "0 interactions that came in online are in it; 2 were given to the generated sample and are left out"
+    )
+    inputs = {
+        **movie_release.manifest.input,
+        **{name: own["facts"]["input"][name] for name in ("overlay_id", "overlay_seq", "online_from")},
+    }
+    promotion.promote(built.warehouse, clone(built.warehouse, built.release_id, "20990101T000000Z", input=inputs), reason="own data")
+    write(built.warehouse, [rating(10**9, 1, 5.0)])
+    next_week = ingested(built, "next")
+    assert next_week["facts"]["input"] | {"overlay_seq": 3, "online_from": 2, "n_online": 1} == next_week["facts"]["input"]
+
+
+def ingested(built: Built, release_id: str, **changed: object) -> dict:
+    """Return the record of an ingest of the sample that the release was built from, or of one with other settings."""
+    same = {name: built.manifest.settings[name] for name in ("source", "scale", "seed")}
+    run_step("ingest", built.warehouse, release_id, small_settings(built.warehouse.folder, **same | changed))
+    return json.loads(built.warehouse.staged(release_id).step("ingest").read_text())
