@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs.bench import commands as bench_commands
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
         description="Recommendations computed once a week, in the open, as rows; serving is a lookup.",
         epilog="Start with: cinematch run --source sample, then cinematch serve",
     )
+    top.add_argument("--version", action="version", version=f"cinematch {version('cinematch')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, sentence in SENTENCES.items():
         command = add_command(commands, name, sentence, example=EXAMPLES[name], settings_of=name)

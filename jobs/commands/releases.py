@@ -128,7 +128,7 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         print(f"{release.signature.name:<44} {said:<20} {len(text) / 2**20:>9.2f}")
     for name in sorted(manifest.files.keys() | problems.keys()):
         size, load_ms = _load(release, name)
-        print(f"{name:<44} {problems.get(name, 'ok'):<20} {size:>9.2f} {load_ms:>9.1f}")
+        print(f"{name:<44} {problems.get(name, 'ok'):<20} {size:>9.2f} {'' if load_ms is None else f'{load_ms:.1f}':>9}".rstrip())
     if problems:
         raise ReleaseError(
             f"release {release.id}: {len(problems)} of {len(manifest.files)} files are not as sealed; roll back or import a good copy"
@@ -171,14 +171,14 @@ def _derives(release: Release, manifest: Manifest) -> None:
         )
 
 
-def _load(release: Release, name: str) -> tuple[float, float]:
-    """Size in MiB and milliseconds to open an artifact as its readers do."""
+def _load(release: Release, name: str) -> tuple[float, float | None]:
+    """Return the size of an artifact in MiB and the milliseconds to open it as its readers do; None if it cannot be opened."""
     import numpy as np
     import pyarrow.parquet as pq
 
     path = release.folder / name
     if not path.exists():
-        return 0.0, 0.0
+        return 0.0, None
     started = time.perf_counter()
     try:
         if path.suffix == ".npy":
@@ -192,7 +192,7 @@ def _load(release: Release, name: str) -> tuple[float, float]:
         else:
             path.read_bytes()
     except Exception:  # a damaged artifact is what the table's status column reports
-        return path.stat().st_size / 2**20, float("nan")
+        return path.stat().st_size / 2**20, None
     return path.stat().st_size / 2**20, (time.perf_counter() - started) * 1e3
 
 

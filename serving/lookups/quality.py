@@ -27,8 +27,10 @@ def _quality(service: Service, request: Request) -> Response:
     protocol, metric = request.values["protocol"] or HELD_OUT, request.values["metric"] or f"{deciding(current)}@10"
     known = sorted({(row["protocol"], named(row["metric"], row["k"])) for manifest in manifests for row in manifest.metrics})
     if (protocol, metric) not in known:
-        shown = ", ".join(name for of, name in known if of == protocol) or f"none; the protocols are {', '.join({of for of, _ in known})}"
-        raise RequestError(f"metric: no release has {metric[:100]!r} of {protocol[:100]!r}; it has {shown}")
+        shown, protocols = [name for of, name in known if of == protocol], sorted({of for of, _ in known})
+        if not shown:
+            raise RequestError(f"protocol: no release has a metric of {protocol[:100]!r}; expected one of {', '.join(protocols)}")
+        raise RequestError(f"metric: no release has {metric[:100]!r} of {protocol[:100]!r}; expected one of {', '.join(shown)}")
     rows = [
         {
             "release": manifest.release,

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ import pytest
 from jobs.cli import main, parser
 from jobs.ingest.first_pass import Reading
 from schemas.settings import FIELDS
-from tests.conftest import Built, write_tiny_ratings
+from tests.conftest import Built, cut, write_tiny_ratings
 from tests.warehouse.conftest import add_release
 from warehouse.layout import Warehouse
 from warehouse.release import current_id, sealed_ids
@@ -69,6 +70,10 @@ def test_help_has_a_sentence_and_an_example_that_parses(command: Command, words:
     example = text[text.index("Example: cinematch ") + len("Example: cinematch ") :]
     parsed = parser().parse_args(shlex.split(example))
     assert parsed.command == words[0]
+
+
+def test_the_version_is_that_of_the_package(command: Command) -> None:
+    assert command("--version")[:2] == (0, f"cinematch {version('cinematch')}\n")
 
 
 def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) -> None:
@@ -214,6 +219,13 @@ def test_verify_names_the_file_that_changed(command: Command, copied: Built, nam
     status, shown, said = command("releases", "verify", copied.release_id, "--warehouse", copied.warehouse.folder)
     assert status == 5 and "roll back or import a good copy" in said
     assert [line.split()[:2] for line in shown.splitlines() if "changed" in line] == [[name, "changed"]]
+
+
+def test_verify_has_no_time_for_a_file_that_cannot_be_opened(command: Command, copied: Built) -> None:
+    cut(copied.release.folder / "tables/popular.parquet", 10)
+    status, shown, _ = command("releases", "verify", copied.release_id, "--warehouse", copied.warehouse.folder)
+    (line,) = [line for line in shown.splitlines() if line.startswith("tables/popular.parquet")]
+    assert status == 5 and line.split()[-1] == "0.00", "its size is the last figure"
 
 
 def test_a_release_goes_out_and_comes_back_by_command(command: Command, purchase_release: Built, tmp_path: Path) -> None:
