@@ -27,10 +27,12 @@ def asked_user(opened: OpenRelease, request: Request) -> Any:
 
 
 def known_item(opened: OpenRelease, request: Request) -> Any:
-    """The item that a path names. Raises NotFound if the release does not know it."""
+    """The item that a path names. Raises NotFound if the release does not know it, or it is hidden."""
     item = path_id(opened, request, "item_id")
     if opened.title(item) is None:
         raise NotFound(f"item {request.path['item_id'][:200]!r}: not in release {opened.id}; /search?q= finds items by title")
+    if item in opened.hidden:
+        raise NotFound(f"item {request.path['item_id'][:200]!r}: is hidden by those who run this server")
     return item
 
 

@@ -37,12 +37,12 @@ class LongWork:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def call(self, release: Release, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call function(opened, *arguments) in the process, which opens the release for itself. Raises what the function raises, and
+    def call(self, release: Release, hidden: frozenset[str], function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call function(opened, *arguments) in the process, which opens the release for itself, without what is hidden. Raises what the function raises, and
         RequestError (503) if the process ends meanwhile; the next call starts another."""
         try:
             connection = self._begun()
-            connection.send((release.folder, function, arguments))
+            connection.send((release.folder, hidden, function, arguments))
             is_raised, outcome = connection.recv()
         except (EOFError, OSError):
             self.close()
@@ -83,23 +83,23 @@ def main(fileno: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     give_way()
     with Connection(int(fileno)) as connection, suppress(EOFError, OSError):
-        releases: dict[Path, OpenRelease] = {}
+        releases: dict[tuple[Path, frozenset[str]], OpenRelease] = {}
         while True:
-            folder, function, arguments = connection.recv()
+            folder, hidden, function, arguments = connection.recv()
             try:
-                answer = False, function(_opened(releases, folder), *arguments)
+                answer = False, function(_opened(releases, folder, hidden), *arguments)
             except Exception as error:
                 answer = True, error
             connection.send(answer)
 
 
-def _opened(releases: dict[Path, OpenRelease], folder: Path) -> OpenRelease:
+def _opened(releases: dict[tuple[Path, frozenset[str]], OpenRelease], folder: Path, hidden: frozenset[str]) -> OpenRelease:
     """The release, opened when it is first asked for; the server has verified it."""
-    if folder not in releases:
-        releases[folder] = OpenRelease(Release(folder))
+    if (folder, hidden) not in releases:
+        releases[folder, hidden] = OpenRelease(Release(folder), hidden)
         for oldest in list(releases)[:-OPEN]:
             releases.pop(oldest).retire()
-    return releases[folder]
+    return releases[folder, hidden]
 
 
 if __name__ == "__main__":

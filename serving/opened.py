@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, UTC
 from functools import cached_property
@@ -15,10 +17,11 @@ import numpy as np
 
 from jobs.kernels.item_side import assemble, ItemSide
 from jobs.kernels.recommender import Recommender
+from jobs.kernels.twins import Twins
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.models import RANKERS
-from schemas.tables import READY_N
+from schemas.tables import IdTypes, READY_N
 from serving.sql_limits import bound
 from warehouse import model_files
 from warehouse.layout import Release
@@ -36,7 +39,8 @@ class OpenRelease:
     release that was retired closes when the last use ends.
     """
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, hidden: frozenset[str] = frozenset()) -> None:
+        """Open a release without some items, by their ids as text: no list of it holds them, nor what is the same under another id."""
         self.files = release
         self.manifest: Manifest = read_manifest(release)
         self.id = self.manifest.release
@@ -50,6 +54,10 @@ class OpenRelease:
         arrays, parameters = model_files.load(release.model("items"))
         self.item_ids: np.ndarray = arrays["item_ids"]
         self.genres: list[str] = parameters["genres"]
+        self.without = hidden
+        self._hidden = _hidden(hidden, self.ids, arrays)
+        self.hidden: frozenset[Any] = frozenset(self.item_ids[self._hidden].tolist())
+        self.tag = f"{self.id}.{_digest(self.hidden)}" if self.hidden else self.id
         self._titles: dict[Any, str] = {}
         self._of_models: dict[str, Recommender] = {}
         self._threads = threading.local()
@@ -66,7 +74,8 @@ class OpenRelease:
 
     def _assembled(self, served: str) -> ItemSide:
         names = sorted(path.name for path in self.files.models.iterdir())
-        return assemble({name: model_files.load(self.files.model(name)) for name in names}, served=served)
+        side = assemble({name: model_files.load(self.files.model(name)) for name in names}, served=served)
+        return replace(side, blocked=np.union1d(side.blocked, self._hidden)) if self.hidden else side
 
     @cached_property
     def rankers(self) -> list[str]:
@@ -167,8 +176,17 @@ class OpenRelease:
         known = np.array([number for number in map(self.number, items) if number is not None], np.int64)
         return frozenset(items) | frozenset(self.item_ids[self.side.twins.with_others(known)].tolist())
 
+    def hides(self, user_id: Any, upto: int) -> bool:
+        """Whether something that is hidden stands in the first `upto` rows of a user's stored list."""
+        if not self.hidden:
+            return False
+        listed = self.of_user(user_id).execute("select item_id from recommendations where user_id = ? and rank <= ?", (user_id, upto))
+        return not self.hidden.isdisjoint(item_id for (item_id,) in listed)
+
     def is_blocked(self, item_id: Any) -> bool:
         """Whether no list may hold the item."""
+        if item_id in self.hidden:
+            return True
         row = self.connection.execute("select is_blocked from items where item_id = ?", [item_id]).fetchone()
         return row is not None and bool(row[0])
 
@@ -201,6 +219,18 @@ class OpenRelease:
         self.__dict__.pop("recommender", None)
         self._titles.clear()
         self._of_models.clear()
+
+
+def _hidden(asked: frozenset[str], ids: IdTypes, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the item_nums of ids that are known, with their twins, ascending."""
+    parsed = [item_id for item_id in (ids.parse("item_id", text) for text in asked) if item_id is not None]
+    known = np.flatnonzero(np.isin(arrays["item_ids"], parsed)) if parsed else np.zeros(0, np.int64)
+    return np.unique(Twins(arrays["first"]).with_others(known)) if "first" in arrays else known
+
+
+def _digest(hidden: Iterable[Any]) -> str:
+    """Name what is hidden in an entity tag."""
+    return hashlib.sha256(json.dumps(sorted(hidden)).encode()).hexdigest()[:8]
 
 
 def _plain(release: Release, path: Path | None = None) -> sqlite3.Connection:

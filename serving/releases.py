@@ -11,7 +11,7 @@ from schemas.settings import Settings
 from serving.opened import OpenRelease
 from serving.response import RequestError
 from serving.verify import open_verified
-from warehouse import signature
+from warehouse import hidden, signature
 from warehouse.forgotten import Forgotten
 from warehouse.layout import Warehouse
 from warehouse.promotion import last_promoted
@@ -22,7 +22,7 @@ DAY = 86_400
 
 class Releases:
     """`current` answers, `previous` for a while after a swap. `pointer` is what the warehouse names, and `problem` why that is not
-    what answers, where it is not. `compared` keeps comparisons of two releases by their ids, and
+    what answers, where it is not. `hidden` are the ids, as text, of what no list may hold. `compared` keeps comparisons of two releases by their ids, and
     `refused` why rows of the current one were refused, by its id and the users that are forgotten."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
@@ -30,10 +30,25 @@ class Releases:
         pointer, self.problem = _pointed(warehouse)
         self.pointer: str | None = pointer
         self.trusted = signature.trusted(settings.trusted_keys)
-        self.current = open_verified(warehouse.sealed(pointer), self.trusted)
+        self._warehouse = warehouse
+        self.hidden: frozenset[str] = frozenset()
+        self.hidden_problem: str | None = None
+        self.look_at_hidden()
+        self.current = open_verified(warehouse.sealed(pointer), self.trusted, self.hidden)
         self.previous: OpenRelease | None = None
         self.compared: dict[tuple[str, str], dict[str, Any]] = {}
         self.refused: dict[tuple[str, Forgotten], asyncio.Future[list[dict[str, Any]]]] = {}
+
+    def look_at_hidden(self) -> None:
+        """Read again what is hidden. A list that was known is not given up for one that is damaged or gone."""
+        try:
+            if self.hidden and not self._warehouse.hidden.exists():
+                raise ReleaseError(
+                    f"{self._warehouse.hidden}: the list of hidden items is gone; put it back. Until then those known stay hidden"
+                )
+            self.hidden, self.hidden_problem = frozenset(hidden.read(self._warehouse)), None
+        except ReleaseError as error:
+            self.hidden_problem = str(error)
 
     def pinned(self, release_id: str) -> OpenRelease:
         """The open release that a page token names."""
@@ -46,8 +61,9 @@ class Releases:
         return opened.age_s(time.time()) > self._stale_after_s
 
     def personal_tag(self, opened: OpenRelease, user_id: Any, seq: int | str) -> str:
-        """The entity tag of what a user is told: it changes with the release, with each rating, and when they are forgotten."""
-        return f"{opened.id}.{'unknown' if user_id is None else seq}{'.s' if self.is_stale(opened) else ''}"
+        """The entity tag of what a user is told: it changes with the release and what is hidden, with each rating, and when they are
+        forgotten."""
+        return f"{opened.tag}.{'unknown' if user_id is None else seq}{'.s' if self.is_stale(opened) else ''}"
 
     def close(self) -> None:
         for opened in (self.previous, self.current):

@@ -6,6 +6,7 @@ from serving.lookups import (
     data,
     explore,
     health,
+    hidden,
     items,
     openapi,
     pairs,
@@ -23,7 +24,7 @@ from serving.lookups import (
 from serving.lookups.home import home
 from serving.parameters import EXCLUDE, FILTERS, N, next_of, Parameter, RELEASE, STRICT
 from serving.route import Route
-from warehouse.keys import PROMOTE, RATINGS, RUN
+from warehouse.keys import ITEMS, PROMOTE, RATINGS, RUN
 
 REASONS_N = Parameter("n", "integer", "history reasons to show one by one; the rest is summed in the residual", None, 0, 1000)
 WITHOUT = Parameter("without", "flag", "1: also the place that the item would have without each of the items that count most", False)
@@ -50,6 +51,7 @@ PROTOCOL = Parameter("protocol", "text", "how it was measured; by default `held_
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release, current or latest", is_required=True, pattern=RELEASE)
 REASON = Parameter("reason", "text", "why; kept with the promotion, and needed for a release that was held back")
+HIDING = Parameter("reason", "text", "why; noted with the time and the key")
 B = Parameter("b", "text", "id of another, current or latest", is_required=True, pattern=RELEASE)
 
 READS = (
@@ -249,6 +251,9 @@ WRITES = (
         "Written",
         scope=RATINGS,
     ),
+    Route("hide_item", "PUT", "/items/{item_id}/hidden", hidden.hide, "Take an item out of every list", "Hidden", (HIDING,), scope=ITEMS),
+    Route("show_item", "DELETE", "/items/{item_id}/hidden", hidden.show, "Let an item be shown again", "Hidden", (HIDING,), scope=ITEMS),
+    Route("list_hidden", "GET", "/hidden", hidden.listing, "What is hidden, since when, by whom and why", "Hidden", scope=ITEMS),
     Route(
         "start_run",
         "POST",

@@ -129,6 +129,10 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             **dict.fromkeys(("releases", "audit", "changes_since"), "any[]"),
         },
     ),
+    "Hidden": (
+        {"item_id": "any", "title": "text?", "same_items": "item[]", "at": "time", **dict.fromkeys(("status", "by", "reason"), "text")},
+        {},
+    ),
     "Release": ({"release": "text", "status": "text"}, {"source": "text"}),
     "Manifest": (
         {

@@ -54,7 +54,8 @@ class Service:
     def problems(self) -> list[str]:
         """List what is not as it should be: the promoted release, or a file beside it."""
         users, keys = self.users, self.guard.keys
-        problems = (self.releases.problem, users.online.problem, users.forgotten.problem, keys.problem, self._catalogue_problem)
+        files = (users.online.problem, users.forgotten.problem, self.releases.hidden_problem, keys.problem, self._catalogue_problem)
+        problems = (self.releases.problem, *files)
         return [problem for problem in problems if problem is not None]
 
     async def look(self) -> None:

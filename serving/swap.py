@@ -27,7 +27,7 @@ class Follower:
 
     def __init__(self, service: Service, datasettes: Datasettes) -> None:
         self._service, self._datasettes = service, datasettes
-        self._seen: Stamp | None = None
+        self._seen: tuple[Stamp | None, Stamp | None] | None = None
         self._retry_at = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -51,24 +51,28 @@ class Follower:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Follow the pointer where it moved, or again after a while where what it names was refused."""
-        signature = stamp_of(self._service.warehouse.current)
+        """Follow the pointer where it moved or other items are hidden, or again after a while where what it names was refused."""
+        warehouse = self._service.warehouse
+        signature = stamp_of(warehouse.current), stamp_of(warehouse.hidden)
         is_due = self._service.releases.problem is not None and time.monotonic() >= self._retry_at
         if signature != self._seen or is_due:
             self._seen = signature
             await self.follow()
 
     async def follow(self) -> None:
-        """Serve the release that `current` names; on any fault go on with the one before, and say so."""
+        """Serve the release that `current` names, without what is hidden; on any fault go on with the one before, and say so."""
         async with self._following:
             service = self._service
+            service.releases.look_at_hidden()
             try:
+                if service.releases.current.without != service.releases.hidden:
+                    self._replace(await asyncio.to_thread(_again, service.releases.current, service.releases.hidden))
                 service.releases.pointer = pointer = current_id(service.warehouse)
                 if pointer is None:
                     raise CineMatchError(f"{service.warehouse.current} is gone")
                 if pointer != service.releases.current.id:
-                    opened = await asyncio.to_thread(open_verified, service.warehouse.sealed(pointer), service.releases.trusted)
-                    self._swap(opened)
+                    sealed, releases = service.warehouse.sealed(pointer), service.releases
+                    self._swap(await asyncio.to_thread(open_verified, sealed, releases.trusted, releases.hidden))
                 service.releases.problem = None
             except Exception as error:
                 if not isinstance(error, (CineMatchError, OSError)):
@@ -78,6 +82,14 @@ class Follower:
                     log.error("refused: %s. Release %s goes on", error, service.releases.current.id)
                     service.metrics.swaps["refused"] += 1
                 service.releases.problem = str(error) or type(error).__name__
+
+    def _replace(self, opened: OpenRelease) -> None:
+        """Answer with the same release, opened again because other items are hidden now."""
+        releases = self._service.releases
+        before, releases.current = releases.current, opened
+        before.retire()
+        self._end_grace()  # the pages of the release before would show what is hidden
+        log.info("release %s answers, without %d items that are hidden", opened.id, len(opened.hidden))
 
     def _swap(self, opened: OpenRelease) -> None:
         service = self._service
@@ -97,3 +109,10 @@ class Follower:
         if self._service.releases.previous is not None:
             self._service.releases.previous.retire()
             self._service.releases.previous = None
+
+
+def _again(opened: OpenRelease, hidden: frozenset[str]) -> OpenRelease:
+    """Open a release again that was verified before."""
+    other = OpenRelease(opened.files, hidden)
+    other.warm()
+    return other

@@ -50,7 +50,7 @@ class Threads:
     async def long(self, opened: OpenRelease, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call function(opened, *arguments) in a process of its own, by `LongWork`: for what Python works on longer than a lookup may
         wait. The arguments and the result should be bytes or few. Raises as `run_on` does."""
-        return await self._long.call(self._waiter, opened, self._long_work.call, opened.files, function, *arguments)
+        return await self._long.call(self._waiter, opened, self._long_work.call, opened.files, opened.without, function, *arguments)
 
     def close(self) -> None:
         self._solver.shutdown(wait=True, cancel_futures=True)

@@ -53,7 +53,7 @@ class Users:
 
     async def solved(self, opened: OpenRelease, user_id: Any, seq: int, n: int) -> Solved:
         """The user's list, solved once for each state of the history; requests that wait for the same one share it."""
-        key = (opened.id, user_id, seq, n)
+        key = (opened.tag, user_id, seq, n)
         solved = self._solved.get(key)
         if solved is not None:
             self._solved.move_to_end(key)

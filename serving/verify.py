@@ -16,15 +16,15 @@ from warehouse.signature import ANYBODY, Trusted
 DIGEST_BYTES = 256 << 20  # read again in a fifth of a second; `promote` and `verify` read larger files whole
 
 
-def open_verified(release: Release, trusted: Trusted = ANYBODY) -> OpenRelease:
-    """Open a release, warm it, and solve a list with it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
+def open_verified(release: Release, trusted: Trusted = ANYBODY, hidden: frozenset[str] = frozenset()) -> OpenRelease:
+    """Open a release without what is hidden, warm it, and solve a list with it. Raises ReleaseError or NotFound saying what is wrong; then nothing stays open."""
     manifest = read_manifest(release)
     trusted.check_release(release)
     _check_files(release, manifest)
     servable.check(release, manifest)
     opened = None
     try:
-        opened = OpenRelease(release)
+        opened = OpenRelease(release, hidden)
         opened.warm()
         for (user_id,) in opened.reader().execute("select user_id from users limit 1").fetchall():
             recommender = replace(opened.recommender, min_history=0)

@@ -22,7 +22,7 @@ RATINGS, EVENTS, ITEMS, PROMOTE, RUN, READ = "ratings", "events", "items", "prom
 SCOPES = {
     RATINGS: "add, replace and remove ratings",
     EVENTS: "write events of a visit; no route asks for it yet",
-    ITEMS: "write items; no route asks for it yet",
+    ITEMS: "hide items, and show them again",
     PROMOTE: "make a release the one that answers",
     RUN: "start a release in Airflow, and see how far it is",
     READ: "read what a private server has",

@@ -137,6 +137,11 @@ class Warehouse:
         return self.folder / "forgotten.jsonl"
 
     @property
+    def hidden(self) -> Path:
+        """Items that no list may hold until they are shown again."""
+        return self.folder / "hidden.jsonl"
+
+    @property
     def erasures(self) -> Path:
         """Certificates of what was removed of forgotten users, and of what still names them."""
         return self.folder / "erasures"

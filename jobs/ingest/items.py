@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,21 @@ def blocked_ids(path: str) -> pa.Array:
     return pa.array([line for line in lines if line], pa.string())
 
 
-def blocked_items(ids: pa.Array, items: pa.Table) -> np.ndarray:
-    """Tell which items (n_items,) are among blocked ids; one that this release does not know is no fault, since files outlive
-    catalogues."""
-    return pc.is_in(items["item_id"].cast(pa.string()), value_set=ids).to_numpy()
+def blocked_items(ids: pa.Array, hidden: Iterable[str], items: pa.Table, first: np.ndarray) -> np.ndarray:
+    """Tell which items (n_items,) no list may hold.
+
+    An id that this release does not know is no fault, since files outlive catalogues.
+
+    Parameters
+    ----------
+    ids : (k,) text, of a file of blocked items
+    hidden : ids, as text, that were hidden online: with each goes all that is the same under another id
+    items : the items of the release
+    first : (n_items,) of `first_of_same`
+    """
+    texts = items["item_id"].cast(pa.string())
+    is_hidden = pc.is_in(texts, value_set=pa.array(sorted(hidden), pa.string())).to_numpy()
+    return pc.is_in(texts, value_set=ids).to_numpy() | np.isin(first, first[is_hidden])
 
 
 def first_of_same(items: pa.Table) -> np.ndarray:

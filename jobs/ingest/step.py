@@ -32,7 +32,7 @@ from jobs.spark.tasks import collect
 from jobs.staging.record import Step
 from schemas.errors import SettingError, SourceError, StepError
 from schemas.settings import Settings
-from warehouse import forgotten, online, parquet
+from warehouse import forgotten, hidden, online, parquet
 from warehouse.identity import last_archived
 from warehouse.layout import Warehouse
 
@@ -45,7 +45,7 @@ TOLERANCE = timedelta(days=1)  # of the clocks and time zones of those who wrote
 
 def ingest(running: Step, warehouse: Warehouse) -> None:
     settings, release = running.settings, running.release
-    as_of, blocked = _as_of(settings), blocked_ids(settings.blocked)
+    as_of, blocked, out_of_sight = _as_of(settings), blocked_ids(settings.blocked), hidden.read(warehouse)
     shutil.rmtree(release.work / "interactions", ignore_errors=True)  # made for training from what was ingested before
     since = retention.earliest(settings, as_of)
     source = open_source(settings, raw=warehouse.raw, latest=as_of if settings.as_of else as_of + TOLERANCE, earliest=since)
@@ -85,8 +85,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         read.take_online(arrived)
     ids = read.id_types(source, catalogue)
     items = numbered_items(catalogue, read.item_ids(), ids)
-    is_blocked = blocked_items(blocked, items)
-    same = same_item_id(first_of_same(items), items["item_id"].combine_chunks())
+    first = first_of_same(items)
+    is_blocked = blocked_items(blocked, out_of_sight, items, first)
+    same = same_item_id(first, items["item_id"].combine_chunks())
     parquet.write(release.work / "items.parquet", [items], items.schema)
     n_parts = max(2, -(-read.n_accepted // ROWS_PER_PART))
     with spark_session(settings, scratch=running.scratch) as spark:

@@ -22,7 +22,7 @@ def home(service: Service, request: Request) -> Response:
     return Response(
         rows=rows,
         key="path",
-        tag=f"{opened.id}.{len(service.users.forgotten.known)}",  # the users to begin with are others when one is forgotten
+        tag=f"{opened.tag}.{len(service.users.forgotten.known)}",  # the users to begin with are others when one is forgotten
         opened=opened,
         extra={
             "computed_at": opened.computed_at,

@@ -86,16 +86,17 @@ def _similar(service: Service, request: Request) -> Response:
 
 
 def _neighbours(opened: OpenRelease, item: Any, source: str, after: int, n: int) -> list[dict[str, Any]]:
-    """Read n neighbours of an item from the rank after `after`."""
+    """Read n neighbours of an item from the rank after `after`, none of which is hidden."""
     return [
         {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity}
-        for rank, other, similarity in opened.reader().execute(_SIMILAR, [item, source, after, n])
-    ]
+        for rank, other, similarity in opened.reader().execute(_SIMILAR, [item, source, after, n + len(opened.hidden)])
+        if other not in opened.hidden
+    ][:n]
 
 
 def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
-    """The most popular items, of all, of one genre, or of those that filters leave."""
-    if any(request.values[parameter.name] for parameter in FILTERS if parameter is not GENRE):
+    """The most popular items, of all, of one genre, or of those that filters leave; ranked anew if something is hidden."""
+    if request.opened.hidden or any(request.values[parameter.name] for parameter in FILTERS if parameter is not GENRE):
         return service.threads.aside(request.opened, _popular_of_some, service, request)
     return (
         _popular(service, request)
@@ -111,7 +112,9 @@ def _popular_of_some(service: Service, request: Request) -> Response:
     side, after, n = opened.side, token.rank if token else 0, request.values["n"]
     is_left = opened.popularity["n_ratings"] > 0
     is_left[side.blocked] = False
-    is_left[excluded_items(opened, request.values)] = False
+    excluded = excluded_items(opened, request.values)
+    if excluded is not None:
+        is_left[excluded] = False
     items = side.by_popularity[is_left[side.by_popularity]]
     items = items[side.twins.once(items)]
     shown = items[after : after + n]
@@ -121,7 +124,8 @@ def _popular_of_some(service: Service, request: Request) -> Response:
         for place, (number, score, count, mean) in enumerate(zip(shown.tolist(), scores, counts, means), 1)
     ]
     token_text = Token("p", opened.id, 0, after + n).text() if len(items) > after + n else None
-    return _items(service, opened, rows, source="popular_genre", next=token_text, genre=request.values["genre"] or "")
+    source = "popular" if excluded is None else "popular_genre"
+    return _items(service, opened, rows, source=source, next=token_text, genre=request.values["genre"] or "")
 
 
 def _popular(service: Service, request: Request) -> Response:
@@ -136,8 +140,9 @@ def _popular(service: Service, request: Request) -> Response:
 
 
 def popular_rows(opened: OpenRelease, genre: str, after: int, n: int) -> list[dict[str, Any]]:
-    """Read n rows of a popular list, those of all items where the genre is empty, from the rank after `after`."""
-    return [_popular_row(opened, *row) for row in opened.reader().execute(_POPULAR, [genre, after, n])]
+    """Read n rows of a popular list, those of all items where the genre is empty, from the rank after `after`; none is hidden."""
+    rows = opened.reader().execute(_POPULAR, [genre, after, n + len(opened.hidden)])
+    return [_popular_row(opened, *row) for row in rows if row[1] not in opened.hidden][:n]
 
 
 def _popular_row(opened: OpenRelease, rank: int, item: Any, score: float, n_ratings: int, mean: float | None) -> dict[str, Any]:
@@ -150,6 +155,6 @@ def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *,
         rows=rows,
         next=next,
         extra={**more, "source": source, "computed_at": opened.computed_at, "personalized": False, "stale": stale},
-        tag=f"{opened.id}{'.s' if stale else ''}",
+        tag=f"{opened.tag}{'.s' if stale else ''}",
         opened=opened,
     )

@@ -64,7 +64,7 @@ def _why_of(service: Service, request: Request) -> Response | Awaitable[Response
     same = unchanged(service, request, opened, user, key="position") if user is not None and not seq else None
     if same is not None:
         return same
-    if user is not None and not seq and reasons_n in (None, opened.manifest.settings["reasons_n"]):
+    if user is not None and not seq and not opened.hides(user, opened.n) and reasons_n in (None, opened.manifest.settings["reasons_n"]):
         connection = opened.of_user(user)
         reasons = connection.execute(_PAIR_REASONS, (user, item)).fetchall()
         entry = connection.execute(_PAIR, (user, item)).fetchone() if reasons else None

@@ -28,7 +28,7 @@ def recommend(service: Service, request: Request) -> Response | Awaitable[Respon
     since = service.users.seq(opened, user)
     seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, request.values["n"]
-    filtered = is_filtered(request.values)
+    filtered = is_filtered(request.values) or opened.hides(user, after + n)
     if user is not None and not seq and not since and not filtered and after + n <= opened.n:
         same = unchanged(service, request, opened, user)
         if same is not None:

@@ -33,19 +33,19 @@ async def search(service: Service, request: Request) -> Response:
             "personalized": False,
             "stale": service.releases.is_stale(opened),
         },
-        tag=opened.id,
+        tag=opened.tag,
         opened=opened,
     )
 
 
 async def titles(service: Service, opened: OpenRelease, q: str, n: int) -> list[dict[str, Any]]:
-    """Up to n items whose titles have words that begin with those of q."""
+    """Up to n items whose titles have words that begin with those of q, none of which is hidden."""
     words = list(dict.fromkeys(word.casefold() for word in _WORD.findall(q[:200])))[:WORDS]
     if not words:
         raise RequestError("q: expected at least one word of a title")
     match = " ".join(f'"{word}"*' for word in words)
-    rows = await service.threads.search(opened, within, opened, service.settings.query_ms, "q", _SEARCH, [match, n])
-    return [dict(zip(_NAMES, row)) for row in rows]
+    rows = await service.threads.search(opened, within, opened, service.settings.query_ms, "q", _SEARCH, [match, n + len(opened.hidden)])
+    return [dict(zip(_NAMES, row)) for row in rows if row[0] not in opened.hidden][:n]
 
 
 def within(opened: OpenRelease, limit_ms: int, parameter: str, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:

@@ -37,6 +37,7 @@ NO_KEY = {b"authorization": None}
 SCOPES_OF_WRITES = {
     ("POST", "/ratings"): "ratings", ("PUT", "/ratings"): "ratings", ("DELETE", "/ratings"): "ratings", ("DELETE", "/ratings/1/1"): "ratings",
     ("POST", "/releases"): "run", ("GET", "/runs/x"): "run", ("POST", "/releases/x/promote"): "promote",
+    ("PUT", "/items/x/hidden"): "items", ("DELETE", "/items/1/hidden"): "items", ("GET", "/hidden"): "items",
 }  # fmt: skip
 OF_A_USER = ["/recommend/1", "/why/1/1", "/predict/1/1", "/ratings/1"]
 OF_ITEMS = ["/items/1", "/similar/1", "/popular", "/search?q=a"]
@@ -94,7 +95,7 @@ def test_every_write_has_a_scope_that_there_is() -> None:
     assert {route.scope for route in routes} - {None} <= keys.SCOPES.keys()
     for route in routes:
         assert (route.scope is None) == (
-            route.method == "GET" and route.name != "show_run" or route.name in ("recommend_session", "rank")
+            route.method == "GET" and route.name not in ("show_run", "list_hidden") or route.name in ("recommend_session", "rank")
         ), route.name
         assert not route.for_users or route.scope is None and route.method == "GET"
 

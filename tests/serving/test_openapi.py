@@ -101,7 +101,7 @@ def is_described(server: Server, pattern: str, path: str, method: str = "get", b
             for reason in (reason for each in whole["rows"] for reason in each.get("reasons", ())):
                 assert set(reason) <= set(schemas["Reason"]["properties"])
     if method == "get":
-        lines = server.get(f"{path}{joint}_shape=array&_nl=on")
+        lines = server.client.get(f"{path}{joint}_shape=array&_nl=on", headers=server.auth)
         assert lines.headers["content-type"].partition(";")[0] == "text/plain" and "text/plain" in operation["responses"]["200"]["content"]
     return whole
 
@@ -144,6 +144,9 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
     is_described(server, "/ratings", "/ratings", "post", [row, row | {"item_id": 77_777_777 if is_whole else "unknown"}])
     is_described(server, "/ratings", "/ratings", "put", {"ratings": [row]})
     is_described(server, "/ratings", "/ratings", "delete", [{"user_id": new, "item_id": item}, {"user_id": new, "item_id": listed}])
+    is_described(server, "/items/{item_id}/hidden", f"/items/{known}/hidden", "put")
+    is_described(server, "/hidden", "/hidden")
+    is_described(server, "/items/{item_id}/hidden", f"/items/{known}/hidden", "delete")
     visited = [{name: value for name, value in row.items() if name != "user_id"}]
     assert is_described(server, "/recommend/session", "/recommend/session", "post", {"ratings": visited})["note"]
 
@@ -178,7 +181,7 @@ def test_every_operation_has_a_name_of_its_own_and_refers_to_what_is_there(movie
     document = movies.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names) == 30 and all(re.fullmatch("[a-z_]+", name) for name in names)
+    assert len(set(names)) == len(names) == 33 and all(re.fullmatch("[a-z_]+", name) for name in names)
     assert {tag for operation in operations for tag in operation["tags"]} == {"lists", "ratings", "releases", "server"}
     text = movies.get("/openapi.json").text
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(document["components"]["schemas"])
