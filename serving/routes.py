@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.lookups import (
+    api,
     data,
     explore,
     health,
@@ -196,6 +197,7 @@ READS = (
         "Readiness",
         is_open=True,
     ),
+    Route("api", "GET", "/api", api.api, "Every operation, with calls to paste", "Operation", page="api"),
     Route("openapi", "GET", "/openapi", openapi.describe, "This description, for programs", None),
     Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )

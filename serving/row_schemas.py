@@ -145,6 +145,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"figure": "text", "a": "any", "b": "any", "difference": "number?"},
         {"a": "text", "b": "text", "n_users": "integer", "mean_overlap_at_10": "number", "note": "text", "source": "text"},
     ),
+    "Operation": (
+        {
+            **dict.fromkeys(("name", "method", "path", "tag", "summary", "description", "example", "curl", "python"), "text"),
+            "scope": "text?", "parameters": "any[]",
+        },
+        {"computed_at": "time", "stale": "flag"},
+    ),
     "Promotion": ({"release": "text", "previous": "text?", "status": "text"}, {}),
     "Run": ({"run": "text", "state": "text?", "started_at": "text?", "ended_at": "text?"}, {}),
     "Life": ({"status": "text"}, {}),

@@ -25,7 +25,7 @@ next page of the same list. `_shape` gives the rows in another shape: `arrays` a
 around them, `arrayfirst` only their first values, `object` by their ids; `_nl` with `array` or `arrayfirst` gives them as
 text, a row a line."""
 _TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases", "data": "releases"}
-_TAGS |= dict.fromkeys(("", "health", "metrics", "openapi"), "server")
+_TAGS |= dict.fromkeys(("", "api", "health", "metrics", "openapi"), "server")
 _PATHS = {
     "user_id": "a user's id",
     "item_id": "an item's id",
