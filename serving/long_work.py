@@ -26,7 +26,7 @@ from warehouse.layout import Release
 
 log = logging.getLogger("cinematch.serving")
 
-OPEN = 2  # releases: the one that answers and the one before it
+OPEN = 2  # releases: the one that answers, and the one before it or one that is asked for by name
 END_S = 5.0
 
 
@@ -94,11 +94,10 @@ def main(fileno: str) -> None:
 
 
 def _opened(releases: dict[Path, OpenRelease], folder: Path) -> OpenRelease:
-    """The release, opened when it is first asked for; the server has verified it."""
-    if folder not in releases:
-        releases[folder] = OpenRelease(Release(folder))
-        for oldest in list(releases)[:-OPEN]:
-            releases.pop(oldest).retire()
+    """The release, opened when it is first asked for; the server has verified it. The one that was asked least recently is closed."""
+    releases[folder] = releases.pop(folder) if folder in releases else OpenRelease(Release(folder))
+    for oldest in list(releases)[:-OPEN]:
+        releases.pop(oldest).retire()
     return releases[folder]
 
 
