@@ -120,12 +120,12 @@ def _rated_text(item_id: Any, rating: float | None) -> str:
 
 def playing(
     answer: Mapping[str, Any],
-    sealed: str | None,
     item_id: Any = None,
     rating: float | None = None,
     *,
     drop: Any = None,
     is_json: bool = False,
+    sealed: str | None = None,
 ) -> str:
     """The address of the playground of a release, if one was named, with one item more, or rated otherwise, or with one less."""
     kept = [(row["item_id"], row["rating"]) for row in answer["rated"] if row["item_id"] not in (item_id, drop)]

@@ -21,8 +21,8 @@ MOST_GENRES = 200
 _ABOUT = """Recommendations as rows, with the reasons that sum to each score.
 
 An answer is `{ok: true, release, took_ms, next, next_url, rows, ...}`, a refusal `{ok: false, error, status}`. `next_url` is the
-next page of the same list. `release` asks a sealed release that is not, or may not be, the one that answers; `as_sealed` says so
-in the answer. `_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
+next page of the same list. `release` names a sealed release that is asked as it was sealed, and the answer says `as_sealed`.
+`_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
 around them, `arrayfirst` only their first values, `object` by their ids; `_nl` with `array` or `arrayfirst` gives them as
 text, a row a line."""
 _TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases", "data": "releases"}
