@@ -113,7 +113,7 @@ class Application:
         added: Headers,
     ) -> tuple[str, int, bytes, Headers]:
         """The route's pattern, and status, body and headers of its answer or refusal; `added` gets what every answer has."""
-        pattern = "none"
+        pattern, asked = "none", None
         is_page = wants_page(request_headers.get(b"accept"), raw)
         try:
             route, path = self._router.find(scope["method"], raw)
@@ -125,11 +125,16 @@ class Application:
                 raise RequestError(f"the query string: {len(query)} bytes, expected at most {QUERY_BYTES}", 414)
             values = route.query(query)
             body = b"" if route.body is None else await access.body_of(self._service, route, request_headers, receive)
+            named = values.get("release")
+            if named is not None:
+                opened = asked = await self._service.releases.asked(named)
             known = None if is_page else request_headers.get(b"if-none-match")  # a page has tags of its own
-            request = Request(opened, path, values, body, key, known)
+            request = Request(opened, path, values, body, key, known, asked is not None)
             response = route.handler(self._service, request)
             if not isinstance(response, Response):
                 response = await response
+            if asked is not None:
+                response.extra["as_sealed"] = True
             if is_page and route.page is not None and response.text is None:
                 return pattern, *await self._page(route, request, response, request_headers, started, raw, query)
             represent = (request, response, request_headers, started, raw, query)
@@ -137,7 +142,11 @@ class Application:
                 return pattern, *await self._service.threads.aside(opened, self._represent, *represent)
             return pattern, *self._represent(*represent)
         except Exception as error:
-            return pattern, *self._refusal(error, is_page, opened)
+            gone = None if asked is None else self._service.releases.past.gone(asked)
+            return pattern, *self._refusal(gone or error, is_page, opened)
+        finally:
+            if asked is not None:
+                asked.let_go()
 
     async def _others(
         self,
@@ -192,7 +201,7 @@ class Application:
         headers, has_it = self._headers(response, request_headers, "")
         if has_it:
             return 304, b"", headers
-        opened, next_url = response.opened or request.opened, _next_url(raw, query, response.next)
+        opened, next_url = response.opened or request.opened, _next_url(raw, query, request, response.next)
         shape, took_ms = request.values.get("_shape", "objects"), (time.perf_counter() - started) * 1e3
         if shape == "objects":
             body, kind = envelope(response, release=opened.id, took_ms=took_ms, next_url=next_url), JSON_TYPE
@@ -215,9 +224,10 @@ class Application:
         headers, has_it = self._headers(response, request_headers, ".html")
         if has_it:
             return 304, b"", headers
-        opened, next_url = response.opened or request.opened, _next_url(raw, query, response.next)
+        opened, next_url = response.opened or request.opened, _next_url(raw, query, request, response.next)
+        now_url = _address(raw, _without(query, "next", "release")) if request.is_sealed else None
         took_ms = (time.perf_counter() - started) * 1e3
-        body = await pages.page(self._service, route, request, response, opened, next_url, took_ms)
+        body = await pages.page(self._service, route, request, response, opened, next_url, now_url, took_ms)
         return response.status, body, [*headers, *_PAGE]
 
     def _headers(self, response: Response, request_headers: dict[bytes, bytes], kind: str) -> tuple[Headers, bool]:
@@ -265,13 +275,24 @@ def _not_datasettes(method: str, raw: bytes, request_headers: dict[bytes, bytes]
     return None
 
 
-def _next_url(raw: bytes, query: str, token: str | None) -> str | None:
-    """Return the request with the token of the next page; a token needs no escaping."""
+def _next_url(raw: bytes, query: str, request: Request, token: str | None) -> str | None:
+    """Return the request with the token of the next page, and with the id of a release that was named: a token and an id need no
+    escaping."""
     if token is None:
         return None
+    if request.is_sealed:
+        return _address(raw, [*_without(query, "next", "release"), f"release={request.opened.id}", f"next={token}"])
+    return _address(raw, [*(_without(query, "next") if "next=" in query else [query] if query else []), f"next={token}"])
+
+
+def _without(query: str, *names: str) -> list[str]:
+    """The parts of a query string but those of some names."""
+    return [part for part in query.split("&") if part and part.partition("=")[0] not in names]
+
+
+def _address(raw: bytes, parts: list[str]) -> str:
     path = raw.decode("latin-1")
-    kept = "&".join(part for part in query.split("&") if part and not part.startswith("next=")) if "next=" in query else query
-    return f"{path}?{kept}&next={token}" if kept else f"{path}?next={token}"
+    return f"{path}?{'&'.join(parts)}" if parts else path
 
 
 async def respond(send: Callable[..., Any], status: int, body: bytes, headers: Headers, *, is_head: bool) -> None:

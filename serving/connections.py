@@ -20,7 +20,7 @@ WAIT_S, UNREAD_S = 10.0, 30.0
 HEAD_BYTES, HEADERS = 32 << 10, 100
 UNWANTED_BYTES = 32 << 20
 IS_TOO_LARGE = "cinematch.is_too_large"  # in the scope of a request whose head is not to be looked at
-_KEPT_DESCRIPTORS, _MOST = 128, 20_000
+_KEPT_DESCRIPTORS, _MOST = 320, 20_000
 _SWEEP_S = 1.0
 
 

@@ -26,7 +26,7 @@ from warehouse.layout import Release
 
 log = logging.getLogger("cinematch.serving")
 
-OPEN = 2  # releases: the one that answers and the one before it
+OPEN = 2  # releases: the one that answers, and the one before it or one that is asked for by name
 END_S = 5.0
 
 
@@ -94,12 +94,12 @@ def main(fileno: str) -> None:
 
 
 def _opened(releases: dict[tuple[Path, frozenset[str]], OpenRelease], folder: Path, hidden: frozenset[str]) -> OpenRelease:
-    """The release, opened when it is first asked for; the server has verified it."""
-    if (folder, hidden) not in releases:
-        releases[folder, hidden] = OpenRelease(Release(folder), hidden)
-        for oldest in list(releases)[:-OPEN]:
-            releases.pop(oldest).retire()
-    return releases[folder, hidden]
+    """The release, opened when it is first asked for; the server has verified it. The one that was asked least recently is closed."""
+    key = (folder, hidden)
+    releases[key] = releases.pop(key) if key in releases else OpenRelease(Release(folder), hidden)
+    for oldest in list(releases)[:-OPEN]:
+        releases.pop(oldest).retire()
+    return releases[key]
 
 
 if __name__ == "__main__":

@@ -193,6 +193,10 @@ class OpenRelease:
     def has_user(self, user_id: Any) -> bool:
         return self.of_user(user_id).execute("select 1 from users where user_id = ?", [user_id]).fetchone() is not None
 
+    @property
+    def is_used(self) -> bool:
+        return self._uses > 0
+
     def hold(self) -> OpenRelease:
         self._uses += 1
         return self

@@ -33,9 +33,12 @@ async def page(
     response: Response,
     opened: OpenRelease,
     next_url: str | None,
+    now_url: str | None,
     took_ms: float,
 ) -> bytes:
-    """The route's page, made by a thread; a long one by the process for long work."""
+    """The route's page, made by a thread; a long one by the process for long work. Where a request names its release, links keep it by
+    `here`, or by `also` after other parameters, and `now_url` is the same page of the release that answers."""
+    sealed = opened.id if request.is_sealed else None
     rows = response.rows if response.encoded is None else response.encoded
     context = {
         "summary": route.summary,
@@ -44,6 +47,10 @@ async def page(
         "answer": response.extra,
         "release": opened.id,
         "next_url": next_url,
+        "now_url": now_url,
+        "sealed": sealed,
+        "here": f"?release={sealed}" if sealed else "",
+        "also": f"&release={sealed}" if sealed else "",
         "took_ms": took_ms,
     }
     if len(response.rows) > MANY_ROWS or len(response.encoded or b"") > LARGE:
@@ -111,12 +118,21 @@ def _rated_text(item_id: Any, rating: float | None) -> str:
     return escaped if rating is None else f"{escaped}:{rating:.12g}"
 
 
-def playing(answer: Mapping[str, Any], item_id: Any = None, rating: float | None = None, *, drop: Any = None, is_json: bool = False) -> str:
-    """The address of the playground with one item more, or rated otherwise, or with one less."""
+def playing(
+    answer: Mapping[str, Any],
+    item_id: Any = None,
+    rating: float | None = None,
+    *,
+    drop: Any = None,
+    is_json: bool = False,
+    sealed: str | None = None,
+) -> str:
+    """The address of the playground of a release, if one was named, with one item more, or rated otherwise, or with one less."""
     kept = [(row["item_id"], row["rating"]) for row in answer["rated"] if row["item_id"] not in (item_id, drop)]
     rated = [*kept, *([(item_id, rating)] if item_id is not None else [])]
     pairs = [("rated", ",".join(_rated_text(*pair) for pair in rated))] if rated else []
     pairs += [(name, answer[name]) for name in ("user_id", "q") if answer[name] not in (None, "")]
+    pairs += [("release", sealed)] if sealed else []
     return f"/playground{'.json' if is_json else ''}{'?' if pairs else ''}{urlencode(pairs, safe=':,')}"
 
 

@@ -104,6 +104,12 @@ SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objec
 NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)
 EVERYWHERE = (SHAPE, NL)
 RELEASE = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+SEALED = Parameter(
+    "release",
+    "text",
+    "id of a sealed release, `current` or `latest`: what that release says, as it was sealed and without any rating that came in later",
+    pattern=RELEASE,
+)
 
 
 def next_of(letter: str) -> Parameter:

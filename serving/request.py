@@ -13,7 +13,8 @@ from serving.response import RequestError
 @dataclass
 class Request:
     """One request: the release that was current when it began, ids from the path, parsed parameters, for writes the body and the
-    name of the key, and the entity tags of what the client has."""
+    name of the key, and the entity tags of what the client has. One that `is_sealed` names its release instead, and asks what that says
+    by itself: nothing that came in later counts."""
 
     opened: OpenRelease
     path: Mapping[str, str]
@@ -21,6 +22,7 @@ class Request:
     body: bytes = b""
     key: str | None = None
     if_none_match: bytes | None = None
+    is_sealed: bool = False
 
     def has(self, tag: str) -> bool:
         """Whether the client has what is tagged so already, as it says."""

@@ -23,7 +23,7 @@ from serving.lookups import (
     session,
 )
 from serving.lookups.home import home
-from serving.parameters import EXCLUDE, FILTERS, N, next_of, Parameter, RELEASE, STRICT
+from serving.parameters import EXCLUDE, FILTERS, N, next_of, Parameter, RELEASE, SEALED, STRICT
 from serving.route import Route
 from warehouse.keys import ITEMS, PROMOTE, RATINGS, RUN
 
@@ -47,7 +47,7 @@ PLAYED_N = Parameter("n", "integer", "rows to give", 10, 1, 50)
 STARTING = Parameter("user_id", "text", "begin with what this user has")
 EXPLORED = Parameter("user_id", "text", "id of a user; without it users to begin with are named")
 TITLE = Parameter("q", "text", "words of a title to choose items by")
-METRIC = Parameter("metric", "text", "such as `ndcg@10`; by default the one that the current release was judged by")
+METRIC = Parameter("metric", "text", "such as `ndcg@10`; by default the one that the release was judged by")
 PROTOCOL = Parameter("protocol", "text", "how it was measured; by default `held_out_last`")
 Q = Parameter("q", "text", "words of a title, each may be cut short", is_required=True)
 A = Parameter("a", "text", "id of a release, current or latest", is_required=True, pattern=RELEASE)
@@ -56,7 +56,7 @@ HIDING = Parameter("reason", "text", "why; noted with the time and the key")
 B = Parameter("b", "text", "id of another, current or latest", is_required=True, pattern=RELEASE)
 
 READS = (
-    Route("home", "GET", "/", home, "What there is", "Endpoint", page="home"),
+    Route("home", "GET", "/", home, "What there is", "Endpoint", (SEALED,), page="home"),
     Route(
         "recommend",
         "GET",
@@ -64,7 +64,7 @@ READS = (
         recommend.recommend,
         "A user's list with its reasons",
         "Recommendation",
-        (N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
+        (N, *FILTERS, EXCLUDE, next_of("r"), STRICT, SEALED),
         page="recommend",
         for_users=True,
     ),
@@ -75,7 +75,7 @@ READS = (
         recommend.recommend_asked,
         "A user's list, asked for by a form",
         "Recommendation",
-        (USER, N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
+        (USER, N, *FILTERS, EXCLUDE, next_of("r"), STRICT, SEALED),
         page="recommend",
     ),
     Route(
@@ -85,7 +85,7 @@ READS = (
         pairs.why,
         "The reasons of one score; they sum to it",
         "Contribution",
-        (REASONS_N, WITHOUT, STRICT),
+        (REASONS_N, WITHOUT, STRICT, SEALED),
         page="why",
         for_users=True,
     ),
@@ -96,7 +96,7 @@ READS = (
         pairs.predict,
         "The rating that a user would give",
         "Prediction",
-        (STRICT,),
+        (STRICT, SEALED),
         page="rows",
         for_users=True,
     ),
@@ -107,6 +107,7 @@ READS = (
         items.item,
         "An item: facts, ratings, lists, neighbours",
         "Item",
+        (SEALED,),
         page="item",
         for_users=True,
     ),
@@ -117,7 +118,7 @@ READS = (
         items.similar,
         "An item's neighbours",
         "Neighbour",
-        (N, SOURCE, next_of("s")),
+        (N, SOURCE, next_of("s"), SEALED),
         page="similar",
         for_users=True,
     ),
@@ -128,7 +129,7 @@ READS = (
         items.popular,
         "The most popular items, of all or of a genre",
         "PopularItem",
-        (N, *FILTERS, next_of("p")),
+        (N, *FILTERS, next_of("p"), SEALED),
         page="popular",
         for_users=True,
     ),
@@ -139,7 +140,7 @@ READS = (
         ratings.of_user,
         "What a user has now",
         "Rating",
-        (ROWS_N, next_of("h")),
+        (ROWS_N, next_of("h"), SEALED),
         page="history",
         for_users=True,
     ),
@@ -150,7 +151,7 @@ READS = (
         playground.playground,
         "The list of a history made up on the spot",
         "Played",
-        (RATED, STARTING, TITLE, PLAYED_N),
+        (RATED, STARTING, TITLE, PLAYED_N, SEALED),
         page="playground",
     ),
     Route(
@@ -160,10 +161,12 @@ READS = (
         explore.explore,
         "A user's list by every model, side by side",
         "Explored",
-        (EXPLORED, PLAYED_N),
+        (EXPLORED, PLAYED_N, SEALED),
         page="explore",
     ),
-    Route("search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N), page="search", for_users=True),
+    Route(
+        "search", "GET", "/search", search.search, "Items by words of their title", "Found", (Q, N, SEALED), page="search", for_users=True
+    ),
     Route(
         "quality",
         "GET",
@@ -171,10 +174,12 @@ READS = (
         quality.quality,
         "A metric of every release and model, and the verdicts",
         "Measured",
-        (METRIC, PROTOCOL),
+        (METRIC, PROTOCOL, SEALED),
         page="quality",
     ),
-    Route("data", "GET", "/data", data.data, "What came in, what was refused, and whether the data changed", "Refused", page="data"),
+    Route(
+        "data", "GET", "/data", data.data, "What came in, what was refused, and whether the data changed", "Refused", (SEALED,), page="data"
+    ),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
     Route(
         "compare_releases",
@@ -202,7 +207,7 @@ READS = (
     Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )
 
-RANK = Route("rank", "POST", "/rank", rank.rank, "Candidates in the order of a user's list", "Ranked", (STRICT,), body="Candidates")
+RANK = Route("rank", "POST", "/rank", rank.rank, "Candidates in the order of a user's list", "Ranked", (STRICT, SEALED), body="Candidates")
 SESSION = Route(
     "recommend_session",
     "POST",
@@ -210,7 +215,7 @@ SESSION = Route(
     session.recommend,
     "A list for a visitor who is stored nowhere",
     "Recommendation",
-    (N, *FILTERS, EXCLUDE),
+    (N, *FILTERS, EXCLUDE, SEALED),
     body="Session",
 )
 WRITES = (

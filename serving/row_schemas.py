@@ -175,6 +175,7 @@ SOME_BESIDE = {
     "Contribution": {"without": "any[]"},
 }
 
+_AS_SEALED = {"as_sealed": "flag"}  # beside the rows of a release that was named
 _ENVELOPE = {"ok": "true", "release": "text", "took_ms": "number", "next": "text?", "next_url": "text?"}
 _PLAIN: dict[str, Schema] = {
     "integer": {"type": "integer"},
@@ -201,7 +202,7 @@ def components(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) ->
     }
     for name, (row, beside) in ROWS.items():
         by_name[f"{name}Row"] = _object(row, SOME.get(name, {}))
-        some = SOME_BESIDE.get(name, {})
+        some = SOME_BESIDE.get(name, {}) | _AS_SEALED
         by_name[f"{name}Answer"] = _object(_ENVELOPE | beside | {"rows": f"{name}Row[]"}, some)
         by_name[f"{name}Columns"] = _object(_ENVELOPE | beside | {"columns": "text[]", "rows": "any[][]"}, some)
     return by_name

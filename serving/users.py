@@ -10,6 +10,7 @@ from schemas.settings import Settings
 from serving.forgotten import ForgottenUsers
 from serving.online import Online
 from serving.opened import OpenRelease
+from serving.request import Request
 from serving.solve import solve_or_popular, Solved, stored_history
 from serving.threads import Threads
 from warehouse.layout import Warehouse
@@ -36,18 +37,18 @@ class Users:
         """Whether the user is on the list of the forgotten, as it is this moment."""
         return user_id in self.forgotten
 
-    def seq(self, opened: OpenRelease, user_id: Any) -> int:
-        """Sequence number of the user's last rating that the release does not contain; 0 if it has all."""
-        return self.online.user_seq(opened, user_id)
+    def seq(self, request: Request, opened: OpenRelease, user_id: Any) -> int:
+        """Sequence number of the user's last rating that the release does not contain; 0 if it has all, or is asked as it was sealed."""
+        return 0 if request.is_sealed else self.online.user_seq(opened, user_id)
 
     def held(self, opened: OpenRelease, user_id: Any, seq: int) -> dict[Any, Held]:
         """Return what a user has, by item: the release's rows with what came in since, up to seq, folded over them. From any thread."""
         arrived = self.online.of_user(opened, user_id, upto=seq) if seq else []
         return apply_log(stored_history(opened, user_id), arrived, is_implicit=not opened.has_ratings)
 
-    def items_since(self, opened: OpenRelease, user_id: Any, seq: int) -> frozenset[Any]:
-        """Items that the user got after seq."""
-        if user_id is None or self.seq(opened, user_id) <= seq:
+    def items_since(self, user_id: Any, seq: int, since: int) -> frozenset[Any]:
+        """Items that the user got after seq; `since` is the number of their last rating."""
+        if user_id is None or since <= seq:
             return frozenset()
         return frozenset(entry.item_id for entry in self.online.of_user_after(user_id, seq) if not entry.is_deleted)
 

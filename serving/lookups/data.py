@@ -37,7 +37,7 @@ _FINDING = ("at", "release", "question", "level", "value", "limit", "message")
 
 
 async def data(service: Service, request: Request) -> Response:
-    """The reasons that rows of the current release were refused for, most rows first, with a few of the rows; beside them the figures of
+    """The reasons that rows of the release were refused for, most rows first, with a few of the rows; beside them the figures of
     every sealed release's input, the oldest first, what the data guard said, and the last audit. Values in a reason are left out (…), so
     that reasons that differ in nothing else are one. Rows that may name a user who was forgotten are not shown."""
     opened = request.opened
@@ -53,16 +53,16 @@ async def data(service: Service, request: Request) -> Response:
 
 
 async def _refused(service: Service, opened: OpenRelease) -> list[dict[str, Any]]:
-    """Return the reasons of a release, read once until another is promoted or somebody is forgotten; requests that wait share it."""
+    """Return the reasons of a release, read once while it is open and nobody is forgotten; requests that wait share it."""
     known, kept = service.users.forgotten.known, service.releases.refused
-    key = (opened.id, known)
-    if key not in kept:
-        kept.clear()
-        kept[key] = asyncio.ensure_future(service.threads.long(opened, refused_rows, known))
+    if opened not in kept or kept[opened][0] != known:
+        kept[opened] = known, asyncio.ensure_future(service.threads.long(opened, refused_rows, known))
+    reading = kept[opened]
     try:
-        return await asyncio.shield(kept[key])
+        return await asyncio.shield(reading[1])
     except Exception:
-        kept.pop(key, None)
+        if kept.get(opened) is reading:
+            del kept[opened]
         raise
 
 

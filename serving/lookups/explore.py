@@ -29,7 +29,8 @@ async def explore(service: Service, request: Request) -> Response:
     if asked is not None:
         user = service.users.known_as(asked)
         if user is not None:
-            history = await service.threads.run_on(opened, service.users.held, opened, user, service.users.seq(opened, user))
+            seq = service.users.seq(request, opened, user)
+            history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
         rows, latest = await service.threads.long(opened, _explored, history, request.values["n"])
     sets = {row["model"]: {listed["item_id"] for listed in row["items"]} for row in rows}
     return Response(

@@ -65,7 +65,7 @@ def similar(service: Service, request: Request) -> Response | Awaitable[Response
 
 def _similar(service: Service, request: Request) -> Response:
     token = Token.parse(request.values["next"], "s") if request.values["next"] else None
-    opened = service.releases.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(request, token) if token else request.opened
     item = known_item(opened, request)
     after, n = token.rank if token else 0, request.values["n"]
     rows, wanted = [], request.values["source"]
@@ -108,7 +108,7 @@ def popular(service: Service, request: Request) -> Response | Awaitable[Response
 def _popular_of_some(service: Service, request: Request) -> Response:
     """Rank what filters leave by popularity, as the table `popular` ranks all."""
     token = Token.parse(request.values["next"], "p") if request.values["next"] else None
-    opened = service.releases.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(request, token) if token else request.opened
     side, after, n = opened.side, token.rank if token else 0, request.values["n"]
     is_left = opened.popularity["n_ratings"] > 0
     is_left[side.blocked] = False
@@ -130,7 +130,7 @@ def _popular_of_some(service: Service, request: Request) -> Response:
 
 def _popular(service: Service, request: Request) -> Response:
     token = Token.parse(request.values["next"], "p") if request.values["next"] else None
-    opened = service.releases.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(request, token) if token else request.opened
     genre = known_genre(opened, request.values["genre"]) if request.values["genre"] else ""
     n = request.values["n"]
     rows = popular_rows(opened, genre, token.rank if token else 0, n + 1)

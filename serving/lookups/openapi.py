@@ -7,7 +7,7 @@ from typing import Any, TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from serving.opened import OpenRelease
-from serving.parameters import Parameter, RELEASE
+from serving.parameters import Parameter, RELEASE, SEALED
 from serving.request import Request
 from serving.response import compact, Response
 from serving.row_schemas import components, id_schema, reference, shapes
@@ -21,7 +21,8 @@ MOST_GENRES = 200
 _ABOUT = """Recommendations as rows, with the reasons that sum to each score.
 
 An answer is `{ok: true, release, took_ms, next, next_url, rows, ...}`, a refusal `{ok: false, error, status}`. `next_url` is the
-next page of the same list. `_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
+next page of the same list. `release` names a sealed release that is asked as it was sealed, and the answer says `as_sealed`.
+`_shape` gives the rows in another shape: `arrays` as lists of values, `array` without what stands
 around them, `arrayfirst` only their first values, `object` by their ids; `_nl` with `array` or `arrayfirst` gives them as
 text, a row a line."""
 _TAGS = {"ratings": "ratings", "releases": "releases", "runs": "releases", "data": "releases"}
@@ -54,7 +55,7 @@ _REFUSALS = {
     403: "not allowed: the key has not the scope, no key is configured, or the user asked to be forgotten",
     404: "not there",
     408: "the body did not come in time",
-    409: "it contradicts what is there",
+    409: "it contradicts what is there, or a release is damaged",
     410: "the page's release is no longer served",
     413: "too much in one request",
     429: "too many requests; `Retry-After` says when to ask again",
@@ -164,6 +165,8 @@ def _statuses(route: Route, scope: str | None) -> list[int]:
         statuses |= {401, 403, 429}
     if "{" in route.path or route.path == "/releases/compare" or route.name == "delete_ratings":
         statuses |= {404}
+    if SEALED in route.parameters:
+        statuses |= {404, 409}
     if any(parameter.name == "next" for parameter in route.parameters):
         statuses |= {410}
     if route.body:

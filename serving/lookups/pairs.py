@@ -38,7 +38,7 @@ async def _with_places(service: Service, request: Request, answer: Response | Aw
     rows = response.rows if response.encoded is None else json.loads(response.encoded)
     most = [row["item_id"] for row in rows if row["kind"] == "history" and (row["contribution"] or 0) > 0][:MOST_WITHOUT]
     user = service.users.known_as(path_id(opened, request, "user_id"))
-    seq = service.users.seq(opened, user)
+    seq = service.users.seq(request, opened, user)
     history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
     rank, without = await service.threads.run_on(opened, _places, opened, history, response.extra["item_id"], most)
     response.extra["rank"] = rank
@@ -60,7 +60,7 @@ def _places(opened: OpenRelease, history: History, item: Any, most: list[Any]) -
 def _why_of(service: Service, request: Request) -> Response | Awaitable[Response]:
     opened, item = request.opened, known_item(request.opened, request)
     user = service.users.known_as(path_id(opened, request, "user_id"))
-    seq, reasons_n = service.users.seq(opened, user), request.values["n"]
+    seq, reasons_n = service.users.seq(request, opened, user), request.values["n"]
     same = unchanged(service, request, opened, user, key="position") if user is not None and not seq else None
     if same is not None:
         return same
@@ -134,7 +134,7 @@ async def predict(service: Service, request: Request) -> Response:
     """Predict what the user would rate the item, inside the scale; null where the release has no ratings to learn from."""
     opened, item = request.opened, known_item(request.opened, request)
     user = service.users.known_as(path_id(opened, request, "user_id"))
-    seq = service.users.seq(opened, user)
+    seq = service.users.seq(request, opened, user)
     user = _known(service, request, user, seq)
     solved = await _solve_pair(service, opened, user, item, seq, 0)
     entry = solved.rows[0]

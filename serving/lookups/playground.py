@@ -33,7 +33,7 @@ async def playground(service: Service, request: Request) -> Response:
     rated = rated_of(opened, values["rated"])
     asked = asked_user(opened, request)
     user = None if asked is None else service.users.known_as(asked)
-    seq = service.users.seq(opened, user)
+    seq = service.users.seq(request, opened, user)
     encoded, source, n_known = await service.threads.run_on(opened, _solved, service, opened, user, seq, rated, n)
     q = values["q"] or ""
     offered = await titles(service, opened, q, CHOICES + len(rated)) if q else popular_rows(opened, "", 0, CHOICES + len(rated))

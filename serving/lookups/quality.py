@@ -17,13 +17,13 @@ from warehouse.measures import deciding, HELD_OUT, named
 
 
 async def quality(service: Service, request: Request) -> Response:
-    """A metric of every model of every sealed release, the oldest first; by default the one that the current release was judged by.
+    """A metric of every model of every sealed release, the oldest first; by default the one that the release which answers was judged by.
     Values of two releases are of other users and other rows: the verdicts compare two models on the same."""
     return await asyncio.to_thread(_quality, service, request)
 
 
 def _quality(service: Service, request: Request) -> Response:
-    manifests, current, standing = sealed_manifests(service), service.releases.current.manifest, Standing.of(service)
+    manifests, current, standing = sealed_manifests(service), request.opened.manifest, Standing.of(service)
     protocol, metric = request.values["protocol"] or HELD_OUT, request.values["metric"] or f"{deciding(current)}@10"
     known = sorted({(row["protocol"], named(row["metric"], row["k"])) for manifest in manifests for row in manifest.metrics})
     if (protocol, metric) not in known:

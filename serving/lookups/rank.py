@@ -27,7 +27,7 @@ async def rank(service: Service, request: Request) -> Response:
     threads, is_long = service.threads, len(request.body) > LONG_BODY
     items, asked, history = await threads.made(opened, _sent, body, limit, is_long=is_long)
     user = service.users.known_as(asked)
-    seq = service.users.seq(opened, user)
+    seq = service.users.seq(request, opened, user)
     is_known = user is not None and (seq > 0 or opened.has_user(user))
     if asked is not None:
         if request.values["strict"] and not is_known:

@@ -67,7 +67,7 @@ async def _delete(service: Service, request: Request, entries: list[Entry]) -> R
 async def _held(service: Service, request: Request, entries: Sequence[Entry]) -> list[Held | None]:
     """Return what the users have now of each entry's item; a second entry of one item finds nothing left to replace."""
     opened = request.opened
-    seqs = {entry.user_id: service.users.seq(opened, entry.user_id) for entry in entries}
+    seqs = {entry.user_id: service.users.seq(request, opened, entry.user_id) for entry in entries}
     of_users = await service.threads.run_on(opened, lambda: {user: service.users.held(opened, user, seq) for user, seq in seqs.items()})
     return [of_users[entry.user_id].pop(entry.item_id, None) for entry in entries]
 
@@ -145,9 +145,9 @@ def _row(opened: OpenRelease, entry: Entry, one: Written | None) -> dict[str, An
 async def of_user(service: Service, request: Request) -> Response:
     """List what a user has now: the release's rows and what came in since, the newest first."""
     token = Token.parse(request.values["next"], "h") if request.values["next"] else None
-    opened = service.releases.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(request, token) if token else request.opened
     user = service.users.known_as(path_id(opened, request, "user_id"))
-    since = service.users.seq(opened, user)
+    since = service.users.seq(request, opened, user)
     seq = min(token.seq, since) if token else since
     if user is None or not (since or opened.has_user(user)):
         raise NotFound(f"user {request.path['user_id'][:200]!r}: has no interaction in release {opened.id} and none online")

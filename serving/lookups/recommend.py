@@ -22,10 +22,10 @@ from serving.stored import encoded_list, ready_list, stored_list
 def recommend(service: Service, request: Request) -> Response | Awaitable[Response]:
     """A user's list: stored where nothing came in since, otherwise solved from the full history."""
     token = Token.parse(request.values["next"], "r") if request.values["next"] else None
-    opened = service.releases.pinned(token.release) if token else request.opened
+    opened = service.releases.pinned(request, token) if token else request.opened
     asked = path_id(opened, request, "user_id")
     user = service.users.known_as(asked)
-    since = service.users.seq(opened, user)
+    since = service.users.seq(request, opened, user)
     seq = min(token.seq, since) if token else since
     after, n = token.rank if token else 0, request.values["n"]
     filtered = is_filtered(request.values) or opened.hides(user, after + n)
@@ -133,9 +133,9 @@ async def _solved(
     n = request.values["n"]
     wanted = max(min(after + n, MAX_N), opened.n)
     computed_at = iso(service.now()) if seq or filtered else None
-    since = service.users.seq(opened, user) if request.values["next"] else None
+    since = service.users.seq(request, opened, user) if request.values["next"] else None
     # what the user got since the first page is in that list still, and may not be shown
-    now_has = opened.same(service.users.items_since(opened, user, seq)) if request.values["next"] else frozenset()
+    now_has = frozenset() if since is None else opened.same(service.users.items_since(user, seq, since))
     if n > MANY_ROWS or len(request.values["exclude"]) > MANY_ROWS:
         history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
         arguments = history, wanted, dict(request.values), after, n, now_has

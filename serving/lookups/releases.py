@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import CineMatchError, NotFound, ReleaseError, UsageError
 from schemas.manifest import Manifest
+from serving.past import not_here
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
@@ -84,7 +85,7 @@ def known(service: Service, name: str) -> Manifest:
     try:
         return releases.read_manifest(service.warehouse.sealed(releases.named(service.warehouse, name)))
     except (NotFound, UsageError):
-        raise NotFound(f"release {name[:100]!r}: not in this warehouse; /releases lists those that are") from None
+        raise not_here(service.warehouse, name) from None
 
 
 def show(service: Service, request: Request) -> Response:

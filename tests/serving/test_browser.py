@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect, Page, sync_playwright
 
-from tests.serving.conftest import Server
+from tests.serving.conftest import clone, Server, serving
+from warehouse.layout import Warehouse
+from warehouse.promotion import promote
+from warehouse.release import current_id
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -44,7 +48,7 @@ def paths(server: Server, user: str) -> list[str]:
         "/", f"/recommend/{who}", f"/recommend/{who}?n=200", f"/why/{who}/{listed}", f"/why/{who}/{listed}?without=1", f"/predict/{who}/{listed}", f"/ratings/{who}",
         "/popular", f"/items/{item}", f"/similar/{item}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/data", "/api", "/releases",
         f"/releases/{release}", f"/releases/compare?a={release}&b={release}", "/cinematch", "/cinematch/items?_facet=year",
-        f"/cinematch/who_gets_item?item_id={item}", "/recommend/x/y",
+        f"/cinematch/who_gets_item?item_id={item}", "/recommend/x/y", f"/?release={release}", f"/recommend/{who}?release={release}", f"/why/{who}/{listed}?release={release}",
     ]  # fmt: skip
 
 
@@ -90,6 +94,31 @@ def test_somebody_finds_a_film_sees_who_gets_it_and_why(page: Page, movies: Serv
     page.get_by_role("link", name=re.compile("^score")).first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Why ")
     expect(page.locator("tr.total")).to_contain_text(f"{row['score']:+.4f}")
+
+
+def test_somebody_looks_at_the_release_before_and_comes_back(page: Page, own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = own_movies()
+    warehouse = Warehouse(folder)
+    before = current_id(warehouse)
+    promote(warehouse, clone(warehouse, before, "20990101T000000Z"), reason="test")
+    with serving(folder) as server:
+        page.goto(f"{server.url}releases")
+        page.get_by_role("link", name=before).first.click()
+        page.get_by_role("link", name="What it recommends").click()
+        crumb = page.get_by_role("navigation", name="Release")
+        expect(crumb).to_contain_text(f"This is release {before} as it was sealed")
+        page.get_by_label("User id").fill("1")
+        page.get_by_role("button", name="Recommend").click()
+        page.get_by_role("link", name=re.compile("^score")).first.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Why ")
+        expect(crumb).to_contain_text(before)
+        page.get_by_label("Search titles").fill("the")
+        page.get_by_label("Search titles").press("Enter")
+        expect(crumb).to_contain_text(before)
+        crumb.get_by_role("link", name="Back to what is served now").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Titles with")
+        expect(crumb).to_have_count(0)
+        assert page.url.endswith("/search?q=the")
 
 
 def test_somebody_rates_films_by_keyboard_and_the_list_changes(page: Page, movies: Server) -> None:

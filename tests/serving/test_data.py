@@ -90,8 +90,9 @@ def test_the_page_shows_reasons_shares_and_rows_and_is_linked(purchases: Server,
     page = purchases.get("/data", headers=HTML).text
     assert "weight … is not positive (a cancellation?)" in page and "not a time" in page and "<script" not in page
     assert f"Of {purchase_release.manifest.rows['read']:,} rows read, 3 were refused" in page
-    for path in ("/", "/quality", f"/releases/{purchase_release.release_id}"):
-        assert 'href="/data"' in purchases.get(path, headers=HTML).text, path
+    release = purchase_release.release_id
+    for path, link in (("/", "/data"), ("/quality", "/data"), (f"/releases/{release}", f"/data?release={release}")):
+        assert f'href="{link}"' in purchases.get(path, headers=HTML).text, path
 
 
 def test_releases_changes_and_the_audit_are_shown_and_no_markup_of_them(own_movies: Callable[..., tuple[Path, str]]) -> None:
