@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from schemas.checks import declared_checks
+from schemas.checks import Check, declared_checks
 from schemas.derive import arrow_type
 from schemas.tables import Column, IdTypes, ITEM_ID, Table, TABLES, TIME, USER_ID
 
@@ -53,7 +53,7 @@ def _table(table: Table, ids: IdTypes) -> Contract:
         "physicalType": "table",
         "dataGranularityDescription": table.grain,
         "properties": [_column(table, column, ids) for column in table.columns],
-        "quality": [_rule(name, query) for name, query in declared_checks(_without_bounds_of_times(table)).items()],
+        "quality": [_rule(name, check) for name, check in declared_checks(_without_bounds_of_times(table)).items()],
     }
 
 
@@ -83,10 +83,10 @@ def _without_bounds_of_times(table: Table) -> Table:
     return replace(table, columns=tuple(columns))
 
 
-def _rule(name: str, query: str) -> Contract:
+def _rule(name: str, check: Check) -> Contract:
     """A check as a rule: it counts the rows that break it."""
-    counted = f"select count(*) from ({query}) as broken"  # nosec B608  # a check of schemas
-    return {"type": "sql", "name": name, "query": counted, "mustBe": 0, "severity": "error"}
+    counted = f"select count(*) from ({check.query}) as broken"  # nosec B608  # a check of schemas
+    return {"type": "sql", "name": name, "query": counted, "mustBe": 0, "severity": check.severity}
 
 
 def differences(old: Contract, new: Contract) -> Iterator[tuple[bool, str]]:

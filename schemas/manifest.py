@@ -19,6 +19,7 @@ _NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {  # what lists of rele
     "rows": {"read": int, "accepted": int, "duplicates": int, "quarantined": int},
     "counts": {"users": int, "items": int, "ratings": int, "recommendations": int},
     "settings": {"n": int, "explain_n": int},
+    "checks": {"n_checks": int, "n_failed": int},
 }
 _NEEDED_OF_EACH: dict[str, dict[str, type | tuple[type, ...]]] = {
     "models": {"model": str, "is_served": (bool, int)},
@@ -27,6 +28,7 @@ _NEEDED_OF_EACH: dict[str, dict[str, type | tuple[type, ...]]] = {
     "files": {"bytes": int, "sha256": str},
     "tables": {"rows": int, "bytes": int},
 }
+_NEEDED_OF_CHECK: dict[str, type | tuple[type, ...]] = {"name": str, "table_name": str, "severity": str, "n_rows": int}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Manifest:
     models: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     parity: dict[str, Any]
-    checks: dict[str, int]
+    checks: dict[str, Any]
     verdict: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
@@ -62,6 +64,11 @@ class Manifest:
     def served_model(self) -> str:
         """The model that ranks the lists, which the setting `serve` may have left to be found out."""
         return next((row["model"] for row in self.models if row["is_served"]), "")
+
+    @property
+    def check_rows(self) -> list[dict[str, Any]]:
+        """Every check and what it found; none in a release of before they were kept."""
+        return self.checks.get("rows", [])
 
     def to_json(self) -> str:
         values = asdict(self)
@@ -97,6 +104,8 @@ class Manifest:
         for part, needed in _NEEDED_OF_EACH.items():
             entries = getattr(self, part)
             wrong += [part] * (not all(_has(each, needed) for each in (entries.values() if isinstance(entries, dict) else entries)))
+        is_listed = _fits(self.check_rows, list[dict[str, Any]]) and all(_has(row, _NEEDED_OF_CHECK) for row in self.check_rows)
+        wrong += ["checks"] * ("checks" not in wrong and not is_listed)
         wrong += [part for part in ("created_at", "as_of") if not _is_time(getattr(self, part))]
         wrong += ["ids"] * (set(self.ids) != {"user_id", "item_id"} or not set(self.ids.values()) <= {"int64", "string"})
         wrong += ["settings"] * ("settings" not in wrong and self.settings["n"] < 1)

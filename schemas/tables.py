@@ -331,6 +331,20 @@ QUARANTINE = Table(
     facets=("source", "reason"),
 )
 
+CHECKS = Table(
+    "checks",
+    "one row per check that was run before the release was sealed, whether it found rows or not",
+    key=("name",),
+    columns=(
+        Column("name", TEXT, "what is to hold"),
+        Column("table_name", TEXT, "the table that it is about"),
+        Column("severity", TEXT, "error, of which no release has rows, or warning"),
+        Column("n_rows", INTEGER, "rows of which it does not hold"),
+        Column("sample", TEXT, "the first few of them, a JSON array of objects; values that are long are cut"),
+    ),
+    facets=("table_name", "severity"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -348,5 +362,6 @@ TABLES: dict[str, Table] = {
         MODELS,
         METRICS,
         QUARANTINE,
+        CHECKS,
     )
 }

@@ -126,7 +126,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"reason": "text", "n_rows": "integer", "share": "number", "samples": "any[]"},
         {
             "n_read": "integer", "n_refused": "integer", "guard": "any", "source": "text",
-            **dict.fromkeys(("releases", "audit", "changes_since"), "any[]"),
+            **dict.fromkeys(("releases", "checks", "not_sealed", "audit", "changes_since"), "any[]"),
         },
     ),
     "Hidden": (
@@ -137,7 +137,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Manifest": (
         {
             **_RELEASE, **dict.fromkeys(_MANIFEST, "any"), **dict.fromkeys(("models", "metrics", "steps"), "any[]"),
-            "rating_scale": "number[]?", "input_digest": "text",
+            "rating_scale": "number[]?", "checked": "text", "input_digest": "text",
         },
         {"source": "text"},
     ),

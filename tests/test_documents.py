@@ -81,7 +81,7 @@ def test_questions_to_the_catalogue_are_answered(purchase_release: Built):
     """All but the comparison of two releases, of which there is one here, give rows."""
     (block,) = [text for language, text in BLOCKS if language == "sql" and "from promotions" in text]
     questions = re.findall(r"^-- (.*?)\n(.*?);$", block, re.MULTILINE | re.DOTALL)
-    assert len(questions) == 4
+    assert len(questions) == 5
     with closing(sqlite3.connect(purchase_release.warehouse.catalog)) as catalog:
         for title, sql in questions:
             assert catalog.execute(sql).fetchall() or "side by side" in title, title

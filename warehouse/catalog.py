@@ -1,4 +1,4 @@
-"""catalog.db: every release, its models, metrics and promotions, and what audits found, to be asked in SQL.
+"""catalog.db: every release, its models, metrics, checks and promotions, and what audits found, to be asked in SQL.
 
 It is derived from the manifests and from the files that only grow. What it says of a pruned release it alone still knows, and
 keeps for good; if it is lost, those rows are lost, and no others.
@@ -28,18 +28,20 @@ GRAINS = {
     "models": "one row per release and model",
     "metrics": "one row per release, model, protocol, metric and k",
     "verdicts": "one row per release and measure that its verdict rests on",
+    "checks": "one row per release and check that was run before it was sealed",
     "promotions": "one row per promotion, oldest first",
-    "findings": "one row per audit and question, or per change that the data guard found, oldest first",
+    "findings": "one row per audit and question, per change that the data guard found, or per check that a release was not sealed for, oldest first",
 }
 KEYS: dict[str, str | tuple[str, ...]] = {
     "releases": "release",
     "models": ("release", "model"),
     "metrics": ("release", "model", "protocol", "metric", "k"),
     "verdicts": ("release", "metric"),
+    "checks": ("release", "name"),
     "promotions": "position",
     "findings": "position",
 }
-OF_RELEASES = ("releases", "models", "metrics", "verdicts")
+OF_RELEASES = ("releases", "models", "metrics", "verdicts", "checks")
 PROMOTION = ("at", "release", "previous", "served_model", "by", "reason", "verdict", "undoes")
 
 
@@ -86,6 +88,7 @@ def _rows(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
         )
         rows["models"] += [{"release": name, **model} for model in manifest.models]
         rows["metrics"] += [{"release": name, **metric} for metric in manifest.metrics]
+        rows["checks"] += [{"release": name, **check} for check in manifest.check_rows]
         rows["verdicts"] += [{"release": name, **measure} for measure in manifest.verdict.get("measures", [])]
     known, here, undone = {row["release"] for row in rows["releases"]}, sealed_ids(warehouse), rolled_back(warehouse)
     for name in OF_RELEASES:

@@ -99,6 +99,13 @@ def counted(manifest: Manifest) -> str:
     return "nDCG counts the held-out rows that users liked" if deciding(manifest) == "ndcg_liked" else "nDCG counts every held-out row"
 
 
+def checked(manifest: Manifest) -> str:
+    """Say how many checks were run, and which of them found rows."""
+    found = [f"{row['name']} ({row['severity']}, {row['n_rows']:,} of {row['table_name']})" for row in manifest.check_rows if row["n_rows"]]
+    said = f"{manifest.checks['n_checks']} checks"
+    return f"{said}, of which {len(found)} found rows: {', '.join(found)}" if found else f"{said}, all hold"
+
+
 def _values(manifest: Manifest, protocol: str, metric: str) -> dict[str, dict[str, Any]]:
     return {row["model"]: row for row in manifest.metrics if (row["protocol"], row["metric"]) == (protocol, metric)}
 

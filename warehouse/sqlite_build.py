@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from adbc_driver_sqlite.dbapi import connect
@@ -72,6 +73,13 @@ class Builder:
         connection.execute("insert into items_fts (rowid, title, item_id) select rowid, title, item_id from items order by item_id")
         connection.execute("insert into items_fts (items_fts) values ('optimize')")
         connection.execute("commit")
+
+
+def fill(path: Path, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert the few rows of a table that could not be known before the database was finished."""
+    values = ", ".join(f":{name}" for name in table.names)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(f"insert into {table.name} values ({values})", rows)  # nosec B608  # schemas.tables
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

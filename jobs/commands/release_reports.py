@@ -11,7 +11,7 @@ from schemas.settings import FIELDS, Settings
 from warehouse import release as releases
 from warehouse.history import rolled_back
 from warehouse.layout import Warehouse
-from warehouse.measures import choice, counted, Line, lines_of, models_of
+from warehouse.measures import checked, choice, counted, Line, lines_of, models_of
 
 
 def listing(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) -> None:
@@ -84,7 +84,7 @@ def shown(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings) 
         f"verdict      {manifest.verdict.get('decision', 'none')}: {manifest.verdict.get('reason', 'it was not judged')} ({counted(manifest)})"
     )
     print(f"parity       {_parity(manifest)}")
-    print(f"checks       {manifest.checks['n_checks']} run, {manifest.checks['n_failed']} failed")
+    print(f"checks       {checked(manifest)}")
     print(
         "\n"
         + _table(

@@ -25,13 +25,13 @@ from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
-from schemas.tables import IdTypes, ITEM_LISTS, ITEM_RATINGS, RATINGS, RECOMMENDATIONS, Table, TABLES
-from warehouse import contracts, forgotten, parquet, release as releases, sealing
+from schemas.tables import CHECKS, IdTypes, ITEM_LISTS, ITEM_RATINGS, RATINGS, RECOMMENDATIONS, Table, TABLES
+from warehouse import catalog, contracts, forgotten, journal, parquet, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.signature import signing_key
-from warehouse.sqlite import failed_checks_of, open_immutable
-from warehouse.sqlite_build import Builder
+from warehouse.sqlite import open_immutable, Result, results_of
+from warehouse.sqlite_build import Builder, fill
 
 log = logging.getLogger("cinematch")
 
@@ -57,11 +57,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
         json.dumps(datasette_metadata(canned_queries(), facts_of_release.ids), indent=1) + "\n", encoding="utf-8"
     )
     contracts.write(release, facts_of_release.ids)
-    with Progress("checking", total=len(all_checks()), unit="checks") as progress:
-        checks = failed_checks_of(release.database, facts_of_release.rating_scale, n_threads=processors(), done=progress.add)
-    if checks:
-        shown = "; ".join(f"{name}: {rows[0]}" for name, rows in list(checks.items())[:3])
-        raise CheckError(f"release {release.id}: {len(checks)} checks found rows ({shown}); it was not sealed")
+    _check(warehouse, release, facts_of_release)
     connection = open_immutable(release.database)
     compared = parity.parity(
         release, connection, settings, facts_of_release.rating_scale, served=served_model(release), n_users=settings.parity_users
@@ -78,6 +74,40 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     sealed = sealing.seal(warehouse, release, manifest, key=key)
     shutil.rmtree(release.work)
     return sealed
+
+
+def _check(warehouse: Warehouse, release: Release, facts_of_release: Facts) -> None:
+    """Run every check, and keep what each says as a row of the release. Raises CheckError if one that must hold does not; then the
+    findings of `catalog.db` name it, since the release may be gone tomorrow."""
+    with Progress("checking", total=len(all_checks()), unit="checks") as progress:
+        results = results_of(release.database, facts_of_release.rating_scale, n_threads=processors(), done=progress.add)
+    rows = sorted((result.row() for result in results), key=lambda row: row["name"].encode())
+    parquet.write(release.table("checks"), [pa.Table.from_pylist(rows)], arrow_schema(CHECKS, facts_of_release.ids))
+    fill(release.database, CHECKS, rows)
+    for result in results:
+        if result.n_rows and not result.is_failed:
+            log.warning("seal: release %s: %s: not so for %d of %s", release.id, result.name, result.n_rows, result.check.table)
+    failed = [result for result in results if result.is_failed]
+    if failed:
+        _note_findings(warehouse, release, failed)
+        shown = "; ".join(f"{result.name}: {result.first[0]}" for result in failed[:3])
+        raise CheckError(f"release {release.id}: {len(failed)} checks found rows ({shown}); it was not sealed")
+
+
+def _note_findings(warehouse: Warehouse, release: Release, failed: list[Result]) -> None:
+    """Keep the failed checks among the findings, without their rows: those may name users, and findings are for good."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    journal.append(
+        warehouse.findings,
+        *(
+            {
+                "at": at, "release": release.id, "question": "seal_check", "level": "error", "value": result.n_rows, "limit": 0,
+                "message": f"{result.name}: not so for {result.n_rows:,} of {result.check.table}",
+            }
+            for result in failed
+        ),
+    )  # fmt: skip
+    catalog.rebuild(warehouse)
 
 
 def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
@@ -117,7 +147,7 @@ def _build(running: Step, ids: IdTypes) -> int:
     for old in release.shards:
         old.unlink()
     n_rows = build_shards(running, ids) if n_shards > 1 else 0
-    tables = [table for table in TABLES.values() if n_shards == 1 or not table.is_by_user]
+    tables = [table for table in TABLES.values() if table is not CHECKS and (n_shards == 1 or not table.is_by_user)]
     builder = Builder(release.database, ids)
     total = sum(parquet.n_rows(path) for table in tables for path in _files(release, table))
     with Progress("writing the database", total=total, unit="rows") as progress:
@@ -129,6 +159,7 @@ def _build(running: Step, ids: IdTypes) -> int:
                     progress.add(len(block))
 
             n_rows += builder.add(table, blocks())
+    builder.add(CHECKS, [])  # which are run on the whole of it
     log.info("seal: %d rows written; indexes and statistics follow", n_rows)
     builder.finish()
     return n_rows
@@ -158,7 +189,7 @@ def _manifest(running: Step, facts_of_release: Facts, steps: list[dict], compare
         models=parquet.read(release.table("models")).to_pylist(),
         metrics=parquet.read(release.table("metrics")).to_pylist(),
         parity=compared,
-        checks={"n_checks": len(all_checks()), "n_failed": 0},
+        checks={"n_checks": len(all_checks()), "n_failed": 0, "rows": parquet.read(release.table("checks")).to_pylist()},
         verdict=record(release, "evaluate")["facts"]["verdict"],
         tables=tables,
         files=files,

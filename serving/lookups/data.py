@@ -1,4 +1,4 @@
-"""GET /data: what came in and what was refused of it, over all releases, and whether the data changed."""
+"""GET /data: what came in and what was refused of it, over all releases, whether the data changed, and what the checks found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOKED_AT = 100  # the first rows of each reason, among which samples are looked
 SHOWN = 300  # characters of a row
 REASONS = 100
 OTHERS = "other reasons"
-RECENT = 20  # changes since the current release
+RECENT = 20  # changes since the current release, and checks that kept one from being sealed
 LARGEST = 2**63
 MOST_TEXT, MOST_WORDS = 2_000, 40  # of a row that may be searched for forgotten users, and of an id
 
@@ -38,8 +38,9 @@ _FINDING = ("at", "release", "question", "level", "value", "limit", "message")
 
 async def data(service: Service, request: Request) -> Response:
     """The reasons that rows of the release were refused for, most rows first, with a few of the rows; beside them the figures of
-    every sealed release's input, the oldest first, what the data guard said, and the last audit. Values in a reason are left out (…), so
-    that reasons that differ in nothing else are one. Rows that may name a user who was forgotten are not shown."""
+    every sealed release's input, the oldest first, what the data guard said, what each check found in each release, which checks kept one
+    from being sealed, and the last audit. Values in a reason are left out (…), so that reasons that differ in nothing else are one. Rows
+    that may name a user who was forgotten are not shown."""
     opened = request.opened
     refused = await _refused(service, opened)
     beside = await asyncio.to_thread(_beside, service, opened.manifest)
@@ -110,7 +111,7 @@ def _n_read(manifest: Manifest) -> int:
 
 def _beside(service: Service, current: Manifest) -> dict[str, Any]:
     """Return what manifests and journals say. From any thread."""
-    standing = Standing.of(service)
+    standing, manifests = Standing.of(service), sealed_manifests(service)
     return {
         "releases": [
             {
@@ -121,11 +122,24 @@ def _beside(service: Service, current: Manifest) -> dict[str, Any]:
                 **{f"n_{name}": manifest.counts[name] for name in ("users", "items", "ratings")},
                 **_ingested(manifest),
             }
-            for manifest in sealed_manifests(service)
+            for manifest in manifests
         ],
+        "checks": _checks(manifests),
         "guard": _guard(current),
         **_findings(service.warehouse, current),
     }
+
+
+def _checks(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    """Return every check with the rows that it found in each release that kept what it said, the oldest first."""
+    checks: dict[str, dict[str, Any]] = {}
+    for manifest in manifests:
+        for row in manifest.check_rows:
+            known = {"check": row["name"], "table_name": row["table_name"], "severity": row["severity"], "n_rows": 0, "releases": []}
+            check = checks.setdefault(row["name"], known)
+            check["n_rows"] += row["n_rows"]
+            check["releases"].append({"release": manifest.release, "n_rows": row["n_rows"]})
+    return list(checks.values())
 
 
 def _ingested(manifest: Manifest) -> dict[str, int | None]:
@@ -151,22 +165,24 @@ def _guard(manifest: Manifest) -> dict[str, Any] | None:
 
 
 def _findings(warehouse: Warehouse, manifest: Manifest) -> dict[str, Any]:
-    """Return the last audit of the current release, and what the guard found in the data of those that came after it, which may never
-    have been sealed."""
+    """Return the last audit of the current release, what the guard found in the data of those that came after it, which may never have
+    been sealed, and the checks that kept one from being sealed."""
     try:
         entries = [{name: _plain(entry.get(name)) for name in _FINDING} for entry in _objects(journal.read(warehouse.findings))]
     except (OSError, ValueError):  # a journal that cannot be read hides nothing else
         entries = []
-    audits = [entry for entry in entries if entry["release"] == manifest.release and not _is_of_guard(entry)]
-    others = [entry for entry in entries if entry["release"] != manifest.release and _is_of_guard(entry)]
+    audits = [entry for entry in entries if entry["release"] == manifest.release and not _is_of(entry, "data_", "seal_")]
+    others = [entry for entry in entries if entry["release"] != manifest.release and _is_of(entry, "data_")]
     return {
         "audit": [entry for entry in audits if entry["at"] == audits[-1]["at"]],
         "changes_since": [entry for entry in others if str(entry["at"]) > manifest.created_at][-RECENT:],
+        "not_sealed": [entry for entry in entries if _is_of(entry, "seal_")][-RECENT:],
     }
 
 
-def _is_of_guard(entry: dict[str, Any]) -> bool:
-    return str(entry["question"]).startswith("data_")
+def _is_of(entry: dict[str, Any], *questions: str) -> bool:
+    """Whether a finding is of such questions, by how their names begin: those of the data guard and of seal, else of an audit."""
+    return str(entry["question"]).startswith(questions)
 
 
 def _objects(values: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from serving.response import Response
 from serving.service import Service
 from warehouse import history, release as releases
 from warehouse.compare import compare as compare_releases
-from warehouse.measures import choice, counted, deciding
+from warehouse.measures import checked, choice, counted, deciding
 
 
 async def listing(service: Service, request: Request) -> Response:
@@ -107,6 +107,7 @@ def show(service: Service, request: Request) -> Response:
                 "steps": manifest.steps,
                 "parity": manifest.parity,
                 "checks": manifest.checks,
+                "checked": checked(manifest),
                 "settings": manifest.settings,
                 "versions": manifest.versions,
                 "input_digest": manifest.input["sha256"],

@@ -188,6 +188,11 @@ def test_show_reads_the_manifest_alone(command: Command, copied: Built) -> None:
         and "@0" not in shown
     )
     assert f"{copied.manifest.verdict['reason']} (nDCG counts every held-out row)\n" in shown  # of purchases every row counts
+    found = [row for row in copied.manifest.check_rows if row["n_rows"]]
+    said = next(line for line in shown.splitlines() if line.startswith("checks"))
+    assert said.startswith(f"checks       {copied.manifest.checks['n_checks']} checks, of which {len(found)} found rows: ") and found
+    for row in found:
+        assert f"{row['name']} (warning, {row['n_rows']} of items)" in said
     heads = next(line.split() for line in shown.splitlines() if line.startswith("protocol"))
     line = next(line.split() for line in shown.splitlines() if line.startswith("held_out_last  ndcg@10"))
     values = {

@@ -4,6 +4,9 @@ downstream of given factors."""
 from __future__ import annotations
 
 import hashlib
+import json
+import sqlite3
+from contextlib import closing
 from datetime import datetime, UTC
 from pathlib import Path
 
@@ -13,12 +16,14 @@ import pytest
 
 from jobs.run import run_step
 from jobs.staging.record import record
+from schemas.checks import all_checks
 from schemas.errors import CheckError, ReleaseError, SettingError, SourceError, StepError
 from tests.conftest import build, Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps, STAGED_ID as ID, TINY
 from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, sealed_ids
 from warehouse.signature import make_key, trusted
+from warehouse.sqlite import open_immutable
 
 BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
 
@@ -119,6 +124,31 @@ def test_what_a_check_finds_is_not_sealed(ready: Warehouse) -> None:
     with pytest.raises(CheckError, match="a list holds an item once"):
         run_steps(ready, "seal")
     assert sealed_ids(ready) == []
+    rows = {row["name"]: row for row in pq.read_table(ready.staged(ID).table("checks")).to_pylist()}
+    assert (
+        rows["a list holds an item once"]["n_rows"] == 1
+        and json.loads(rows["a list holds an item once"]["sample"])[0]["item_id"] == items[1]
+    )
+    with closing(sqlite3.connect(ready.catalog)) as connection:
+        told = connection.execute("select release, question, level, value, message from findings").fetchall()
+    assert (ID, "seal_check", "error", 1, "a list holds an item once: not so for 1 of recommendations") in told
+    assert len(told) == sum(row["n_rows"] > 0 and row["severity"] == "error" for row in rows.values())
+
+
+def test_what_each_check_found_is_a_row_of_the_release_and_of_the_catalogue(ready: Warehouse) -> None:
+    """The source has no catalogue and its models do not fail: of the warnings none has rows; of the errors none ever has."""
+    run_steps(ready, "seal")
+    built = Built(ready, ID)
+    rows = pq.read_table(built.release.table("checks")).to_pylist()
+    assert {row["name"]: (row["table_name"], row["severity"]) for row in rows} == {
+        name: (check.table, check.severity) for name, check in all_checks().items()
+    }
+    assert rows == built.manifest.check_rows == built.manifest.checks["rows"] and built.manifest.counts["checks"] == len(rows)
+    assert all((row["n_rows"], row["sample"]) == (0, "[]") for row in rows)
+    with closing(open_immutable(built.release.database)) as connection:
+        assert [dict(row) for row in connection.execute("select * from checks")] == rows
+    with closing(sqlite3.connect(ready.catalog)) as connection:
+        assert [name for (name,) in connection.execute("select name from checks where release = ?", [ID])] == [row["name"] for row in rows]
 
 
 def test_too_few_interactions_are_refused_with_their_count(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from collections.abc import Iterator
 
 import pytest
 
-from schemas.checks import all_checks, RELATIONS
+from schemas.checks import all_checks, ERROR, RELATIONS, WARNING, WARNINGS
 from schemas.tables import Column, Reference, Table, TABLES
 from tests.conftest import Built
-from warehouse.sqlite import failed_checks, open_immutable
+from warehouse.sqlite import CUT, failed_checks, open_immutable, results, SAMPLED
 
 USER = "(select user_id from users order by n_ratings desc, user_id limit 1)"  # has a ranked and explained list
 ITEM = "(select item_id from similar_items where rank = 2 order by item_id limit 1)"
@@ -80,6 +82,13 @@ PLANTS: dict[str, list[str]] = {
     ],
     "an item is not its own neighbour": [f"update similar_items set similar_item_id = item_id where item_id = {ITEM} and rank = 2"],
 }
+WARNED: dict[str, str] = {
+    "an item of the catalogue has a title": "update items set title = cast(item_id as text) where is_in_catalogue = 1",
+    "an item that was rated is in the catalogue, where there is one": f"update items set is_in_catalogue = 0 where item_id = {ITEM}",
+    "an item of the catalogue has a genre, where any has one": f"update items set genres = '' where item_id = {ITEM}",
+    "an item has one id": f"update items set same_item_id = {LISTED} where item_id <> {LISTED} and same_item_id is null",
+    "no model failed": "update models set status = 'failed', message = 'no memory'",
+}
 
 
 def one_row(table: Table) -> str:
@@ -119,7 +128,8 @@ def release(request: pytest.FixtureRequest) -> Iterator[tuple[Built, sqlite3.Con
 
 
 def test_there_is_a_planted_row_for_every_check() -> None:
-    assert {name for name, _ in CASES} == set(all_checks()) and PLANTS.keys() == RELATIONS.keys()
+    assert {name for name, _ in CASES} | WARNED.keys() == set(all_checks())
+    assert PLANTS.keys() == RELATIONS.keys() and WARNED.keys() == WARNINGS.keys()
 
 
 def test_a_good_release_passes_every_check(release: tuple[Built, sqlite3.Connection]) -> None:
@@ -140,10 +150,47 @@ def test_every_check_finds_what_was_planted_for_it(release: tuple[Built, sqlite3
     assert n_planted > 0.8 * len(CASES)
 
 
+def test_a_warning_tells_of_what_was_planted_for_it_and_fails_nothing(release: tuple[Built, sqlite3.Connection]) -> None:
+    built, connection = release
+    connection.isolation_level = None
+    for name, statement in WARNED.items():
+        (before,) = results(connection, None, [name])
+        connection.execute("begin")
+        n_changed = connection.execute(statement).rowcount
+        (found,) = results(connection, None, [name])
+        is_failed = name in failed_checks(connection, built.manifest.rating_scale)
+        connection.execute("rollback")
+        assert n_changed and found.n_rows > before.n_rows and not found.is_failed and not is_failed, name
+        assert found.row()["severity"] == WARNING and len(json.loads(found.row()["sample"])) == min(found.n_rows, SAMPLED)
+
+
+def test_no_warning_reads_a_table_of_users() -> None:
+    """Their samples stay in every release and in the catalogue; whoever is forgotten must not be in them."""
+    of_users = [table.name for table in TABLES.values() if table.is_by_user]
+    for check in WARNINGS.values():
+        assert check.table in TABLES and check.severity == WARNING
+        assert not [name for name in (*of_users, "user_id", "quarantine") if re.search(rf"\b{name}\b", check.query)]
+    assert {check.severity for name, check in all_checks().items() if name not in WARNINGS} == {ERROR}
+
+
+def test_all_rows_of_a_check_are_counted_and_the_first_few_shown(release: tuple[Built, sqlite3.Connection]) -> None:
+    built, connection = release
+    connection.execute("update explanations set kind = 'other', detail = ?", ["x" * 1000])
+    connection.execute("update ready_lists set n_rows = -1")
+    kinds, ready = results(connection, built.manifest.rating_scale, [
+        "explanations.kind is one of its choices", "ready_lists.n_rows is inside its bounds"
+    ])  # fmt: skip
+    assert (kinds.n_rows, ready.n_rows) == (built.manifest.counts["explanations"], built.manifest.counts["ready_lists"])
+    assert kinds.is_failed and kinds.check.table == "explanations"
+    samples = [json.loads(found.row()["sample"]) for found in (kinds, ready)]
+    assert [len(sample) for sample in samples] == [SAMPLED, SAMPLED] and list(samples[0][0]) == TABLES["explanations"].names
+    assert samples[0][0]["detail"] == "x" * CUT + "…" and samples[1][0]["rows"].endswith(" bytes")
+
+
 def test_a_user_who_has_every_item_needs_no_list() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript("""
         create table users (user_id, n_ratings); create table items (item_id, is_blocked, same_item_id); create table recommendations (user_id);
         insert into items values (1, 0, null), (2, 0, 2), (3, 1, null), (4, 0, 2); insert into users values ('has both', 2), ('has one', 1);""")
-    assert connection.execute(RELATIONS["every user has a list"]).fetchall() == [("has one",)]
+    assert connection.execute(RELATIONS["every user has a list"].query).fetchall() == [("has one",)]
     connection.close()

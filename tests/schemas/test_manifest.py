@@ -37,7 +37,7 @@ MANIFESTS = st.builds(
     models=LIST,
     metrics=LIST,
     parity=OBJECT,
-    checks=COUNTS,
+    checks=OBJECT,
     verdict=OBJECT,
     tables=st.dictionaries(TEXT, OBJECT, max_size=3),
     files=st.dictionaries(TEXT, OBJECT, max_size=3),

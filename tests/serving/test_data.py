@@ -134,6 +134,34 @@ def test_releases_changes_and_the_audit_are_shown_and_no_markup_of_them(own_movi
     assert not re.search("<(gone|b>quarter|i>data|u>gone)", page) and "of before" not in page
 
 
+def test_every_check_has_its_rows_of_every_release_that_kept_them(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = own_movies()
+    warehouse = Warehouse(folder)
+    old = current_id(warehouse)
+    rows = read_manifest(warehouse.sealed(old)).check_rows
+    spoilt = {"name": "a <b>bold</b> check", "table_name": "items", "severity": "warning", "n_rows": 1234, "sample": "[]"}
+    kept = {"n_checks": 2, "n_failed": 0, "rows": [*rows[1:], spoilt]}
+    clone(warehouse, old, "20990101T000000Z", checks=kept, created_at="2099-01-01T00:00:00+00:00")
+    clone(warehouse, old, "20990102T000000Z", checks={"n_checks": 2, "n_failed": 0})  # as before they were kept
+    finding = {"at": "2099-01-03T00:00:00+00:00", "release": "20990103T000000Z", "level": "error", "value": 7, "limit": 0}
+    journal.append(
+        warehouse.findings,
+        finding | {"question": "seal_check", "message": "a list holds an <i>item</i> once"},
+        finding | {"question": "seal_check", "release": old, "message": "it was built again"},
+    )
+    with serving(folder) as server:
+        answer, page = server.get("/data").json(), server.get("/data", headers=HTML).text
+        shown = server.get("/releases/20990101T000000Z", headers=HTML).text
+    found = {check["check"]: {row["release"]: row["n_rows"] for row in check["releases"]} for check in answer["checks"]}
+    assert found[rows[0]["name"]] == {old: rows[0]["n_rows"]} and found[spoilt["name"]] == {"20990101T000000Z": 1234}
+    assert all(found[row["name"]] == {old: row["n_rows"], "20990101T000000Z": row["n_rows"]} for row in rows[1:])
+    assert all(check["n_rows"] == sum(found[check["check"]].values()) for check in answer["checks"])
+    assert [entry["release"] for entry in answer["not_sealed"]] == ["20990103T000000Z", old] and answer["audit"] == []
+    assert 'data-label="2099-01-01">1,234</td>' in page and "a &lt;b&gt;bold&lt;/b&gt; check" in page
+    assert "an &lt;i&gt;item&lt;/i&gt; once" in page and "<i>item" not in page and "<b>bold" not in page + shown
+    assert "2 checks, of which" in shown and "a &lt;b&gt;bold&lt;/b&gt; check (warning, 1,234 of items)" in shown
+
+
 def test_markup_in_a_refused_row_is_text(purchase_release: Built, tmp_path: Path) -> None:
     folder = copied(purchase_release, tmp_path / "own")
     changed = "update quarantine set text = '<script>alert(1)</script>', reason = 'is <b>bold</b>' where reason like 'user_id%'"

@@ -63,7 +63,17 @@ def test_what_no_server_can_open_is_not_promoted(name: str, spoil: Callable, own
         assert server.rows(b"/recommend/1")
 
 
-@pytest.mark.parametrize("changed", [{"created_at": "garbage"}, {"ids": {"user_id": "uuid", "item_id": "uuid"}}, {"settings": {}}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"created_at": "garbage"},
+        {"ids": {"user_id": "uuid", "item_id": "uuid"}},
+        {"settings": {}},
+        {"checks": {}},
+        {"checks": {"n_checks": 1, "n_failed": 0, "rows": [{"name": "no count"}]}},
+    ],
+    ids=str,
+)
 def test_a_manifest_that_would_stop_a_server_is_listed_as_damaged_and_not_promoted(changed: dict, own_movies: Own) -> None:
     folder, key = own_movies()
     warehouse = Warehouse(folder)

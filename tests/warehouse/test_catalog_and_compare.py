@@ -49,6 +49,9 @@ def assert_is_the_manifests(built: Built) -> None:
     assert rows(built, f"select release, model, status from models where {HERE} order by 1, 2") == [
         (m.release, model["model"], model["status"]) for m in manifests for model in sorted(m.models, key=lambda row: row["model"])
     ]
+    assert rows(built, f"select release, name, severity, n_rows, sample from checks where {HERE} order by 1, 2") == [
+        (m.release, row["name"], row["severity"], row["n_rows"], row["sample"]) for m in manifests for row in m.check_rows
+    ]
     assert sorted(rows(built, f"select release, model, metric, k, value from metrics where {HERE}")) == sorted(
         (m.release, row["model"], row["metric"], row["k"], row["value"]) for m in manifests for row in m.metrics
     )
@@ -66,7 +69,7 @@ def test_rebuilt_from_nothing_or_from_an_older_state_it_is_the_manifests(copied:
     first = copied.manifest.verdict["reason"]
     promote(copied.warehouse, second, reason="newer")
     catalog.rebuild(copied.warehouse)
-    before = {name: rows(copied, f"select * from {name} order by 1, 2, 3") for name in ("models", "metrics", "verdicts")}
+    before = {name: rows(copied, f"select * from {name} order by 1, 2, 3") for name in ("models", "metrics", "verdicts", "checks")}
     drop(copied.warehouse, [copied.release_id])
     catalog.rebuild(copied.warehouse)
     assert_is_the_manifests(copied)

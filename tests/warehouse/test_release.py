@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from jobs.ingest.overlay_archive import compact
 from schemas.errors import NotFound, ReleaseError, StepError, UsageError
 from tests.conftest import Built
 from tests.warehouse.conftest import add_release
-from warehouse import catalog
+from warehouse import catalog, servable
 from warehouse.history import promotions, rolled_back
 from warehouse.layout import checked_id, Release, Warehouse
 from warehouse.promotion import promote, rollback
@@ -54,6 +55,18 @@ def test_ids_sort_by_time_and_within_a_second_by_order(tmp_path: Path) -> None:
 def test_what_cannot_name_a_release_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="release id"):
         checked_id(name)
+
+
+def test_a_release_of_before_checks_were_kept_can_be_served_and_one_without_a_table_of_lists_cannot(copied: Built) -> None:
+    copied.release.folder.chmod(0o755)
+    copied.release.database.chmod(0o644)
+    for table in ("checks", "popular"):
+        with closing(sqlite3.connect(copied.release.database)) as connection:
+            connection.execute(f"drop table {table}")
+        if table == "checks":
+            servable.check(copied.release, copied.manifest)
+    with pytest.raises(ReleaseError, match="no such table: popular"):
+        servable.check(copied.release, copied.manifest)
 
 
 @pytest.fixture
