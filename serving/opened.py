@@ -113,6 +113,11 @@ class OpenRelease:
         return model_files.load(self.files.model("popular"))[0]
 
     @cached_property
+    def genre_counts(self) -> list[int]:
+        """Items of each genre, in the order of `genres`."""
+        return np.bincount(self.side.genres.indices, minlength=len(self.genres)).tolist()
+
+    @cached_property
     def has_years(self) -> bool:
         """Whether any item has a year. From any thread."""
         return bool(self.reader().execute("select exists (select 1 from items where year is not null)").fetchone()[0])

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from schemas.list_rows import FACTS
 from schemas.tables import READY_N
 from serving.response import RequestError, SHAPES
 
@@ -23,9 +24,9 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Parameter:
-    """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text. A list may be given
-    several times and within one value by commas; `once` says more of why another may not. With `may_be_empty` an empty text, which a
-    form sends for a field that was left alone, is as nothing."""
+    """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text, and describe those of a list. A list
+    may be given several times and within one value by commas; `once` says more of why another may not. With `may_be_empty` an empty text,
+    which a form sends for a field that was left alone, is as nothing."""
 
     name: str
     kind: str
@@ -99,6 +100,7 @@ EXCLUDE = Parameter(
     "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written \\, or \\\\",
     (),
 )
+FIELDS = Parameter("fields", "list", f"facts of its item that each row has besides, {_MORE}", (), choices=tuple(FACTS))
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
 SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)
 NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)

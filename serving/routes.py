@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serving.facts import with_facts
 from serving.lookups import (
     data,
     explore,
@@ -21,7 +22,7 @@ from serving.lookups import (
     session,
 )
 from serving.lookups.home import home
-from serving.parameters import EXCLUDE, FILTERS, N, next_of, Parameter, RELEASE, STRICT
+from serving.parameters import EXCLUDE, FIELDS, FILTERS, N, next_of, Parameter, RELEASE, STRICT
 from serving.route import Route
 from warehouse.keys import PROMOTE, RATINGS, RUN
 
@@ -58,10 +59,10 @@ READS = (
         "recommend",
         "GET",
         "/recommend/{user_id}",
-        recommend.recommend,
+        with_facts(recommend.recommend),
         "A user's list with its reasons",
         "Recommendation",
-        (N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
+        (N, *FILTERS, EXCLUDE, FIELDS, next_of("r"), STRICT),
         page="recommend",
         for_users=True,
     ),
@@ -69,10 +70,10 @@ READS = (
         "recommend_asked",
         "GET",
         "/recommend",
-        recommend.recommend_asked,
+        with_facts(recommend.recommend_asked),
         "A user's list, asked for by a form",
         "Recommendation",
-        (USER, N, *FILTERS, EXCLUDE, next_of("r"), STRICT),
+        (USER, N, *FILTERS, EXCLUDE, FIELDS, next_of("r"), STRICT),
         page="recommend",
     ),
     Route(
@@ -111,10 +112,10 @@ READS = (
         "similar",
         "GET",
         "/similar/{item_id}",
-        items.similar,
+        with_facts(items.similar),
         "An item's neighbours",
         "Neighbour",
-        (N, SOURCE, next_of("s")),
+        (N, SOURCE, FIELDS, next_of("s")),
         page="similar",
         for_users=True,
     ),
@@ -122,11 +123,21 @@ READS = (
         "popular",
         "GET",
         "/popular",
-        items.popular,
+        with_facts(items.popular),
         "The most popular items, of all or of a genre",
         "PopularItem",
-        (N, *FILTERS, next_of("p")),
+        (N, *FILTERS, FIELDS, next_of("p")),
         page="popular",
+        for_users=True,
+    ),
+    Route(
+        "genres",
+        "GET",
+        "/genres",
+        items.genres,
+        "The genres, with how many items each has",
+        "Genre",
+        page="genres",
         for_users=True,
     ),
     Route(
@@ -198,15 +209,24 @@ READS = (
     Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )
 
-RANK = Route("rank", "POST", "/rank", rank.rank, "Candidates in the order of a user's list", "Ranked", (STRICT,), body="Candidates")
+RANK = Route(
+    "rank",
+    "POST",
+    "/rank",
+    with_facts(rank.rank),
+    "Candidates in the order of a user's list",
+    "Ranked",
+    (FIELDS, STRICT),
+    body="Candidates",
+)
 SESSION = Route(
     "recommend_session",
     "POST",
     "/recommend/session",
-    session.recommend,
+    with_facts(session.recommend),
     "A list for a visitor who is stored nowhere",
     "Recommendation",
-    (N, *FILTERS, EXCLUDE),
+    (N, *FILTERS, EXCLUDE, FIELDS),
     body="Session",
 )
 WRITES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.list_rows import DETAILS, REASON, ROW, SCORED
+from schemas.list_rows import DETAILS, FACTS, REASON, ROW, SCORED
 from schemas.tables import EXPLANATION_KINDS, IdTypes
 from serving.ids import MAX_ID
 from serving.sent import WEIGHTS
@@ -70,6 +70,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"genre": "text", **_LISTED},
     ),
+    "Genre": ({"genre": "text", "n_items": "integer"}, _LISTED),
     "Rating": (
         {
             "item_id": "item", "title": "text?", "rating": "number?", "weight": "number", "rated_at": "integer?", "from": "text",
@@ -154,6 +155,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # Fields that some rows of a kind have, and others not; and keys beside them.
 SOME = {
+    **dict.fromkeys(("Recommendation", "Ranked", "Neighbour", "PopularItem"), FACTS),
     "Contribution": DETAILS,
     "Release": {**_RELEASE, "message": "text"},
     "Figure": dict.fromkeys(("a_low", "a_high", "b_low", "b_high"), "number"),

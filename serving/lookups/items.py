@@ -104,6 +104,15 @@ def popular(service: Service, request: Request) -> Response | Awaitable[Response
     )
 
 
+def genres(service: Service, request: Request) -> Response:
+    """The genres of the release, each with the items that have it, in lists or not. An item may have several."""
+    opened = request.opened
+    rows = [{"genre": genre, "n_items": n} for genre, n in zip(opened.genres, opened.genre_counts)]
+    response = _items(service, opened, rows, source="release", next=None)
+    response.key = "genre"
+    return response
+
+
 def _popular_of_some(service: Service, request: Request) -> Response:
     """Rank what filters leave by popularity, as the table `popular` ranks all."""
     token = Token.parse(request.values["next"], "p") if request.values["next"] else None

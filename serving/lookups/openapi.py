@@ -139,6 +139,8 @@ def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
         schema = schema | {"enum": list(opened.genres)}
     if parameter.name in ("any_genre", "all_genres", "no_genre"):
         schema["items"] = {"type": "string", "enum": list(opened.genres)} if 0 < len(opened.genres) <= MOST_GENRES else schema["items"]
+    if parameter.kind == "list" and parameter.choices:
+        schema["items"] = {"type": "string", "enum": list(parameter.choices)}
     described = {"name": parameter.name, "in": "query", "required": parameter.is_required, "description": parameter.description}
     return {**described, "schema": schema}
 
