@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from jobs.kernels.item_side import assemble, ItemSide
+from jobs.kernels.neighbours import Vectors
 from jobs.kernels.recommender import Recommender
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
@@ -113,6 +115,18 @@ class OpenRelease:
         return model_files.load(self.files.model("popular"))[0]
 
     @cached_property
+    def vectors(self) -> dict[str, Vectors]:
+        """What `similar_items` compares items by, for each of its sources that the release has."""
+        vectors = {}
+        if self.side.factors is not None:
+            vectors["collaborative"] = Vectors.of(np.asarray(self.side.factors.item_factors))
+        if model_files.exists(self.files.model("content")):
+            arrays, constants = model_files.load(self.files.model("content"))
+            parts, shape = (arrays["data"], arrays["indices"], arrays["indptr"]), (len(self.item_ids), constants["n_features"])
+            vectors["content"] = Vectors.of(csr_matrix(parts, shape=shape))
+        return vectors
+
+    @cached_property
     def genre_counts(self) -> list[int]:
         """Items of each genre, in the order of `genres`."""
         return np.bincount(self.side.genres.indices, minlength=len(self.genres)).tolist()
@@ -204,6 +218,7 @@ class OpenRelease:
         self.on_close.clear()
         self.__dict__.pop("side", None)
         self.__dict__.pop("recommender", None)
+        self.__dict__.pop("vectors", None)
         self._titles.clear()
         self._of_models.clear()
 

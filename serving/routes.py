@@ -20,8 +20,10 @@ from serving.lookups import (
     runs,
     search,
     session,
+    similar,
 )
 from serving.lookups.home import home
+from serving.neighbours import SOURCES
 from serving.parameters import EXCLUDE, FIELDS, FILTERS, N, next_of, Parameter, RELEASE, STRICT
 from serving.route import Route
 from warehouse.keys import PROMOTE, RATINGS, RUN
@@ -32,7 +34,7 @@ SOURCE = Parameter(
     "source",
     "text",
     "which neighbours; by default collaborative, and content where an item has none",
-    choices=items.SOURCES,
+    choices=SOURCES,
 )
 USER = Parameter("user_id", "text", "id of the user, which /recommend/{user_id} has in its path", is_required=True)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
@@ -112,10 +114,10 @@ READS = (
         "similar",
         "GET",
         "/similar/{item_id}",
-        with_facts(items.similar),
+        with_facts(similar.similar),
         "An item's neighbours",
         "Neighbour",
-        (N, SOURCE, FIELDS, next_of("s")),
+        (N, SOURCE, *FILTERS, EXCLUDE, FIELDS, next_of("s")),
         page="similar",
         for_users=True,
     ),

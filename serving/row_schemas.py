@@ -17,6 +17,7 @@ from serving.sent import WEIGHTS
 Schema = dict[str, Any]
 
 _LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
+_NEIGHBOUR = {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"}
 _PAIR = {"title": "text", **SCORED, "is_rated": "flag", "rated_as": "item?"}
 _RELEASE = {
     **dict.fromkeys(("release", "status", "as_of", "input", "served_model"), "text"),
@@ -59,10 +60,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"similar": "any", **_LISTED},
     ),
-    "Neighbour": (
-        {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"},
-        {"item_id": "item", "title": "text", **_LISTED},
-    ),
+    "Neighbour": (_NEIGHBOUR, {"item_id": "item", "title": "text", **_LISTED}),
     "PopularItem": (
         {
             "rank": "integer", "item_id": "item", "title": "text", "score": "number", "n_ratings": "integer",
@@ -164,6 +162,7 @@ SOME = {
 SOME_BESIDE = {
     "Recommendation": {"unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
     "Contribution": {"without": "any[]"},
+    "Neighbour": {"note": "text?"},
 }
 
 _ENVELOPE = {"ok": "true", "release": "text", "took_ms": "number", "next": "text?", "next_url": "text?"}

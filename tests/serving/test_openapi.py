@@ -131,7 +131,7 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
         "/predict/{user_id}/{item_id}": [f"/predict/{first}/{unseen}", f"/predict/{last}/{known}"],
         "/recommend": [f"/recommend?user_id={first}", f"/recommend?user_id={last}&n=3"],
         "/items/{item_id}": [f"/items/{known}", f"/items/{unseen}"],
-        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content", f"/similar/{known}?n=9&fields=year,genres"],
+        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content", f"/similar/{known}?n=1000&fields=year,genres"],
         "/popular": ["/popular?n=30"],
         "/genres": ["/genres"],
         "/search": [f"/search?q={quote(word)}"],
