@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from serving.route import Route
     from serving.service import Service
 
-WITH_FACTS, SHOWN = ("recommend", "popular", "similar", "playground"), ("year", "genres")
+WITH_FACTS, SHOWN = ("recommend", "popular", "similar", "similar_set", "playground"), ("year", "genres")
 
 
 async def page(

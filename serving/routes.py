@@ -24,7 +24,7 @@ from serving.lookups import (
 )
 from serving.lookups.home import home
 from serving.neighbours import SOURCES
-from serving.parameters import EXCLUDE, FIELDS, FILTERS, N, next_of, Parameter, RELEASE, STRICT
+from serving.parameters import EXCLUDE, FIELDS, FILTERS, ITEMS, N, next_of, Parameter, RELEASE, STRICT
 from serving.route import Route
 from warehouse.keys import PROMOTE, RATINGS, RUN
 
@@ -119,6 +119,17 @@ READS = (
         "Neighbour",
         (N, SOURCE, *FILTERS, EXCLUDE, FIELDS, next_of("s")),
         page="similar",
+        for_users=True,
+    ),
+    Route(
+        "similar_to_set",
+        "GET",
+        "/similar",
+        with_facts(similar.similar_to_set),
+        "Neighbours of several items together",
+        "SetNeighbour",
+        (ITEMS, N, SOURCE, *FILTERS, EXCLUDE, FIELDS, next_of("s")),
+        page="similar_set",
         for_users=True,
     ),
     Route(

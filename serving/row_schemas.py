@@ -61,6 +61,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"similar": "any", **_LISTED},
     ),
     "Neighbour": (_NEIGHBOUR, {"item_id": "item", "title": "text", **_LISTED}),
+    "SetNeighbour": (_NEIGHBOUR, {"items": "any[]", "unusable": "item[]", "note": "text?", **_LISTED}),
     "PopularItem": (
         {
             "rank": "integer", "item_id": "item", "title": "text", "score": "number", "n_ratings": "integer",
@@ -153,7 +154,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # Fields that some rows of a kind have, and others not; and keys beside them.
 SOME = {
-    **dict.fromkeys(("Recommendation", "Ranked", "Neighbour", "PopularItem"), FACTS),
+    **dict.fromkeys(("Recommendation", "Ranked", "Neighbour", "SetNeighbour", "PopularItem"), FACTS),
     "Contribution": DETAILS,
     "Release": {**_RELEASE, "message": "text"},
     "Figure": dict.fromkeys(("a_low", "a_high", "b_low", "b_high"), "number"),

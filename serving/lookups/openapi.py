@@ -132,7 +132,10 @@ def _in_path(route: Route, opened: OpenRelease) -> list[dict[str, Any]]:
 def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
     schema = parameter.schema()
     if parameter.kind == "list":
-        schema = {"type": "array", "items": reference("ItemId") if parameter.name == "exclude" else {"type": "string", "minLength": 1}}
+        schema = {
+            "type": "array",
+            "items": reference("ItemId") if parameter.name in ("exclude", "items") else {"type": "string", "minLength": 1},
+        }
     if parameter.name == "user_id":
         schema = id_schema(opened.ids, "user_id")
     if parameter.name == "genre" and 0 < len(opened.genres) <= MOST_GENRES:

@@ -1,18 +1,19 @@
-"""/similar: neighbours of an item, stored as far as they reach, and by a comparison with all items."""
+"""/similar: neighbours of an item, stored as far as they reach, and of several items together, by a comparison with all items."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+from schemas.errors import NotFound
 from serving.filters import excluded_items, is_filtered
-from serving.ids import known_item
+from serving.ids import known_item, listed_items
 from serving.lookups.items import items_response
 from serving.neighbours import nearest, source_of, SOURCES, stored_neighbours
 from serving.opened import OpenRelease
-from serving.parameters import MANY_ROWS, MAX_N
+from serving.parameters import MANY_ROWS, MAX_N, MOST_ITEMS
 from serving.request import Request, Token
-from serving.response import Response
+from serving.response import RequestError, Response
 from serving.service import Service
 
 
@@ -30,6 +31,23 @@ def similar(service: Service, request: Request) -> Response | Awaitable[Response
     if len(rows) > n and not is_filtered(request.values):
         return _answer(service, opened, rows, source, after, n, beside)
     return _compared(service, request, opened, [item], source, after, n, beside)
+
+
+async def similar_to_set(service: Service, request: Request) -> Response:
+    """Neighbours of several items together, such as those of a basket or a page: all items, by the sum of their similarities to those of
+    `items`, which are left out themselves. An item that is named twice, or under two ids, counts once. By who liked them, unless nobody
+    has any of them. Ids that the release does not know are in `unusable`; if it knows none, that is a 404."""
+    opened, after, n = _place(service, request)
+    asked = list(dict.fromkeys(listed_items(opened, "items", request.values["items"])))
+    if len(asked) > MOST_ITEMS:
+        raise RequestError(f"items: {len(asked)} items, expected at most {MOST_ITEMS}")
+    items = opened.known(asked)
+    unusable = [item for item in asked if opened.number(item) is None]
+    if not items:
+        raise NotFound(f"items: none of {', '.join(map(str, unusable))[:200]} is in release {opened.id}; /search?q= finds items by title")
+    beside = {"items": [{"item_id": item, "title": opened.title(item)} for item in items], "unusable": unusable}
+    source = request.values["source"] or source_of(opened, items)
+    return await _compared(service, request, opened, items, source, after, n, beside)
 
 
 def _place(service: Service, request: Request) -> tuple[OpenRelease, int, int]:
@@ -50,8 +68,9 @@ async def _compared(
 
 
 def _nearest(opened: OpenRelease, items: Sequence[Any], source: str, n: int, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first n neighbours; without filters those that are stored stand first, so that no page says otherwise."""
-    first = [] if is_filtered(values) else stored_neighbours(opened, items[0], source, 0, n)
+    """The first n neighbours; of an item alone, those that are stored stand first, so that no page says otherwise."""
+    is_alone = "items" not in values and not is_filtered(values)
+    first = stored_neighbours(opened, items[0], source, 0, n) if is_alone else []
     return nearest(opened, source, items, n, excluded_items(opened, values), first)
 
 

@@ -100,6 +100,7 @@ def test_pages_show_year_and_genres_beside_the_title(movies: Server, movie_relea
         "/recommend/1?n=200",
         "/popular",
         f"/similar/{item}",
+        f"/similar?items={item},1",
         f"/playground?rated={item}:5",
     ):
         shown = movies.get(path, headers={"accept": "text/html"}).text
@@ -123,7 +124,7 @@ def test_genres_of_a_foreign_release_are_no_markup(own_movies: Own) -> None:
     with_file(warehouse, "cinematch.db", _with_markup)
     warehouse.current.write_text(BAD + "\n")
     with inside(folder, key) as asked:
-        for path in (b"/recommend/1", b"/popular", b"/similar/1", b"/genres"):
+        for path in (b"/recommend/1", b"/popular", b"/similar/1", b"/similar?items=1,2", b"/genres"):
             shown = asked.ask("GET", path, headers={b"accept": b"text/html"}).body.decode()
             assert "<img" not in shown and (path == b"/genres" or "1999 · &lt;img src=x onerror=alert(1)&gt;, Drama</div>" in shown), path
         assert asked.rows(b"/popular?n=1&fields=genres")[0]["genres"] == [MARKUP, "Drama"]

@@ -1,7 +1,8 @@
-"""Neighbours: stored and compared, and filtered."""
+"""Neighbours: stored and compared, filtered, and of several items together."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,11 @@ from warehouse.sqlite import open_immutable
 
 SOURCES = ("collaborative", "content")
 SERVED = pytest.mark.parametrize(("served", "built"), [("movies", "movie_release"), ("purchases", "purchase_release")])
+
+
+def listed(items: Iterable[Any]) -> str:
+    """Ids as a parameter has them."""
+    return ",".join(quote(str(item).replace("\\", "\\\\").replace(",", "\\,"), safe="") for item in items)
 
 
 def path_of(item: Any, query: str = "n=1000") -> str:
@@ -106,6 +112,59 @@ def test_that_fewer_fit_than_were_asked_for_is_said(movies: Server, purchases: S
     assert pages(purchases, path_of("never bought", "n=2")) == whole and {row["source"] for row in whole} == {"content"} and len(whole) > 4
     shown = movies.get(path_of(item, "year_from=9999"), headers={"accept": "text/html"}).text
     assert f"{answer['note'].capitalize()}." in shown
+
+
+@SERVED
+def test_neighbours_of_a_set_are_by_the_sum_over_its_items(served: str, built: str, request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue(served)
+    items = [row["item_id"] for row in server.rows("/popular?n=12")][3::4]
+    for source in SOURCES:
+        expected: dict[Any, float] = {}
+        for item in items:
+            for other, similarity in similarities(server, path_of(item, f"source={source}&n=1000")).items():
+                expected[other] = expected.get(other, 0.0) + similarity
+        path = f"/similar?items={listed(items)}&source={source}"
+        answer = server.get(f"{path}&n=1000").json()
+        assert_same_ranking(answer["rows"], {item: sum for item, sum in expected.items() if item not in items})
+        assert [row["item_id"] for row in answer["items"]] == items and answer["unusable"] == [] and answer["source"] == source
+        assert pages(server, f"{path}&n=9") == answer["rows"]
+        again = f"/similar?items={listed(items[::-1])}&items={listed(items[:1])}&source={source}&n=1000"
+        assert server.rows(again) == answer["rows"]
+
+
+@SERVED
+def test_a_set_of_one_has_the_neighbours_of_that_item(served: str, built: str, request: pytest.FixtureRequest) -> None:
+    """Stored similarities are of float32, so that they differ in the seventh digit, and what ties there may change places."""
+    server, release = request.getfixturevalue(served), request.getfixturevalue(built).release
+    for (item,) in open_immutable(release.database).execute("select item_id from items order by n_ratings desc limit 20").fetchall():
+        for query in ("n=1000", "n=10", "source=content&n=1000"):
+            alone, together = server.get(path_of(item, query)).json(), server.get(f"/similar?items={listed([item])}&{query}").json()
+            assert together["source"] == alone["source"]
+            if "1000" in query:
+                assert_same_ranking(together["rows"], {row["item_id"]: row["similarity"] for row in alone["rows"]})
+            pairs = zip(together["rows"], alone["rows"], strict=True)
+            assert all(a["similarity"] == pytest.approx(b["similarity"], abs=1e-6) for a, b in pairs)
+
+
+def test_what_a_set_names_that_is_not_known_is_said(movies: Server, purchases: Server) -> None:
+    item = movies.rows("/popular?n=1")[0]["item_id"]
+    answer = movies.get(f"/similar?items=987654321,{item},-5&n=3").json()
+    assert answer["unusable"] == [987654321, -5] and answer["rows"] == movies.rows(f"/similar?items={item}&n=3")
+    for query, status, says in (
+        ("items=987654321,-5", 404, "none of 987654321, -5 is in release"),
+        ("", 400, "items: is missing"),
+        ("items=", 400, "items: is missing"),
+        ("items=x", 400, "whole number"),
+        (f"items={','.join(map(str, range(101)))}", 400, "items: 101 items, expected at most 100"),
+        (f"items={item}&next=x", 400, "next:"),
+    ):
+        refused = movies.get(f"/similar?{query}")
+        assert refused.status_code == status and says in refused.json()["error"], refused.text
+    shown = movies.get(f"/similar?items=987654321,{item}", headers={"accept": "text/html"}).text
+    assert "Not known: 987654321." in shown and all(f'href="/items/{row["item_id"]}"' in shown for row in answer["rows"])
+    cold = purchases.get("/similar?items=never%20bought").json()
+    assert cold["source"] == "content" and cold["rows"] == purchases.rows("/similar/never%20bought?exclude=nothing")
+    assert movies.rows(f"/similar?items={item}&n=2&fields=year")[0]["year"]
 
 
 def test_an_item_under_two_ids_counts_once_and_is_nobodys_neighbour_twice(movie_release: Built) -> None:
