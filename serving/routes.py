@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from serving.facts import with_facts
 from serving.lookups import (
+    audience,
     data,
     explore,
     health,
@@ -132,6 +133,7 @@ READS = (
         page="similar_set",
         for_users=True,
     ),
+    Route("audience", "GET", "/audience/{item_id}", audience.audience, "Users in whose lists an item is", "Reached", (N,)),
     Route(
         "popular",
         "GET",

@@ -62,6 +62,13 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "Neighbour": (_NEIGHBOUR, {"item_id": "item", "title": "text", **_LISTED}),
     "SetNeighbour": (_NEIGHBOUR, {"items": "any[]", "unusable": "item[]", "note": "text?", **_LISTED}),
+    "Reached": (
+        {
+            "rank": "integer", "user_id": "user", "item_id": "item", "score": "number", "predicted_rating": "number?", "source": "text",
+            "is_current": "flag",
+        },
+        {"item_id": "item", "title": "text", "n_lists": "integer", **_LISTED},
+    ),
     "PopularItem": (
         {
             "rank": "integer", "item_id": "item", "title": "text", "score": "number", "n_ratings": "integer",

@@ -134,6 +134,7 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
         "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content", f"/similar/{known}?n=1000&fields=year,genres"],
         "/similar": [f"/similar?items={known},{unseen}", f"/similar?items={known}&n=1000&fields=tags,is_blocked,same_item_id"],
         "/popular": ["/popular?n=30"],
+        "/audience/{item_id}": [f"/audience/{unseen}", f"/audience/{known}?n=200"],
         "/genres": ["/genres"],
         "/search": [f"/search?q={quote(word)}"],
         "/ratings/{user_id}": [f"/ratings/{first}"],
@@ -185,7 +186,7 @@ def test_every_operation_has_a_name_of_its_own_and_refers_to_what_is_there(movie
     document = movies.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names) == 32 and all(re.fullmatch("[a-z_]+", name) for name in names)
+    assert len(set(names)) == len(names) == 33 and all(re.fullmatch("[a-z_]+", name) for name in names)
     assert {tag for operation in operations for tag in operation["tags"]} == {"lists", "ratings", "releases", "server"}
     text = movies.get("/openapi.json").text
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(document["components"]["schemas"])
