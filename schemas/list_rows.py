@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.tables import BOOLEAN, INTEGER, ITEM_ID, ITEMS, REAL, TEXT
+
 SCORED = {"score": "number", "predicted_rating": "number?", "confidence": "number?", "source": "text"}
 ROW = {"rank": "integer", "item_id": "item", "title": "text", **SCORED, "reasons": "Reason[]", "residual": "number?"}
 REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": "number?"}
@@ -18,6 +20,15 @@ N = "n"
 DETAILS = {
     "rating": "number", "over_mean": "number", GENRE: "text", "match": "number", N: "integer", "mean_rating": "number",
 }  # fmt: skip
+
+_KINDS = {TEXT: "text", INTEGER: "integer", REAL: "number", BOOLEAN: "flag", ITEM_ID: "item"}
+_LISTS = ("genres", "tags")
+FACTS = {
+    column.name: "text[]" if column.name in _LISTS else _KINDS[column.type] + "?" * column.is_nullable
+    for column in ITEMS.columns
+    if column.name not in ROW
+}
+"""What a row has of its item where it is asked for: the columns of `items`, those of several parts as lists."""
 
 
 def row(values: Iterable[Any]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from jobs.kernels.item_side import assemble, ItemSide
+from jobs.kernels.neighbours import Vectors
 from jobs.kernels.recommender import Recommender
 from jobs.kernels.twins import Twins
 from schemas.errors import ReleaseError
@@ -122,6 +124,23 @@ class OpenRelease:
         return model_files.load(self.files.model("popular"))[0]
 
     @cached_property
+    def vectors(self) -> dict[str, Vectors]:
+        """What `similar_items` compares items by, for each of its sources that the release has."""
+        vectors = {}
+        if self.side.factors is not None:
+            vectors["collaborative"] = Vectors.of(np.asarray(self.side.factors.item_factors))
+        if model_files.exists(self.files.model("content")):
+            arrays, constants = model_files.load(self.files.model("content"))
+            parts, shape = (arrays["data"], arrays["indices"], arrays["indptr"]), (len(self.item_ids), constants["n_features"])
+            vectors["content"] = Vectors.of(csr_matrix(parts, shape=shape))
+        return vectors
+
+    @cached_property
+    def genre_counts(self) -> list[int]:
+        """Items of each genre, in the order of `genres`."""
+        return np.bincount(self.side.genres.indices, minlength=len(self.genres)).tolist()
+
+    @cached_property
     def has_years(self) -> bool:
         """Whether any item has a year. From any thread."""
         return bool(self.reader().execute("select exists (select 1 from items where year is not null)").fetchone()[0])
@@ -221,6 +240,7 @@ class OpenRelease:
         self.on_close.clear()
         self.__dict__.pop("side", None)
         self.__dict__.pop("recommender", None)
+        self.__dict__.pop("vectors", None)
         self._titles.clear()
         self._of_models.clear()
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
 from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of
+from serving.facts import facts_added
 from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
@@ -24,6 +25,8 @@ from warehouse.measures import lines_of, models_of
 if TYPE_CHECKING:
     from serving.route import Route
     from serving.service import Service
+
+WITH_FACTS, SHOWN = ("recommend", "popular", "similar", "similar_set", "playground"), ("year", "genres")
 
 
 async def page(
@@ -59,7 +62,8 @@ async def page(
 
 
 def _page(opened: OpenRelease, name: str, rows: bytes | Sequence[Any], context: dict[str, Any]) -> bytes:
-    return _rendered(name, opened=opened, rows=json.loads(rows) if isinstance(rows, bytes) else rows, **context)
+    shown: Sequence[Any] = json.loads(rows) if isinstance(rows, bytes) else rows
+    return _rendered(name, opened=opened, rows=facts_added(opened, shown, SHOWN) if name in WITH_FACTS else shown, **context)
 
 
 def error_page(service: Service, error: CineMatchError) -> bytes:

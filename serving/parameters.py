@@ -10,11 +10,13 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
+from schemas.list_rows import FACTS
 from schemas.tables import READY_N
 from serving.response import RequestError, SHAPES
 
 MAX_N = 1000
 MAX_LISTED = 1000
+MOST_ITEMS = 100  # of a set whose neighbours are asked for
 MANY_ROWS, LARGE = 100, 64 << 10  # rows, and bytes of JSON; what is more is made aside, so that others do not wait for it
 KEPT_QUERIES, KEPT_LENGTH = 1_000, 60
 _LISTED = re.compile(r"(?:[^,\\]|\\.)+", re.DOTALL)
@@ -23,9 +25,9 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Parameter:
-    """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text. A list may be given
-    several times and within one value by commas; `once` says more of why another may not. With `may_be_empty` an empty text, which a
-    form sends for a field that was left alone, is as nothing."""
+    """One query parameter. kind: integer, flag, text, list; `choices` are the only values of a text, and describe those of a list. A list
+    may be given several times and within one value by commas; `once` says more of why another may not. With `may_be_empty` an empty text,
+    which a form sends for a field that was left alone, is as nothing."""
 
     name: str
     kind: str
@@ -93,12 +95,10 @@ FILTERS = (
     Parameter("year_from", "integer", "only items of this year or a later one", None, 1, 9999, may_be_empty=True),
     Parameter("year_to", "integer", "only items of this year or an earlier one", None, 1, 9999, may_be_empty=True),
 )
-EXCLUDE = Parameter(
-    "exclude",
-    "list",
-    "ids of items to leave out, given again for each or separated by commas; a comma or backslash within an id is written \\, or \\\\",
-    (),
-)
+_IDS = f"{_MORE}; a comma or backslash within an id is written \\, or \\\\"
+EXCLUDE = Parameter("exclude", "list", f"ids of items to leave out, {_IDS}", ())
+ITEMS = Parameter("items", "list", f"ids of up to {MOST_ITEMS} items, {_IDS}", (), is_required=True)
+FIELDS = Parameter("fields", "list", f"facts of its item that each row has besides, {_MORE}", (), choices=tuple(FACTS))
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
 SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)
 NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)

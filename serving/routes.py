@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from serving.facts import with_facts
 from serving.lookups import (
     api,
+    audience,
     data,
     explore,
     health,
@@ -21,9 +23,11 @@ from serving.lookups import (
     runs,
     search,
     session,
+    similar,
 )
 from serving.lookups.home import home
-from serving.parameters import EXCLUDE, FILTERS, N, next_of, Parameter, RELEASE, SEALED, STRICT
+from serving.neighbours import SOURCES
+from serving.parameters import EXCLUDE, FIELDS, FILTERS, ITEMS as SET, N, next_of, Parameter, RELEASE, SEALED, STRICT
 from serving.route import Route
 from warehouse.keys import ITEMS, PROMOTE, RATINGS, RUN
 
@@ -33,7 +37,7 @@ SOURCE = Parameter(
     "source",
     "text",
     "which neighbours; by default collaborative, and content where an item has none",
-    choices=items.SOURCES,
+    choices=SOURCES,
 )
 USER = Parameter("user_id", "text", "id of the user, which /recommend/{user_id} has in its path", is_required=True)
 ROWS_N = Parameter("n", "integer", "rows to give", 100, 1, 1000)
@@ -61,10 +65,10 @@ READS = (
         "recommend",
         "GET",
         "/recommend/{user_id}",
-        recommend.recommend,
+        with_facts(recommend.recommend),
         "A user's list with its reasons",
         "Recommendation",
-        (N, *FILTERS, EXCLUDE, next_of("r"), STRICT, SEALED),
+        (N, *FILTERS, EXCLUDE, FIELDS, next_of("r"), STRICT, SEALED),
         page="recommend",
         for_users=True,
     ),
@@ -72,10 +76,10 @@ READS = (
         "recommend_asked",
         "GET",
         "/recommend",
-        recommend.recommend_asked,
+        with_facts(recommend.recommend_asked),
         "A user's list, asked for by a form",
         "Recommendation",
-        (USER, N, *FILTERS, EXCLUDE, next_of("r"), STRICT, SEALED),
+        (USER, N, *FILTERS, EXCLUDE, FIELDS, next_of("r"), STRICT, SEALED),
         page="recommend",
     ),
     Route(
@@ -115,22 +119,45 @@ READS = (
         "similar",
         "GET",
         "/similar/{item_id}",
-        items.similar,
+        with_facts(similar.similar),
         "An item's neighbours",
         "Neighbour",
-        (N, SOURCE, next_of("s"), SEALED),
+        (N, SOURCE, *FILTERS, EXCLUDE, FIELDS, next_of("s"), SEALED),
         page="similar",
         for_users=True,
     ),
     Route(
+        "similar_to_set",
+        "GET",
+        "/similar",
+        with_facts(similar.similar_to_set),
+        "Neighbours of several items together",
+        "SetNeighbour",
+        (SET, N, SOURCE, *FILTERS, EXCLUDE, FIELDS, next_of("s"), SEALED),
+        page="similar_set",
+        for_users=True,
+    ),
+    Route("audience", "GET", "/audience/{item_id}", audience.audience, "Users in whose lists an item is", "Reached", (N, SEALED)),
+    Route(
         "popular",
         "GET",
         "/popular",
-        items.popular,
+        with_facts(items.popular),
         "The most popular items, of all or of a genre",
         "PopularItem",
-        (N, *FILTERS, next_of("p"), SEALED),
+        (N, *FILTERS, FIELDS, next_of("p"), SEALED),
         page="popular",
+        for_users=True,
+    ),
+    Route(
+        "genres",
+        "GET",
+        "/genres",
+        items.genres,
+        "The genres, with how many items each has",
+        "Genre",
+        (SEALED,),
+        page="genres",
         for_users=True,
     ),
     Route(
@@ -207,15 +234,24 @@ READS = (
     Route("metrics", "GET", "/metrics", health.metrics, "Counters, as Prometheus reads them", None),
 )
 
-RANK = Route("rank", "POST", "/rank", rank.rank, "Candidates in the order of a user's list", "Ranked", (STRICT, SEALED), body="Candidates")
+RANK = Route(
+    "rank",
+    "POST",
+    "/rank",
+    with_facts(rank.rank),
+    "Candidates in the order of a user's list",
+    "Ranked",
+    (FIELDS, STRICT, SEALED),
+    body="Candidates",
+)
 SESSION = Route(
     "recommend_session",
     "POST",
     "/recommend/session",
-    session.recommend,
+    with_facts(session.recommend),
     "A list for a visitor who is stored nowhere",
     "Recommendation",
-    (N, *FILTERS, EXCLUDE, SEALED),
+    (N, *FILTERS, EXCLUDE, FIELDS, SEALED),
     body="Session",
 )
 WRITES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.list_rows import DETAILS, REASON, ROW, SCORED
+from schemas.list_rows import DETAILS, FACTS, REASON, ROW, SCORED
 from schemas.tables import EXPLANATION_KINDS, IdTypes
 from serving.ids import MAX_ID
 from serving.sent import WEIGHTS
@@ -17,6 +17,7 @@ from serving.sent import WEIGHTS
 Schema = dict[str, Any]
 
 _LISTED = {"source": "text", "computed_at": "time", "personalized": "flag", "stale": "flag"}
+_NEIGHBOUR = {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"}
 _PAIR = {"title": "text", **SCORED, "is_rated": "flag", "rated_as": "item?"}
 _RELEASE = {
     **dict.fromkeys(("release", "status", "as_of", "input", "served_model"), "text"),
@@ -59,9 +60,14 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"similar": "any", **_LISTED},
     ),
-    "Neighbour": (
-        {"rank": "integer", "item_id": "item", "title": "text", "similarity": "number", "source": "text"},
-        {"item_id": "item", "title": "text", **_LISTED},
+    "Neighbour": (_NEIGHBOUR, {"item_id": "item", "title": "text", **_LISTED}),
+    "SetNeighbour": (_NEIGHBOUR, {"items": "any[]", "unusable": "item[]", "note": "text?", **_LISTED}),
+    "Reached": (
+        {
+            "rank": "integer", "user_id": "user", "item_id": "item", "score": "number", "predicted_rating": "number?", "source": "text",
+            "is_current": "flag",
+        },
+        {"item_id": "item", "title": "text", "n_lists": "integer", **_LISTED},
     ),
     "PopularItem": (
         {
@@ -70,6 +76,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"genre": "text", **_LISTED},
     ),
+    "Genre": ({"genre": "text", "n_items": "integer"}, _LISTED),
     "Rating": (
         {
             "item_id": "item", "title": "text?", "rating": "number?", "weight": "number", "rated_at": "integer?", "from": "text",
@@ -165,6 +172,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # Fields that some rows of a kind have, and others not; and keys beside them.
 SOME = {
+    **dict.fromkeys(("Recommendation", "Ranked", "Neighbour", "SetNeighbour", "PopularItem"), FACTS),
     "Contribution": DETAILS,
     "Release": {**_RELEASE, "message": "text"},
     "Figure": dict.fromkeys(("a_low", "a_high", "b_low", "b_high"), "number"),
@@ -173,6 +181,7 @@ SOME = {
 SOME_BESIDE = {
     "Recommendation": {"unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
     "Contribution": {"without": "any[]"},
+    "Neighbour": {"note": "text?"},
 }
 
 _AS_SEALED = {"as_sealed": "flag"}  # beside the rows of a release that was named

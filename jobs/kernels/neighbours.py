@@ -2,11 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
 from jobs.kernels.selection import near_best
+from jobs.kernels.spans import owners
 from jobs.kernels.topn import FILTERED, top_n
+
+FLOAT32_NOISE = 1e-5  # of a cosine in float32, whatever the length of the vectors
+
+
+class Vectors(NamedTuple):
+    """Items as vectors, whose angles say how alike two items are.
+
+    rows (n_items, k) float32, dense or CSR, and norms (n_items,) their lengths: an item of length 0 is like no other.
+    """
+
+    rows: Any
+    norms: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray | csr_matrix) -> Vectors:
+        if isinstance(rows, np.ndarray):
+            return cls(rows, np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=float)))
+        return cls(rows, np.sqrt(np.bincount(owners(rows.indptr), rows.data.astype(float) ** 2, rows.shape[0])))
+
+
+def nearest_to_all(vectors: Vectors, items: np.ndarray, n: int, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of several items together, best first.
+
+        sum_j cos(i, j) = u_i . sum_j u_j,   u_i = y_i / |y_i|
+
+    Sums in float32 find candidates, those that can matter are added up again in float64. Ties go to the lower item_num.
+
+    Parameters
+    ----------
+    items : (k,) item_num, each once; one of length 0 adds nothing
+    excluded : (m,) item_num that are nobody's neighbours here; items themselves are, unless they are named
+
+    Returns
+    -------
+    item_num (<= n,) and the sum of its cosines with the items, float64. Items at right angles to all of them, as those that share no
+    term with any, are not neighbours.
+    """
+    known = np.sort(items[vectors.norms[items] > 0])
+    total = np.asarray((1 / vectors.norms[known]) @ vectors.rows[known]).ravel()
+    lengths = np.where(vectors.norms > 0, vectors.norms, 1).astype(np.float32)
+    sums = np.asarray(vectors.rows @ total.astype(np.float32)) / lengths
+    sums[sums == 0] = -np.inf
+    sums[excluded] = -np.inf
+    found = near_best(sums, n, noise=FLOAT32_NOISE * max(len(known), 1))
+    exact = _products(vectors.rows[found], total) / vectors.norms[found]
+    order = np.lexsort((found, -exact))[:n]
+    return found[order], exact[order]
+
+
+def _products(rows: np.ndarray | csr_matrix, total: np.ndarray) -> np.ndarray:
+    """Each row (c, k) times total (k,), by itself, so that a sum is the same float whichever others are asked for."""
+    return np.einsum("ck,k->c", rows.astype(np.float64), total) if isinstance(rows, np.ndarray) else rows @ total
 
 
 def factor_neighbours(item_factors: np.ndarray, block: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

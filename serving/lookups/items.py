@@ -1,4 +1,4 @@
-"""/items, /similar and /popular: rows about items, read from the release; and the items and genres that a request names."""
+"""/items, /popular and /genres: rows about items, read from the release."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any
 
 from serving.filters import excluded_items, known_genre
 from serving.ids import known_item
+from serving.neighbours import SOURCES, stored_neighbours
 from serving.opened import OpenRelease
 from serving.parameters import FILTERS, GENRE, MANY_ROWS
 from serving.request import Request, Token
 from serving.response import Response
 from serving.service import Service
 
-SOURCES = ("collaborative", "content")
 NEIGHBOURS = 12
-_SIMILAR = """select rank, similar_item_id, similarity from similar_items
-where item_id = ? and source = ? and rank > ? order by rank limit ?"""
 _FACTS = """select title, year, genres, tags, description, n_ratings, mean_rating, is_in_catalogue, is_blocked, same_item_id, n_lists,
 n_first_tens, best_rank from items left join item_lists using (item_id) where items.item_id = ?"""
 _RATINGS = "select rating, n_ratings from item_ratings where item_id = ? order by rating"
@@ -31,7 +29,7 @@ def item(service: Service, request: Request) -> Response:
     title, year, genres, tags, text, n_ratings, mean, is_in_catalogue, is_blocked, same, n_lists, n_tens, best = reader.execute(
         _FACTS, [item_id]
     ).fetchone()
-    neighbours = {source: _neighbours(opened, item_id, source, 0, NEIGHBOURS) for source in SOURCES}
+    neighbours = {source: stored_neighbours(opened, item_id, source, 0, NEIGHBOURS) for source in SOURCES}
     of_both = set.intersection(*({row["item_id"] for row in rows} for rows in neighbours.values()))
     facts = {
         "item_id": item_id,
@@ -51,47 +49,7 @@ def item(service: Service, request: Request) -> Response:
         "same_item_id": same,
     }
     similar = {source: [row | {"is_in_both": row["item_id"] in of_both} for row in rows] for source, rows in neighbours.items()}
-    return _items(service, opened, [facts], source="release", next=None, similar=similar)
-
-
-def similar(service: Service, request: Request) -> Response | Awaitable[Response]:
-    """An item's neighbours, by who liked it or by what it is. A cold item has only the second kind, and then gets it."""
-    return (
-        _similar(service, request)
-        if request.values["n"] <= MANY_ROWS
-        else service.threads.aside(request.opened, _similar, service, request)
-    )
-
-
-def _similar(service: Service, request: Request) -> Response:
-    token = Token.parse(request.values["next"], "s") if request.values["next"] else None
-    opened = service.releases.pinned(request, token) if token else request.opened
-    item = known_item(opened, request)
-    after, n = token.rank if token else 0, request.values["n"]
-    rows, wanted = [], request.values["source"]
-    for source in [wanted] if wanted else SOURCES:
-        rows = _neighbours(opened, item, source, after, n + 1)
-        if rows or after:
-            break
-    shown = [row | {"source": source} for row in rows[:n]]
-    return _items(
-        service,
-        opened,
-        shown,
-        source=source,
-        next=Token("s", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None,
-        item_id=item,
-        title=opened.title(item),
-    )
-
-
-def _neighbours(opened: OpenRelease, item: Any, source: str, after: int, n: int) -> list[dict[str, Any]]:
-    """Read n neighbours of an item from the rank after `after`, none of which is hidden."""
-    return [
-        {"rank": rank, "item_id": other, "title": opened.title(other), "similarity": similarity}
-        for rank, other, similarity in opened.reader().execute(_SIMILAR, [item, source, after, n + len(opened.hidden)])
-        if other not in opened.hidden
-    ][:n]
+    return items_response(service, opened, [facts], source="release", next=None, similar=similar)
 
 
 def popular(service: Service, request: Request) -> Response | Awaitable[Response]:
@@ -103,6 +61,15 @@ def popular(service: Service, request: Request) -> Response | Awaitable[Response
         if request.values["n"] <= MANY_ROWS
         else service.threads.aside(request.opened, _popular, service, request)
     )
+
+
+def genres(service: Service, request: Request) -> Response:
+    """The genres of the release, each with the items that have it, in lists or not. An item may have several."""
+    opened = request.opened
+    rows = [{"genre": genre, "n_items": n} for genre, n in zip(opened.genres, opened.genre_counts)]
+    response = items_response(service, opened, rows, source="release", next=None)
+    response.key = "genre"
+    return response
 
 
 def _popular_of_some(service: Service, request: Request) -> Response:
@@ -125,7 +92,7 @@ def _popular_of_some(service: Service, request: Request) -> Response:
     ]
     token_text = Token("p", opened.id, 0, after + n).text() if len(items) > after + n else None
     source = "popular" if excluded is None else "popular_genre"
-    return _items(service, opened, rows, source=source, next=token_text, genre=request.values["genre"] or "")
+    return items_response(service, opened, rows, source=source, next=token_text, genre=request.values["genre"] or "")
 
 
 def _popular(service: Service, request: Request) -> Response:
@@ -136,7 +103,7 @@ def _popular(service: Service, request: Request) -> Response:
     rows = popular_rows(opened, genre, token.rank if token else 0, n + 1)
     shown = rows[:n]
     token_text = Token("p", opened.id, 0, shown[-1]["rank"]).text() if len(rows) > n else None
-    return _items(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
+    return items_response(service, opened, shown, source="popular_genre" if genre else "popular", next=token_text, genre=genre)
 
 
 def popular_rows(opened: OpenRelease, genre: str, after: int, n: int) -> list[dict[str, Any]]:
@@ -149,7 +116,9 @@ def _popular_row(opened: OpenRelease, rank: int, item: Any, score: float, n_rati
     return {"rank": rank, "item_id": item, "title": opened.title(item), "score": score, "n_ratings": n_ratings, "damped_mean": mean}
 
 
-def _items(service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any) -> Response:
+def items_response(
+    service: Service, opened: OpenRelease, rows: list[dict[str, Any]], *, source: str, next: str | None, **more: Any
+) -> Response:
     stale = service.releases.is_stale(opened)
     return Response(
         rows=rows,

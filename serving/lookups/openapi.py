@@ -133,13 +133,18 @@ def _in_path(route: Route, opened: OpenRelease) -> list[dict[str, Any]]:
 def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
     schema = parameter.schema()
     if parameter.kind == "list":
-        schema = {"type": "array", "items": reference("ItemId") if parameter.name == "exclude" else {"type": "string", "minLength": 1}}
+        schema = {
+            "type": "array",
+            "items": reference("ItemId") if parameter.name in ("exclude", "items") else {"type": "string", "minLength": 1},
+        }
     if parameter.name == "user_id":
         schema = id_schema(opened.ids, "user_id")
     if parameter.name == "genre" and 0 < len(opened.genres) <= MOST_GENRES:
         schema = schema | {"enum": list(opened.genres)}
     if parameter.name in ("any_genre", "all_genres", "no_genre"):
         schema["items"] = {"type": "string", "enum": list(opened.genres)} if 0 < len(opened.genres) <= MOST_GENRES else schema["items"]
+    if parameter.kind == "list" and parameter.choices:
+        schema["items"] = {"type": "string", "enum": list(parameter.choices)}
     described = {"name": parameter.name, "in": "query", "required": parameter.is_required, "description": parameter.description}
     return {**described, "schema": schema}
 

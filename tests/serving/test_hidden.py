@@ -40,6 +40,8 @@ def everywhere(server: Inside, item: int, title: str) -> dict[str, list[int]]:
         "popular": items_of(server, b"/popular?n=100"),
         "popular, filtered": items_of(server, b"/popular?n=100&year_from=1900"),
         "neighbours": items_of(server, b"/similar/%d?n=10" % near),
+        "all neighbours": items_of(server, b"/similar/%d?n=300" % near),
+        "of several": items_of(server, b"/similar?items=%d,%d&n=300" % (near, items_of(server, b"/similar/%d?n=1" % near)[0])),
         "found": items_of(server, b"/search?n=50&q=" + word),
         "explored": [row["item_id"] for listed in server.rows(b"/explore?user_id=1&n=20") for row in listed["items"]],
         "first page": [row["item_id"] for row in server.ask("GET", b"/").json()["popular"]],

@@ -40,7 +40,7 @@ SCOPES_OF_WRITES = {
     ("PUT", "/items/x/hidden"): "items", ("DELETE", "/items/1/hidden"): "items", ("GET", "/hidden"): "items",
 }  # fmt: skip
 OF_A_USER = ["/recommend/1", "/why/1/1", "/predict/1/1", "/ratings/1"]
-OF_ITEMS = ["/items/1", "/similar/1", "/popular", "/search?q=a"]
+OF_ITEMS = ["/items/1", "/similar/1", "/similar?items=1", "/popular", "/genres", "/search?q=a"]
 STRANGER, OTHER = "203.0.113.7", "203.0.113.8"
 
 

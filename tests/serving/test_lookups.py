@@ -439,7 +439,12 @@ def test_no_route_lacks_the_envelope_or_the_error_body(movies: Server) -> None:
     item = movies.rows("/popular?n=1")[0]["item_id"]
     fills = {"{user_id}": "1", "{item_id}": str(item), "{release}": movies.rows("/releases")[0]["release"]}
     release = fills["{release}"]
-    queries = {"/search": "?q=the", "/recommend": "?user_id=1", "/releases/compare": f"?a={release}&b={release}"}
+    queries = {
+        "/search": "?q=the",
+        "/similar": f"?items={item}",
+        "/recommend": "?user_id=1",
+        "/releases/compare": f"?a={release}&b={release}",
+    }
     for pattern, operations in description["paths"].items():
         path = pattern
         for name, value in fills.items():

@@ -121,13 +121,21 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
     known, unseen = quote(str(item), safe=""), quote(str(listed), safe="")
     for pattern, paths in {
         "/": ["/"],
-        "/recommend/{user_id}": [f"/recommend/{first}?n=12", f"/recommend/{last}", f"/recommend/{first}?exclude={unseen}"],
+        "/recommend/{user_id}": [
+            f"/recommend/{first}?n=12",
+            f"/recommend/{first}?n=3&fields=mean_rating,description",
+            f"/recommend/{last}",
+            f"/recommend/{first}?exclude={unseen}",
+        ],
         "/why/{user_id}/{item_id}": [f"/why/{first}/{unseen}", f"/why/{last}/{known}", f"/why/{first}/{known}?n=2"],
         "/predict/{user_id}/{item_id}": [f"/predict/{first}/{unseen}", f"/predict/{last}/{known}"],
         "/recommend": [f"/recommend?user_id={first}", f"/recommend?user_id={last}&n=3"],
         "/items/{item_id}": [f"/items/{known}", f"/items/{unseen}"],
-        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content"],
+        "/similar/{item_id}": [f"/similar/{known}", f"/similar/{known}?source=content", f"/similar/{known}?n=1000&fields=year,genres"],
+        "/similar": [f"/similar?items={known},{unseen}", f"/similar?items={known}&n=1000&fields=tags,is_blocked,same_item_id"],
         "/popular": ["/popular?n=30"],
+        "/audience/{item_id}": [f"/audience/{unseen}", f"/audience/{known}?n=200"],
+        "/genres": ["/genres"],
         "/search": [f"/search?q={quote(word)}"],
         "/ratings/{user_id}": [f"/ratings/{first}"],
         "/data": ["/data"],
@@ -182,7 +190,7 @@ def test_every_operation_has_a_name_of_its_own_and_refers_to_what_is_there(movie
     document = movies.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names) == 34 and all(re.fullmatch("[a-z_]+", name) for name in names)
+    assert len(set(names)) == len(names) == 37 and all(re.fullmatch("[a-z_]+", name) for name in names)
     assert {tag for operation in operations for tag in operation["tags"]} == {"lists", "ratings", "releases", "server"}
     text = movies.get("/openapi.json").text
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(document["components"]["schemas"])

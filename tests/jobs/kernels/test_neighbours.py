@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.sparse import csr_matrix
 
-from jobs.kernels.neighbours import factor_neighbours, sparse_neighbours
+from jobs.kernels.neighbours import factor_neighbours, nearest_to_all, sparse_neighbours, Vectors
 from tests.jobs.kernels import plain
 
 
@@ -61,3 +61,24 @@ def test_an_item_without_a_vector_has_no_neighbour_and_is_nobodys() -> None:
     factors = np.array([[1, 0], [0, 0], [1, 1]], np.float32)
     numbers, others, _ = factor_neighbours(factors, np.array([0, 1, 2]), 5)
     assert (numbers.tolist(), others.tolist()) == ([0, 2], [2, 0])
+
+
+@given(st.booleans().flatmap(lambda is_sparse: st.tuples(st.just(is_sparse), rows(is_sparse=is_sparse))), st.integers(0, 24))
+def test_neighbours_of_several_are_those_whose_cosines_sum_highest(drawn, left_out: int) -> None:
+    is_sparse, (dense, items, n) = drawn
+    excluded = np.union1d(items, [min(left_out, len(dense) - 1)])
+    found, sums = nearest_to_all(Vectors.of(csr_matrix(dense) if is_sparse else dense), items, n, excluded)
+    norms = np.linalg.norm(dense.astype(float), axis=1, keepdims=True)
+    unit = dense / np.where(norms > 0, norms, 1)
+    expected = (unit @ unit[items].T).sum(axis=1)
+    assert sums == pytest.approx(expected[found], abs=1e-12) and (np.diff(sums) <= 0).all()
+    left = np.setdiff1d(np.flatnonzero(norms.ravel() > 0), excluded)
+    left = left[np.abs(expected[left]) > 0] if is_sparse else left
+    assert len(set(found)) == len(found) and set(found) <= set(left)
+    assert sums == pytest.approx(np.sort(expected[left])[::-1][:n] if norms[items].any() else [], abs=1e-12)
+
+
+def test_of_several_that_sum_alike_the_lower_number_stands_first() -> None:
+    same = Vectors.of(np.ones((5, 2), np.float32))
+    found, sums = nearest_to_all(same, np.array([1, 3]), 2, np.array([1, 3]))
+    assert found.tolist() == [0, 2] and sums == pytest.approx([2.0, 2.0])

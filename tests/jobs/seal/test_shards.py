@@ -91,7 +91,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/recommend/987654", "/similar/7", "/popular", "/search?q=the"])
+@pytest.mark.parametrize("path", [*PATHS, "/recommend/987654", "/similar/7", "/audience/328?n=30", "/popular", "/search?q=the"])
 def test_a_lookup_answers_the_same(servers: list[Server], path: str) -> None:
     answers = [server.get(path) for server in servers]
     assert [answer.status_code for answer in answers] == [200, 200]
