@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from jobs.kernels.item_side import assemble, ItemSide
 from jobs.kernels.neighbours import Vectors
@@ -131,8 +130,7 @@ class OpenRelease:
             vectors["collaborative"] = Vectors.of(np.asarray(self.side.factors.item_factors))
         if model_files.exists(self.files.model("content")):
             arrays, constants = model_files.load(self.files.model("content"))
-            parts, shape = (arrays["data"], arrays["indices"], arrays["indptr"]), (len(self.item_ids), constants["n_features"])
-            vectors["content"] = Vectors.of(csr_matrix(parts, shape=shape))
+            vectors["content"] = Vectors.of_arrays(arrays["data"], arrays["indices"], arrays["indptr"], constants["n_features"])
         return vectors
 
     @cached_property

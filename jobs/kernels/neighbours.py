@@ -29,6 +29,11 @@ class Vectors(NamedTuple):
             return cls(rows, np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=float)))
         return cls(rows, np.sqrt(np.bincount(owners(rows.indptr), rows.data.astype(float) ** 2, rows.shape[0])))
 
+    @classmethod
+    def of_arrays(cls, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, n_features: int) -> Vectors:
+        """Return the rows of a CSR matrix as vectors."""
+        return cls.of(csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, n_features)))
+
 
 def nearest_to_all(vectors: Vectors, items: np.ndarray, n: int, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours of several items together, best first.
