@@ -77,6 +77,27 @@ def test_each_page_fits_and_can_be_used_by_all(
     assert not found, "\n".join(map(str, found))
 
 
+@pytest.mark.parametrize(("server", "user"), [("movies", "1"), ("purchases", "Zürich #0")])
+def test_each_page_can_be_printed(browser: Browser, server: str, user: str, request: pytest.FixtureRequest) -> None:
+    """On a sheet of A4 less its margins, in a browser that is dark otherwise."""
+    asked: Server = request.getfixturevalue(server)
+    context = browser.new_context(color_scheme="dark", viewport={"width": 718, "height": 1000})
+    page, found = context.new_page(), []
+    page.emulate_media(media="print")
+    for path in paths(asked, user):
+        page.goto(asked.url.rstrip("/") + path)
+        shown = page.evaluate("""() => ({
+            colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor],
+            seen: [...document.querySelectorAll("header nav, form")].filter(one => one.offsetParent !== null).length,
+            addresses: [...document.links].filter(one => !["none", "normal"].includes(getComputedStyle(one, "::after").content)).length,
+            cut: [...document.querySelectorAll("table, svg, main")].filter(one => one.getBoundingClientRect().right > innerWidth + 1).length,
+        })""")
+        if shown != {"colours": ["rgb(0, 0, 0)", "rgb(255, 255, 255)"], "seen": 0, "addresses": 0, "cut": 0}:
+            found.append((path, shown))
+    context.close()
+    assert not found, "\n".join(map(str, found))
+
+
 def test_somebody_finds_a_film_sees_who_gets_it_and_why(page: Page, movies: Server) -> None:
     row = movies.rows("/recommend/1?n=1")[0]
     page.goto(movies.url)
