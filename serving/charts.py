@@ -119,6 +119,17 @@ def points(drawn: Sequence[Dot], x_name: str, y_name: str, title: str) -> Markup
     return _svg(parts, title)
 
 
+def sparkline(values: Sequence[float], title: str) -> Markup:
+    """A small line of a figure over releases, the oldest first; nothing where there are not two."""
+    if len(values) < 2:
+        return Markup("")
+    middle, spread = (min(values) + max(values)) / 2, (max(values) - min(values)) or 1.0
+    places = " ".join(f"{100 * at / (len(values) - 1):.1f},{12 - 20 * (value - middle) / spread:.1f}" for at, value in enumerate(values))
+    return Markup(
+        '<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}"><polyline class="c0" points="{}"/></svg>'
+    ).format(title, places)
+
+
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> Measured:
     """Rows of /quality as a line for each model; the one that the last release serves is the main one."""
     of_releases: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
-from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of
+from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of, sparkline
 from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
@@ -139,6 +139,6 @@ _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
 _FUNCTIONS = (
     chart_of, day, day_of, dots_of, id_path, interval, largest_difference, largest_share, lines, lines_of, models_of, moment, named, number,
-    playing, points, rated_texts, rows_of, shown_shares,
+    playing, points, rated_texts, rows_of, shown_shares, sparkline,
 )  # fmt: skip
 _TEMPLATES.globals.update({function.__name__: function for function in _FUNCTIONS}, static=address)

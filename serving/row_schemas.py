@@ -33,7 +33,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         dict.fromkeys(("method", "path", "summary"), "text"),
         {
             "computed_at": "time", "stale": "flag", "users": "any[]", "popular": "PopularItemRow[]", "counts": "any", "genres": "text[]",
-            "served_model": "text", "choice": "text",
+            "trend": "any[]", "served_model": "text", "choice": "text",
         },
     ),
     "Recommendation": (
