@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.lookups import (
+    analytics,
     data,
     explore,
     health,
@@ -170,6 +171,15 @@ READS = (
         "Measured",
         (METRIC, PROTOCOL),
         page="quality",
+    ),
+    Route(
+        "analytics",
+        "GET",
+        "/analytics",
+        analytics.analytics,
+        "What people have beside what they are recommended, in aggregates",
+        "Chart",
+        page="analytics",
     ),
     Route("data", "GET", "/data", data.data, "What came in, what was refused, and whether the data changed", "Refused", page="data"),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),

@@ -122,6 +122,10 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             **dict.fromkeys(("metrics", "models", "verdicts"), "any[]"),
         },
     ),
+    "Chart": (
+        {**dict.fromkeys(("chart", "title", "description"), "text"), "rows": "any[]", "missing": "text?"},
+        {"computed_at": "time", "stale": "flag", "counts": "any", "measured": "any[]", "source": "text"},
+    ),
     "Refused": (
         {"reason": "text", "n_rows": "integer", "share": "number", "samples": "any[]"},
         {

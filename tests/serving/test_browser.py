@@ -42,7 +42,7 @@ def paths(server: Server, user: str) -> list[str]:
     listed = quote(str(server.rows(f"/recommend/{who}?n=1")[0]["item_id"]), safe="")
     return [
         "/", f"/recommend/{who}", f"/recommend/{who}?n=200", f"/why/{who}/{listed}", f"/why/{who}/{listed}?without=1", f"/predict/{who}/{listed}", f"/ratings/{who}",
-        "/popular", f"/items/{item}", f"/similar/{item}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/data", "/releases",
+        "/popular", f"/items/{item}", f"/similar/{item}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/analytics", "/data", "/releases",
         f"/releases/{release}", f"/releases/compare?a={release}&b={release}", "/cinematch", "/cinematch/items?_facet=year",
         f"/cinematch/who_gets_item?item_id={item}", "/recommend/x/y",
     ]  # fmt: skip
