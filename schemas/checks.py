@@ -17,6 +17,8 @@ OF_ALL_USERS = {
     "counts of items are those of their ratings",
     "the ratings of an item by value are all of its ratings",
     "the lists of all items have all rows of lists",
+    "the months have all interactions with a time",
+    "the charts count every interaction and user",
 }  # all others hold of any part of the users
 
 
@@ -101,6 +103,19 @@ RELATIONS: dict[str, Check] = {
     "the lists of all items have all rows of lists": Check("item_lists", """
         select n from (select (select count(*) from recommendations) as n, (select total(n_lists) from item_lists) as counted)
         where n != counted"""),
+    "the months have all interactions with a time": Check("rating_months", """
+        select n from (select (select count(*) from ratings where rated_at is not null) as n, (select total(n_ratings) from rating_months) as counted)
+        where n != counted"""),
+    "the charts count every interaction and user": Check("analytics", """
+        with counted as (
+          select 'interactions_by_month' as chart, 'n_ratings' as series, total(n_ratings) as n from rating_months
+          union all select 'interactions_by_rating', 'n_ratings', total(n_ratings) from item_ratings
+          union all select 'lists_by_activity', 'n_users', count(*) from users)
+        select chart, n from counted c where n != (select total(value) from analytics a where a.chart = c.chart and a.series = c.series)"""),
+    "the shares of a chart make a whole": Check("analytics", """
+        select chart, series from analytics where chart in ('lists_by_decade', 'lists_by_age') group by chart, series
+        having abs(total(value) - 100) > 1e-6
+        union all select chart, series from analytics where chart = 'long_tail' group by chart, series having abs(max(value) - 100) > 1e-6"""),
     "an item is not its own neighbour": Check("similar_items", "select item_id from similar_items where item_id = similar_item_id"),
 }  # fmt: skip
 

@@ -280,6 +280,30 @@ ITEM_LISTS = Table(
     references=(Reference("item_id", "items", "item_id"),),
 )
 
+RATING_MONTHS = Table(
+    "rating_months",
+    "one row per month that has interactions; none without timestamps",
+    key=("month",),
+    columns=(
+        Column("month", TEXT, "year and month in UTC, such as 2026-01"),
+        Column("n_ratings", INTEGER, "interactions of the month", minimum=1),
+    ),
+)
+
+ANALYTICS = Table(
+    "analytics",
+    "one row per figure of /analytics: what a column of a stored question has in one of its rows",
+    key=("chart", "series", "position"),
+    columns=(
+        Column("chart", TEXT, "name of the stored question"),
+        Column("series", TEXT, "the column"),
+        Column("position", INTEGER, "the row, from 1", minimum=1),
+        Column("label", TEXT, "what the row is of: its first column, as text"),
+        Column("value", REAL, "the figure"),
+    ),
+    facets=("chart",),
+)
+
 MODELS = Table(
     "models",
     "one row per model of the release, trained or not",
@@ -359,9 +383,11 @@ TABLES: dict[str, Table] = {
         POPULAR,
         ITEM_RATINGS,
         ITEM_LISTS,
+        RATING_MONTHS,
         MODELS,
         METRICS,
         QUARANTINE,
+        ANALYTICS,
         CHECKS,
     )
 }

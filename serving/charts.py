@@ -1,4 +1,4 @@
-"""Charts as SVG, made on the server: lines over releases, points of two figures, and an interval against a bound.
+"""Charts as SVG, made on the server: lines over releases or months, points of two figures, and an interval against a bound.
 
 Each has a title for those who hear it; the table of its numbers stands beside it on the page. Colours are classes, so that the style
 sheet has them for light and dark.
@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
 NAMES = 90  # the right side where names of lines stand there
 COLOURS = 8
+MARKED = 60  # points of a line that are few enough to be marked
 
 
 class Point(NamedTuple):
@@ -48,7 +49,7 @@ class Measured(NamedTuple):
     table: list[dict[str, Any]]
 
 
-class _Axis:
+class Axis:
     """Values on a stretch of the picture, from nice round ticks."""
 
     def __init__(self, values: Iterable[float], start: float, end: float) -> None:
@@ -62,20 +63,20 @@ class _Axis:
         return round(self._start + (value - self.ticks[0]) * self._by, 1)
 
 
-def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str, *, is_named: bool = False) -> Markup:
+def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str, *, is_named: bool = False, is_from_zero: bool = False) -> Markup:
     """Lines over the ticks; the main one is thick and shows its intervals. `is_named` writes each name at the end of its line."""
     values = [value for line in drawn for point in line.points for value in _extent(point, line.is_main)]
     if not values:
         return Markup("")
-    y = _Axis(values, HEIGHT - BOTTOM, TOP)
+    y = Axis([*values, 0.0] if is_from_zero else values, HEIGHT - BOTTOM, TOP)
     step = (WIDTH - LEFT - (NAMES if is_named else RIGHT)) / max(len(ticks), 1)
 
     def x(at: float) -> float:
         return round(LEFT + step * (at + 0.5), 1)
 
-    parts = [_rules(y)]
+    parts = [rules(y)]
     for at in _some(len(ticks), 4):
-        parts.append(_text(x(at), HEIGHT - 10, ticks[at], "middle"))
+        parts.append(text(min(x(at), WIDTH - 3.5 * len(ticks[at])), HEIGHT - 10, ticks[at], "middle"))
     for number, line in sorted(enumerate(drawn), key=lambda one: one[1].is_main):
         colour = f"c{number % COLOURS}{' main' if line.is_main else ''}"
         places = [(x(point.at), y(point.value)) for point in line.points]
@@ -89,24 +90,25 @@ def lines(drawn: Sequence[Line], ticks: Sequence[str], title: str, *, is_named: 
             parts.append(Markup('<polyline class="{}" points="{}"/>').format(colour, " ".join(f"{px},{py}" for px, py in places)))
         parts += [
             Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-                colour, px, py, 4 if line.is_main else 3, f"{line.name}: {point.value:.4g}, {ticks[point.at]}"
+                colour, px, py, 4 if line.is_main else 3, f"{line.name}: {said(point.value)}, {ticks[point.at]}"
             )
             for (px, py), point in zip(places, line.points)
+            if len(places) <= MARKED
         ]
     if is_named:
         ends = [(Dot(line.name, x(line.points[-1].at), 0, line.is_main), y(line.points[-1].value)) for line in drawn if line.points]
-        parts += [_text(dot.x + 9, height + 4, dot.name, "start", "main" if dot.is_main else "") for dot, height in _apart(ends)]
-    return _svg(parts, title)
+        parts += [text(dot.x + 9, height + 4, dot.name, "start", "main" if dot.is_main else "") for dot, height in _apart(ends)]
+    return svg(parts, title)
 
 
 def points(drawn: Sequence[Dot], x_name: str, y_name: str, title: str) -> Markup:
     """One dot for each name, by two figures; names stand beside their dots."""
     if not drawn:
         return Markup("")
-    x, y = _Axis([dot.x for dot in drawn], LEFT + 12, WIDTH - 110), _Axis([dot.y for dot in drawn], HEIGHT - BOTTOM, TOP + 14)
-    parts = [_rules(y), _text(LEFT - 56, TOP, y_name, "start")]
-    parts += [_text(x(tick), HEIGHT - 18, f"{tick:g}", "middle") for tick in x.ticks]
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 4, x_name, "end"))
+    x, y = Axis([dot.x for dot in drawn], LEFT + 12, WIDTH - 110), Axis([dot.y for dot in drawn], HEIGHT - BOTTOM, TOP + 14)
+    parts = [rules(y), text(LEFT - 56, TOP, y_name, "start")]
+    parts += [text(x(tick), HEIGHT - 18, f"{tick:g}", "middle") for tick in x.ticks]
+    parts.append(text(WIDTH - RIGHT, HEIGHT - 4, x_name, "end"))
     for number, dot in enumerate(drawn):
         colour = f"c{number % COLOURS}{' main' if dot.is_main else ''}"
         parts.append(
@@ -115,8 +117,19 @@ def points(drawn: Sequence[Dot], x_name: str, y_name: str, title: str) -> Markup
             )
         )
     for dot, height in _apart([(dot, y(dot.y)) for dot in drawn]):
-        parts.append(_text(x(dot.x) + 9, height + 4, dot.name, "start", "main" if dot.is_main else ""))
-    return _svg(parts, title)
+        parts.append(text(x(dot.x) + 9, height + 4, dot.name, "start", "main" if dot.is_main else ""))
+    return svg(parts, title)
+
+
+def sparkline(values: Sequence[float], title: str) -> Markup:
+    """A small line of a figure over releases, the oldest first; nothing where there are not two."""
+    if len(values) < 2:
+        return Markup("")
+    middle, spread = (min(values) + max(values)) / 2, (max(values) - min(values)) or 1.0
+    places = " ".join(f"{100 * at / (len(values) - 1):.1f},{12 - 20 * (value - middle) / spread:.1f}" for at, value in enumerate(values))
+    return Markup(
+        '<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}"><polyline class="c0" points="{}"/></svg>'
+    ).format(title, places)
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> Measured:
@@ -202,22 +215,29 @@ def _apart(placed: list[tuple[Dot, float]], least: float = 13.0) -> list[tuple[D
     return labels
 
 
-def _rules(y: _Axis) -> Markup:
+def rules(y: Axis, unit: str = "") -> Markup:
     rule = Markup('<path class="rule" d="M{} {}H{}"/>')
     return Markup("").join(
-        part for tick in y.ticks for part in (rule.format(LEFT, y(tick), WIDTH - RIGHT), _text(LEFT - 8, y(tick) + 4, _short(tick), "end"))
+        part
+        for tick in y.ticks
+        for part in (rule.format(LEFT, y(tick), WIDTH - RIGHT), text(LEFT - 8, y(tick) + 4, f"{_short(tick)}{unit}", "end"))
     )
+
+
+def said(value: float) -> str:
+    """A figure where one points at it: four digits, a count whole."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _short(value: float) -> str:
     """A round figure in the room beside an axis: 2 M for two million."""
-    return f"{value / 1e6:g} M" if abs(value) >= 1e6 else f"{value:g}"
+    return f"{value / 1e6:g} M" if abs(value) >= 1e6 else f"{value:,g}"
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> Markup:
-    return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, kind, text)
+def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> Markup:
+    return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, kind, words)
 
 
-def _svg(parts: Iterable[Markup], title: str) -> Markup:
+def svg(parts: Iterable[Markup], title: str, height: float = HEIGHT) -> Markup:
     inner = Markup("").join(parts)
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(WIDTH, HEIGHT, escape(title), inner)
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(WIDTH, height, escape(title), inner)

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
-from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of
+from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of, sparkline
+from serving.distributions import columns, keyed, lorenz, months, Series, sideways
 from serving.facts import facts_added
 from serving.opened import OpenRelease
 from serving.parameters import LARGE, MANY_ROWS
@@ -158,7 +159,8 @@ _ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|E
 _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
 _FUNCTIONS = (
-    chart_of, day, day_of, dots_of, id_path, interval, largest_difference, largest_share, lines, lines_of, models_of, moment, named, number,
-    playing, points, rated_texts, rows_of, shown_shares,
+    chart_of, columns, day, day_of, dots_of, id_path, interval, keyed, largest_difference, largest_share, lines, lines_of, lorenz, models_of,
+    moment, months, named, number, playing, points, rated_texts, rows_of, Series, shown_shares, sideways,
+    sparkline,
 )  # fmt: skip
 _TEMPLATES.globals.update({function.__name__: function for function in _FUNCTIONS}, static=address)

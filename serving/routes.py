@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from serving.facts import with_facts
 from serving.lookups import (
+    analytics,
     api,
     audience,
     data,
@@ -206,6 +207,16 @@ READS = (
     ),
     Route(
         "data", "GET", "/data", data.data, "What came in, what was refused, and whether the data changed", "Refused", (SEALED,), page="data"
+    ),
+    Route(
+        "analytics",
+        "GET",
+        "/analytics",
+        analytics.analytics,
+        "What people have beside what they are recommended, in aggregates",
+        "Chart",
+        (SEALED,),
+        page="analytics",
     ),
     Route("list_releases", "GET", "/releases", releases.listing, "The releases of the warehouse", "Release", page="releases"),
     Route(

@@ -34,7 +34,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         dict.fromkeys(("method", "path", "summary"), "text"),
         {
             "computed_at": "time", "stale": "flag", "users": "any[]", "popular": "PopularItemRow[]", "counts": "any", "genres": "text[]",
-            "served_model": "text", "choice": "text",
+            "trend": "any[]", "served_model": "text", "choice": "text",
         },
     ),
     "Recommendation": (
@@ -128,6 +128,10 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             **dict.fromkeys(("protocol", "metric", "meaning", "source"), "text"),
             **dict.fromkeys(("metrics", "models", "verdicts"), "any[]"),
         },
+    ),
+    "Chart": (
+        {**dict.fromkeys(("chart", "title", "description"), "text"), "rows": "any[]", "missing": "text?"},
+        {"computed_at": "time", "stale": "flag", "counts": "any", "measured": "any[]", "source": "text"},
     ),
     "Refused": (
         {"reason": "text", "n_rows": "integer", "share": "number", "samples": "any[]"},

@@ -39,6 +39,16 @@ def connect(warehouse: Warehouse, name: str = "current") -> duckdb.DuckDBPyConne
     return connection
 
 
+def over(files: Mapping[str, Iterable[Path]], scratch: Path, *, memory_mib: int, n_threads: int) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB in memory over tables of a release that is not sealed yet, each from its files. What needs more memory goes through
+    the folder `scratch`, which is made if need be."""
+    connection = duckdb.connect(config={"memory_limit": f"{memory_mib}MiB", "threads": n_threads, "temp_directory": str(scratch)})
+    for name, paths in files.items():
+        listed = ", ".join(_text(str(path.absolute())) for path in paths)
+        connection.execute(f"create view {name} as select * from read_parquet([{listed}])")
+    return connection
+
+
 def damage(warehouse: Warehouse, name: str, error: duckdb.Error) -> ReleaseError | None:
     """Return what is wrong with a Parquet file where DuckDB failed because of one, looked for in the named release first; None where
     the query is to blame. Files are read whole, to compare their digests."""

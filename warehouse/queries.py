@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("sql")
+# Questions whose answers are the charts of /analytics, in the order of the page; the first column says what a row is of.
+CHARTS = (
+    "interactions_by_month",
+    "interactions_by_rating",
+    "lists_by_genre",
+    "lists_by_decade",
+    "lists_by_age",
+    "long_tail",
+    "concentration",
+    "lists_by_activity",
+)
 
 
 def canned_queries() -> dict[str, dict[str, str]]:

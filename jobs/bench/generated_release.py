@@ -19,6 +19,7 @@ from jobs.bench.generated_rows import EXPLAINED, Generated, HIGH, LISTED, LOW, R
 from jobs.bench.generated_sides import FACTORS, RATER_FACTORS, SERVED, sides
 from jobs.recommend.rendered_lists import ready_lists, Titles
 from jobs.seal import item_counts
+from jobs.seal.analytics import analytics
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.manifest import Manifest
 from schemas.settings import Settings
@@ -59,7 +60,7 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
     for name, (arrays, parameters) in sides(rows, settings).items():
         model_files.save(staged.model(name), arrays, parameters)
     for name in TABLES:
-        parquet.write(staged.table(name), _blocks(rows, name, settings), arrow_schema(TABLES[name], ids))
+        parquet.write(staged.table(name), _blocks(rows, name, settings, staged), arrow_schema(TABLES[name], ids))
     builder = Builder(staged.database, ids)
     for name, table in TABLES.items():
         builder.add(table, parquet.blocks(staged.table(name), table.names))
@@ -71,8 +72,8 @@ def generate(warehouse: Warehouse, *, users: int, items: int, seed: int) -> Rele
     return sealed
 
 
-def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table]:
-    """One table in key order, in pieces."""
+def _blocks(rows: Generated, name: str, settings: Settings, staged: Release) -> Iterable[pa.Table]:
+    """One table in key order, in pieces; the last, `analytics`, from the files of those before."""
     if name == "items":
         return [rows.items(FIRST)]
     if name == "models":
@@ -80,9 +81,13 @@ def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table
     if name == "ready_lists":
         return _ready(rows, FIRST)
     if name == "item_ratings":
-        return [item_counts.item_ratings(_blocks(rows, "ratings", settings))]
+        return [item_counts.item_ratings(_blocks(rows, "ratings", settings, staged))]
     if name == "item_lists":
-        return [item_counts.item_lists(_blocks(rows, "recommendations", settings))]
+        return [item_counts.item_lists(_blocks(rows, "recommendations", settings, staged))]
+    if name == "rating_months":
+        return [item_counts.rating_months(_blocks(rows, "ratings", settings, staged))]
+    if name == "analytics":
+        return [analytics(lambda table: [staged.table(table.name)], staged.work)]
     if name in ("metrics", "quarantine", "checks"):
         return []
     made = getattr(rows, name)()

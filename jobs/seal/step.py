@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 
 from jobs.machine.progress import processors, Progress
 from jobs.seal import item_counts, parity
+from jobs.seal.analytics import analytics
 from jobs.seal.shards import build_shards
 from jobs.staging.record import code_digest, Facts, facts, record, served_model, Step, STEPS
 from schemas.checks import all_checks
 from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
-from schemas.tables import CHECKS, IdTypes, ITEM_LISTS, ITEM_RATINGS, RATINGS, RECOMMENDATIONS, Table, TABLES
+from schemas.tables import ANALYTICS, CHECKS, IdTypes, ITEM_LISTS, ITEM_RATINGS, RATING_MONTHS, RATINGS, RECOMMENDATIONS, Table, TABLES
 from warehouse import catalog, contracts, forgotten, journal, parquet, release as releases, sealing
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
@@ -45,7 +46,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     _check_forgotten(warehouse, release)
     for leftover in release.folder.rglob(".*.tmp"):  # of a step that was killed while it wrote
         leftover.unlink()
-    _count_by_item(release, facts_of_release.ids)
+    _count(release, facts_of_release.ids)
     with ThreadPoolExecutor(1) as pool:  # Parquet and SQLite from the same parts at once; both leave Python alone
         joining = [pool.submit(_join_parts, release, TABLES[name], facts_of_release.ids) for name in IN_PARTS]
         if settings.shards > 1:  # which are cut out of the joined tables
@@ -122,11 +123,16 @@ def _check_forgotten(warehouse: Warehouse, release: Release) -> None:
             )
 
 
-def _count_by_item(release: Release, ids: IdTypes) -> None:
-    ratings = item_counts.item_ratings(_blocks(release, RATINGS, ["item_id", "rating"]))
-    lists = item_counts.item_lists(_blocks(release, RECOMMENDATIONS, ["item_id", "rank"]))
-    for table, counted in ((ITEM_RATINGS, ratings), (ITEM_LISTS, lists)):
+def _count(release: Release, ids: IdTypes) -> None:
+    """Write the tables that are counted from others."""
+
+    def write(table: Table, counted: pa.Table) -> None:
         parquet.write(release.table(table.name), [counted], arrow_schema(table, ids))
+
+    write(ITEM_RATINGS, item_counts.item_ratings(_blocks(release, RATINGS, ["item_id", "rating"])))
+    write(ITEM_LISTS, item_counts.item_lists(_blocks(release, RECOMMENDATIONS, ["item_id", "rank"])))
+    write(RATING_MONTHS, item_counts.rating_months(_blocks(release, RATINGS, ["rated_at"])))
+    write(ANALYTICS, analytics(lambda table: _files(release, table), release.work / "duckdb"))  # of the three before
 
 
 def _join_parts(release: Release, table: Table, ids: IdTypes) -> None:

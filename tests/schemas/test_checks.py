@@ -72,6 +72,22 @@ PLANTS: dict[str, list[str]] = {
         f"update item_lists set n_lists = n_lists + 1 where item_id = {LISTED}",
         f"delete from item_lists where item_id = {LISTED}",
     ],
+    "the months have all interactions with a time": [
+        "update rating_months set n_ratings = n_ratings + 1 where month = (select max(month) from rating_months)",
+        "delete from rating_months where month = (select min(month) from rating_months)",
+    ],
+    "the charts count every interaction and user": [
+        f"update analytics set value = value + 1 where chart = '{chart}' and series = '{series}' and position = 1"
+        for chart, series in (
+            ("interactions_by_month", "n_ratings"),
+            ("interactions_by_rating", "n_ratings"),
+            ("lists_by_activity", "n_users"),
+        )
+    ],
+    "the shares of a chart make a whole": [
+        f"delete from analytics where chart = '{chart}' and position = (select max(position) from analytics where chart = '{chart}')"
+        for chart in ("lists_by_decade", "lists_by_age", "long_tail")
+    ],
     "a list that was finished was ordered by score before, ties by item id": [
         f"update recommendations set model_rank = 1000 - rank where user_id = {USER}",
     ],

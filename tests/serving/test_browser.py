@@ -46,7 +46,7 @@ def paths(server: Server, user: str) -> list[str]:
     listed = quote(str(server.rows(f"/recommend/{who}?n=1")[0]["item_id"]), safe="")
     return [
         "/", f"/recommend/{who}", f"/recommend/{who}?n=200", f"/why/{who}/{listed}", f"/why/{who}/{listed}?without=1", f"/predict/{who}/{listed}", f"/ratings/{who}",
-        "/popular", "/genres", f"/items/{item}", f"/similar/{item}", f"/similar?items={item},{listed}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/data", "/api", "/releases",
+        "/popular", "/genres", f"/items/{item}", f"/similar/{item}", f"/similar?items={item},{listed}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/analytics", "/data", "/api", "/releases",
         f"/releases/{release}", f"/releases/compare?a={release}&b={release}", "/cinematch", "/cinematch/items?_facet=year",
         f"/cinematch/who_gets_item?item_id={item}", "/recommend/x/y", f"/?release={release}", f"/recommend/{who}?release={release}", f"/why/{who}/{listed}?release={release}",
     ]  # fmt: skip
@@ -77,6 +77,27 @@ def test_each_page_fits_and_can_be_used_by_all(
         errors = [text for text in said if not (path.startswith("/cinematch") and text.startswith(REFUSED_STYLE)) and "404" not in text]
         if too_wide > 0 or faults or elsewhere or errors:
             found.append((path, too_wide, faults, elsewhere, errors))
+    context.close()
+    assert not found, "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(("server", "user"), [("movies", "1"), ("purchases", "Zürich #0")])
+def test_each_page_can_be_printed(browser: Browser, server: str, user: str, request: pytest.FixtureRequest) -> None:
+    """On a sheet of A4 less its margins, in a browser that is dark otherwise."""
+    asked: Server = request.getfixturevalue(server)
+    context = browser.new_context(color_scheme="dark", viewport={"width": 718, "height": 1000})
+    page, found = context.new_page(), []
+    page.emulate_media(media="print")
+    for path in paths(asked, user):
+        page.goto(asked.url.rstrip("/") + path)
+        shown = page.evaluate("""() => ({
+            colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor],
+            seen: [...document.querySelectorAll("header nav, form")].filter(one => one.offsetParent !== null).length,
+            addresses: [...document.links].filter(one => !["none", "normal"].includes(getComputedStyle(one, "::after").content)).length,
+            cut: [...document.querySelectorAll("table, svg, main")].filter(one => one.getBoundingClientRect().right > innerWidth + 1).length,
+        })""")
+        if shown != {"colours": ["rgb(0, 0, 0)", "rgb(255, 255, 255)"], "seen": 0, "addresses": 0, "cut": 0}:
+            found.append((path, shown))
     context.close()
     assert not found, "\n".join(map(str, found))
 

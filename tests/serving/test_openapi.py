@@ -138,6 +138,7 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
         "/genres": ["/genres"],
         "/search": [f"/search?q={quote(word)}"],
         "/ratings/{user_id}": [f"/ratings/{first}"],
+        "/analytics": ["/analytics"],
         "/data": ["/data"],
         "/api": ["/api"],
         "/releases": ["/releases"],
@@ -190,7 +191,7 @@ def test_every_operation_has_a_name_of_its_own_and_refers_to_what_is_there(movie
     document = movies.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names) == 37 and all(re.fullmatch("[a-z_]+", name) for name in names)
+    assert len(set(names)) == len(names) == 38 and all(re.fullmatch("[a-z_]+", name) for name in names)
     assert {tag for operation in operations for tag in operation["tags"]} == {"lists", "ratings", "releases", "server"}
     text = movies.get("/openapi.json").text
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(document["components"]["schemas"])

@@ -9,7 +9,9 @@ import io
 import json
 import re
 import zlib
+from collections.abc import Callable
 from datetime import datetime, UTC
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -17,8 +19,10 @@ from datasette.app import Datasette
 
 from schemas.tables import TABLES
 from serving.pages import named, natural, number
-from tests.conftest import Built
-from tests.serving.conftest import Server
+from tests.conftest import Built, cut
+from tests.serving.conftest import clone, Server, serving
+from warehouse.layout import Warehouse
+from warehouse.release import current_id, read_manifest
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -65,6 +69,25 @@ def test_the_page_of_an_item_shows_how_it_was_rated_who_gets_it_and_what_is_like
     assert shown.count('<span class="mark">both</span>') == sum(row["is_in_both"] for row in found["similar"]["content"]) * 2
     cold = page(purchases, "/items/never%20bought")
     assert "Nobody has it yet" in cold and "How it was rated" not in cold and "No neighbours." in cold
+
+
+def test_the_first_page_shows_how_the_figures_went_over_the_releases(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = own_movies()
+    warehouse = Warehouse(folder)
+    now = current_id(warehouse)
+    counts = read_manifest(warehouse.sealed(now)).counts
+    clone(warehouse, now, "20200101T000000Z", counts=counts | {"users": 1_000 + counts["users"]})
+    clone(warehouse, now, "20200108T000000Z", counts=counts | {"users": counts["users"] - 5})
+    clone(warehouse, now, "20990101T000000Z", counts=counts | {"users": 1})  # sealed, and not promoted
+    cut(warehouse.sealed(clone(warehouse, now, "20200103T000000Z")).manifest, 10)
+    with serving(folder) as server:
+        trend, shown = server.get("/").json()["trend"], page(server, "/")
+    assert [row["release"] for row in trend] == ["20200101T000000Z", "20200108T000000Z", now]
+    assert [row["users"] - counts["users"] for row in trend] == [1_000, -5, 0]
+    assert f"<b>{counts['users']:,}</b> users" in shown and "+5 since the last" in shown
+    assert 'aria-label="users of the last 3 releases; +5 since the last"' in shown
+    assert 'aria-label="items of the last 3 releases; no change"' in shown
+    assert re.search(r'<polyline class="c0" points="0.0,2.0 50.0,22.0 100.0,21.9"', shown)
 
 
 def test_the_first_page_has_users_and_popular_items_to_begin_with(movies: Server) -> None:

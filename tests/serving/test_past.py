@@ -434,7 +434,7 @@ def test_every_read_that_takes_it_describes_it(movies: Server) -> None:
     }
     assert set(takes) == {
         "home", "recommend", "recommend_asked", "why", "predict", "item", "similar", "popular", "ratings_of_user", "playground", "explore", "search", "quality", "data",
-        "rank", "recommend_session", "similar_to_set", "audience", "genres",
+        "rank", "recommend_session", "similar_to_set", "audience", "genres", "analytics",
     }  # fmt: skip
     assert all("as it was sealed" in parameter["description"] and parameter["schema"]["pattern"] for parameter in takes.values())
     statuses = document["paths"]["/popular"]["get"]["responses"]

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from serving.charts import _Axis, chart_of, Dot, interval, Line, lines, Point, points
+from serving.charts import Axis, chart_of, Dot, interval, Line, lines, Point, points
 from tests.conftest import Built
 from tests.serving.conftest import clone, Server, serving
 from warehouse.layout import Warehouse
@@ -74,7 +74,7 @@ def test_labels_of_dots_in_one_place_do_not_cover_each_other() -> None:
 
 @pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [0.0912, 0.1454], [-3, 12000], [1e-9, 2e-9]])
 def test_an_axis_holds_its_values_between_round_ticks(values: list[float]) -> None:
-    axis = _Axis(values, 100, 0)
+    axis = Axis(values, 100, 0)
     assert 2 <= len(axis.ticks) <= 8 and axis.ticks[0] <= min(values) and axis.ticks[-1] >= max(values)
     assert all(-0.1 <= axis(value) <= 100.1 for value in values)
 
