@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
             progress.add(batch.n_read)
     catalogue = source.catalogue()
     read.close(catalogue.refused)
-    inputs = _input(source.inputs)
+    inputs = _input(source.inputs, source.digests)
     _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
     check_scale(source, read, settings)
@@ -175,9 +176,9 @@ def _check_unchanged(before: list[tuple[int, ...]], paths: tuple[Path, ...]) -> 
             raise SourceError(f"{path}: the source changed while it was read; run this again when nothing writes to it")
 
 
-def _input(paths: tuple[Path, ...]) -> dict:
-    """Names, sizes and digests of the input files, and one digest over them."""
-    files = []
+def _input(paths: tuple[Path, ...], digests: Mapping[str, str]) -> dict:
+    """Names, sizes and digests of the input files, digests of what is read beside them, and one digest over all."""
+    files: list[dict] = [{"name": name, "sha256": digest} for name, digest in digests.items()]
     for path in paths:
         with path.open("rb") as file:
             files.append(

@@ -44,7 +44,8 @@ class Catalogue(NamedTuple):
 
 
 class Source(Protocol):
-    """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for
+    """A readable input. `inputs` are the files whose digest identifies it, `digests` those of what is read beside their content, by name, once
+    the interactions are read; `rating_scale` is None for
     implicit feedback; `read_as` says how a file was understood where it does not say so itself, by name; an id type is None if only the data can tell (text that may turn out to be whole
     numbers throughout)."""
 
@@ -54,6 +55,7 @@ class Source(Protocol):
     user_id_type: str | None
     item_id_type: str | None
     read_as: Mapping[str, str]
+    digests: Mapping[str, str]
 
     def interactions(self) -> Iterator[Batch]: ...
 

@@ -35,6 +35,7 @@ class MovieLens:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    digests: Mapping[str, str] = field(default_factory=dict, init=False)
     earliest: datetime | None = None
 
     @property

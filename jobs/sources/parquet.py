@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ FIRST_ROWS = 2**16
 @dataclass(frozen=True)
 class Parquet:
     """A Parquet table in one file or several. `name` is what refused rows are filed under; lines are row numbers, from 1, through
-    all files."""
+    all files. `n_first`: rows from which what it does not say of itself is told."""
 
     label: str
     paths: tuple[Path, ...]
     schema: pa.Schema
+    n_first: int = FIRST_ROWS
 
     @property
     def name(self) -> str:
@@ -37,6 +38,18 @@ class Parquet:
     @property
     def parts(self) -> tuple[Parquet, ...]:
         return (self,)
+
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return {}
+
+    def files(self) -> list[Parquet]:
+        """Each file as a table of its own, with its share of the first rows."""
+        n_rows = [pq.read_metadata(path).num_rows for path in self.paths]
+        return [
+            replace(self, label=str(path), paths=(path,), n_first=-(-FIRST_ROWS * n // max(sum(n_rows), 1)))
+            for path, n in zip(self.paths, n_rows)
+        ]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -57,7 +70,7 @@ class Parquet:
                 raise SourceError(f"{part}: damaged near row {line}: {error}") from error
 
     def first_rows(self, columns: Mapping[str, str]) -> Block:
-        return first_with_rows(self.blocks(columns, block_rows=FIRST_ROWS))
+        return first_with_rows(self.blocks(columns, block_rows=self.n_first))
 
     def id_type(self, field: str, role: str) -> str:
         """`int64` or `string`. Raises SourceError for a type that cannot be an id."""

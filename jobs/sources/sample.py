@@ -37,6 +37,7 @@ class Sample:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    digests: Mapping[str, str] = field(default_factory=dict, init=False)
     earliest: datetime | None = None
 
     @property

@@ -13,6 +13,7 @@ from jobs.sources.accept import accept, Rules
 from jobs.sources.catalogue import ATTRIBUTES, empty, from_interactions, from_items
 from jobs.sources.columns import chosen, OF_INTERACTIONS, OF_ITEMS, REQUIRED
 from jobs.sources.files import File, open_file
+from jobs.sources.partitions import check_values, digests
 from jobs.sources.told import floats_of_items, told
 from schemas.errors import SettingError, SourceError
 
@@ -41,6 +42,10 @@ class Table:
         return self.file.paths + (self.items.paths if self.items else ())
 
     @property
+    def digests(self) -> dict[str, str]:
+        return digests(self.file)
+
+    @property
     def user_id_type(self) -> str | None:
         return self._id_type("user_id")
 
@@ -50,9 +55,11 @@ class Table:
 
     def interactions(self) -> Iterator[Batch]:
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
-        for part in self.file.parts:
+        for number, part in enumerate(self.file.parts, 1):
             rules = Rules(
-                part.name,
+                f"{self.file.name}, file {number}"
+                if columns["user_id"] in part.partitions
+                else part.name,  # no file's name is to name a user
                 self.latest,
                 self.user_id_type,
                 self.item_id_type,
@@ -92,12 +99,15 @@ def open_table(
     file = open_file(path)
     allowed = OF_INTERACTIONS if items else (*OF_INTERACTIONS, *ATTRIBUTES)
     mapping = chosen(columns, "columns", allowed, REQUIRED, file.fields, file.label)
+    if not columns:  # year=2024 is when something was rated, not a year of the item
+        mapping = {ours: theirs for ours, theirs in mapping.items() if ours in OF_INTERACTIONS or theirs not in file.partitions}
     _check_unique(file, mapping)
     if rating_scale and "rating" not in mapping:
         raise SettingError(
             f"rating_scale: {file.label} has no rating column; name one with columns, such as rating=NAME, or leave the scale out"
         )
     traits = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
+    check_values(file, mapping, time_form=traits.time_form, commas=traits.commas)
     table = Table(
         file, mapping, traits.rating_scale, traits.time_form, latest, floats=traits.floats, commas=traits.commas, read_as=traits.read_as
     )

@@ -42,6 +42,10 @@ class TextFile(ABC):
     def parts(self) -> tuple[TextFile, ...]:
         return (self,)
 
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return {}
+
     def id_type(self, field: str, role: str) -> None:
         return None
 
