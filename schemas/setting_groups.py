@@ -82,7 +82,27 @@ class Source:
     """The source, and which of its rows count."""
 
     source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
-    path: str = _setting("", READ, "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`)", is_machine=True)
+    path: str = _setting(
+        "",
+        READ,
+        "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`); of `table` also a file of SQLite or DuckDB, or a "
+        "URL such as `sqlite:///orders.db` or `postgresql://user@host/database`",
+        is_machine=True,
+    )
+    query: str = _setting(
+        "",
+        TOLD,
+        "`table` of a database: a select whose rows are the interactions, or the name of a table; the only table that has columns of "
+        "interactions when empty",
+    )
+    source_password: str = _setting(
+        "",
+        TOLD,
+        "password for the URL of a database; by the environment, the settings file or a file that `CINEMATCH_SOURCE_PASSWORD_FILE` names; it has "
+        "no flag",
+        is_machine=True,
+        is_secret=True,
+    )
     dataset: str = _setting("", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
     dataset_url: str = _setting(
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True

@@ -15,7 +15,7 @@ from jobs.sources.blocks import Block
 from jobs.sources.delimited import with_header
 from jobs.sources.json_lines import is_json, open_json_lines
 from jobs.sources.parquet import open_parquet
-from jobs.sources.partitions import partitioned
+from jobs.sources.partitions import digests, partitioned
 from jobs.sources.streams import Input, magic, PARQUET, ZIP
 from schemas.errors import SourceError
 
@@ -23,7 +23,7 @@ from schemas.errors import SourceError
 class File(Protocol):
     """A table in a file or several. Refused rows are filed under the `name` of their part, with its line; `label` is for messages;
     `written` says how its values are written, where they are text, or how it is partitioned; `partitions` are the values that its folders
-    give to all of its rows, of several files to those of the first."""
+    give to all of its rows, of several files to those of the first; `digests` are of what is read beside the content of its `paths`."""
 
     @property
     def name(self) -> str: ...
@@ -45,6 +45,9 @@ class File(Protocol):
 
     @property
     def partitions(self) -> Mapping[str, str | None]: ...
+
+    @property
+    def digests(self) -> Mapping[str, str]: ...
 
     def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]: ...
 
@@ -71,6 +74,10 @@ class Several:
     @property
     def partitions(self) -> Mapping[str, str | None]:
         return self.parts[0].partitions
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return digests(self.parts)
 
     @property
     def written(self) -> str:

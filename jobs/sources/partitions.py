@@ -51,6 +51,10 @@ class Partition:
     def parts(self) -> tuple[Partition, ...]:
         return (self,)
 
+    @property
+    def digests(self) -> dict[str, str]:
+        return digests((self,))
+
     def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]:
         for block in self.file.blocks(self._of_file(columns)):
             yield self._with_values(block, columns)
@@ -115,9 +119,9 @@ def check_values(file: File, columns: Mapping[str, str], *, time_form: str, comm
                 )
 
 
-def digests(file: File) -> dict[str, str]:
+def digests(files: Sequence[File]) -> dict[str, str]:
     """The digest of what the names of folders say, beside that of the files in them."""
-    said = sorted(json.dumps(list(part.partitions.items())) for part in file.parts if part.partitions)
+    said = sorted(json.dumps(list(part.partitions.items())) for part in files if part.partitions)
     return {"names of partitions": hashlib.sha256("\n".join(said).encode()).hexdigest()} if said else {}
 
 

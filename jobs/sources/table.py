@@ -1,5 +1,5 @@
-"""Interactions in a file or several, CSV, JSON lines or Parquet, with or without ratings, and the file of their items
-where there is one."""
+"""Interactions in a file or several, CSV, JSON lines or Parquet, or in a database, with or without ratings, and the file of their
+items where there is one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.sources.accept import accept, Rules
 from jobs.sources.catalogue import ATTRIBUTES, empty, from_interactions, from_items
 from jobs.sources.columns import chosen, OF_INTERACTIONS, OF_ITEMS, REQUIRED
 from jobs.sources.files import File, open_file
-from jobs.sources.partitions import check_values, digests
+from jobs.sources.partitions import check_values
 from jobs.sources.told import floats_of_items, told
 from schemas.errors import SettingError, SourceError
 
@@ -42,8 +42,8 @@ class Table:
         return self.file.paths + (self.items.paths if self.items else ())
 
     @property
-    def digests(self) -> dict[str, str]:
-        return digests(self.file)
+    def digests(self) -> Mapping[str, str]:
+        return self.file.digests
 
     @property
     def user_id_type(self) -> str | None:
@@ -85,7 +85,7 @@ class Table:
 
 
 def open_table(
-    path: Path,
+    path: Path | File,
     *,
     latest: datetime,
     columns: str = "",
@@ -94,9 +94,9 @@ def open_table(
     rating_scale: tuple[float, float] | None = None,
     date_format: str = "",
 ) -> Table:
-    """A table of interactions. What it does not say, the rating scale and how times and ids are written, its
+    """A table of interactions, at a path or opened already. What it does not say, the rating scale and how times and ids are written, its
     first rows tell."""
-    file = open_file(path)
+    file = open_file(path) if isinstance(path, Path) else path
     allowed = OF_INTERACTIONS if items else (*OF_INTERACTIONS, *ATTRIBUTES)
     mapping = chosen(columns, "columns", allowed, REQUIRED, file.fields, file.label)
     if not columns:  # year=2024 is when something was rated, not a year of the item

@@ -46,6 +46,10 @@ class TextFile(ABC):
     def partitions(self) -> Mapping[str, str | None]:
         return {}
 
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return {}
+
     def id_type(self, field: str, role: str) -> None:
         return None
 
