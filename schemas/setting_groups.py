@@ -110,6 +110,13 @@ class Source:
     columns: str = _setting("", TOLD, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True)
     items: str = _setting("", TOLD, "`table`: file of the item catalogue", is_machine=True)
     item_columns: str = _setting("", TOLD, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True)
+    users: str = _setting("", TOLD, "`table`: file of what is known of users, such as their age or segment", is_machine=True)
+    user_columns: str = _setting(
+        "",
+        TOLD,
+        "`table`: names of attributes to the columns of that file that are taken, such as `user_id=CustomerID,segment=Segment`; all when empty",
+        is_mapping=True,
+    )
     blocked: str = _setting("", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True)
     rating_scale: str = _setting("", TOLD, "lowest and highest rating, such as `1:5`; read from the source when empty")
     date_format: str = _setting(

@@ -83,7 +83,7 @@ def _blocks(rows: Generated, name: str, settings: Settings) -> Iterable[pa.Table
         return [item_counts.item_ratings(_blocks(rows, "ratings", settings))]
     if name == "item_lists":
         return [item_counts.item_lists(_blocks(rows, "recommendations", settings))]
-    if name in ("metrics", "quarantine"):
+    if name in ("user_attributes", "metrics", "quarantine"):
         return []
     made = getattr(rows, name)()
     return [made] if isinstance(made, pa.Table) else made

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SENTENCE = "Show how a file would be read: columns, guesses, first rows, what would be refused, and the command that reads it."
 EXAMPLE = "cinematch inspect purchases.csv.gz --columns user_id=CustomerID,item_id=StockCode"
 N_SHOWN = 5
-SAID = ("query", "columns", "items", "item_columns", "rating_scale", "date_format")
+SAID = ("query", "columns", "items", "item_columns", "users", "user_columns", "rating_scale", "date_format")
 
 
 def add_to(commands) -> None:
@@ -95,7 +95,7 @@ def _command(settings: Settings, source: Source) -> list[str]:
     given = {name: getattr(settings, name) for name in SAID if getattr(settings, name) != FIELDS[name].default}
     if isinstance(file := getattr(source, "file", None), Database) and file.table:
         given = {"query": file.table} | given
-    for name in ("columns", "item_columns"):
+    for name in ("columns", "item_columns", "user_columns"):
         if name in source.read_as:
             given[name] = source.read_as[name].replace(", ", ",")
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]

@@ -15,13 +15,17 @@ READ_AS = (
     "left_out",
     "item_columns",
     "items_left_out",
+    "user_columns",
+    "users_left_out",
     "file",
     "items_file",
+    "users_file",
     "decimals",
     "rating_scale",
     "times",
     "ids",
     "catalogue",
+    "users",
     "retention",
 )
 FEBRUARY = 31 * 86_400  # of 1970: times before it are numbers that count from 0

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TYPE_CHECKING
 
 import pyarrow as pa
 
 from schemas.derive import arrow_schema
 from schemas.tables import IdTypes, QUARANTINE
+
+if TYPE_CHECKING:
+    from jobs.sources.users import Attributes
 
 QUARANTINE_SCHEMA = arrow_schema(QUARANTINE, IdTypes())
 
@@ -60,3 +63,5 @@ class Source(Protocol):
     def interactions(self) -> Iterator[Batch]: ...
 
     def catalogue(self) -> Catalogue: ...
+
+    def users(self) -> Iterator[Attributes]: ...

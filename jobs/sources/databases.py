@@ -34,7 +34,7 @@ class Database:
         self.written = f"{engine.kind}, {f'table {table}' if table else 'the rows of the query'}"
         self.fields, blocks = engine.rows(f"select * from {sql}" if table else sql)  # nosec B608  # a quoted name
         if not self.fields:
-            raise SourceError(f"{self.label}: no rows at all; expected one select of rows of interactions")
+            raise SourceError(f"{self.label}: gives no rows; expected one select whose rows are interactions")
         self._first = next(blocks, None)
         self._digests: dict[str, str] = {}
 
@@ -156,5 +156,6 @@ def _hashed(block: Block) -> int:
     """The sum of the hashes of rows, which is the same in any order."""
     import pandas as pd
 
-    frame = pa.table(block.columns).to_pandas()
-    return int(pd.util.hash_pandas_object(frame, index=False).to_numpy().sum(dtype=np.uint64))
+    lists = {name for name, values in block.columns.items() if pa.types.is_nested(values.type)}
+    frame = pa.table({name: pa.array(map(str, column.to_pylist())) if name in lists else column for name, column in block.columns.items()})
+    return int(pd.util.hash_pandas_object(frame.to_pandas(), index=False).to_numpy().sum(dtype=np.uint64))

@@ -52,6 +52,8 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         columns=settings.columns,
         items=Path(settings.items) if settings.items else None,
         item_columns=settings.item_columns,
+        users=Path(settings.users) if settings.users else None,
+        user_columns=settings.user_columns,
         rating_scale=scale,
         date_format="" if settings.date_format == AUTO else settings.date_format,
     )

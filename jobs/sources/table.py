@@ -14,7 +14,8 @@ from jobs.sources.catalogue import ATTRIBUTES, empty, from_interactions, from_it
 from jobs.sources.columns import chosen, OF_INTERACTIONS, OF_ITEMS, REQUIRED
 from jobs.sources.files import File, open_file
 from jobs.sources.partitions import check_values
-from jobs.sources.told import floats_of_items, told
+from jobs.sources.told import floats_of_ids, told
+from jobs.sources.users import Attributes, attributes, columns_of_users
 from schemas.errors import SettingError, SourceError
 
 
@@ -36,10 +37,13 @@ class Table:
     name: str = "table"
     earliest: datetime | None = None
     commas: frozenset[str] = frozenset()
+    user_file: File | None = None
+    user_columns: Mapping[str, str] = field(default_factory=dict)
+    user_floats: frozenset[str] = frozenset()
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        return self.file.paths + (self.items.paths if self.items else ())
+        return self.file.paths + (self.items.paths if self.items else ()) + (self.user_file.paths if self.user_file else ())
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -55,11 +59,10 @@ class Table:
 
     def interactions(self) -> Iterator[Batch]:
         columns = {ours: theirs for ours, theirs in self.columns.items() if ours in OF_INTERACTIONS}
+        is_by_user = columns["user_id"] in self.file.partitions  # files are then numbered: no name of one is to name a user
         for number, part in enumerate(self.file.parts, 1):
             rules = Rules(
-                f"{self.file.name}, file {number}"
-                if columns["user_id"] in part.partitions
-                else part.name,  # no file's name is to name a user
+                f"{self.file.name}, file {number}" if is_by_user else part.name,
                 self.latest,
                 self.user_id_type,
                 self.item_id_type,
@@ -80,6 +83,10 @@ class Table:
             return empty(self.item_id_type)
         return from_interactions(self.file.blocks(columns), self.item_id_type, self.floats)
 
+    def users(self) -> Iterator[Attributes]:
+        if self.user_file:
+            yield from attributes(self.user_file, self.user_columns, self.user_id_type, self.user_floats)
+
     def _id_type(self, role: str) -> str | None:
         return self.file.id_type(self.columns[role], role)
 
@@ -91,6 +98,8 @@ def open_table(
     columns: str = "",
     items: Path | None = None,
     item_columns: str = "",
+    users: Path | None = None,
+    user_columns: str = "",
     rating_scale: tuple[float, float] | None = None,
     date_format: str = "",
 ) -> Table:
@@ -111,6 +120,10 @@ def open_table(
     table = Table(
         file, mapping, traits.rating_scale, traits.time_form, latest, floats=traits.floats, commas=traits.commas, read_as=traits.read_as
     )
+    if users is None and user_columns:
+        raise SettingError("user_columns: names columns of a file of users, and users names none")
+    if users is not None:
+        table = _with_users(table, open_file(users), user_columns)
     if items is None:
         if item_columns:
             raise SettingError("item_columns: names columns of a file of items, and items names none")
@@ -128,9 +141,20 @@ def open_table(
         table,
         items=catalogue,
         item_columns=item_mapping,
-        item_floats=floats_of_items(catalogue, item_mapping),
+        item_floats=floats_of_ids(catalogue, item_mapping, "item_id"),
         read_as={**table.read_as, **read_as},
     )
+
+
+def _with_users(table: Table, file: File, columns: str) -> Table:
+    mapping = columns_of_users(columns, file)
+    _check_unique(file, mapping)
+    left_out = ", ".join(name for name in file.fields if name not in mapping.values())
+    read_as = {"user_columns": ", ".join(f"{o}={t}" for o, t in mapping.items()), "users_left_out": left_out or "no column"}
+    if file.written:
+        read_as["users_file"] = file.written
+    floats = floats_of_ids(file, mapping, "user_id")
+    return replace(table, user_file=file, user_columns=mapping, user_floats=floats, read_as={**table.read_as, **read_as})
 
 
 def _check_unique(file: File, mapping: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from warehouse.layout import Release, Warehouse
 from warehouse.release import current_id, sealed_ids
 from warehouse.signature import make_key, trusted
 
-BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
+BEFORE_TRAINING = ("items", "item_genres", "users", "user_attributes", "ratings", "quarantine")
 
 
 def content(release: Release) -> dict[str, str]:

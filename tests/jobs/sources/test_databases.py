@@ -117,6 +117,12 @@ def test_items_come_from_a_file_or_from_the_rows(tmp_path: Path) -> None:
     assert sorted(items["title"].to_pylist()) == [f"The p {n}" for n in range(9)]
 
 
+def test_lists_of_duckdb_are_joined_and_hashed(tmp_path: Path) -> None:
+    query = "select customer_id, product_id, ['a', product_id] as genres from orders"
+    source = opened(duck(tmp_path / "a.db"), query=query, columns="")
+    assert "a|p 1" in source.catalogue().items["genres"].to_pylist() and len(source.digests) == 1
+
+
 def test_the_only_table_of_interactions_is_taken_and_of_several_one_is_to_be_named(tmp_path: Path) -> None:
     path = sqlite(tmp_path / "a.db")
     with closing(sqlite3.connect(path)) as connection:
