@@ -82,7 +82,27 @@ class Source:
     """The source, and which of its rows count."""
 
     source: str = _setting("sample", READ, "where interactions come from", choices=("sample", "movielens", "table"))
-    path: str = _setting("", READ, "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`)", is_machine=True)
+    path: str = _setting(
+        "",
+        READ,
+        "file, folder, zip or pattern such as `sales/*.csv` to read (`movielens`, `table`); of `table` also a file of SQLite or DuckDB, or a "
+        "URL such as `sqlite:///orders.db` or `postgresql://user@host/database`",
+        is_machine=True,
+    )
+    query: str = _setting(
+        "",
+        TOLD,
+        "`table` of a database: a select whose rows are the interactions, or the name of a table; the only table that has columns of "
+        "interactions when empty",
+    )
+    source_password: str = _setting(
+        "",
+        TOLD,
+        "password for the URL of a database; by the environment, the settings file or a file that `CINEMATCH_SOURCE_PASSWORD_FILE` names; it has "
+        "no flag",
+        is_machine=True,
+        is_secret=True,
+    )
     dataset: str = _setting("", READ, "MovieLens data set to download when no path is given, such as `ml-latest-small`")
     dataset_url: str = _setting(
         "https://files.grouplens.org/datasets/movielens", READ, "where data sets are downloaded from", is_machine=True
@@ -90,6 +110,13 @@ class Source:
     columns: str = _setting("", TOLD, "`table`: our names to the file's, such as `user_id=CustomerID,item_id=StockCode`", is_mapping=True)
     items: str = _setting("", TOLD, "`table`: file of the item catalogue", is_machine=True)
     item_columns: str = _setting("", TOLD, "`table`: our names to those of the item catalogue, such as `title=Name`", is_mapping=True)
+    users: str = _setting("", TOLD, "`table`: file of what is known of users, such as their age or segment", is_machine=True)
+    user_columns: str = _setting(
+        "",
+        TOLD,
+        "`table`: names of attributes to the columns of that file that are taken, such as `user_id=CustomerID,segment=Segment`; all when empty",
+        is_mapping=True,
+    )
     blocked: str = _setting("", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True)
     rating_scale: str = _setting("", TOLD, "lowest and highest rating, such as `1:5`; read from the source when empty")
     date_format: str = _setting(

@@ -130,6 +130,19 @@ USERS = Table(
     facets=("is_held_out",),
 )
 
+USER_ATTRIBUTES = Table(
+    "user_attributes",
+    "one row per user and attribute that the source has of them, such as age or segment; none where it has no file of users",
+    key=("user_id", "name"),
+    columns=(
+        Column("user_id", USER_ID, "the user"),
+        Column("name", TEXT, "name of the attribute"),
+        Column("value", TEXT, "its value as text"),
+    ),
+    references=(Reference("user_id", "users", "user_id"),),
+    facets=("name",),
+)
+
 RATINGS = Table(
     "ratings",
     "one row per accepted interaction of a user with an item, the latest where there were several",
@@ -375,6 +388,7 @@ TABLES: dict[str, Table] = {
         ITEMS,
         ITEM_GENRES,
         USERS,
+        USER_ATTRIBUTES,
         RATINGS,
         RECOMMENDATIONS,
         EXPLANATIONS,

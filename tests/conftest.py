@@ -190,6 +190,8 @@ def _purchases(folder: Path) -> Built:
         source="table",
         path=str(purchases),
         items=str(items),
+        users=str(write_customers(folder)),
+        user_columns="user_id=customer,segment=group,born=born",
         columns="user_id=customer,item_id=article,weight=quantity,rated_at=bought_at",
         item_columns="item_id=article,title=name,genres=category",
         holdout_users=0.3,
@@ -222,6 +224,19 @@ PLACES = ("Zürich", "東京", "New York", "São Paulo/Centro", "Łódź", "O'Ha
 WARES = ("mug", "lamp", "clock", "frame", "bowl", "candle", "basket", "ribbon", "tile", "bell", "coaster", "jar")
 ROOMS = ("kitchen", "living room", "garden/outdoor", "büro")
 N_REFUSED_PURCHASES = 3
+
+
+def write_customers(folder: Path) -> Path:
+    """What is known of two thirds of the customers, of one who has bought nothing, and of nobody; the e-mail is no column that is asked for."""
+    rows = [
+        (f"{PLACES[number % len(PLACES)]} #{number}", "VIP" if number % 3 else "", 1950 + number)
+        for number in range(0, 60)
+        if number % 3 < 2
+    ]
+    lines = [f"{user};{group};{born};{born}@example.org" for user, group, born in [*rows, ("Nobody #60", "VIP", 2010), ("", "VIP", 2011)]]
+    path = folder / "customers.csv"
+    path.write_text("\n".join(["customer;group;born;e-mail", *lines]) + "\n", encoding="utf-8")
+    return path
 
 
 def write_purchases(folder: Path) -> tuple[Path, Path]:

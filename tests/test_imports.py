@@ -20,7 +20,7 @@ ALLOWED: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "warehouse": (("schemas", "warehouse"), {"adbc_driver_sqlite", "cryptography", "duckdb", "numpy", "pyarrow", "sqlite_utils", "yaml"}),
     "jobs": (
         ("schemas", "warehouse", "jobs"),
-        {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "torch", "tqdm"},
+        {"duckdb", "pyspark", "pandas", "sklearn", "implicit", "numpy", "scipy", "pyarrow", "psutil", "sqlalchemy", "torch", "tqdm"},
     ),
     "serving": (
         ("schemas", "warehouse", "jobs.kernels", "serving"),

@@ -88,7 +88,7 @@ def _blocks(rows: Generated, name: str, settings: Settings, staged: Release) -> 
         return [item_counts.rating_months(_blocks(rows, "ratings", settings, staged))]
     if name == "analytics":
         return [analytics(lambda table: [staged.table(table.name)], staged.work)]
-    if name in ("metrics", "quarantine", "checks"):
+    if name in ("user_attributes", "metrics", "quarantine", "checks"):
         return []
     made = getattr(rows, name)()
     return [made] if isinstance(made, pa.Table) else made

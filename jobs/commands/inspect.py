@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SENTENCE = "Show how a file would be read: columns, guesses, first rows, what would be refused, and the command that reads it."
 EXAMPLE = "cinematch inspect purchases.csv.gz --columns user_id=CustomerID,item_id=StockCode"
 N_SHOWN = 5
-SAID = ("columns", "items", "item_columns", "rating_scale", "date_format")
+SAID = ("query", "columns", "items", "item_columns", "users", "user_columns", "rating_scale", "date_format")
 
 
 def add_to(commands) -> None:
@@ -33,15 +33,17 @@ def add_to(commands) -> None:
 
 def _do(parsed: argparse.Namespace) -> int:
     from jobs.ingest.step import TOLERANCE
+    from jobs.sources.databases import is_database, shown
     from jobs.sources.movielens import is_movielens
     from jobs.sources.open import open_source
 
     settings = settings_of(parsed)
-    settings = replace(settings, source="movielens" if is_movielens(Path(settings.path)) else "table")
+    is_one = not is_database(settings.path) and is_movielens(Path(settings.path))
+    settings = replace(settings, source="movielens" if is_one else "table")
     source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=datetime.now(UTC) + TOLERANCE)
     batch = next((batch for batch in source.interactions() if batch.n_read), None)
     if batch is None:
-        raise SourceError(f"{settings.path}: no rows; expected one interaction a row")
+        raise SourceError(f"{shown(settings.path)}: no rows; expected one interaction a row")
     print("\n".join([*_read_as(settings, source, batch), "", *_first_rows(batch), "", *_refused(batch), "", *_command(settings, source)]))
     return 0
 
@@ -52,13 +54,14 @@ def _read_as(settings: Settings, source: Source, batch: Batch) -> list[str]:
     import pyarrow.compute as pc
 
     from jobs.ingest.read_as import of_file
+    from jobs.sources.databases import shown
 
     said, ids, items = of_file(source), batch.accepted["item_id"], source.catalogue().items
     if len(items):
         known = pc.is_in(ids.unique().cast(pa.string()), value_set=items["item_id"].cast(pa.string()))
         said["catalogue"] = f"{len(items):,} items, {pc.sum(known).as_py() or 0:,} of the {len(known):,} of these rows among them"
     width = max(map(len, said))
-    return [f"{settings.path}: {source.name}", *(f"  {name:<{width}}  {text}" for name, text in said.items())]
+    return [f"{shown(settings.path)}: {source.name}", *(f"  {name:<{width}}  {text}" for name, text in said.items())]
 
 
 def _first_rows(batch: Batch) -> list[str]:
@@ -85,10 +88,16 @@ def _refused(batch: Batch) -> list[str]:
 
 
 def _command(settings: Settings, source: Source) -> list[str]:
-    """The command that builds a release of it. Columns that were guessed are named, so that the next file is read the same way."""
+    """The command that builds a release of it. Columns and a table that were guessed are named, so that the next file is read the same way; a
+    URL with what is not to be shown is left to the environment."""
+    from jobs.sources.databases import Database, shown
+
     given = {name: getattr(settings, name) for name in SAID if getattr(settings, name) != FIELDS[name].default}
-    for name in ("columns", "item_columns"):
+    if isinstance(file := getattr(source, "file", None), Database) and file.table:
+        given = {"query": file.table} | given
+    for name in ("columns", "item_columns", "user_columns"):
         if name in source.read_as:
             given[name] = source.read_as[name].replace(", ", ",")
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    return ["to build a release of it", "  " + shlex.join(["cinematch", "run", "--source", source.name, "--path", settings.path, *words])]
+    path = shlex.quote(settings.path) if shown(settings.path) == settings.path else '"$CINEMATCH_PATH"'
+    return ["to build a release of it", f"  cinematch run --source {source.name} --path {path} {shlex.join(words)}".rstrip()]

@@ -37,10 +37,11 @@ class Reading:
         self._kinds: dict[str, pa.DataType] = {}
         self.first_at: int | None = None
         self.last_at: int | None = None
-        self.n_read = self.n_accepted = self.n_refused = self.n_expired = self._n_parts = 0
+        self.n_read = self.n_accepted = self.n_refused = self.n_expired = self._n_parts = self._n_forgotten = 0
 
     def take(self, batch: Batch) -> None:
-        accepted, refused = leave_out(self._forgotten, batch)
+        accepted, refused = leave_out(self._forgotten, batch, n_before=self._n_forgotten)
+        self._n_forgotten += len(batch.accepted) - len(accepted)
         self.n_read += batch.n_read
         self.n_accepted += len(accepted)
         self.n_refused += len(refused)

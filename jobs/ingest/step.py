@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
@@ -22,10 +24,11 @@ from jobs.ingest.first_pass import Reading
 from jobs.ingest.items import blocked_ids, blocked_items, examples, first_of_same, numbered_items, same_item_id, write_item_tables
 from jobs.ingest.partition import by_user, few_users, PartWriter
 from jobs.ingest.read_as import read_as
+from jobs.ingest.user_attributes import read_attributes, write_attributes
 from jobs.machine import needs
 from jobs.machine.needs import Counts
 from jobs.machine.progress import Progress
-from jobs.sources import Source
+from jobs.sources import QUARANTINE_SCHEMA, Source
 from jobs.sources.open import open_source
 from jobs.spark.session import spark_session
 from jobs.spark.tasks import collect
@@ -58,14 +61,17 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     given_here = everything.filter(pc.greater(everything["seq"], online_from))
     arrived = retention.kept_online(given_here, since)
     parquet.write(release.work / "online.parquet", [arrived], online.SCHEMA)
-    read = Reading(release, forgotten.read(warehouse.forgotten), few_users=few_users(settings))
+    known = forgotten.read(warehouse.forgotten)
+    read = Reading(release, known, few_users=few_users(settings))
     with Progress(f"reading {source.name}", unit="rows") as progress:
         for batch in source.interactions():
             read.take(batch)
             progress.add(batch.n_read)
     catalogue = source.catalogue()
-    read.close(catalogue.refused)
-    inputs = _input(source.inputs)
+    of_users = read_attributes(source.users(), known)
+    refused = pa.concat_tables([catalogue.refused.cast(QUARANTINE_SCHEMA), of_users.refused])
+    read.close(refused)
+    inputs = _input(source.inputs, source.digests)
     _check_unchanged(before, source.inputs)
     _enough(read.n_accepted, read, settings)
     check_scale(source, read, settings)
@@ -102,6 +108,9 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
     _enough(n_kept, read, settings)
     is_rated = source.rating_scale is not None
     write_item_tables(release, items, ids, n_parts, is_rated=is_rated, is_blocked=is_blocked, same=same)
+    if said := write_attributes(release, of_users.rows, ids):
+        understood["users"] = said
+        log.info("ingest: read as: users %s", said)
     read.drop()
     rows = {
         "read": read.n_read,
@@ -118,8 +127,8 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         "n_items": len(items),
         "n_blocked": int(is_blocked.sum()),
         "n_same_items": len(same) - same.null_count,
-        "n_catalogue_rows": catalogue.n_read,
-        "n_catalogue_quarantined": len(catalogue.refused),
+        "n_catalogue_rows": catalogue.n_read + of_users.n_read,  # of items and of users
+        "n_catalogue_quarantined": len(refused),
     }
     if same.null_count < len(same):
         shown = "; ".join(f"{title} ({', '.join(map(str, same_ids))})" for title, same_ids in examples(items, same))
@@ -203,9 +212,9 @@ def _check_unchanged(before: list[tuple[int, ...]], paths: tuple[Path, ...]) -> 
             raise SourceError(f"{path}: the source changed while it was read; run this again when nothing writes to it")
 
 
-def _input(paths: tuple[Path, ...]) -> dict:
-    """Names, sizes and digests of the input files, and one digest over them."""
-    files = []
+def _input(paths: tuple[Path, ...], digests: Mapping[str, str]) -> dict:
+    """Names, sizes and digests of the input files, digests of what is read beside them, and one digest over all."""
+    files: list[dict] = [{"name": name, "sha256": digest} for name, digest in digests.items()]
     for path in paths:
         with path.open("rb") as file:
             files.append(

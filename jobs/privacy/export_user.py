@@ -56,7 +56,11 @@ def _release(release: Release, manifest: Manifest, user: str) -> dict[str, Any]:
     """The promoted release's rows of the user, by table, and what they were made from."""
     user_id = manifest.id_types.parse("user_id", user)
     with closing(open_immutable(release.database)) as connection:
-        tables = {table.name: [_shown(row) for row in _rows(connection, table.name, user_id)] for table in BY_USER}
+        tables = {
+            table.name: [_shown(row) for row in _rows(connection, table.name, user_id)]
+            for table in BY_USER
+            if table.name in manifest.tables
+        }
     quarantine = parquet.read(release.table("quarantine")).to_pylist()
     return {
         "id": release.id,

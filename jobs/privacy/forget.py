@@ -66,14 +66,15 @@ def _ids(warehouse: Warehouse, user: str) -> set[int | str]:
     return ids
 
 
-def leave_out(known: Forgotten, batch: Batch) -> tuple[pa.Table, pa.Table]:
-    """Accepted and refused rows of a batch, with forgotten users' rows moved to the refused ones, without their text."""
+def leave_out(known: Forgotten, batch: Batch, *, n_before: int = 0) -> tuple[pa.Table, pa.Table]:
+    """Accepted and refused rows of a batch, with forgotten users' rows moved to the refused ones, without their text and, as several files
+    may have the same lines, numbered on from those before."""
     if not known:
         return batch.accepted, batch.refused
     users = pc.unique(batch.accepted["user_id"])
     gone = pa.array([user for user in users.to_pylist() if user in known], users.type)
     is_gone = pc.is_in(batch.accepted["user_id"], value_set=gone)
-    lines = batch.accepted.filter(is_gone)["line"].to_pylist()
+    lines = range(n_before + 1, n_before + 1 + pc.sum(is_gone).as_py())
     moved = pa.table([[FILED_UNDER] * len(lines), lines, [""] * len(lines), [REASON] * len(lines)], schema=QUARANTINE_SCHEMA)
     texts = ["" if known.names(text) else text for text in batch.refused["text"].to_pylist()]
     refused = batch.refused.set_column(2, QUARANTINE_SCHEMA.field("text"), pa.array(texts, pa.string()))

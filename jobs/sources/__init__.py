@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TYPE_CHECKING
 
 import pyarrow as pa
 
 from schemas.derive import arrow_schema
 from schemas.tables import IdTypes, QUARANTINE
+
+if TYPE_CHECKING:
+    from jobs.sources.users import Attributes
 
 QUARANTINE_SCHEMA = arrow_schema(QUARANTINE, IdTypes())
 
@@ -44,7 +47,8 @@ class Catalogue(NamedTuple):
 
 
 class Source(Protocol):
-    """A readable input. `inputs` are the files whose digest identifies it; `rating_scale` is None for
+    """A readable input. `inputs` are the files whose digest identifies it, `digests` those of what is read beside their content, by name, once
+    the interactions are read; `rating_scale` is None for
     implicit feedback; `read_as` says how a file was understood where it does not say so itself, by name; an id type is None if only the data can tell (text that may turn out to be whole
     numbers throughout)."""
 
@@ -54,7 +58,10 @@ class Source(Protocol):
     user_id_type: str | None
     item_id_type: str | None
     read_as: Mapping[str, str]
+    digests: Mapping[str, str]
 
     def interactions(self) -> Iterator[Batch]: ...
 
     def catalogue(self) -> Catalogue: ...
+
+    def users(self) -> Iterator[Attributes]: ...

@@ -42,7 +42,7 @@ def from_items(blocks: Iterable[Block], source: str, item_id_type: str | None, f
         ids = sieve.id("item_id", item_id_type)
         if item_id_type != "int64":
             ids = ids.cast(pa.string())
-        texts = {name: _joined(sieve, name) for name in ATTRIBUTES if name in block.columns}
+        texts = {name: joined(sieve, name) for name in ATTRIBUTES if name in block.columns}
         keys, lines = ids.to_pylist(), block.lines.tolist()
         is_later = np.zeros(len(keys), dtype=bool)
         for i in np.flatnonzero(sieve.is_good).tolist():
@@ -67,7 +67,7 @@ def from_interactions(blocks: Iterable[Block], item_id_type: str | None, floats:
         known = pa.concat_tables([known, pa.table({"item_id": ids}).filter(is_good)]).group_by("item_id", use_threads=False).aggregate([])
         for name in ATTRIBUTES:
             if name in block.columns:
-                rows = pa.table({"item_id": ids, name: _joined(sieve, name, is_lenient=True)}).filter(is_good)
+                rows = pa.table({"item_id": ids, name: joined(sieve, name, is_lenient=True)}).filter(is_good)
                 rows = rows.filter(pc.not_equal(rows[name], ""))
                 rows = rows.append_column("n", pa.array(np.ones(len(rows), np.int64)))
                 rows = pa.concat_tables([merged[name], rows]) if name in merged else rows
@@ -112,7 +112,7 @@ def _bounded(matches: pa.Array) -> pa.Array:
     return pc.if_else(pc.and_(pc.greater_equal(years, YEARS[0]), pc.less_equal(years, YEARS[1])), years, None)
 
 
-def _joined(sieve: Sieve, name: str, *, is_lenient: bool = False) -> pa.Array:
+def joined(sieve: Sieve, name: str, *, is_lenient: bool = False) -> pa.Array:
     """A column as trimmed text; a list of values joined by |."""
     values = sieve.block.columns[name]
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):

@@ -27,13 +27,13 @@ WELL_KNOWN: dict[str, tuple[str, ...]] = {
 
 
 def parsed(text: str, setting: str, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Our names to the file's, from `ours=theirs,...`."""
+    """Our names to the file's, from `ours=theirs,...`; any names where none is said to be allowed."""
     columns: dict[str, str] = {}
     for piece in filter(None, (part.strip() for part in text.split(","))):
         ours, equals, theirs = (part.strip() for part in piece.partition("="))
         if not equals:
             raise SettingError(f"{setting}: expected ours=theirs, such as user_id=CustomerID, got {piece!r}")
-        if ours not in allowed:
+        if allowed and ours not in allowed:
             raise SettingError(f"{setting}: no column of ours is called {ours!r}; expected {', '.join(allowed)}")
         if ours in columns:
             raise SettingError(f"{setting}: {ours} is named twice, as {columns[ours]!r} and {theirs!r}")
@@ -55,7 +55,7 @@ def chosen(
     are taken; what is required is looked for by name in any case."""
     fields = list(fields)
     columns = parsed(text, setting, allowed)
-    for ours in required if columns else allowed:
+    for ours in required if columns else allowed or required:
         by_name = {field.strip().lower(): field for field in reversed(fields)}
         known = next((by_name[name] for name in WELL_KNOWN[ours] if name in by_name), None)
         if ours not in columns and known is not None:

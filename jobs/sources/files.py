@@ -15,13 +15,15 @@ from jobs.sources.blocks import Block
 from jobs.sources.delimited import with_header
 from jobs.sources.json_lines import is_json, open_json_lines
 from jobs.sources.parquet import open_parquet
+from jobs.sources.partitions import digests, partitioned
 from jobs.sources.streams import Input, magic, PARQUET, ZIP
 from schemas.errors import SourceError
 
 
 class File(Protocol):
     """A table in a file or several. Refused rows are filed under the `name` of their part, with its line; `label` is for messages;
-    `written` says how its values are written, where they are text."""
+    `written` says how its values are written, where they are text, or how it is partitioned; `partitions` are the values that its folders
+    give to all of its rows, of several files to those of the first; `digests` are of what is read beside the content of its `paths`."""
 
     @property
     def name(self) -> str: ...
@@ -41,6 +43,12 @@ class File(Protocol):
     @property
     def parts(self) -> Sequence[File]: ...
 
+    @property
+    def partitions(self) -> Mapping[str, str | None]: ...
+
+    @property
+    def digests(self) -> Mapping[str, str]: ...
+
     def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]: ...
 
     def first_rows(self, columns: Mapping[str, str]) -> Block: ...
@@ -50,7 +58,7 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class Several:
-    """Files of text with the same columns, read one after another. What the rows tell is told by the first rows of every file."""
+    """Files with the same columns, read one after another. What the rows tell is told by the first rows of every file."""
 
     label: str
     parts: tuple[File, ...]
@@ -62,6 +70,14 @@ class Several:
     @property
     def fields(self) -> tuple[str, ...]:
         return self.parts[0].fields
+
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return self.parts[0].partitions
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return digests(self.parts)
 
     @property
     def written(self) -> str:
@@ -84,29 +100,30 @@ class Several:
         merged = {name: pa.concat_arrays([block.columns[name] for block in read]) for name in columns}
         return Block(merged, np.concatenate([block.lines for block in read]), str, [])
 
-    def id_type(self, field: str, role: str) -> None:
-        return None
+    def id_type(self, field: str, role: str) -> str | None:
+        return self.parts[0].id_type(field, role)
 
 
 def open_file(path: Path) -> File:
     """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not. A folder, or a pattern such as sales/*.csv, is of
-    files of one kind with the same columns. Raises SourceError for what is none of these."""
+    files of one kind with the same columns; folders named as year=2024 are partitions. Raises SourceError for what is none of these."""
     paths = _paths(path)
     kinds = [magic(one) for one in paths]
     is_parquet = [kind == PARQUET for kind in kinds]
-    if all(is_parquet):
-        return open_parquet(paths, path)
-    if any(is_parquet):
+    if any(is_parquet) and not all(is_parquet):
         other = paths[is_parquet.index(False)]
         raise SourceError(f"{path}: {paths[is_parquet.index(True)].name} is Parquet and {other.name} is not; expected files of one kind")
-    if len(paths) == 1:
-        return _of_text(Input(paths[0]), kinds[0])
-    folder = path if path.is_dir() else Path(*path.parts[: _n_plain(path)])
-    parts = tuple(_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind) for one, kind in zip(paths, kinds))
-    for part in parts:
-        if set(part.fields) != set(parts[0].fields):
-            raise SourceError(f"{part.label}: its columns differ from those of {parts[0].name}; expected files of one table")
-    return Several(str(path), parts)
+    folder = path if path.is_dir() else path.parent if path.exists() else Path(*path.parts[: _n_plain(path)])
+    if any(is_parquet):
+        whole = open_parquet(paths, path)
+        parts = partitioned(whole.files(), folder)
+        return Several(str(path), parts) if parts[0].partitions else whole
+    files = [_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind) for one, kind in zip(paths, kinds)]
+    for file in files:
+        if set(file.fields) != set(files[0].fields):
+            raise SourceError(f"{file.label}: its columns differ from those of {files[0].name}; expected files of one table")
+    parts = partitioned(files, folder)
+    return Several(str(path), parts) if len(parts) > 1 or parts[0].partitions else parts[0]
 
 
 def _of_text(source: Input, kind: bytes) -> File:

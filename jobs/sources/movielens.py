@@ -20,6 +20,7 @@ from jobs.sources.movielens_formats import Format, FORMATS, GENRE_FLAGS, GENRES_
 from jobs.sources.streams import Input, magic, ZIP
 from jobs.sources.tags import with_tags
 from jobs.sources.times import SECOND
+from jobs.sources.users import Attributes, attributes_of
 from schemas.errors import SourceError
 
 
@@ -35,6 +36,7 @@ class MovieLens:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    digests: Mapping[str, str] = field(default_factory=dict, init=False)
     earliest: datetime | None = None
 
     @property
@@ -57,6 +59,13 @@ class MovieLens:
             tags = self.files[self.format.tags.name]
             catalogue = with_tags(catalogue, self.format.tags.blocks(tags), tags.name)
         return catalogue
+
+    def users(self) -> Iterator[Attributes]:
+        part = self.format.users
+        if part is not None and part.name in self.files:
+            source = self.files[part.name]
+            for block in part.blocks(source):
+                yield attributes_of(block, source.name, "int64")
 
     def _flag_names(self) -> tuple[str, ...]:
         """Genres of the flags of u.item, from u.genre where it is there."""
@@ -86,6 +95,7 @@ def open_movielens(path: Path, *, latest: datetime, rating_scale: tuple[float, f
                 form.ratings.name,
                 form.movies.name,
                 *([form.tags.name] if form.tags else []),
+                *([form.users.name] if form.users else []),
                 *(["u.genre"] if form is ML_100K else []),
             )
             chosen = {name: files[name] for name in used if name in files}

@@ -57,6 +57,7 @@ class Format:
     ratings: Part
     movies: Part
     tags: Part | None = None
+    users: Part | None = None
 
 
 _CSV = Dialect()
@@ -65,6 +66,8 @@ _DOUBLE_COLON_LATIN = Dialect("::", has_quotes=False, encoding="latin-1")
 _OURS = {name: name for name in ("user_id", "item_id", "rating", "rated_at")}
 _MOVIES = {"item_id": "item_id", "title": "title", "genres": "genres"}
 _RATINGS_DAT = Part("ratings.dat", _DOUBLE_COLON, _OURS, tuple(_OURS))
+_USERS_100K = ("user_id", "age", "gender", "occupation", "zip_code")
+_USERS_1M = ("user_id", "gender", "age", "occupation", "zip_code")
 GENRE_FLAGS = tuple(f"flag{i}" for i in range(len(GENRES_100K)))
 
 CSV = Format(
@@ -90,7 +93,13 @@ ML_10M = Format(
         ("user_id", "item_id", "tag", "tagged_at"),
     ),
 )
-ML_1M = Format("ml-1m", WHOLE_STARS, _RATINGS_DAT, Part("movies.dat", _DOUBLE_COLON_LATIN, _MOVIES, tuple(_MOVIES)))
+ML_1M = Format(
+    "ml-1m",
+    WHOLE_STARS,
+    _RATINGS_DAT,
+    Part("movies.dat", _DOUBLE_COLON_LATIN, _MOVIES, tuple(_MOVIES)),
+    users=Part("users.dat", _DOUBLE_COLON_LATIN, {name: name for name in _USERS_1M}, _USERS_1M),
+)
 ML_100K = Format(
     "ml-100k",
     WHOLE_STARS,
@@ -101,5 +110,6 @@ ML_100K = Format(
         {"item_id": "item_id", "title": "title", **{flag: flag for flag in GENRE_FLAGS}},
         ("item_id", "title", "released", "released_on_video", "url", *GENRE_FLAGS),
     ),
+    users=Part("u.user", Dialect("|", has_quotes=False, encoding="latin-1"), {name: name for name in _USERS_100K}, _USERS_100K),
 )
 FORMATS = (CSV, ML_10M, ML_1M, ML_100K)

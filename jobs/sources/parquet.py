@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.sources.blocks import Block, first_with_rows
+from jobs.sources.blocks import Block, first_with_rows, shown
 from schemas.errors import SourceError
 
 BLOCK_ROWS = 2**19
@@ -20,11 +20,12 @@ FIRST_ROWS = 2**16
 @dataclass(frozen=True)
 class Parquet:
     """A Parquet table in one file or several. `name` is what refused rows are filed under; lines are row numbers, from 1, through
-    all files."""
+    all files. `n_first`: rows from which what it does not say of itself is told."""
 
     label: str
     paths: tuple[Path, ...]
     schema: pa.Schema
+    n_first: int = FIRST_ROWS
 
     @property
     def name(self) -> str:
@@ -39,6 +40,22 @@ class Parquet:
         return (self,)
 
     @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return {}
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return {}
+
+    def files(self) -> list[Parquet]:
+        """Each file as a table of its own, with its share of the first rows."""
+        n_rows = [pq.read_metadata(path).num_rows for path in self.paths]
+        return [
+            replace(self, label=str(path), paths=(path,), n_first=-(-FIRST_ROWS * n // max(sum(n_rows), 1)))
+            for path, n in zip(self.paths, n_rows)
+        ]
+
+    @property
     def fields(self) -> tuple[str, ...]:
         return tuple(self.schema.names)
 
@@ -51,22 +68,16 @@ class Parquet:
                 with pq.ParquetFile(part, memory_map=True) as file:
                     for batch in file.iter_batches(block_rows or BLOCK_ROWS, columns=theirs, use_threads=False):
                         arrays = {ours: plain(batch.column(batch.schema.get_field_index(name))) for ours, name in columns.items()}
-                        yield _block(arrays, line, batch.num_rows)
+                        yield block_of(arrays, line, batch.num_rows)
                         line += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{part}: damaged near row {line}: {error}") from error
 
     def first_rows(self, columns: Mapping[str, str]) -> Block:
-        return first_with_rows(self.blocks(columns, block_rows=FIRST_ROWS))
+        return first_with_rows(self.blocks(columns, block_rows=self.n_first))
 
     def id_type(self, field: str, role: str) -> str:
-        """`int64` or `string`. Raises SourceError for a type that cannot be an id."""
-        kind = plain(self.schema.field(field).type)
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            return "int64"
-        if pa.types.is_string(kind) or pa.types.is_binary(kind):
-            return "string"
-        raise SourceError(f"{self.label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text")
+        return id_type_of(self.schema.field(field).type, self.label, field, role)
 
 
 def open_parquet(paths: Sequence[Path], path: Path) -> Parquet:
@@ -80,6 +91,16 @@ def open_parquet(paths: Sequence[Path], path: Path) -> Parquet:
         if not schemas[0].equals(schemas[-1]):
             raise SourceError(f"{part}: its columns differ from those of {paths[0].name}; expected files of one table")
     return Parquet(str(path), tuple(paths), schemas[0])
+
+
+def id_type_of(kind: pa.DataType, label: str, field: str, role: str) -> str:
+    """`int64` or `string`. Raises SourceError for a type that cannot be an id."""
+    kind = plain(kind)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "int64"
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return "string"
+    raise SourceError(f"{label}: column {field!r} (for {role}) is {kind}; expected whole numbers or text")
 
 
 def plain(what: pa.Array | pa.DataType) -> pa.Array | pa.DataType:
@@ -97,9 +118,11 @@ def plain(what: pa.Array | pa.DataType) -> pa.Array | pa.DataType:
     return what if plainer == kind else what.cast(plainer)
 
 
-def _block(columns: dict[str, pa.Array], line: int, n_rows: int) -> Block:
+def block_of(columns: dict[str, pa.Array], line: int, n_rows: int) -> Block:
+    """Rows in columns as a block, the first of them that of a line."""
+
     def text(i: int) -> str:
         values = [values[i].as_py() for values in columns.values()]
-        return ",".join("" if value is None else str(value) for value in values)
+        return ",".join("" if value is None else shown(value) if isinstance(value, bytes) else str(value) for value in values)
 
     return Block(columns, np.arange(line, line + n_rows, dtype=np.int64), text, [])

@@ -20,6 +20,7 @@ from jobs.sources.files import open_file
 from jobs.sources.sample_films import make_films, sizes
 from jobs.sources.sample_ratings import counts_of_users, rating_cells, SCALE
 from jobs.sources.times import SECOND
+from jobs.sources.users import Attributes
 
 VERSION = 2
 RECORD = "rows.json"
@@ -37,6 +38,7 @@ class Sample:
     user_id_type: str = field(default="int64", init=False)
     item_id_type: str = field(default="int64", init=False)
     read_as: Mapping[str, str] = field(default_factory=dict, init=False)
+    digests: Mapping[str, str] = field(default_factory=dict, init=False)
     earliest: datetime | None = None
 
     @property
@@ -48,6 +50,9 @@ class Sample:
         rules = Rules("ratings", self.latest, "int64", "int64", self.rating_scale, SECOND, earliest=self.earliest)
         for block in ratings.blocks({name: name for name in ("user_id", "item_id", "rating", "rated_at")}):
             yield accept(block, rules)
+
+    def users(self) -> Iterator[Attributes]:
+        return iter(())
 
     def catalogue(self) -> Catalogue:
         items = pq.read_table(self.folder / "items.parquet")

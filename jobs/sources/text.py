@@ -42,6 +42,14 @@ class TextFile(ABC):
     def parts(self) -> tuple[TextFile, ...]:
         return (self,)
 
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return {}
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return {}
+
     def id_type(self, field: str, role: str) -> None:
         return None
 

@@ -77,10 +77,10 @@ def floats_of(first: Block, roles: tuple[str, ...]) -> tuple[frozenset[str], dic
     return floats, {"ids": "; ".join(said)} if said else {}
 
 
-def floats_of_items(file: File, columns: Mapping[str, str]) -> frozenset[str]:
-    """Return what the first rows tell of a file of items."""
-    first = file.first_rows({"item_id": columns["item_id"]})
-    return floats_of(first, ("item_id",))[0] if len(first.lines) else frozenset()
+def floats_of_ids(file: File, columns: Mapping[str, str], role: str) -> frozenset[str]:
+    """Return what the first rows tell of a file of items or users."""
+    first = file.first_rows({role: columns[role]})
+    return floats_of(first, (role,))[0] if len(first.lines) else frozenset()
 
 
 def _scale(file: File, column: str, values: pa.Array, given: tuple[float, float] | None) -> tuple[tuple[float, float], str]:

@@ -25,7 +25,7 @@ from warehouse.release import current_id, sealed_ids
 from warehouse.signature import make_key, trusted
 from warehouse.sqlite import open_immutable
 
-BEFORE_TRAINING = ("items", "item_genres", "users", "ratings", "quarantine")
+BEFORE_TRAINING = ("items", "item_genres", "users", "user_attributes", "ratings", "quarantine")
 
 
 def content(release: Release) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import random
+import sqlite3
+from contextlib import closing
 from datetime import datetime, UTC
 from pathlib import Path
 
@@ -91,25 +93,29 @@ def test_a_cut_inside_a_moment_is_drawn_and_the_bench_draws_the_same(tmp_path: P
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> list[Built]:
-    """Releases of a file without times that is sorted, and of one whose lines are shuffled."""
+    """Releases of a file without times that is sorted, of one whose lines are shuffled, and of a table of a database with the same rows."""
     tmp_path = tmp_path_factory.mktemp("lines")
     rows = written(tmp_path / "sorted.csv", moments=1)
     random.Random(1).shuffle(rows)
     write(tmp_path / "shuffled.csv", rows)
+    with closing(sqlite3.connect(tmp_path / "shuffled.db")) as connection:
+        connection.execute("create table ratings (user_id integer, item_id integer, rating real, rated_at integer, title text)")
+        connection.executemany("insert into ratings values (?, ?, ?, ?, ?)", rows)
+        connection.commit()
     found = []
-    for name in ("sorted", "shuffled"):
-        warehouse = Warehouse(tmp_path / name)
-        figures = run(settings_for(warehouse.folder, tmp_path / f"{name}.csv", "user_id=user_id,item_id=item_id,rating=rating,title=title"))
+    for name in ("sorted.csv", "shuffled.csv", "shuffled.db"):
+        warehouse = Warehouse(tmp_path / name.replace(".", "-"))
+        figures = run(settings_for(warehouse.folder, tmp_path / name, "user_id=user_id,item_id=item_id,rating=rating,title=title"))
         found.append(Built(warehouse, figures["release"]))
     return found
 
 
-def test_a_shuffled_file_without_times_gives_the_same_release(built: list[Built]) -> None:
+def test_a_shuffled_file_or_table_without_times_gives_the_same_release(built: list[Built]) -> None:
     manifests = [one.manifest for one in built]
-    first, second = (
+    first, second, third = (
         {name: table["content_sha256"] for name, table in manifest.tables.items() if name != "quarantine"} for manifest in manifests
     )
-    assert first == second and manifests[0].rows["duplicates"] > 50
+    assert first == second == third and manifests[0].rows["duplicates"] > 50
     transitions = next(row for row in manifests[0].models if row["model"] == "transitions")
     assert (transitions["status"], transitions["message"]) == ("skipped", "no user has interactions of two different times")
 

@@ -7,15 +7,18 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, UTC
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from jobs.cli import main
+from jobs.ingest.first_pass import Reading
 from jobs.privacy.forget import FILED_UNDER, forget, leave_out, REASON
 from jobs.run import run
 from jobs.sources import Batch, QUARANTINE_SCHEMA
+from jobs.sources.table import open_table
 from schemas.errors import HeldBack, StepError, UsageError
 from tests.conftest import Built, small_settings, write_tiny_ratings
 from tests.jobs.conftest import run_steps
@@ -49,7 +52,7 @@ def test_a_forgotten_users_rows_are_refused_without_their_text(tmp_path: Path) -
     forgotten.add(warehouse, "anna")
     accepted = pa.table({"user_id": ["anna", "ben", "anna"], "item_id": ["x", "x", "y"], "line": [2, 3, 5]})
     refused = pa.table([["f.csv"] * 3, [4, 6, 7], ['"anna",z,bad', "susanna,z,bad", "1::anna ::z"], ["r"] * 3], schema=QUARANTINE_SCHEMA)
-    kept, gone = leave_out(forgotten.read(warehouse.forgotten), Batch(accepted, refused, 6))
+    kept, gone = leave_out(forgotten.read(warehouse.forgotten), Batch(accepted, refused, 6), n_before=3)
     assert kept["user_id"].to_pylist() == ["ben"]
     assert len(kept) + len(gone) == 6
     rows = [tuple(row.values()) for row in gone.to_pylist()]
@@ -57,9 +60,24 @@ def test_a_forgotten_users_rows_are_refused_without_their_text(tmp_path: Path) -
         ("f.csv", 4, "", "r"),
         ("f.csv", 6, "susanna,z,bad", "r"),
         ("f.csv", 7, "", "r"),
-        (FILED_UNDER, 2, "", REASON),
+        (FILED_UNDER, 4, "", REASON),
         (FILED_UNDER, 5, "", REASON),
     ]
+
+
+def test_a_forgotten_users_rows_in_several_files_are_rows_of_the_quarantine_each(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "w")
+    warehouse.folder.mkdir()
+    forgotten.add(warehouse, 7)
+    for month in (1, 2):
+        (tmp_path / "sales" / f"month={month}").mkdir(parents=True)
+        (tmp_path / "sales" / f"month={month}" / "rows.csv").write_text("user_id,item_id\n7,2\n8,2\n")
+    read = Reading(warehouse.sealed("r"), forgotten.read(warehouse.forgotten))
+    for batch in open_table(tmp_path / "sales", latest=datetime.now(UTC)).interactions():
+        read.take(batch)
+    read.close(QUARANTINE_SCHEMA.empty_table())
+    rows = parquet.read(warehouse.sealed("r").table("quarantine")).to_pylist()
+    assert [(row["source"], row["line"]) for row in rows] == [(FILED_UNDER, 1), (FILED_UNDER, 2)] and read.n_accepted == 2
 
 
 def test_online_ratings_go_at_once_from_overlay_and_archive(tmp_path: Path) -> None:
