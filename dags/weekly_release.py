@@ -1,4 +1,4 @@
-"""weekly_release: from the source to the promoted release, Sundays at 02:00 UTC.
+"""weekly_release: from the source to the promoted release, Sundays at 02:00 UTC, and whenever the asset `cinematch_source` changes.
 
 Owner: data-engineering. A red run means that there is no new release this week; the promoted one goes on being served, so
 nobody who asks for a list notices. `ingest` in pink means that the data changed too much to train on. `promote` in pink means that there is a release and that it was not promoted: it was held
@@ -17,12 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
-from airflow.sdk import Asset, BaseOperator, dag, Param, task, TriggerRule
+from airflow.sdk import Asset, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, dag, Param, task, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 ALL = "popular,content,ials,als,svd,item_neighbours,transitions,ease,hybrid"
 MODELS = os.environ.get("CINEMATCH_MODELS", ALL).split(",")
 BLENDS = ("hybrid",)  # fitted by `train` to what the others left
+SOURCE = Asset(name="cinematch_source", uri="cinematch://source", group="cinematch")  # of the DAG that brings the data
 RELEASE = Asset(name="cinematch_release", uri="cinematch://current", group="cinematch")
 POOL = "training"
 HELD_BACK = 7
@@ -80,15 +81,15 @@ def text(value: object) -> str:
 
 
 def moment(dag_run) -> datetime:
-    """The time that a run is for: of its schedule, also where it is late or a backfill; else of its trigger."""
+    """The time that a run is for: of its schedule, also where it is late or a backfill; else of its trigger or the asset's event."""
     return (dag_run.logical_date or dag_run.run_after).astimezone(UTC)
 
 
 def release_of(dag_run) -> str:
-    """The id of a run's release: the same whenever a task of it runs again, sorting by time, one for each run by hand."""
+    """The id of a run's release: the same whenever a task of it runs again, sorting by time, one for each run by hand or by an asset."""
     is_planned = dag_run.run_type in ("scheduled", "backfill")
-    by_hand = "" if is_planned else f"m{hashlib.sha256(dag_run.run_id.encode()).hexdigest()[:4]}"
-    return f"{moment(dag_run):%Y%m%dT%H%M%SZ}{by_hand}"
+    unplanned = "" if is_planned else f"m{hashlib.sha256(dag_run.run_id.encode()).hexdigest()[:4]}"
+    return f"{moment(dag_run):%Y%m%dT%H%M%SZ}{unplanned}"
 
 
 def as_of(dag_run, params) -> str:
@@ -141,7 +142,7 @@ def step(name: str, *takes: str, hours: float, does: str, red: str, **more) -> S
     dag_id="weekly_release",
     description="From the source to the promoted release",
     doc_md=__doc__,
-    schedule="0 2 * * 0",
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * 0", timezone="UTC"), assets=[SOURCE]),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),
@@ -257,7 +258,7 @@ def weekly_release():
         outlets=[RELEASE],
         on_skipped_callback=held_back,
         does="makes the release the one that is served, if its verdict lets it pass; prunes old ones, and empties the overlay of "
-        "what every release contains. Its XCom and its asset event name the release and the verdict.",
+        "what every release contains. Its XCom and its asset event have the release, the verdict, counts and the main metrics.",
         red="The sealed release is damaged on disk; the one before goes on being served. **Pink:** it was held back, or the run "
         "was told not to promote. `cinematch releases show ID` has the figures, `cinematch releases promote ID` overrules.",
     )

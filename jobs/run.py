@@ -21,6 +21,7 @@ from schemas.settings import Settings
 from warehouse import catalog, promotion, pruning, release as releases, signature
 from warehouse.claims import claimed, sweep
 from warehouse.layout import Warehouse
+from warehouse.measures import main_figures
 
 log = logging.getLogger("cinematch")
 
@@ -115,9 +116,9 @@ def promote(warehouse: Warehouse, release_id: str, settings: Settings) -> dict[s
     from jobs.ingest.overlay_archive import compact
 
     started = time.monotonic()
-    verdict = releases.read_manifest(warehouse.sealed(release_id)).verdict
-    reason = verdict.get("reason", "")
-    figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict.get("decision"), "reason": reason}
+    manifest = releases.read_manifest(warehouse.sealed(release_id))
+    verdict, reason = manifest.verdict.get("decision"), manifest.verdict.get("reason", "")
+    figures: dict[str, Any] = {"step": "promote", "release": release_id, "verdict": verdict, "reason": reason, **main_figures(manifest)}
     previous = releases.current_id(warehouse)
     try:
         promotion.promote(warehouse, release_id, reason=reason, by="verdict", trusted=signature.trusted(settings.trusted_keys))

@@ -11,6 +11,7 @@ from schemas.setting_groups import ALL, AUTO
 from schemas.settings import FIELDS
 
 HELD_OUT, VALIDATION = "held_out_last", "validation"
+MAIN = ("below_mean", "coverage", "rmse")  # besides the metric that decides
 
 
 class Line(NamedTuple):
@@ -97,6 +98,18 @@ def deciding(manifest: Manifest) -> str:
 def counted(manifest: Manifest) -> str:
     """Say what a metric counts."""
     return "nDCG counts the held-out rows that users liked" if deciding(manifest) == "ndcg_liked" else "nDCG counts every held-out row"
+
+
+def main_figures(manifest: Manifest) -> dict[str, Any]:
+    """The size of a release and the main metrics of its served model on the held-out rows, as whoever hears of it wants to know them."""
+    counts, served = manifest.counts, manifest.served_model
+    rows = [row for row in manifest.metrics if (row["model"], row["protocol"]) == (served, HELD_OUT)]
+    return {
+        **{f"n_{name}": counts[name] for name in ("users", "items", "ratings")},
+        "n_lists": counts.get("ready_lists"),
+        "served_model": served,
+        **{named(row["metric"], row["k"]): row["value"] for row in rows if row["metric"] in (deciding(manifest), *MAIN)},
+    }
 
 
 def checked(manifest: Manifest) -> str:

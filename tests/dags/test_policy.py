@@ -21,6 +21,7 @@ from tests.dags.running import BIN, ROOT
 
 FILES = sorted((ROOT / "dags").glob("*.py"))
 SCHEDULES = {"weekly_release": "0 2 * * 0", "daily_audit": "0 6 * * *"}
+ASSETS = {"weekly_release": [["cinematch_source", "cinematch://source/"]], "daily_audit": []}
 
 # Run in a process of its own: Airflow configures logging and warnings of the process that it is imported into.
 READ = """
@@ -41,8 +42,11 @@ def task(t):
         "rule": str(t.trigger_rule), "alerts": bool(t.on_failure_callback), "outlets": [asset.name for asset in t.outlets],
     }
 def dag(d):
+    timed = getattr(d.timetable, "timetable", d.timetable)
+    assets = d.timetable.asset_condition.objects if d.timetable.asset_condition else []
     return {
-        "doc": d.doc_md, "tags": sorted(d.tags), "schedule": str(d.schedule), "catchup": d.catchup, "max_active_runs": d.max_active_runs,
+        "doc": d.doc_md, "tags": sorted(d.tags), "schedule": timed.expression, "zone": str(timed.timezone),
+        "assets": [[a.name, a.uri] for a in assets], "catchup": d.catchup, "max_active_runs": d.max_active_runs,
         "timeout_s": d.dagrun_timeout and d.dagrun_timeout.total_seconds(), "params": {k: p.schema for k, p in d.params.items()},
         "defaults": {k: d.params[k] for k in d.params}, "tasks": {t.task_id: task(t) for t in d.tasks},
     }
@@ -88,6 +92,7 @@ def test_every_file_is_a_dag_and_is_read_without_an_error(read: dict[str, Any]) 
 
 def test_the_schedule_is_frozen(read: dict[str, Any]) -> None:
     assert {name: dag["schedule"] for name, dag in read["dags"].items()} == SCHEDULES
+    assert {name: dag["assets"] for name, dag in read["dags"].items()} == ASSETS
     for dag in read["dags"].values():
         assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
 

@@ -14,6 +14,7 @@ from tests.dags.running import Airflow, DAG, Refused, UP_S, wait
 from tests.serving.conftest import Server, serving
 from warehouse.keys import create, RUN
 from warehouse.layout import Warehouse
+from warehouse.measures import HELD_OUT
 from warehouse.release import current_id, damage, read_manifest, sealed_ids
 
 NOW = datetime.now(UTC)
@@ -21,6 +22,7 @@ SUNDAY = (NOW - timedelta(hours=2) - timedelta(days=(NOW - timedelta(hours=2)).i
     hour=2, minute=0, second=0, microsecond=0
 )
 PAST = f"{SUNDAY:%Y%m%dT%H%M%SZ}"
+ENDED = ("success", "failed", "skipped")
 STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
 
 
@@ -95,7 +97,35 @@ def test_the_last_line_of_a_log_is_the_result_that_the_page_shows(standalone: Ai
 def test_a_promotion_is_an_event_of_the_asset(standalone: Airflow, by_hand: str) -> None:
     events = [event for event in standalone.get("/assets/events")["asset_events"] if event["source_run_id"] == by_hand]
     assert [event["name"] for event in events] == ["cinematch_release"]
-    assert events[0]["extra"] == standalone.xcom(by_hand, "promote")
+    extra, warehouse = events[0]["extra"], Warehouse(standalone.warehouse)
+    manifest = read_manifest(warehouse.sealed(current_id(warehouse)))
+    assert extra == standalone.xcom(by_hand, "promote")
+    assert (extra["release"], extra["verdict"], extra["is_promoted"]) == (manifest.release, manifest.verdict["decision"], True)
+    assert {name: extra[f"n_{name}"] for name in ("users", "items", "ratings")} == {
+        name: manifest.counts[name] for name in ("users", "items", "ratings")
+    }
+    assert extra["n_lists"] == manifest.counts["users"] > 0 and extra["served_model"] == manifest.served_model
+    (row,) = [row for row in manifest.metrics if (row["model"], row["metric"]) == ("ials", "ndcg_liked") and row["protocol"] == HELD_OUT]
+    assert extra["ndcg_liked@10"] == row["value"] and 0 < extra["coverage@10"] <= 1
+
+
+def test_a_change_of_the_source_starts_a_run_on_a_release_of_its_own(standalone: Airflow, by_hand: str) -> None:
+    """The event is one as another DAG's outlet makes it, told by REST."""
+    (source,) = [asset for asset in standalone.get("/assets")["assets"] if asset["name"] == "cinematch_source"]
+    assert source["uri"] == "cinematch://source/" and [dag["dag_id"] for dag in source["scheduled_dags"]] == [DAG]
+    of_assets = f"/dags/{DAG}/dagRuns?run_type=asset_triggered"
+    assert standalone.get(of_assets)["dag_runs"] == []
+    event = standalone.ask("POST", "/assets/events", {"asset_id": source["id"], "extra": {"file": "ratings.csv"}})
+    wait(lambda: bool(standalone.get(of_assets)["dag_runs"]), UP_S, lambda: "no run of the event")
+    (run,) = standalone.get(of_assets)["dag_runs"]
+    run_id = run["dag_run_id"]
+    wait(lambda: standalone.tasks(run_id).get("ingest") in ENDED, UP_S, lambda: str(standalone.tasks(run_id)))
+    (told,) = [one for one in standalone.get("/assets/events")["asset_events"] if one["id"] == event["id"]]
+    standalone.ask("PATCH", f"/dags/{DAG}/dagRuns/{quote(run_id)}", {"state": "failed"})
+    assert [of["run_id"] for of in told["created_dagruns"]] == [run_id] and told["extra"]["file"] == "ratings.csv"
+    figures = standalone.xcom(run_id, "ingest")
+    assert figures["release"].startswith(f"{datetime.fromisoformat(run['run_after']):%Y%m%dT%H%M%SZ}m") and "is_sealed" not in figures
+    assert standalone.get(f"/dags/{DAG}")["next_dagrun_run_after"].endswith("T02:00:00Z"), "Sunday's comes as well"
 
 
 def test_a_cleared_run_works_on_the_same_release_and_builds_nothing_twice(standalone: Airflow, by_hand: str) -> None:

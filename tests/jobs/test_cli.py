@@ -257,6 +257,13 @@ def test_a_light_step_prints_its_figures_last_and_writes_them_to_a_file(command:
     assert status == 0 and is_flat(figures) and figures["release"] == second and figures["previous"] == copied.release_id
     assert json.loads(figures_file.read_text()) == figures
     assert current_id(copied.warehouse) == second
+    counts, served = copied.manifest.counts, copied.manifest.served_model
+    assert [figures[f"n_{name}"] for name in ("users", "items", "ratings", "lists")] == [
+        counts[name] for name in ("users", "items", "ratings", "ready_lists")
+    ]
+    measured = {(row["model"], row["protocol"], row["metric"]): row["value"] for row in copied.manifest.metrics}
+    assert figures["served_model"] == served and figures["coverage@10"] == measured[served, "held_out_last", "coverage"]
+    assert figures["ndcg@10"] == measured[served, "held_out_last", "ndcg"] and "ndcg_liked@10" not in figures
 
 
 def test_every_step_as_a_process_of_its_own_builds_a_release(tmp_path: Path) -> None:
