@@ -29,7 +29,7 @@ class Attributes(NamedTuple):
 def columns_of_users(text: str, file: File) -> dict[str, str]:
     """Our names to the file's: those that the setting names, else the id and every other column by its own name."""
     columns = chosen(text, "user_columns", (), ("user_id",), file.fields, file.label)
-    return columns if text else {name: name for name in file.fields if name and name != columns["user_id"]} | columns
+    return columns if text else columns | {name: name for name in file.fields if name and name not in ("user_id", columns["user_id"])}
 
 
 def attributes(file: File, columns: Mapping[str, str], id_type: str | None, floats: frozenset[str] = frozenset()) -> Iterator[Attributes]:
