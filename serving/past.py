@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -30,18 +31,18 @@ class Past:
     """OPEN releases at most. One is opened at a time, by a thread that gives way to lookups, and makes room for itself: the one that was
     asked least recently is closed, but none that is being asked. One that was pruned is closed when its last request has ended."""
 
-    def __init__(self, warehouse: Warehouse, trusted: Trusted) -> None:
-        self._warehouse, self._trusted = warehouse, trusted
+    def __init__(self, warehouse: Warehouse, trusted: Trusted, hidden: Callable[[], frozenset[str]]) -> None:
+        self._warehouse, self._trusted, self._hidden = warehouse, trusted, hidden
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._pruned: list[OpenRelease] = []  # that are being asked still
+        self._retired: list[OpenRelease] = []  # that are being asked still
         self._wanted: Counter[str] = Counter()
         self._opening = asyncio.Lock()
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="open", initializer=let_thread_give_way)
 
-    async def take(self, release_id: str, hidden: frozenset[str]) -> OpenRelease:
-        """The release, held, without what is hidden. Raises NotFound or ReleaseError where it is not there or not whole, RequestError where too many others are
+    async def take(self, release_id: str) -> OpenRelease:
+        """The release, held. Raises NotFound or ReleaseError where it is not there or not whole, RequestError where too many others are
         asked (503) or waited for (429)."""
-        opened = self._found(release_id, hidden)
+        opened = self._found(release_id)
         if opened is not None:
             self._kept.move_to_end(release_id)
             return opened.hold()
@@ -52,7 +53,7 @@ class Past:
         self._wanted[release_id] += 1
         try:
             async with self._opening:
-                opened = self._found(release_id, hidden) or await self._open(release_id, hidden)
+                opened = self._found(release_id) or await self._open(release_id)
                 return opened.hold()
         finally:
             self._wanted[release_id] -= 1
@@ -63,42 +64,42 @@ class Past:
         """Why a request that holds a release cannot go on, where that was removed meanwhile."""
         return None if opened.files.manifest.exists() else not_here(self._warehouse, opened.id)
 
-    def look(self, hidden: frozenset[str]) -> None:
+    def look(self) -> None:
         """Let go of what was pruned, is another release of the same name by now, or shows what is hidden."""
         for release_id in list(self._kept):
-            self._found(release_id, hidden)
+            self._found(release_id)
 
-    def _found(self, release_id: str, hidden: frozenset[str]) -> OpenRelease | None:
-        """The release where it is open, without what is hidden now, and still that of the warehouse."""
+    def _found(self, release_id: str) -> OpenRelease | None:
+        """The release where it is open, still that of the warehouse, and without what is hidden."""
         kept = self._kept.get(release_id)
         if kept is None:
             return None
-        if kept.opened.without != hidden or stamp_of(self._warehouse.sealed(release_id).manifest) != kept.manifest:
+        if (stamp_of(self._warehouse.sealed(release_id).manifest), self._hidden()) != (kept.manifest, kept.opened.without):
             del self._kept[release_id]
             kept.opened.retire()
             if kept.opened.is_used:
-                self._pruned.append(kept.opened)
+                self._retired.append(kept.opened)
             return None
         return kept.opened
 
-    async def _open(self, release_id: str, hidden: frozenset[str]) -> OpenRelease:
+    async def _open(self, release_id: str) -> OpenRelease:
         self._make_room()
         release = self._warehouse.sealed(release_id)
         manifest = stamp_of(release.manifest)
-        opened = await asyncio.get_running_loop().run_in_executor(self._opener, open_verified, release, self._trusted, hidden)
+        opened = await asyncio.get_running_loop().run_in_executor(self._opener, open_verified, release, self._trusted, self._hidden())
         self._kept[release_id] = _Kept(opened, manifest)
         return opened
 
     def _make_room(self) -> None:
         """Close what is not being asked, the least recently asked first, until one more may be open."""
-        self._pruned = [opened for opened in self._pruned if opened.is_used]
+        self._retired = [opened for opened in self._retired if opened.is_used]
         for release_id, kept in list(self._kept.items()):
-            if len(self._kept) + len(self._pruned) < OPEN:
+            if len(self._kept) + len(self._retired) < OPEN:
                 return
             if not kept.opened.is_used:
                 del self._kept[release_id]
                 kept.opened.retire()
-        if len(self._kept) + len(self._pruned) >= OPEN:
+        if len(self._kept) + len(self._retired) >= OPEN:
             raise RequestError(f"{OPEN} other releases are being asked; ask again in a second", 503, {"retry-after": "1"})
 
     def close(self) -> None:

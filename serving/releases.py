@@ -25,9 +25,9 @@ DAY = 86_400
 
 class Releases:
     """`current` answers, `previous` for a while after a swap, and those of `past` where a request names them. `pointer` is what the
-    warehouse names, and `problem` why that is not what answers, where it is not. `hidden` are the ids, as text, of what no list may hold.
-    `compared` keeps comparisons of two releases by their ids, and `refused` why rows of an open one were refused, with the users that were
-    forgotten then."""
+    warehouse names, and `problem` why that is not what answers, where it is not. `hidden` are the ids, as text, of what no list may
+    hold. `compared` keeps comparisons of two releases by their ids, and `refused` why rows of an open one were refused, with the users
+    that were forgotten then."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
         self._warehouse = warehouse
@@ -42,7 +42,7 @@ class Releases:
         self.previous: OpenRelease | None = None
         self.compared: dict[tuple[str, str], dict[str, Any]] = {}
         self.refused: WeakKeyDictionary[OpenRelease, tuple[Forgotten, asyncio.Future[list[dict[str, Any]]]]] = WeakKeyDictionary()
-        self.past = Past(warehouse, self.trusted)
+        self.past = Past(warehouse, self.trusted, lambda: self.hidden)
 
     def look_at_hidden(self) -> None:
         """Read again what is hidden. A list that was known is not given up for one that is damaged or gone."""
@@ -59,7 +59,7 @@ class Releases:
         """The sealed release of an id, `current` or `latest`, held. Raises NotFound, or as `Past.take` does."""
         release_id = self.current.id if name == "current" else named(self._warehouse, name)
         opened = self._answering(release_id)
-        return await self.past.take(release_id, self.hidden) if opened is None else opened.hold()
+        return await self.past.take(release_id) if opened is None else opened.hold()
 
     def pinned(self, request: Request, token: Token) -> OpenRelease:
         """The open release that a page token names. Raises RequestError if that is not served, or not the one that is asked for."""

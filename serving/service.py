@@ -65,7 +65,7 @@ class Service:
         if keys.is_due(self.now()):
             await asyncio.to_thread(keys.save, keys.take_used(self.now()))
         self.users.forgotten.look()
-        self.releases.past.look(self.releases.hidden)
+        self.releases.past.look()
         if online.is_due():
             await asyncio.to_thread(online.open)  # which reads all of it
         if (catalogue := stamp_of(self.warehouse.catalog)) != self._catalogue:

@@ -10,11 +10,9 @@ import pytest
 
 from jobs.run import run_step
 from tests.conftest import Built, small_settings
-from tests.serving.conftest import clone
 from tests.serving.inside import Inside, inside
 from warehouse import hidden, journal, parquet
 from warehouse.layout import Warehouse
-from warehouse.release import current_id
 
 Own = Callable[..., tuple[Path, str]]
 USER = b"/recommend/1"
@@ -70,18 +68,6 @@ def test_an_item_is_gone_from_every_list_and_comes_back(own_movies: Own) -> None
         assert [one["item_id"] for one in server.rows(b"/hidden")] == [item]
         (row,) = server.send("DELETE", b"/items/%d/hidden" % item).json()["rows"]
         assert row["status"] == "shown" and everywhere(server, item, title) == before and server.rows(b"/hidden") == []
-
-
-def test_a_release_that_is_asked_by_its_id_hides_it_too(own_movies: Own) -> None:
-    folder, key = own_movies()
-    clone(Warehouse(folder), current_id(Warehouse(folder)), "20200101T000000Z")
-    with inside(folder, key) as server:
-        before = items_of(server, USER + b"?n=5&release=20200101T000000Z")
-        server.send("PUT", b"/items/%d/hidden" % before[0])
-        for release in (b"20200101T000000Z", b"current"):
-            after = items_of(server, USER + b"?n=5&release=" + release)
-            assert after[:4] == before[1:] and len(after) == 5
-        assert server.ask("GET", b"/items/%d?release=20200101T000000Z" % before[0]).status == 404
 
 
 def test_a_list_that_a_client_keeps_counts_no_more(own_movies: Own) -> None:

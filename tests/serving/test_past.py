@@ -209,6 +209,21 @@ def test_what_a_release_blocks_stays_blocked_in_it(own_movies: Own) -> None:
             assert item in listed[first] and item not in listed[SECOND], path
 
 
+def test_what_is_hidden_now_is_in_no_list_of_a_past_release(own_movies: Own) -> None:
+    folder, key = own_movies()
+    _, first = two(folder)
+    with inside(folder, key) as asked:
+        item = asked.rows(b"/recommend/1?n=1")[0]["item_id"]
+        paths = [of(path, release) for path in ("/recommend/1", "/recommend/1?n=200", "/popular?n=500") for release in (first, SECOND)]
+        assert all(item in {row["item_id"] for row in asked.rows(path.encode())} for path in paths)
+        tags = {path: get(asked, path).headers[b"etag"] for path in paths}
+        assert asked.send("PUT", f"/items/{item}/hidden".encode()).status == 200
+        asked.look()
+        for path in paths:
+            reply = get(asked, path, if_none_match=tags[path])
+            assert reply.status == 200 and item not in {row["item_id"] for row in reply.json()["rows"]}, path
+
+
 def editions(folder: Path, n: int) -> list[str]:
     warehouse = Warehouse(folder)
     return [clone(warehouse, current_id(warehouse), f"2099020{number}T000000Z") for number in range(1, n + 1)]
