@@ -7,6 +7,7 @@ from serving.lookups import (
     analytics,
     api,
     audience,
+    builds,
     data,
     explore,
     health,
@@ -230,6 +231,7 @@ READS = (
         page="compare",
     ),
     Route("show_release", "GET", "/releases/{release}", releases.show, "A release's manifest", "Manifest", page="release"),
+    Route("list_runs", "GET", "/runs", builds.listing, "What is being built, and how long steps took", "Build", page="runs"),
     Route("live", "GET", "/health/live", health.live, "Whether the process lives", "Life", is_open=True),
     Route(
         "ready",

@@ -144,6 +144,10 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"item_id": "any", "title": "text?", "same_items": "item[]", "at": "time", **dict.fromkeys(("status", "by", "reason"), "text")},
         {},
     ),
+    "Build": (
+        {"release": "text", "status": "text", "step": "text?", "since": "time?", "seconds_s": "number", "steps": "any[]"},
+        {"source": "text"},
+    ),
     "Release": ({"release": "text", "status": "text"}, {"source": "text"}),
     "Manifest": (
         {

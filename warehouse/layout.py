@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.errors import UsageError
 
 _RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
 RESERVED = ("current", "latest")  # names that stand for a release
 PAGES = "pages-"  # how the name of a server's own copy of a release begins, in staging
 

@@ -17,11 +17,9 @@ from schemas.errors import StepError
 from schemas.settings import Settings
 from schemas.tables import IdTypes
 from warehouse.atomic import replacing
-from warehouse.layout import Release
+from warehouse.layout import Release, STEPS
 
 log = logging.getLogger("cinematch")
-
-STEPS = ("ingest", "train", "evaluate", "recommend", "seal", "promote")
 
 
 @dataclass

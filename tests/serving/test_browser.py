@@ -46,7 +46,7 @@ def paths(server: Server, user: str) -> list[str]:
     listed = quote(str(server.rows(f"/recommend/{who}?n=1")[0]["item_id"]), safe="")
     return [
         "/", f"/recommend/{who}", f"/recommend/{who}?n=200", f"/why/{who}/{listed}", f"/why/{who}/{listed}?without=1", f"/predict/{who}/{listed}", f"/ratings/{who}",
-        "/popular", "/genres", f"/items/{item}", f"/similar/{item}", f"/similar?items={item},{listed}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/analytics", "/data", "/api", "/releases",
+        "/popular", "/genres", f"/items/{item}", f"/similar/{item}", f"/similar?items={item},{listed}", "/search?q=a", "/playground", f"/playground?rated={item}&q=e", "/explore", f"/explore?user_id={who}", "/quality", "/analytics", "/data", "/api", "/runs", "/releases",
         f"/releases/{release}", f"/releases/compare?a={release}&b={release}", "/cinematch", "/cinematch/items?_facet=year",
         f"/cinematch/who_gets_item?item_id={item}", "/recommend/x/y", f"/?release={release}", f"/recommend/{who}?release={release}", f"/why/{who}/{listed}?release={release}",
     ]  # fmt: skip

@@ -142,6 +142,7 @@ def test_answers_are_as_they_are_described(server: str, request: pytest.FixtureR
         "/data": ["/data"],
         "/api": ["/api"],
         "/releases": ["/releases"],
+        "/runs": ["/runs"],
         "/releases/{release}": ["/releases/current", f"/releases/{release}"],
         "/releases/compare": ["/releases/compare?a=current&b=latest"],
         "/health/live": ["/health/live"],
@@ -191,7 +192,7 @@ def test_every_operation_has_a_name_of_its_own_and_refers_to_what_is_there(movie
     document = movies.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names) == 38 and all(re.fullmatch("[a-z_]+", name) for name in names)
+    assert len(set(names)) == len(names) == 39 and all(re.fullmatch("[a-z_]+", name) for name in names)
     assert {tag for operation in operations for tag in operation["tags"]} == {"lists", "ratings", "releases", "server"}
     text = movies.get("/openapi.json").text
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(document["components"]["schemas"])
