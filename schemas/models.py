@@ -68,13 +68,19 @@ def _of_rows(size: Size, settings: Any) -> float:
 
 
 def _of_ease(size: Size, settings: Any) -> float:
-    return 16 * min(settings.ease_items, size.n_items) ** 2 + 30 * size.n_ratings
+    n_items = min(settings.ease_items or size.n_items, size.n_items)
+    if 12 * n_items**2 <= settings.ease_mib * 2**20:
+        return 16 * n_items**2 + 30 * size.n_ratings
+    an_item = (16 * EASE_PAIRS + 100) * settings.ease_neighbours
+    return 16 * min(n_items, EASE_HEAD) ** 2 + an_item * n_items + 100 * size.n_ratings
 
 
 def _of_hybrid(size: Size, settings: Any) -> float:
     return 16 * min(2**26, 4_000 * size.n_items) + 6 * size.matrix_bytes
 
 
+EASE_HEAD = 5_000  # items that ease solves densely in any case, and searches its hyper-parameters over
+EASE_PAIRS = 5  # times ease_neighbours: the pairs that are kept of each other item
 RATER = "als"  # predicts the ratings of a list, whoever ranks it
 MODELS: dict[str, Model] = {
     model.name: model
@@ -125,8 +131,7 @@ MODELS: dict[str, Model] = {
         Model(
             "ease",
             simplicity=3,
-            doing="counting pairs, solving, pruning",
-            settings=("ease_items", "ease_reg", "ease_mib"),
+            settings=("ease_items", "ease_neighbours", "ease_reg", "ease_mib"),
             memory=_of_ease,
             lowered_by="ease_items",
         ),

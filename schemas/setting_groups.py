@@ -256,10 +256,17 @@ class Training:
     transitions_damping: float = _setting(
         0.0, TRAIN, "rows that `transitions` adds to those of each item before it divides by them; 0: chosen by validation", minimum=0
     )
-    ease_items: int = _setting(5000, TRAIN, "most popular items that `ease` covers", minimum=10)
+    ease_items: int = _setting(
+        0, TRAIN, "most popular items that `ease` covers; 0: all with 5 interactions or more, and the first 5,000 in any case", minimum=0
+    )
+    ease_neighbours: int = _setting(
+        100, TRAIN, "items that `ease` solves a rare item over, where `ease_mib` has no room for all at once", minimum=1
+    )
     ease_reg: float = _setting(0.0, TRAIN, "regularisation of `ease`; 0: chosen by validation", minimum=0)
     svd_factors: int = _setting(0, TRAIN, "factors of `svd`; 0: chosen by validation", minimum=0, maximum=1024)
-    ease_mib: int = _setting(4096, TRAIN, "memory that `ease` may take", minimum=1)
+    ease_mib: int = _setting(
+        4096, TRAIN, "memory that the matrix of `ease` may take; where all items do not fit, the 5,000 most popular do", minimum=1
+    )
     popular_n: int = _setting(200, TRAIN, "length of each popular list", minimum=1)
     similar_n: int = _setting(50, TRAIN, "neighbours kept of each item, per source", minimum=1)
 

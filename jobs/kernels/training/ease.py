@@ -4,8 +4,8 @@
     P = (X'X + lambda I)^-1,   B_ij = -P_ij / P_jj  for i != j,   B_jj = 0
 
 which is B = I - P diag(1 / diag P). A user's scores are x' B, so row j of B is what history item j adds to
-each target. The inverse is dense: memory grows with the square of the items and time with the cube, so only
-the most popular are kept.
+each target. The inverse is dense: memory grows with the square of the items and time with the cube. Where it has no room
+for all items `jobs.kernels.training.local_ease` solves the less popular ones.
 
 Dropout of rate p hides each item of a user with that chance while the others are to rebuild it (Steck 2020, Autoencoders that don't overfit
 towards the Identity). In expectation it adds p / (1 - p) n_i to the diagonal, n_i the users of item i: what many have is trusted less. Weights
@@ -62,7 +62,7 @@ def gram(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, 
     indptr, items : (u + 1,), (m,) by user
     kept : (k,) ascending
     """
-    X = _kept_columns(indptr, items, kept, n_items)
+    X = kept_columns(indptr, items, kept, n_items)
     lengths = np.diff(X.indptr).astype(np.int64)
     k = len(kept)
     total = np.zeros((k, k), np.float32)
@@ -78,7 +78,8 @@ def gram(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int, 
     return total
 
 
-def _kept_columns(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int) -> csr_matrix:
+def kept_columns(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_items: int) -> csr_matrix:
+    """X (u, k) float32 of kept items (k,) in their order; in a row the columns stand as the items do."""
     place = np.full(n_items, -1, np.int32)
     place[kept] = np.arange(len(kept))
     columns = place[items]
@@ -89,7 +90,19 @@ def _kept_columns(indptr: np.ndarray, items: np.ndarray, kept: np.ndarray, n_ite
 
 
 def solve(gramian: np.ndarray, reg: float, *, dropout: float = 0.0, accurate: float = ACCURATE) -> np.ndarray:
-    """B (k, k) float32 for X'X (k, k) float32, written over it, lambda > 0 and a dropout of rate p, 0 <= p < 1.
+    """B (k, k) float32 for X'X (k, k) float32, written over it, lambda > 0 and a dropout of rate p, 0 <= p < 1."""
+    return weights_of(inverse(gramian, reg, dropout=dropout, accurate=accurate))
+
+
+def weights_of(P: np.ndarray) -> np.ndarray:
+    """B (k, k) of the inverse P, written over it."""
+    P /= -P.diagonal()  # B_ij = -P_ij / P_jj: column j by its own P_jj
+    P.flat[:: len(P) + 1] = 0.0
+    return P
+
+
+def inverse(gramian: np.ndarray, reg: float, *, dropout: float = 0.0, accurate: float = ACCURATE) -> np.ndarray:
+    """P (k, k) float32 for X'X (k, k) float32, written over it.
 
     Inverted in float32, which takes half the time and memory; where that fails, or leaves more than
     `accurate`, in float64.
@@ -111,8 +124,6 @@ def solve(gramian: np.ndarray, reg: float, *, dropout: float = 0.0, accurate: fl
             raise ValueError(f"X'X + {reg} I is not positive definite in float64: raise lambda")
         A[:] = exact
     _mirror(A)
-    A /= -A.diagonal()  # B_ij = -P_ij / P_jj: column j by its own P_jj
-    A.flat[:: len(A) + 1] = 0.0
     return A
 
 
