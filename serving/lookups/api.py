@@ -51,6 +51,7 @@ def _sample(opened: OpenRelease, user: Any) -> dict[str, Any]:
         "item_id": item,
         "release": "current",
         "run": "RUN",
+        "items": item,
         "a": "current",
         "b": "latest",
         "q": next(iter(re.findall(r"\w+", title or "")), "a"),
