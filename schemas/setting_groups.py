@@ -118,6 +118,27 @@ class Source:
         is_mapping=True,
     )
     blocked: str = _setting("", INGEST, "file of the ids of items that no list may hold, one a line", is_machine=True)
+    delimiter: str = _setting(
+        AUTO, TOLD, "`table` in CSV: character between the fields, such as `;`, or `tab`; `auto` takes the commonest in the first line"
+    )
+    encoding: str = _setting(
+        AUTO,
+        TOLD,
+        "`table` in CSV: how characters are written; `auto` tells it from the first bytes. windows-1252 holds Latin-1",
+        choices=(AUTO, "utf-8", "utf-16-le", "utf-16-be", "windows-1252"),
+    )
+    header: str = _setting(
+        "on",
+        TOLD,
+        "`table` in CSV: whether the first line names the columns; with `off` they are called 1, 2, 3, as in `user_id=1,item_id=2`",
+        choices=("on", "off"),
+    )
+    decimal: str = _setting(
+        AUTO,
+        TOLD,
+        "`table`: what stands before the decimals of ratings and weights that are text; `auto` tells it from the first rows",
+        choices=(AUTO, "point", "comma"),
+    )
     rating_scale: str = _setting("", TOLD, "lowest and highest rating, such as `1:5`; read from the source when empty")
     date_format: str = _setting(
         AUTO,

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 SENTENCE = "Show how a file would be read: columns, guesses, first rows, what would be refused, and the command that reads it."
 EXAMPLE = "cinematch inspect purchases.csv.gz --columns user_id=CustomerID,item_id=StockCode"
 N_SHOWN = 5
-SAID = ("query", "columns", "items", "item_columns", "users", "user_columns", "rating_scale", "date_format")
+SAID = (
+    "query", "columns", "items", "item_columns", "users", "user_columns", "delimiter", "encoding", "header", "decimal", "rating_scale",
+    "date_format",
+)  # fmt: skip
 
 
 def add_to(commands) -> None:

@@ -64,7 +64,7 @@ def chosen(
     if missing:
         raise SourceError(
             f"{label}: no column for {' and '.join(missing)}; the file has: {', '.join(fields)}; "
-            f"say which with {setting}, such as {missing[0]}=NAME"
+            f"say which with {setting}, such as {missing[0]}=NAME{_no_names(fields)}"
         )
     absent = [f"{theirs!r} (for {ours})" for ours, theirs in columns.items() if theirs not in fields]
     if absent:
@@ -74,3 +74,9 @@ def chosen(
         meant = f"; did you mean {by_name[near[0]]!r}?" if near else ""
         raise SourceError(f"{label}: no column {' and '.join(absent)}; the file has: {', '.join(fields)}{meant}")
     return columns
+
+
+def _no_names(fields: list[str]) -> str:
+    """What to do where the first line seems to be a row."""
+    is_row = len(fields) > 1 and sum(field.replace(".", "", 1).isdigit() for field in fields) * 2 >= len(fields)
+    return "; or, if the first line is a row and names no columns, set header to off, and then user_id=1,item_id=2" if is_row else ""

@@ -16,6 +16,19 @@ _DELIMITERS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
+class Written:
+    """How a delimited file is written, as far as that is said: its delimiter and encoding, empty where they are to be told from the file, and
+    whether its first line names the columns."""
+
+    delimiter: str = ""
+    encoding: str = ""
+    has_header: bool = True
+
+
+TOLD = Written()  # by the file
+
+
+@dataclass(frozen=True)
 class Delimited(TextFile):
     """A delimited file. `fields`: the names of its columns, from the header or given; `first_line`: where
     rows begin."""
@@ -26,7 +39,8 @@ class Delimited(TextFile):
 
     @property
     def written(self) -> str:
-        return f"{said_of(self.dialect.encoding)}, fields delimited by {self.dialect.delimiter!r}"
+        names = "" if self.first_line > 1 else ", no line that names the columns"
+        return f"{said_of(self.dialect.encoding)}, fields delimited by {self.dialect.delimiter!r}{names}"
 
     def position(self, field: str, role: str) -> int:
         """Where a column stands. Raises SourceError if there is none of that name, or several."""
@@ -63,10 +77,10 @@ class Delimited(TextFile):
                     )
 
 
-def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
-    """A file whose first line names its columns. Without a dialect the encoding is told from its beginning, and
-    the delimiter is the commonest in that line."""
-    encoding = dialect.encoding if dialect else encoding_of_csv(source)
+def with_header(source: Input, dialect: Dialect | None = None, written: Written = TOLD) -> Delimited:
+    """A file whose first line names its columns, or whose columns are called 1, 2, 3. Without a dialect the encoding is told from its
+    beginning, and the delimiter is the commonest in that line, but for what is said of how it is written."""
+    encoding = dialect.encoding if dialect else written.encoding or encoding_of_csv(source)
     with source.open() as stream:
         chunks = decoded(iter(lambda: stream.read(2**16), b""), encoding, source)
         head = b""
@@ -83,9 +97,11 @@ def with_header(source: Input, dialect: Dialect | None = None) -> Delimited:
         raise SourceError(f"{source.label}: not text (the first line holds zero bytes); expected CSV in UTF-8, or Parquet")
     if dialect is None:
         n_fields = {d: count_fields(header, d.encode()) or 1 for d in _DELIMITERS}
-        dialect = Dialect(max(_DELIMITERS, key=lambda d: n_fields[d]), encoding=encoding)
+        dialect = Dialect(written.delimiter or max(_DELIMITERS, key=lambda d: n_fields[d]), encoding=encoding)
     text = header.decode("utf-8", errors="backslashreplace")
     fields = next(csv.reader([text], delimiter=dialect.delimiter)) if dialect.has_quotes else text.split(dialect.delimiter)
+    if not written.has_header:
+        return Delimited(source, dialect, tuple(str(place) for place in range(1, len(fields) + 1)), n_blank + 1)
     return Delimited(source, dialect, tuple(field.strip() for field in fields), n_blank + 2)
 
 

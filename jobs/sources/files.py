@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.sources.blocks import Block
-from jobs.sources.delimited import with_header
+from jobs.sources.delimited import TOLD, with_header, Written
 from jobs.sources.json_lines import is_json, open_json_lines
 from jobs.sources.parquet import open_parquet
 from jobs.sources.partitions import digests, partitioned
 from jobs.sources.streams import Input, magic, PARQUET, ZIP
-from schemas.errors import SourceError
+from schemas.errors import SettingError, SourceError
 
 
 class File(Protocol):
@@ -104,8 +104,8 @@ class Several:
         return self.parts[0].id_type(field, role)
 
 
-def open_file(path: Path) -> File:
-    """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not. A folder, or a pattern such as sales/*.csv, is of
+def open_file(path: Path, written: Written = TOLD) -> File:
+    """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not, CSV as it is said to be written. A folder, or a pattern such as sales/*.csv, is of
     files of one kind with the same columns; folders named as year=2024 are partitions. Raises SourceError for what is none of these."""
     paths = _paths(path)
     kinds = [magic(one) for one in paths]
@@ -115,10 +115,11 @@ def open_file(path: Path) -> File:
         raise SourceError(f"{path}: {paths[is_parquet.index(True)].name} is Parquet and {other.name} is not; expected files of one kind")
     folder = path if path.is_dir() else path.parent if path.exists() else Path(*path.parts[: _n_plain(path)])
     if any(is_parquet):
+        check_nothing_said(paths[0], "Parquet", written)
         whole = open_parquet(paths, path)
         parts = partitioned(whole.files(), folder)
         return Several(str(path), parts) if parts[0].partitions else whole
-    files = [_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind) for one, kind in zip(paths, kinds)]
+    files = [_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind, written) for one, kind in zip(paths, kinds)]
     for file in files:
         if set(file.fields) != set(files[0].fields):
             raise SourceError(f"{file.label}: its columns differ from those of {files[0].name}; expected files of one table")
@@ -126,12 +127,22 @@ def open_file(path: Path) -> File:
     return Several(str(path), parts) if len(parts) > 1 or parts[0].partitions else parts[0]
 
 
-def _of_text(source: Input, kind: bytes) -> File:
+def check_nothing_said(path: Path | str, kind: str, written: Written) -> None:
+    """Raises SettingError if a file is said to be written in a way that only CSV can be."""
+    said = [name for name in ("delimiter", "encoding") if getattr(written, name)] + ["header"] * (not written.has_header)
+    if said:
+        raise SettingError(f"{said[0]}: {path} is {kind}; leave {' and '.join(said)} out, which say how CSV is written")
+
+
+def _of_text(source: Input, kind: bytes, written: Written) -> File:
     if kind == ZIP:
         raise SourceError(
             f"{source.path}: a zip; expected CSV or JSON lines, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first"
         )
-    return open_json_lines(source) if is_json(source) else with_header(source)
+    if is_json(source):
+        check_nothing_said(source.path, "JSON lines", written)
+        return open_json_lines(source)
+    return with_header(source, written=written)
 
 
 def _paths(path: Path) -> tuple[Path, ...]:

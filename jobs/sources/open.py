@@ -8,11 +8,14 @@ from pathlib import Path
 
 from jobs.sources import Source
 from jobs.sources.databases import Database, is_database, open_database, shown
+from jobs.sources.delimited import Written
 from jobs.sources.download import fetched
+from jobs.sources.files import check_nothing_said, File, open_file
 from jobs.sources.movielens import open_movielens
 from jobs.sources.sample import open_sample
 from jobs.sources.scales import parsed
 from jobs.sources.table import open_table
+from jobs.sources.text import WINDOWS
 from schemas.errors import SettingError, UsageError
 from schemas.setting_groups import AUTO
 from schemas.settings import Settings
@@ -39,13 +42,17 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         raise UsageError("source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to download")
     if not settings.path:
         raise UsageError("source table: expected path, of CSV, JSON lines, Parquet or a database with interactions")
-    file: Path | Database = Path(settings.path)
+    file: File | Database
+    written = _written(settings)
     if is_database(settings.path):
+        check_nothing_said(shown(settings.path), "a database", written)
         file = open_database(settings.path, query=settings.query, columns=settings.columns, password=settings.source_password)
     elif settings.query:
         raise SettingError(
             f"query: {settings.path} is no database; leave query out, or name a file of SQLite or DuckDB, or the URL of a database"
         )
+    else:
+        file = open_file(Path(settings.path), written)
     return open_table(
         file,
         latest=latest,
@@ -56,4 +63,14 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         user_columns=settings.user_columns,
         rating_scale=scale,
         date_format="" if settings.date_format == AUTO else settings.date_format,
+        decimal="" if settings.decimal == AUTO else settings.decimal,
     )
+
+
+def _written(settings: Settings) -> Written:
+    """How CSV is written, as the settings say. Raises SettingError for a delimiter that can be none."""
+    delimiter = {AUTO: "", "tab": "\t"}.get(settings.delimiter, settings.delimiter)
+    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter.isalnum() or delimiter in '"\r\n'):
+        raise SettingError(f"delimiter: expected auto, tab, or one character that is no letter, digit or quote, got {settings.delimiter!r}")
+    encoding = {AUTO: "", "windows-1252": WINDOWS}.get(settings.encoding, settings.encoding)
+    return Written(delimiter, encoding, settings.header == "on")

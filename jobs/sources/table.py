@@ -102,6 +102,7 @@ def open_table(
     user_columns: str = "",
     rating_scale: tuple[float, float] | None = None,
     date_format: str = "",
+    decimal: str = "",
 ) -> Table:
     """A table of interactions, at a path or opened already. What it does not say, the rating scale and how times and ids are written, its
     first rows tell."""
@@ -115,7 +116,7 @@ def open_table(
         raise SettingError(
             f"rating_scale: {file.label} has no rating column; name one with columns, such as rating=NAME, or leave the scale out"
         )
-    traits = told(file, mapping, rating_scale=rating_scale, date_format=date_format)
+    traits = told(file, mapping, rating_scale=rating_scale, date_format=date_format, decimal=decimal)
     check_values(file, mapping, time_form=traits.time_form, commas=traits.commas)
     table = Table(
         file, mapping, traits.rating_scale, traits.time_form, latest, floats=traits.floats, commas=traits.commas, read_as=traits.read_as

@@ -35,7 +35,9 @@ class Told(NamedTuple):
     read_as: dict[str, str]
 
 
-def told(file: File, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = "") -> Told:
+def told(
+    file: File, columns: Mapping[str, str], *, rating_scale: tuple[float, float] | None = None, date_format: str = "", decimal: str = ""
+) -> Told:
     """Return what the first rows tell of a file of interactions. Raises SourceError if there are none, or none that can be read,
     SettingError where they leave the scale or the order of dates open."""
     wanted = {ours: theirs for ours, theirs in columns.items() if ours in ("user_id", "item_id", "rating", "weight", "rated_at")}
@@ -52,7 +54,8 @@ def told(file: File, columns: Mapping[str, str], *, rating_scale: tuple[float, f
     }
     if file.written:
         read_as["file"] = file.written
-    commas = frozenset(role for role in ("rating", "weight") if role in columns and _has_commas(first.columns[role]))
+    numbers = {role: first.columns[role] for role in ("rating", "weight") if role in columns}
+    commas = frozenset(role for role, values in numbers.items() if _has_commas(values, decimal))
     if commas:
         read_as["decimals"] = "; ".join(f"{role} 3,5 as 3.5" for role in sorted(commas))
     if "rating" in columns:
@@ -90,7 +93,8 @@ def _scale(file: File, column: str, values: pa.Array, given: tuple[float, float]
     numbers = _numbers(values)
     scale = scales.told(numbers)
     if scale is None:
-        raise SourceError(f"{file.label}: no rating is a number in column {column!r}; first: {_shown(values)}")
+        hint = "; if decimals follow a comma, set decimal to comma" if "," in _shown(values.slice(0, 1)) else ""
+        raise SourceError(f"{file.label}: no rating is a number in column {column!r}; first: {_shown(values)}{hint}")
     doubt = scales.doubt(numbers, scale)
     if doubt is not None:
         marks = " or ".join(f"{mark:g}" for mark in doubt.marks)
@@ -160,8 +164,9 @@ def _is_text(values: pa.Array) -> bool:
     return pa.types.is_binary(values.type) or pa.types.is_string(values.type)
 
 
-def _has_commas(values: pa.Array) -> bool:
-    return _is_text(values) and times.has_commas(readable(values))
+def _has_commas(values: pa.Array, decimal: str) -> bool:
+    """Whether decimals follow a comma: as it is said, else as the values tell."""
+    return _is_text(values) and (decimal == "comma" or not decimal and times.has_commas(readable(values)))
 
 
 def _shown(values: pa.Array) -> str:

@@ -89,7 +89,7 @@ def test_every_setting_is_a_flag_of_the_commands_that_take_it(command: Command) 
     [
         (["run", "--ials-factors", "none"], 2, "ials_factors in --ials-factors: expected a whole number, got 'none'"),
         (["run", "--source", "radio"], 2, "expected one of sample, movielens, table"),
-        (["run", "--source", "table"], 2, "expected path, of CSV, JSON lines or Parquet"),
+        (["run", "--source", "table"], 2, "expected path, of CSV, JSON lines, Parquet or a database"),
         (["run", "--source", "table", "--path", "absent.csv"], 3, "absent.csv"),
         *[
             ([step, *flags, "--source", "table", "--path", "absent.csv"], 2, message)
