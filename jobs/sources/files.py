@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.sources.blocks import Block
 from jobs.sources.delimited import TOLD, with_header, Written
+from jobs.sources.file import File
 from jobs.sources.json_lines import is_json, open_json_lines
 from jobs.sources.parquet import open_parquet
 from jobs.sources.partitions import digests, partitioned
 from jobs.sources.streams import Input, magic, PARQUET, ZIP
 from schemas.errors import SettingError, SourceError
-
-
-class File(Protocol):
-    """A table in a file or several. Refused rows are filed under the `name` of their part, with its line; `label` is for messages;
-    `written` says how its values are written, where they are text, or how it is partitioned; `partitions` are the values that its folders
-    give to all of its rows, of several files to those of the first; `digests` are of what is read beside the content of its `paths`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def fields(self) -> tuple[str, ...]: ...
-
-    @property
-    def written(self) -> str: ...
-
-    @property
-    def paths(self) -> tuple[Path, ...]: ...
-
-    @property
-    def parts(self) -> Sequence[File]: ...
-
-    @property
-    def partitions(self) -> Mapping[str, str | None]: ...
-
-    @property
-    def digests(self) -> Mapping[str, str]: ...
-
-    def blocks(self, columns: Mapping[str, str]) -> Iterator[Block]: ...
-
-    def first_rows(self, columns: Mapping[str, str]) -> Block: ...
-
-    def id_type(self, field: str, role: str) -> str | None: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from jobs.sources import Source
 from jobs.sources.databases import Database, is_database, open_database, shown
 from jobs.sources.delimited import Written
 from jobs.sources.download import fetched
-from jobs.sources.files import check_nothing_said, File, open_file
+from jobs.sources.file import File
+from jobs.sources.files import check_nothing_said, open_file
 from jobs.sources.movielens import open_movielens
 from jobs.sources.sample import open_sample
 from jobs.sources.scales import parsed

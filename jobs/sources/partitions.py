@@ -7,17 +7,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 
 from jobs.sources.blocks import Block
+from jobs.sources.file import File
 from jobs.sources.times import numbers_or_null, seconds, with_points
 from schemas.errors import SourceError
-
-if TYPE_CHECKING:
-    from jobs.sources.files import File
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 

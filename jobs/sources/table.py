@@ -12,7 +12,8 @@ from jobs.sources import Batch, Catalogue
 from jobs.sources.accept import accept, Rules
 from jobs.sources.catalogue import ATTRIBUTES, empty, from_interactions, from_items
 from jobs.sources.columns import chosen, OF_INTERACTIONS, OF_ITEMS, REQUIRED
-from jobs.sources.files import File, open_file
+from jobs.sources.file import File
+from jobs.sources.files import open_file
 from jobs.sources.partitions import check_values
 from jobs.sources.told import floats_of_ids, told
 from jobs.sources.users import Attributes, attributes, columns_of_users

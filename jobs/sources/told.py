@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jobs.sources import ids, scales, times
 from jobs.sources.blocks import Block
 from jobs.sources.catalogue import readable
-from jobs.sources.files import File
+from jobs.sources.file import File
 from jobs.sources.times import with_points
 from schemas.errors import SettingError, SourceError
 

@@ -12,7 +12,7 @@ from jobs.sources.accept import quarantine, Sieve
 from jobs.sources.blocks import Block
 from jobs.sources.catalogue import joined
 from jobs.sources.columns import chosen
-from jobs.sources.files import File
+from jobs.sources.file import File
 
 SCHEMA = pa.schema([("user_id", pa.string()), ("name", pa.string()), ("value", pa.string())])
 
