@@ -16,7 +16,7 @@ from jobs.sources.file import File
 from jobs.sources.json_lines import is_json, open_json_lines
 from jobs.sources.parquet import open_parquet
 from jobs.sources.partitions import digests, partitioned
-from jobs.sources.streams import Input, magic, PARQUET, ZIP
+from jobs.sources.streams import foreign, Input, magic, PARQUET
 from schemas.errors import SettingError, SourceError
 
 
@@ -72,8 +72,7 @@ def open_file(path: Path, written: Written = TOLD) -> File:
     """A file of rows by its first bytes: Parquet, JSON lines or CSV, packed or not, CSV as it is said to be written. A folder, or a pattern such as sales/*.csv, is of
     files of one kind with the same columns; folders named as year=2024 are partitions. Raises SourceError for what is none of these."""
     paths = _paths(path)
-    kinds = [magic(one) for one in paths]
-    is_parquet = [kind == PARQUET for kind in kinds]
+    is_parquet = [magic(one) == PARQUET for one in paths]
     if any(is_parquet) and not all(is_parquet):
         other = paths[is_parquet.index(False)]
         raise SourceError(f"{path}: {paths[is_parquet.index(True)].name} is Parquet and {other.name} is not; expected files of one kind")
@@ -83,7 +82,7 @@ def open_file(path: Path, written: Written = TOLD) -> File:
         whole = open_parquet(paths, path)
         parts = partitioned(whole.files(), folder)
         return Several(str(path), parts) if parts[0].partitions else whole
-    files = [_of_text(Input(one, filed_as=str(one.relative_to(folder))), kind, written) for one, kind in zip(paths, kinds)]
+    files = [_of_text(Input(one, filed_as=str(one.relative_to(folder))), written) for one in paths]
     for file in files:
         if set(file.fields) != set(files[0].fields):
             raise SourceError(f"{file.label}: its columns differ from those of {files[0].name}; expected files of one table")
@@ -98,11 +97,10 @@ def check_nothing_said(path: Path | str, kind: str, written: Written) -> None:
         raise SettingError(f"{said[0]}: {path} is {kind}; leave {' and '.join(said)} out, which say how CSV is written")
 
 
-def _of_text(source: Input, kind: bytes, written: Written) -> File:
-    if kind == ZIP:
-        raise SourceError(
-            f"{source.path}: a zip; expected CSV or JSON lines, also packed by gzip, bzip2 or zstd, or Parquet: unpack it first"
-        )
+def _of_text(source: Input, written: Written) -> File:
+    if said := foreign(source.path):
+        remedy = "unpack it first" if said == "a zip" else "save it as one of these"
+        raise SourceError(f"{source.path}: {said}; expected CSV or JSON lines, also packed by gzip, bzip2 or zstd, or Parquet: {remedy}")
     if is_json(source):
         check_nothing_said(source.path, "JSON lines", written)
         return open_json_lines(source)

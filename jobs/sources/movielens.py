@@ -118,7 +118,7 @@ def is_movielens(path: Path) -> bool:
     try:
         open_movielens(path, latest=datetime.now(UTC))
     except SourceError:
-        if path.is_file() and magic(path) == ZIP:
+        if path.is_file() and magic(path) == ZIP and any(form.ratings.name in files for files in _zip_members(path) for form in FORMATS):
             raise
         return False
     return True

@@ -17,6 +17,18 @@ import pyarrow as pa
 from schemas.errors import SourceError
 
 GZIP, ZIP, PARQUET, BZIP2, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"PAR1", b"BZh", b"\x28\xb5\x2f\xfd"
+_FOREIGN = {  # what pandas, a spreadsheet or a warehouse may have written, by its first bytes
+    b"ARROW1": "an Arrow file (Feather)",
+    b"FEA1": "a Feather file",
+    b"ORC": "an ORC file",
+    b"Obj\x01": "an Avro file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\xd0\xcf\x11\xe0": "a workbook of a spreadsheet (xls)",
+    b"<": "HTML or XML",
+}
+_WORKBOOKS = ("[Content_Types].xml", "mimetype")  # members of xlsx and of ods
 _DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
 
 
@@ -89,3 +101,17 @@ def magic(path: Path) -> bytes:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
     return next((known for known in (GZIP, ZIP, PARQUET, BZIP2, ZSTD) if head.startswith(known)), b"")
+
+
+def foreign(path: Path) -> str:
+    """Say what a file is that is of a known kind and none that is read here; empty for any other."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if head.startswith(ZIP):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                is_workbook = not set(_WORKBOOKS).isdisjoint(archive.namelist())
+        except zipfile.BadZipFile:
+            return "a zip"
+        return "a workbook of a spreadsheet" if is_workbook else "a zip"
+    return next((kind for known, kind in _FOREIGN.items() if head.startswith(known)), "")

@@ -1,12 +1,20 @@
-"""Settings that say how CSV is written, where a file tells nothing or the wrong thing."""
+"""Settings that say how CSV is written, where a file tells nothing or the wrong thing; and files of kinds that are not read."""
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+from collections.abc import Callable
 from datetime import datetime, UTC
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
 import pytest
 
+from jobs.cli import main
+from jobs.sources.files import open_file
 from jobs.sources.open import open_source
 from jobs.sources.table import Table
 from schemas.errors import SettingError, SourceError
@@ -66,3 +74,45 @@ def test_what_is_said_of_a_file_that_cannot_be_is_refused(tmp_path: Path, said: 
     content = b'{"user_id": 1, "item_id": 2}\n' if name == "f.jsonl" else b"user_id,item_id\n1,2\n"
     with pytest.raises(SettingError, match=expected):
         read_as_said(tmp_path, content, name, **said)
+
+
+def feather(path: Path) -> None:
+    pa.feather.write_feather(pa.table({"user_id": [1], "item_id": [2]}), path)
+
+
+def orc(path: Path) -> None:
+    pa.orc.write_table(pa.table({"user_id": [1], "item_id": [2]}), path)
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"user_id": [1]}))
+
+
+def html(path: Path) -> None:
+    path.write_text("<table><tr><th>user_id</th></tr></table>")
+
+
+def zipped(*names: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "user_id,item_id\n1,2\n")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "kind", "remedy"),
+    [
+        (feather, "an Arrow file", "save it as one of these"), (orc, "an ORC file", "save it as one of these"),
+        (pickled, "a pickle", "save it as one of these"), (html, "HTML or XML", "save it as one of these"),
+        (zipped("[Content_Types].xml", "xl/workbook.xml"), "a workbook of a spreadsheet", "save it as one of these"),
+        (zipped("sales.csv"), "a zip", "unpack it first"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_named(tmp_path: Path, write: Callable[[Path], None], kind: str, remedy: str, capsys) -> None:
+    path = tmp_path / "given"
+    write(path)
+    with pytest.raises(SourceError, match=f"given: {kind}.*; expected CSV or JSON lines.*: {remedy}"):
+        open_file(path)
+    assert main(["inspect", str(path)]) == SourceError.exit_code and kind in capsys.readouterr().err
