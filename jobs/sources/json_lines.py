@@ -51,7 +51,13 @@ def open_json_lines(source: Input) -> JsonLines:
     """A file of one object a line. Raises SourceError if its first rows hold none."""
     encoding = encoding_of(source)
     for lines, _ in _lines(source, encoding, FIRST_BYTES):
-        keys = dict.fromkeys(key for line in lines if isinstance(row := _parsed(line), dict) for key in row)
+        rows = [row for line in lines if isinstance(row := _parsed(line), dict)]
+        if len(rows) == 1 and len(rows[0]) > 1 and all(isinstance(value, dict | list) for value in rows[0].values()):
+            raise SourceError(
+                f"{source.label}: one JSON object of columns; expected one object a line: pandas' to_json(orient='records', lines=True) "
+                "writes it so"
+            )
+        keys = dict.fromkeys(key for row in rows for key in row)
         if keys:
             return JsonLines(source, tuple(keys), encoding)
         break

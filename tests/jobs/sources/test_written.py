@@ -101,18 +101,22 @@ def zipped(*names: str) -> Callable[[Path], None]:
     return write
 
 
+def frame(path: Path) -> None:
+    path.write_text('{"user_id":{"0":1,"1":2},"item_id":{"0":7,"1":8}}')
+
+
 @pytest.mark.parametrize(
     ("write", "kind", "remedy"),
     [
         (feather, "an Arrow file", "save it as one of these"), (orc, "an ORC file", "save it as one of these"),
         (pickled, "a pickle", "save it as one of these"), (html, "HTML or XML", "save it as one of these"),
         (zipped("[Content_Types].xml", "xl/workbook.xml"), "a workbook of a spreadsheet", "save it as one of these"),
-        (zipped("sales.csv"), "a zip", "unpack it first"),
+        (zipped("sales.csv"), "a zip", "unpack it first"), (frame, "one JSON object of columns", "pandas' to_json"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_kind_is_named(tmp_path: Path, write: Callable[[Path], None], kind: str, remedy: str, capsys) -> None:
     path = tmp_path / "given"
     write(path)
-    with pytest.raises(SourceError, match=f"given: {kind}.*; expected CSV or JSON lines.*: {remedy}"):
+    with pytest.raises(SourceError, match=f"given: {kind}.*; expected .*: {remedy}"):
         open_file(path)
     assert main(["inspect", str(path)]) == SourceError.exit_code and kind in capsys.readouterr().err
