@@ -227,13 +227,13 @@ N_REFUSED_PURCHASES = 3
 
 
 def write_customers(folder: Path) -> Path:
-    """What is known of two thirds of the customers, of one who has bought nothing, and of nobody; the e-mail is no column that is asked for."""
+    """What is known of two thirds of the customers, and of one who has bought nothing; the e-mail is no column that is asked for."""
     rows = [
         (f"{PLACES[number % len(PLACES)]} #{number}", "VIP" if number % 3 else "", 1950 + number)
         for number in range(0, 60)
         if number % 3 < 2
     ]
-    lines = [f"{user};{group};{born};{born}@example.org" for user, group, born in [*rows, ("Nobody #60", "VIP", 2010), ("", "VIP", 2011)]]
+    lines = [f"{user};{group};{born};{born}@example.org" for user, group, born in [*rows, ("Nobody #60", "VIP", 2010)]]
     path = folder / "customers.csv"
     path.write_text("\n".join(["customer;group;born;e-mail", *lines]) + "\n", encoding="utf-8")
     return path

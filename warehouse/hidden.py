@@ -27,11 +27,16 @@ def read(warehouse: Warehouse) -> Mapping[str, dict[str, Any]]:
         ) from None
 
 
-def note(warehouse: Warehouse, item_id: int | str, *, is_hidden: bool, by: str, reason: str = "") -> bool:
-    """Hide an item, or show it again; durable when this returns. Returns whether that changed anything: if not, nothing is noted."""
+def note(warehouse: Warehouse, item_id: int | str, *, is_hidden: bool, by: str, reason: str = "") -> dict[str, Any] | None:
+    """Hide an item, or show it again; durable when this returns. Nothing is noted of what is so already.
+
+    Returns what was noted when it was hidden, be it now or before; None for an item to be shown that is not hidden.
+    """
     with lock(warehouse):
-        if (str(item_id) in read(warehouse)) == is_hidden:
-            return False
+        before = read(warehouse).get(str(item_id))
+        if (before is not None) == is_hidden:
+            return before
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        journal.append(warehouse.hidden, {"item_id": str(item_id), "is_hidden": is_hidden, "at": at, "by": by, "reason": reason})
-        return True
+        entry = {"item_id": str(item_id), "is_hidden": is_hidden, "at": at, "by": by, "reason": reason}
+        journal.append(warehouse.hidden, entry)
+        return entry if is_hidden else before

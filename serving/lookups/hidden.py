@@ -37,16 +37,15 @@ async def listing(service: Service, request: Request) -> Response:
 
 async def _noted(service: Service, request: Request, item: Any, *, is_hidden: bool) -> Response:
     by, reason = f"key {request.key}", request.values["reason"] or ""
-    before = await asyncio.to_thread(hidden.read, service.warehouse)
-    is_new = await asyncio.to_thread(hidden.note, service.warehouse, item, is_hidden=is_hidden, by=by, reason=reason)
-    if not (is_new or is_hidden):
+    noted = await asyncio.to_thread(hidden.note, service.warehouse, item, is_hidden=is_hidden, by=by, reason=reason)
+    if noted is None:
         raise NotFound(f"item {request.path['item_id'][:200]!r}: is not hidden; nothing was changed")
     await service.follow()
     opened = service.releases.current
-    if (str(item) in opened.without) != is_hidden:
+    is_so = (str(item) in service.releases.hidden) == is_hidden  # or somebody has changed it since
+    if is_so and (str(item) in opened.without) != is_hidden:
         raise RequestError(f"it is noted, but this server could not open release {opened.id} again", 503)
-    known = await asyncio.to_thread(hidden.read, service.warehouse) if is_hidden else before
-    return Response(rows=[_row(opened, str(item), known[str(item)], "hidden" if is_hidden else "shown")], key="item_id", opened=opened)
+    return Response(rows=[_row(opened, str(item), noted, "hidden" if is_hidden else "shown")], key="item_id", opened=opened)
 
 
 def _row(opened: OpenRelease, item_id: str, note: dict[str, Any], status: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def manifest_of(release: Release) -> Manifest:
         models=[],
         metrics=[],
         parity={},
-        checks={},
+        checks={"n_checks": 0, "n_failed": 0},
         verdict={},
         tables={},
         files=releases.digests(release),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from jobs.run import run_step
 from tests.conftest import Built, small_settings
+from tests.serving.conftest import serving
 from tests.serving.inside import Inside, inside
 from warehouse import hidden, journal, parquet
 from warehouse.layout import Warehouse
@@ -101,8 +104,20 @@ def test_another_process_hides_it_too(own_movies: Own) -> None:
         hidden.note(Warehouse(folder), item, is_hidden=True, by="another", reason="")
         server.follow()
         assert item not in items_of(server, USER)
-        assert hidden.note(Warehouse(folder), item, is_hidden=True, by="another", reason="") is False, "twice is once"
+        assert hidden.note(Warehouse(folder), item, is_hidden=True, by="a third")["by"] == "another", "twice is once"
         assert len(journal.read(Warehouse(folder).hidden)) == 1
+
+
+def test_many_may_hide_and_show_one_item_at_once(own_movies: Own) -> None:
+    folder, key = own_movies()
+    with serving(folder, key=key) as server, ThreadPoolExecutor(4) as pool:
+        methods = ["PUT", "DELETE"] * 30
+        statuses = Counter(
+            pool.map(lambda method: server.client.request(method, "/items/1/hidden", headers=server.auth).status_code, methods)
+        )
+        assert set(statuses) <= {200, 404} and statuses[200] >= 30, "a DELETE may find nothing; no PUT fails"
+        noted = [note["is_hidden"] for note in journal.read(Warehouse(folder).hidden)]
+        assert noted == [place % 2 == 0 for place in range(len(noted))], "each note changes what was"
 
 
 def test_what_is_refused_notes_nothing(own_movies: Own) -> None:

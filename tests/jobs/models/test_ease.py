@@ -89,8 +89,8 @@ def test_items_of_five_interactions_are_covered_and_rarer_ones_where_there_are_f
 
 
 def test_it_is_the_same_however_the_tail_is_shared_out(spark, tmp_path: Path, no_room: None, monkeypatch) -> None:
-    alone = data(tmp_path / "alone", ease_neighbours=8)
-    whole = ease.fit(alone)
+    alone = replace(data(tmp_path / "alone", ease_neighbours=8), run=OnSpark(spark))
+    whole = ease.fit(alone)  # by one task
     monkeypatch.setattr(ease_tail, "ONE_TASK", 0)
     shared = ease.fit(replace(data(tmp_path / "shared", ease_neighbours=8), run=OnSpark(spark)))
     assert shared.parameters == whole.parameters
