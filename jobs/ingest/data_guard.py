@@ -21,7 +21,8 @@ from jobs.staging.record import Facts
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
 from schemas.settings import Settings
-from warehouse import journal, release as releases
+from warehouse import release as releases
+from warehouse.findings import Finding, keep
 from warehouse.layout import Release, Warehouse
 
 log = logging.getLogger("cinematch")
@@ -102,16 +103,11 @@ def _compared(
 def _note_findings(warehouse: Warehouse, release: Release, manifest: Manifest, beyond: list[Change]) -> None:
     """Keep every change among the findings, where `catalog.db` has them; the release itself may never be sealed."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    journal.append(
-        warehouse.findings,
-        *(
-            {
-                "at": at, "release": release.id, "question": f"data_{change.figure}", "level": "warning", "value": change.now,
-                "limit": change.limit, "message": f"against {manifest.release}: {change.message}",
-            }
-            for change in beyond
-        ),
-    )  # fmt: skip
+    against = f"against {manifest.release}"
+    keep(
+        warehouse,
+        (Finding(at, release.id, f"data_{one.figure}", "warning", one.now, one.limit, f"{against}: {one.message}") for one in beyond),
+    )
 
 
 def held_back(kept: dict[str, Any], release_id: str) -> str:

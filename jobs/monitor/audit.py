@@ -7,16 +7,16 @@ are kept in a file that only grows; the catalogue's table is made from it, as it
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
 from datetime import datetime, UTC
 
 from jobs.monitor.arrivals import DAY_S, incoming
-from jobs.monitor.findings import Finding, Findings
+from jobs.monitor.findings import Findings
 from jobs.privacy import erasure
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.settings import Settings
-from warehouse import catalog, journal, release as releases, signature
+from warehouse import catalog, release as releases, signature
+from warehouse.findings import Finding, keep
 from warehouse.layout import Release, Warehouse
 from warehouse.sqlite import failed_checks, open_immutable
 
@@ -35,7 +35,7 @@ def audit(warehouse: Warehouse, settings: Settings, *, now: datetime | None = No
         with closing(open_immutable(release.database)) as connection:
             incoming(asked, warehouse, connection, manifest, settings, now)
     _erasures(asked, warehouse, now)
-    journal.append(warehouse.findings, *(asdict(finding) for finding in asked.all))
+    keep(warehouse, asked.all)
     catalog.rebuild(warehouse)
     return asked.all
 

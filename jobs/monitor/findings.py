@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from warehouse.findings import Finding
+
 LEVELS = ("ok", "warning", "error")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One answer of an audit. value and limit are null where nothing could be measured; the message then says why."""
-
-    at: str
-    release: str
-    question: str
-    level: str
-    value: float | None
-    limit: float | None
-    message: str
 
 
 class Findings:

@@ -27,7 +27,8 @@ from schemas.derive import arrow_schema, datasette_metadata
 from schemas.errors import CheckError, StepError
 from schemas.manifest import Manifest
 from schemas.tables import ANALYTICS, CHECKS, IdTypes, ITEM_LISTS, ITEM_RATINGS, RATING_MONTHS, RATINGS, RECOMMENDATIONS, Table, TABLES
-from warehouse import catalog, contracts, forgotten, journal, parquet, release as releases, sealing
+from warehouse import catalog, contracts, forgotten, parquet, release as releases, sealing
+from warehouse.findings import Finding, keep
 from warehouse.layout import Release, Warehouse
 from warehouse.queries import canned_queries
 from warehouse.signature import signing_key
@@ -98,16 +99,8 @@ def _check(warehouse: Warehouse, release: Release, facts_of_release: Facts) -> N
 def _note_findings(warehouse: Warehouse, release: Release, failed: list[Result]) -> None:
     """Keep the failed checks among the findings, without their rows: those may name users, and findings are for good."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    journal.append(
-        warehouse.findings,
-        *(
-            {
-                "at": at, "release": release.id, "question": "seal_check", "level": "error", "value": result.n_rows, "limit": 0,
-                "message": f"{result.name}: not so for {result.n_rows:,} of {result.check.table}",
-            }
-            for result in failed
-        ),
-    )  # fmt: skip
+    said = ((one.n_rows, f"{one.name}: not so for {one.n_rows:,} of {one.check.table}") for one in failed)
+    keep(warehouse, (Finding(at, release.id, "seal_check", "error", n_rows, 0, message) for n_rows, message in said))
     catalog.rebuild(warehouse)
 
 

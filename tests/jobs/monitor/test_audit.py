@@ -13,10 +13,11 @@ import pytest
 
 from jobs.cli import main
 from jobs.monitor.audit import audit
-from jobs.monitor.findings import Finding, newly_wrong
+from jobs.monitor.findings import newly_wrong
 from tests.conftest import Built, small_settings
 from tests.jobs.ingest.test_overlay_archive import rating, write
 from warehouse import catalog, journal
+from warehouse.findings import Finding
 from warehouse.sqlite import open_immutable
 
 N = 400
