@@ -28,7 +28,7 @@ FACTS = {
     for column in ITEMS.columns
     if column.name not in ROW
 }
-"""What a row has of its item where it is asked for: the columns of `items`, those of several parts as lists."""
+"""Facts of its item that a row has if it is asked for them: the columns of `items`, those of several parts as lists."""
 
 
 def row(values: Iterable[Any]) -> dict[str, Any]:

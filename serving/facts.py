@@ -35,6 +35,8 @@ async def _answered(handler: Handler, service: Service, request: Request) -> Res
     if not isinstance(response, Response):
         response = await response
     opened, rows = response.opened or request.opened, response.rows if response.encoded is None else response.encoded
+    if opened is not request.opened:  # the release before, of which a page was asked for
+        _check(opened, fields)
     if len(response.rows) > MANY_ROWS or len(response.encoded or b"") > LARGE:
         response.rows, response.encoded = (), await service.threads.long(opened, _encoded, rows, fields)
     elif rows:
@@ -57,8 +59,7 @@ def facts_added(opened: OpenRelease, rows: Sequence[dict[str, Any]], fields: Seq
 
 
 def _facts(opened: OpenRelease, items: Sequence[Any], fields: Sequence[str]) -> dict[Any, dict[str, Any]]:
-    """Read the facts of items, by item. Raises RequestError if the release has none of that name."""
-    _check(opened, fields)
+    """Read the facts of items, by item."""
     columns, marks = ", ".join(fields), ", ".join("?" * len(items))
     asked = f"select item_id, {columns} from items where item_id in ({marks})"  # nosec B608  # schemas.tables, question marks
     return {
@@ -70,11 +71,17 @@ def _facts(opened: OpenRelease, items: Sequence[Any], fields: Sequence[str]) -> 
 def _shown(kind: str, value: Any) -> Any:
     """A value of SQLite as its kind of fact is answered."""
     if kind == "text[]":
-        return value.split("|") if value else []
+        return several(value)
     return bool(value) if kind == "flag" else value
 
 
+def several(text: str) -> list[str]:
+    """Return the genres or tags of an item, which a column of `items` has in one text."""
+    return text.split("|") if text else []
+
+
 def _check(opened: OpenRelease, fields: Iterable[str]) -> None:
+    """Raises RequestError if the items of a release have no fact of one of these names."""
     columns = {column[1] for column in opened.reader().execute("pragma table_info(items)")}
     known = [name for name in FACTS if name in columns]
     for name in fields:

@@ -119,12 +119,12 @@ class OpenRelease:
 
     @cached_property
     def popularity(self) -> dict[str, np.ndarray]:
-        """What the table `popular` is made of, (n_items,) each: scores, damped_means (NaN without ratings) and n_ratings."""
+        """Arrays that the table `popular` is made of, (n_items,) each: scores, damped_means (NaN without ratings) and n_ratings."""
         return model_files.load(self.files.model("popular"))[0]
 
     @cached_property
     def vectors(self) -> dict[str, Vectors]:
-        """What `similar_items` compares items by, for each of its sources that the release has."""
+        """Vectors that `similar_items` was made from, for each of its sources that the release has."""
         vectors = {}
         if self.side.factors is not None:
             vectors["collaborative"] = Vectors.of(np.asarray(self.side.factors.item_factors))

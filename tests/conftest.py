@@ -227,7 +227,7 @@ N_REFUSED_PURCHASES = 3
 
 
 def write_customers(folder: Path) -> Path:
-    """What is known of two thirds of the customers, and of one who has bought nothing; the e-mail is no column that is asked for."""
+    """Write attributes of two thirds of the customers, and of one who has bought nothing; the e-mail is no column that is asked for."""
     rows = [
         (f"{PLACES[number % len(PLACES)]} #{number}", "VIP" if number % 3 else "", 1950 + number)
         for number in range(0, 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +10,13 @@ from warehouse.layout import is_id, STEPS, Warehouse
 
 
 class UnderWay(NamedTuple):
-    """A release in staging, and its finished steps in their order, each with its seconds, its peak memory in MiB and when it ended. `step`
-    is the one that comes next or is at work, `since` when it could begin. Whether its run is alive nothing here says."""
+    """A release in staging, and its finished steps in their order, each with its seconds, its peak memory in MiB and when it ended (Unix
+    seconds). `step` is the one that comes next or is at work, `since` when it could begin. Whether its run is alive nothing here says."""
 
     release: str
     steps: list[dict[str, Any]]
     step: str
-    since: str
+    since: float
 
 
 def under_way(warehouse: Warehouse) -> list[UnderWay]:
@@ -38,7 +37,7 @@ def _read(warehouse: Warehouse, name: str) -> UnderWay | None:
         return None
     done = {step["step"] for step in steps}
     left = next((step for step in STEPS if step not in done), STEPS[-1])
-    return UnderWay(name, sorted(steps, key=lambda step: (step["ended_at"], step["step"])), left, _iso(since))
+    return UnderWay(name, sorted(steps, key=lambda step: (step["ended_at"], step["step"])), left, since)
 
 
 def _step(path: Path) -> dict[str, Any] | None:
@@ -47,8 +46,4 @@ def _step(path: Path) -> dict[str, Any] | None:
         measured = {name: float(figures[name]) for name in ("seconds_s", "peak_mib")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"step": path.stem, **measured, "ended_at": _iso(path.stat().st_mtime)}
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return {"step": path.stem, **measured, "ended_at": path.stat().st_mtime}

@@ -77,6 +77,6 @@ def chosen(
 
 
 def _no_names(fields: list[str]) -> str:
-    """What to do where the first line seems to be a row."""
+    """Say what to do if the first line seems to be a row; empty if it does not."""
     is_row = len(fields) > 1 and sum(field.replace(".", "", 1).isdigit() for field in fields) * 2 >= len(fields)
     return "; or, if the first line is a row and names no columns, set header to off, and then user_id=1,item_id=2" if is_row else ""

@@ -14,6 +14,7 @@ from jobs.sources.blocks import Block, first_with_rows
 from jobs.sources.catalogue import ATTRIBUTES
 from jobs.sources.columns import chosen, OF_INTERACTIONS, REQUIRED
 from jobs.sources.engines import DuckDB, Engine, Server, SQLite
+from jobs.sources.file import OnePiece
 from jobs.sources.parquet import block_of, id_type_of
 from schemas.errors import SettingError, SourceError
 
@@ -21,10 +22,9 @@ _HARMLESS = re.compile(r"(?P<scheme>[\w+.-]+://)(?:[^/?#@]*@)?(?P<place>[\w.-]*(
 _FILES = {"sqlite": SQLite, "duckdb": DuckDB}
 
 
-class Database:
+class Database(OnePiece):
     """The rows of a table or of a query. `table` is the name of the table, empty for a query; lines are row numbers, from 1, as they come."""
 
-    partitions: Mapping[str, str | None] = {}
     paths: tuple[Path, ...] = ()
 
     def __init__(self, engine: Engine, *, table: str, sql: str) -> None:
@@ -37,10 +37,6 @@ class Database:
             raise SourceError(f"{self.label}: gives no rows; expected one select whose rows are interactions")
         self._first = next(blocks, None)
         self._digests: dict[str, str] = {}
-
-    @property
-    def parts(self) -> tuple[Database, ...]:
-        return (self,)
 
     @property
     def digests(self) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, Self
 
 from jobs.sources.blocks import Block
 
@@ -43,3 +44,19 @@ class File(Protocol):
     def first_rows(self, columns: Mapping[str, str]) -> Block: ...
 
     def id_type(self, field: str, role: str) -> str | None: ...
+
+
+class OnePiece:
+    """A table that is read in one piece: it is its only part, no folder names a partition, and nothing beside its files is read."""
+
+    @property
+    def parts(self) -> tuple[Self, ...]:
+        return (self,)
+
+    @property
+    def partitions(self) -> Mapping[str, str | None]:
+        return MappingProxyType({})
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        return MappingProxyType({})

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.sources.blocks import Block, first_with_rows, shown
+from jobs.sources.file import OnePiece
 from schemas.errors import SourceError
 
 BLOCK_ROWS = 2**19
@@ -18,7 +19,7 @@ FIRST_ROWS = 2**16
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(OnePiece):
     """A Parquet table in one file or several. `name` is what refused rows are filed under; lines are row numbers, from 1, through
     all files. `n_first`: rows from which what it does not say of itself is told."""
 
@@ -34,18 +35,6 @@ class Parquet:
     @property
     def written(self) -> str:
         return ""
-
-    @property
-    def parts(self) -> tuple[Parquet, ...]:
-        return (self,)
-
-    @property
-    def partitions(self) -> Mapping[str, str | None]:
-        return {}
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        return {}
 
     def files(self) -> list[Parquet]:
         """Each file as a table of its own, with its share of the first rows."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.sources.blocks import Block, first_with_rows
+from jobs.sources.file import OnePiece
 from jobs.sources.streams import Input
 from schemas.errors import SourceError
 
@@ -21,7 +22,7 @@ _WINDOWS = "".join(bytes([byte]).decode(WINDOWS, "ignore") or chr(byte) for byte
 
 
 @dataclass(frozen=True)
-class TextFile(ABC):
+class TextFile(OnePiece, ABC):
     """One file of text. Its ids are text until all of them are seen."""
 
     input: Input
@@ -37,18 +38,6 @@ class TextFile(ABC):
     @property
     def paths(self) -> tuple[Path, ...]:
         return (self.input.path,)
-
-    @property
-    def parts(self) -> tuple[TextFile, ...]:
-        return (self,)
-
-    @property
-    def partitions(self) -> Mapping[str, str | None]:
-        return {}
-
-    @property
-    def digests(self) -> Mapping[str, str]:
-        return {}
 
     def id_type(self, field: str, role: str) -> None:
         return None

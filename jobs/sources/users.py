@@ -1,4 +1,4 @@
-"""What a source says of its users: the columns of a file of users, as names and values."""
+"""Attributes of users: the columns of a file of users, as names and values."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@ import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from serving.lookups.home import some_users
 from serving.lookups.items import popular_rows
 from serving.lookups.openapi import document
 from serving.opened import OpenRelease
+from serving.pages import id_path
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
@@ -64,7 +65,7 @@ def _sample(opened: OpenRelease, user: Any) -> dict[str, Any]:
 
 
 def _operation(route: Route, described: Mapping[str, Any], base: str, sample: Mapping[str, Any]) -> dict[str, Any]:
-    names = {part: quote(str(sample[part[1:-1]]), safe="").replace(".", "%2E") for part in route.segments if part[:1] == "{"}
+    names = {part: id_path(sample[part[1:-1]]) for part in route.segments if part[:1] == "{"}
     path = "/" + "/".join(names.get(part, part) for part in route.segments)
     needed = [(parameter.name, sample[parameter.name]) for parameter in route.parameters if parameter.is_required]
     example = path + (f"?{urlencode(needed)}" if needed else "")

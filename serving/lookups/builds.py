@@ -7,6 +7,7 @@ from typing import Any
 
 from serving.lookups.quality import sealed_manifests
 from serving.lookups.releases import Standing
+from serving.opened import iso
 from serving.request import Request
 from serving.response import Response
 from serving.service import Service
@@ -28,9 +29,9 @@ def _listed(service: Service) -> list[dict[str, Any]]:
             "release": one.release,
             "status": "under way",
             "step": one.step,
-            "since": one.since,
+            "since": iso(one.since),
             "seconds_s": _total(one.steps),
-            "steps": one.steps,
+            "steps": [step | {"ended_at": iso(step["ended_at"])} for step in one.steps],
         }
         for one in now
     ]

@@ -29,7 +29,7 @@ async def show(service: Service, request: Request) -> Response:
 
 
 async def listing(service: Service, request: Request) -> Response:
-    """What is hidden now, what was hidden last first."""
+    """List the hidden items, the one that was hidden last first."""
     known = await asyncio.to_thread(hidden.read, service.warehouse)
     rows = [_row(request.opened, item_id, note, "hidden") for item_id, note in reversed(list(known.items()))]
     return Response(rows=rows, key="item_id", opened=request.opened)
@@ -49,7 +49,7 @@ async def _noted(service: Service, request: Request, item: Any, *, is_hidden: bo
 
 
 def _row(opened: OpenRelease, item_id: str, note: dict[str, Any], status: str) -> dict[str, Any]:
-    """What was noted last; the title and the other ids are null and none where the release does not know the item."""
+    """Return an item with what was noted when it was hidden; the title and the other ids are null and none where the release does not know the item."""
     item = opened.ids.parse("item_id", item_id)
     is_known = item is not None and opened.title(item) is not None
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+from serving.facts import several
 from serving.filters import excluded_items, known_genre
 from serving.ids import known_item
 from serving.neighbours import SOURCES, stored_neighbours
@@ -35,8 +36,8 @@ def item(service: Service, request: Request) -> Response:
         "item_id": item_id,
         "title": title,
         "year": year,
-        "genres": genres.split("|") if genres else [],
-        "tags": tags.split("|") if tags else [],
+        "genres": several(genres),
+        "tags": several(tags),
         "description": text,
         "n_ratings": n_ratings,
         "mean_rating": mean,

@@ -73,8 +73,8 @@ def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tupl
     history are known."""
     known = opened.known(items)
     unusable = [item for item in items if opened.number(item) is None]
-    has = opened.same(history)
-    excluded = [item for item in known if item in has | opened.hidden or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]]
+    left_out = opened.same(history) | opened.hidden
+    excluded = [item for item in known if item in left_out or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]]
     left = [item for item in known if item not in set(excluded)]
     solved = solve_pairs(opened, history, left) if left else None
     rows = (

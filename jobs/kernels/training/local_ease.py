@@ -53,7 +53,7 @@ def strongest_pairs(columns: Columns, start: int, stop: int, keep: int, *, block
 
 
 class Pairs(NamedTuple):
-    """What was counted of G: gram (h, h) of the head, and tail (t, h + t), the strongest pairs of the other items; n_i and D_ii (h + t,)."""
+    """Counts of G: gram (h, h) of the head, and tail (t, h + t), the strongest pairs of the other items; n_i and D_ii (h + t,)."""
 
     gram: np.ndarray
     tail: csr_matrix

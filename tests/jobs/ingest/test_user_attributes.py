@@ -1,4 +1,4 @@
-"""What a file says of users is rows of a table, of the users of the release alone; and it goes with its user."""
+"""Attributes that a file has of users are rows of a table, of the users of the release alone; they go with their user."""
 
 from __future__ import annotations
 
