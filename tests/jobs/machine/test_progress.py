@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -35,17 +37,24 @@ def test_a_line_says_what_is_being_done(
     assert capsys.readouterr().err.splitlines() == [line]
 
 
-def test_what_java_greets_with_is_left_out_and_what_it_says_later_is_not(capfd: pytest.CaptureFixture[str]) -> None:
-    with java_greetings.left_out():
-        started = subprocess.Popen(
-            ["sh", "-c", f'printf "%s" "{NOISE}" >&2; read line; echo "SPARK ERROR $line" >&2'], stdin=subprocess.PIPE, text=True
-        )
-    subprocess.run(["sh", "-c", "echo mine >&2"], check=True)
-    started.communicate("lost a task")
-    said = ""
-    while "lost a task" not in said:
-        said += capfd.readouterr().err
-    assert sorted(said.splitlines()) == ["SPARK ERROR lost a task", "mine"]
+def test_what_java_greets_with_is_left_out_and_what_it_says_later_is_not(tmp_path: Path) -> None:
+    path, before = tmp_path / "stderr", os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        with java_greetings.left_out():
+            started = subprocess.Popen(
+                ["sh", "-c", f'printf "%s" "{NOISE}" >&2; read line; echo "SPARK ERROR $line" >&2'], stdin=subprocess.PIPE, text=True
+            )
+        subprocess.run(["sh", "-c", "echo mine >&2"], check=True)
+        started.communicate("lost a task")
+        deadline = time.monotonic() + 20
+        while "lost a task" not in path.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+    assert sorted(path.read_text().splitlines()) == ["SPARK ERROR lost a task", "mine"]
 
 
 def test_a_peak_is_remembered_and_memory_that_cannot_pass_it_is_not_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
