@@ -81,6 +81,7 @@ def _of_hybrid(size: Size, settings: Any) -> float:
 
 EASE_HEAD = 5_000  # items that ease solves densely in any case, and searches its hyper-parameters over
 EASE_PAIRS = 5  # times ease_neighbours: the pairs that are kept of each other item
+FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
 RATER = "als"  # predicts the ratings of a list, whoever ranks it
 MODELS: dict[str, Model] = {
     model.name: model

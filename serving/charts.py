@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from markupsafe import escape, Markup
@@ -119,6 +120,38 @@ def points(drawn: Sequence[Dot], x_name: str, y_name: str, title: str) -> Markup
     for dot, height in _apart([(dot, y(dot.y)) for dot in drawn]):
         parts.append(text(x(dot.x) + 9, height + 4, dot.name, "start", "main" if dot.is_main else ""))
     return svg(parts, title)
+
+
+def waterfall(shares: Sequence[float]) -> list[Markup]:
+    """A bar for each share of a sum, which begins where the one before ended, and one from zero to the sum."""
+    ends = list(accumulate(shares, initial=0.0))
+    low, by = min(ends), 100 / ((max(ends) - min(ends)) or 1.0)
+    drawn = []
+    for start, end in [*pairwise(ends), (0.0, ends[-1])]:
+        left, width, zero = (min(start, end) - low) * by, abs(end - start) * by, -low * by
+        drawn.append(
+            Markup(
+                '<svg class="bar{}" aria-hidden="true"><rect x="{:.1f}%" width="{:.1f}%" height="100%" rx="2"/>'
+                '<line class="zero" x1="{:.1f}%" x2="{:.1f}%" y1="0" y2="100%"/></svg>'
+            ).format(" minus" if end < start else "", left, width, zero, zero)
+        )
+    return drawn
+
+
+def stacked(shares: Sequence[float]) -> Markup:
+    """One bar of the shares of a sum that add to it, in the order and the colours of their list; those that take away lie over its end."""
+    whole = sum(share for share in shares if share > 0) or 1.0
+    parts, over, end = [], [], 0.0
+    rect = Markup('<rect class="c{}" x="{:.1f}%" y="{}%" width="{:.1f}%" height="{}%"/>')
+    for number, share in enumerate(shares):
+        if share > 0:
+            parts.append(rect.format(number % COLOURS, end, 0, share / whole * 100, 100))
+            end += share / whole * 100
+    for number, share in enumerate(shares):
+        if share < 0:
+            end += share / whole * 100
+            over.append(rect.format(number % COLOURS, end, 60, -share / whole * 100, 40))
+    return Markup('<svg class="stack" aria-hidden="true">{}</svg>').format(Markup("").join([*parts, *over]))
 
 
 def sparkline(values: Sequence[float], title: str) -> Markup:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader
 
 from schemas.errors import CineMatchError
-from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of, sparkline
+from serving.charts import chart_of, dots_of, interval, largest_difference, lines, points, rows_of, sparkline, stacked, waterfall
 from serving.distributions import columns, keyed, lorenz, months, Series, sideways
 from serving.facts import facts_added
 from serving.opened import OpenRelease
@@ -21,7 +21,8 @@ from serving.parameters import LARGE, MANY_ROWS
 from serving.request import Request
 from serving.response import Response
 from serving.static_files import address
-from warehouse.measures import lines_of, models_of
+from warehouse.compare import DEPTH
+from warehouse.measures import lines_of, models_of, parts_of
 
 if TYPE_CHECKING:
     from serving.route import Route
@@ -141,26 +142,33 @@ def playing(
     return f"/playground{'.json' if is_json else ''}{'?' if pairs else ''}{urlencode(pairs, safe=':,')}"
 
 
-def largest_share(rows: list[dict[str, Any]]) -> float:
-    """The largest contribution by size, which gets the longest bar; never 0."""
-    return max((abs(row["contribution"]) for row in rows if row["contribution"] is not None), default=0) or 1.0
+def summands(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the score of a listed row is the sum of: its reasons that are shares, and all else together; none if it has no reasons."""
+    rest = [] if row["residual"] is None else [{"kind": "residual", "contribution": row["residual"]}]
+    return [reason for reason in [*row["reasons"], *rest] if reason["contribution"] is not None]
 
 
-def shown_shares(rows: list[dict[str, Any]], score: float) -> dict[int, str]:
-    """Contributions by position, rounded so that what is shown adds up to the score as shown: the largest takes the rest."""
-    rounded = {row["position"]: round(row["contribution"], 4) for row in rows if row["contribution"] is not None}
+def shown_shares(parts: Sequence[Mapping[str, Any]], score: float) -> list[str]:
+    """Contributions, rounded so that what is shown adds up to the score as shown: the largest takes the rest."""
+    rounded = [round(part["contribution"], 4) for part in parts]
     if rounded:
-        largest = max(rounded, key=lambda position: abs(rounded[position]))
-        rounded[largest] += round(score, 4) - sum(rounded.values())
-    return {position: f"{share:+.4f}" for position, share in rounded.items()}
+        largest = max(range(len(rounded)), key=lambda place: abs(rounded[place]))
+        rounded[largest] += round(score, 4) - sum(rounded)
+    return [f"{share:+.4f}" for share in rounded]
+
+
+def shared_of(users: Sequence[int]) -> list[dict[str, Any]]:
+    """Users by how many items of their top ten two releases share, in per cent of all."""
+    whole = sum(users) or 1
+    return [{"label": f"{shared} of {DEPTH}", "share": 100 * n / whole} for shared, n in enumerate(users)]
 
 
 _ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|Ein|Eine|De|Het"
 _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
 _FUNCTIONS = (
-    chart_of, columns, day, day_of, dots_of, id_path, interval, keyed, largest_difference, largest_share, lines, lines_of, lorenz, models_of,
-    moment, months, named, number, playing, points, rated_texts, rows_of, Series, shown_shares, sideways,
-    sparkline,
+    chart_of, columns, day, day_of, dots_of, id_path, interval, keyed, largest_difference, lines, lines_of, lorenz, models_of,
+    moment, months, named, number, parts_of, playing, points, rated_texts, rows_of, Series, shared_of, shown_shares, sideways, sparkline,
+    stacked, summands, waterfall,
 )  # fmt: skip
 _TEMPLATES.globals.update({function.__name__: function for function in _FUNCTIONS}, static=address)

@@ -152,13 +152,15 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Manifest": (
         {
             **_RELEASE, **dict.fromkeys(_MANIFEST, "any"), **dict.fromkeys(("models", "metrics", "steps"), "any[]"),
-            "rating_scale": "number[]?", "checked": "text", "input_digest": "text",
+            "rating_scale": "number[]?", "checked": "text", "input_digest": "text", "before": "text?",
+            "other_settings": "any[]",
         },
         {"source": "text"},
     ),
     "Figure": (
         {"figure": "text", "a": "any", "b": "any", "difference": "number?"},
-        {"a": "text", "b": "text", "n_users": "integer", "mean_overlap_at_10": "number", "note": "text", "source": "text"},
+        {"a": "text", "b": "text", "n_users": "integer", "mean_overlap_at_10": "number", "note": "text", "source": "text",
+         "users_by_shared": "integer[]", "risen": "any[]", "fallen": "any[]", "other_settings": "any[]"},
     ),
     "Operation": (
         {

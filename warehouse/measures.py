@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from schemas import metrics as declared
 from schemas.manifest import Manifest
 from schemas.metrics import LESS, metric_of, METRICS, MORE
+from schemas.models import FOREVER
 from schemas.setting_groups import ALL, AUTO
 from schemas.settings import FIELDS
 
 HELD_OUT, VALIDATION = "held_out_last", "validation"
 MAIN = ("below_mean", "coverage", "rmse")  # besides the metric that decides
+
+
+class Part(NamedTuple):
+    """A part of a blend: what it weighs beside the others, a share of 1, and after how many later interactions it counts half; None if it
+    forgets nothing."""
+
+    model: str
+    share: float
+    half_life: float | None
 
 
 class Line(NamedTuple):
@@ -28,6 +39,19 @@ class Line(NamedTuple):
     def n_users(self) -> int:
         """The most users that a model has its value of."""
         return max(row["n_users"] for row in self.cells.values())
+
+
+def parts_of(models: list[dict[str, Any]], name: str) -> list[Part]:
+    """What a model is blended from, the heaviest first; none for a model that is no blend."""
+    parameters: dict[str, Any] = next((json.loads(row["parameters"] or "{}") for row in models if row["model"] == name), {})
+    shares, half_lives = parameters.get("shares", {}), parameters.get("half_lives", {})
+    whole = sum(shares.values()) or 1.0
+    parts = [Part(part, share / whole, _lasting(half_lives.get(part))) for part, share in shares.items()]
+    return sorted(parts, key=lambda part: (-part.share, part.model))
+
+
+def _lasting(half_life: float | None) -> float | None:
+    return None if half_life is None or half_life >= FOREVER else half_life
 
 
 def models_of(metrics: list[dict[str, Any]], served: str) -> list[str]:

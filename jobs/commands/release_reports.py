@@ -170,6 +170,8 @@ def compared(parsed: argparse.Namespace, warehouse: Warehouse, settings: Setting
     print(_table(["", parsed.a, parsed.b, "difference"], rows))
     if comparison["note"]:
         print(f"\n{comparison['note']}")
+    for setting in comparison["other_settings"]:
+        print(f"setting {setting['setting']}: {setting['a']} in {parsed.a}, {setting['b']} in {parsed.b}")
     differing = ", ".join(comparison["other_tables"])
     print(f"\nTables with another content: {differing}" if differing else "\nEvery table has the same content")
     print(f"The two top tens share {comparison['mean_overlap_at_10']:.3f} of their items, over {comparison['n_users']:,} users")

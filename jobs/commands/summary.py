@@ -6,9 +6,9 @@ import json
 import sqlite3
 
 from jobs.ingest.read_as import READ_AS
-from jobs.models.base.search import FOREVER
 from schemas.errors import CineMatchError
 from schemas.manifest import Manifest
+from schemas.models import FOREVER
 from warehouse.layout import Warehouse
 from warehouse.measures import choice, counted, deciding, HELD_OUT, named
 from warehouse.release import current_id, read_manifest

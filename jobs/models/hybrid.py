@@ -20,8 +20,8 @@ from jobs.models.base.blending import named, Pool, SAMPLE_USERS, search_weights,
 from jobs.models.base.contract import ModelArrays, Scorer, TrainingData
 from jobs.models.base.judge import judge_of
 from jobs.models.base.scoring import by_part
-from jobs.models.base.search import DEFAULT_HALF_LIFE, FOREVER
-from schemas.models import MODELS, RATER
+from jobs.models.base.search import DEFAULT_HALF_LIFE
+from schemas.models import FOREVER, MODELS, RATER
 from warehouse import model_files
 
 _PARTS = MODELS["hybrid"].parts

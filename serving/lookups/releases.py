@@ -12,8 +12,10 @@ from serving.request import Request
 from serving.response import Response
 from serving.service import Service
 from warehouse import history, release as releases
-from warehouse.compare import compare as compare_releases
+from warehouse.compare import compare as compare_releases, other_settings
 from warehouse.measures import checked, choice, counted, deciding
+
+_CHANGES = ("status", "promoted_at", "rolled_back_at")  # of what is said of a release, as it goes on
 
 
 async def listing(service: Service, request: Request) -> Response:
@@ -91,7 +93,8 @@ def known(service: Service, name: str) -> Manifest:
 def show(service: Service, request: Request) -> Response:
     """One manifest, whole. `current` stands for the promoted release and `latest` for the newest."""
     manifest, standing = known(service, request.path["release"]), Standing.of(service)
-    row = _row(manifest, standing)
+    row, before = _row(manifest, standing), _before(service, manifest.release)
+    tag = ".".join(str(part) for part in (manifest.release, *(row[name] for name in _CHANGES), before and before.release))
     return Response(
         rows=[
             {
@@ -109,6 +112,8 @@ def show(service: Service, request: Request) -> Response:
                 "checks": manifest.checks,
                 "checked": checked(manifest),
                 "settings": manifest.settings,
+                "before": None if before is None else before.release,
+                "other_settings": [] if before is None else other_settings(before, manifest),
                 "versions": manifest.versions,
                 "input_digest": manifest.input["sha256"],
                 "tables": manifest.tables,
@@ -117,8 +122,17 @@ def show(service: Service, request: Request) -> Response:
         ],
         key="release",
         extra={"source": "manifest"},
-        tag=f"{manifest.release}.{row['status']}.{row['promoted_at']}.{row['rolled_back_at']}".replace(" ", "-"),
+        tag=tag.replace(" ", "-"),
     )
+
+
+def _before(service: Service, name: str) -> Manifest | None:
+    """The release that was sealed before; None for the first, or where its manifest cannot be read."""
+    earlier = [other for other in releases.sealed_ids(service.warehouse) if other < name]
+    try:
+        return releases.read_manifest(service.warehouse.sealed(earlier[-1])) if earlier else None
+    except CineMatchError:
+        return None
 
 
 async def compare(service: Service, request: Request) -> Response:
@@ -131,13 +145,13 @@ async def compare(service: Service, request: Request) -> Response:
     return Response(
         rows=comparison["rows"],
         key="figure",
-        tag=f"{a}.{b}",
+        tag=f"{a}.{b}.{request.opened.tag}",
         extra={
             "a": a,
             "b": b,
             "n_users": comparison["n_users"],
-            "mean_overlap_at_10": comparison["mean_overlap_at_10"],
-            "note": comparison["note"],
+            **{name: comparison[name] for name in ("mean_overlap_at_10", "users_by_shared", "other_settings", "note")},
+            **{name: [item for item in comparison[name] if item["item_id"] not in request.opened.hidden] for name in ("risen", "fallen")},
             "source": "manifests",
         },
     )

@@ -117,6 +117,27 @@ def test_somebody_finds_a_film_sees_who_gets_it_and_why(page: Page, movies: Serv
     expect(page.locator("tr.total")).to_contain_text(f"{row['score']:+.4f}")
 
 
+def test_somebody_types_a_title_and_takes_what_is_suggested(page: Page, movies: Server) -> None:
+    row = movies.rows("/recommend/1?n=1")[0]
+    page.goto(f"{movies.url}popular")
+    box = page.get_by_label("Search titles")
+    box.press_sequentially(row["title"][:4])
+    found = page.locator("datalist option")
+    expect(found.first).to_be_attached()
+    assert 0 < found.count() <= 8
+    box.fill(row["title"][:-1])
+    expect(page.locator(f"datalist option[data-address='/items/{row['item_id']}']")).to_be_attached()
+    title = page.locator(f"datalist option[data-address='/items/{row['item_id']}']").get_attribute("value")
+    box.evaluate(
+        """(box, title) => {
+        box.value = title;
+        box.dispatchEvent(new InputEvent("input", { inputType: "insertReplacementText", bubbles: true }));
+    }""",
+        title,
+    )  # as a browser does when one is taken from its list
+    expect(page).to_have_url(re.compile(f"/items/{row['item_id']}$"))
+
+
 def test_somebody_looks_at_the_release_before_and_comes_back(page: Page, own_movies: Callable[..., tuple[Path, str]]) -> None:
     folder, _ = own_movies()
     warehouse = Warehouse(folder)

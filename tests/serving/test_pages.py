@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, UTC
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,7 @@ import pytest
 from datasette.app import Datasette
 
 from schemas.tables import TABLES
+from serving.charts import stacked, waterfall
 from serving.pages import named, natural, number
 from tests.conftest import Built, cut
 from tests.serving.conftest import clone, Server, serving
@@ -133,6 +135,29 @@ def test_the_page_of_a_release_has_its_metrics_as_a_table_with_the_best_in_bold_
     assert f"{manifest.served_model} was chosen on {chosen['n_users']} validation users: ndcg_liked@10 " in shown
     assert movies.rows(f"/releases/{movie_release.release_id}")[0]["choice"] in html.unescape(shown)
 
+    blend = json.loads(next(row["parameters"] for row in manifest.models if row["model"] == "hybrid"))
+    for part, share in blend["shares"].items():
+        assert re.search(rf"<td>{part}</td><td class=\"num\">{share / sum(blend['shares'].values()) * 100:.0f} %</td>", shown)
+
+
+def test_the_page_of_a_release_says_which_settings_are_not_those_of_the_one_before(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = own_movies()
+    warehouse = Warehouse(folder)
+    before = current_id(warehouse)
+    second = clone(warehouse, before, "20990101T000000Z")
+    manifest, path = read_manifest(warehouse.sealed(second)), warehouse.sealed(second).manifest
+    path.chmod(0o644)
+    path.write_text(replace(manifest, settings=manifest.settings | {"n": 21}).to_json(), encoding="utf-8")
+    with serving(folder) as server:
+        changed = [{"setting": "n", "a": manifest.settings["n"], "b": 21}]
+        row, first = (server.rows(f"/releases/{name}")[0] for name in (second, before))
+        assert (row["before"], row["other_settings"]) == (before, changed) and (first["before"], first["other_settings"]) == (None, [])
+        assert f'href="/releases/compare?a={before}&amp;b={second}"' in page(server, f"/releases/{second}").replace("&b=", "&amp;b=")
+        compared = server.get(f"/releases/compare?a={before}&b={second}").json()
+        assert compared["other_settings"] == changed and sum(compared["users_by_shared"]) == compared["n_users"]
+        shown = page(server, f"/releases/compare?a={before}&b={second}")
+        assert f"{compared['n_users']:,} keep all ten, 0 keep none" in shown and "In more top tens" in shown
+
 
 def test_on_a_phone_each_figure_of_a_wide_table_says_what_it_is(movies: Server) -> None:
     release = movies.rows("/releases")[0]["release"]
@@ -178,8 +203,35 @@ def test_the_rest_of_a_score_has_its_bar_and_its_share(movies: Server) -> None:
         )
         in line
     )
-    largest = max(abs(row["contribution"]) for row in answer["rows"] if row["contribution"] is not None)
-    assert f'<rect width="{abs(residual["contribution"]) / largest * 100:.1f}%"' in line
+    assert re.search(r'<rect x="[0-9.]+%" width="[0-9.]+%"', line)
+
+
+def test_the_bars_of_a_why_page_begin_where_the_one_before_ended() -> None:
+    def bars(*shares: float) -> list[tuple[float, float, bool]]:
+        drawn = [re.search(r'class="bar( minus)?".*?x="([0-9.]+)%" width="([0-9.]+)%"', bar) for bar in waterfall(shares)]
+        return [(float(bar[2]), float(bar[3]), bool(bar[1])) for bar in drawn]
+
+    assert bars(1.0, 3.0) == [(0.0, 25.0, False), (25.0, 75.0, False), (0.0, 100.0, False)]
+    assert bars(-1.0, 4.0) == [(0.0, 25.0, True), (0.0, 100.0, False), (25.0, 75.0, False)]
+    assert bars(4.0, -1.0) == [(0.0, 100.0, False), (75.0, 25.0, True), (0.0, 75.0, False)]
+    assert bars() == [(0.0, 0.0, False)]
+
+
+def test_a_listed_row_has_one_bar_of_what_its_score_is_the_sum_of(movies: Server) -> None:
+    shown, rows = page(movies, "/recommend/2?n=5"), movies.rows("/recommend/2?n=5")
+    bars = re.findall(r'<svg class="stack".*?</svg>', shown)
+    assert len(bars) == len(rows) == 5
+    for bar, row in zip(bars, rows):
+        shares = [reason["contribution"] for reason in row["reasons"] if reason["contribution"] is not None] + [row["residual"]]
+        widths = {int(at): float(width) for at, width in re.findall(r'class="c(\d)" .*?width="([0-9.]+)%"', bar)}
+        whole = sum(share for share in shares if share > 0)
+        assert widths == pytest.approx({at: abs(share) / whole * 100 for at, share in enumerate(shares)}, abs=0.06)
+        assert shown.count("the other items of the history together") == 5
+
+
+def test_shares_that_take_away_lie_over_the_end_of_the_bar() -> None:
+    places = re.findall(r'class="c(\d)" x="([0-9.]+)%" y="(\d+)%" width="([0-9.]+)%"', stacked([3.0, -1.0, 1.0]))
+    assert places == [("0", "0.0", "0", "75.0"), ("2", "75.0", "0", "25.0"), ("1", "75.0", "60", "25.0")]
 
 
 @pytest.mark.parametrize(

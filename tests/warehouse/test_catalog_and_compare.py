@@ -134,7 +134,29 @@ def test_a_release_compared_with_its_copy_shares_everything(copied: Built) -> No
     assert rows["rows accepted"]["a"] == copied.manifest.rows["accepted"]
     served = copied.manifest.served_model
     assert rows["served model"]["b"] == served and rows[f"{served} ndcg@10"]["a_low"] <= rows[f"{served} ndcg@10"]["a"]
+    assert found["users_by_shared"][10] == found["n_users"] == sum(found["users_by_shared"])
+    assert (found["risen"], found["fallen"], found["other_settings"]) == ([], [], [])
     json.dumps(found)
+
+
+def test_items_that_are_in_more_and_in_fewer_top_tens_are_named(copied: Built) -> None:
+    second = add_release(copied, "20990101T000000Z")
+    path = copied.warehouse.sealed(second).database
+    for one in (path, path.parent):
+        one.chmod(0o755)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (most, n), (rest, n_rest) = connection.execute(
+            "select item_id, n_first_tens from item_lists order by n_first_tens desc, item_id limit 2"
+        ).fetchall()
+        connection.execute("delete from item_lists where item_id = ?", [most])
+        connection.execute("update item_lists set n_first_tens = n_first_tens + 3 where item_id = ?", [rest])
+        user = connection.execute("select min(user_id) from users").fetchone()
+        connection.execute("delete from recommendations where user_id = ? and rank <= 4", user)
+    found = compare(copied.warehouse, copied.release_id, second)
+    assert [(row["item_id"], row["a"], row["b"]) for row in found["fallen"]] == [(most, n, 0)]
+    assert [(row["item_id"], row["a"], row["b"]) for row in found["risen"]] == [(rest, n_rest, n_rest + 3)]
+    assert all(row["title"] for row in found["fallen"] + found["risen"])
+    assert (found["users_by_shared"][6], found["users_by_shared"][10]) == (1, found["n_users"] - 1)
 
 
 def test_tables_with_another_content_are_named(copied: Built) -> None:

@@ -14,10 +14,10 @@ from typing import Any, cast, NamedTuple
 from jobs.models.base.contract import Scorer, TrainingData
 from jobs.models.base.judge import Judge, NEAR, Tried
 from jobs.models.base.scoring import Rater
+from schemas.models import FOREVER
 
 HALF_LIVES = (3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
 MOST_BEYOND = 5  # half-lives that are tried past the ends
-FOREVER = 1e9  # an infinite half-life where it is written down: JSON has no infinity
 DEFAULT_HALF_LIFE = 10.0
 
 Values = Mapping[str, Any]

@@ -22,7 +22,7 @@ from jobs.models.base.judge import Judge, judge_of, preferred, standard_error, T
 from jobs.models.registry import code_of
 from jobs.spark.task_pool import OnSpark
 from schemas.errors import ResourceError
-from schemas.models import MODELS
+from schemas.models import FOREVER, MODELS
 from tests.jobs.models.worlds import histories, scorer_of, training
 from warehouse import model_files
 from warehouse.layout import Release
@@ -263,7 +263,7 @@ def test_recency_is_chosen_where_tastes_move_and_matters_less_where_they_stay(tm
         validation = Validation(whole.select(~held), whole.select(held))
         data = training(tmp_path / str(moves), whole.select(~held), 60, validation=validation)
         side, judge = item_neighbours.fit(data), Judge(validation, 60)
-        everlasting = side._replace(parameters=side.parameters | {"half_life": search.FOREVER})
+        everlasting = side._replace(parameters=side.parameters | {"half_life": FOREVER})
         gains.append(judge.ndcg(scorer_of("item_neighbours", side, data)) - judge.ndcg(scorer_of("item_neighbours", everlasting, data)))
     assert gains[0] > 0.05 and gains[0] > gains[1] + 0.05 and gains[1] >= 0
 
