@@ -35,6 +35,10 @@ BENCHES = {
         "A running server: lookups against a canned query and an empty answer, start, memory, swaps under load.",
         "cinematch bench serve --json serve.json",
     ),
+    "pages": (
+        "Every page of a running server: milliseconds until it is there, and kilobytes.",
+        "cinematch bench pages --json pages.json",
+    ),
     "updates": (
         "Ratings posted to a running server: milliseconds until they count, durable ratings a second.",
         "cinematch bench updates --seconds 10",
@@ -75,6 +79,11 @@ OPTIONS = {
         ("seconds", 3, "seconds of each timed run"),
         ("repeats", 3, "timed runs of each side"),
         ("swaps", 6, "promotions and rollbacks under load"),
+    ),
+    "pages": (
+        ("users", 200_000, "users of the generated release"),
+        ("items", 87_585, "its items"),
+        ("repeats", 20, "times that each page is asked for"),
     ),
     "updates": (
         ("users", 200_000, "users of the generated release"),

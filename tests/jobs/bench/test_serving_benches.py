@@ -1,14 +1,17 @@
-"""bench serve and bench updates, small but whole: real servers, real load, and nothing left of them."""
+"""bench serve, pages and updates, small but whole: real servers, real load, and nothing left of them."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
 import pytest
 
 from jobs.bench.mixed import Mixed, ROUND
+from jobs.bench.pages import pages
+from serving.routes import table
 
 TINY = ("--users", "300", "--items", "500")
 
@@ -37,6 +40,19 @@ def test_serve_measures_every_side_and_finds_no_error_and_no_mix(bench) -> None:
     assert (found["n_swaps"], found["n_swaps_missed"]) == (2, 0) and found["n_swap_requests"] > 0
     assert (found["n_swap_errors"], found["n_mixed_answers"], found["n_older_after_newer"]) == (0, 0, 0)
     assert 0 <= found["swap_median_s"] <= found["swap_max_s"]
+    assert running.left_running() == [] and running.left_behind() == []
+
+
+def test_pages_asks_for_every_page_that_the_server_has(bench) -> None:
+    running = bench("pages", *TINY, "--repeats", "1")
+    found = running.figures()
+    addresses = pages("20260104T020000Z", "20260111T020000Z")
+    asked = [address(1, 4).split("?")[0] for address in addresses.values()]
+    named = {pattern for pattern in (re.sub(r"\{[a-z_]+\}", "[^/]+", route.path) for route in table(is_read_only=True) if route.page)}
+    left = {pattern for pattern in named if not any(re.fullmatch(pattern, path) for path in asked)}
+    assert left == {"/recommend", "/quality"}  # the first is the same page as with the user in its path
+    for name in addresses:
+        assert 0 < found[f"{name}_p50_ms"] <= found[f"{name}_most_ms"] and 0 < found[f"{name}_kb"] < 150
     assert running.left_running() == [] and running.left_behind() == []
 
 
