@@ -9,6 +9,11 @@ from schemas.setting_groups import LIKED
 MORE, LESS, NEITHER = "more", "less", ""
 RARE_ROWS = "of held-out rows of the least popular four fifths of the items"
 LIKED_ROWS = "of held-out rows at or above the user's own damped mean"
+BY_HISTORY = {  # thirds of the held-out users, as the names of metrics say it
+    "_short": "of the third of the users with the shortest histories",
+    "_middle": "of the third of the users with histories between",
+    "_long": "of the third of the users with the longest histories",
+}
 
 
 class Metric(NamedTuple):
@@ -26,6 +31,8 @@ METRICS = {
     "ndcg_rare": Metric(f"nDCG {RARE_ROWS}", MORE),
     "hit_rate_rare": Metric(f"share of users with a hit, {RARE_ROWS}", MORE),
     "recall_rare": Metric(f"share found {RARE_ROWS}", MORE),
+    **{f"ndcg_liked{third}": Metric(f"nDCG {LIKED_ROWS}, {who}", MORE) for third, who in BY_HISTORY.items()},
+    **{f"ndcg{third}": Metric(f"nDCG of all held-out rows, {who}", MORE) for third, who in BY_HISTORY.items()},
     "below_mean": Metric("share of the listed rows that are predicted below the user's own damped mean", LESS),
     "reasons_below_mean": Metric("share of the rows shown as reasons that the user rated below their own damped mean", LESS),
     "rmse": Metric("root of the mean squared error of predicted ratings", LESS),

@@ -158,6 +158,7 @@ class _Scorer:
             | {
                 "below_mean": relevance.share_below(lists.predicted[is_first], owners[is_first], means),
                 "top": pa.FixedSizeListArray.from_arrays(pa.array(top[:, :TOP].ravel(), pa.int32()), TOP),
+                "n_kept": np.diff(kept.indptr),
                 "n_seen": seen.sum(axis=1),
                 "is_short": np.diff(lists.indptr) < possible,
             }

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.kernels.evaluation import list_metrics, metrics
 from jobs.kernels.evaluation.bootstrap import Interval, mean_interval
-from schemas.metrics import deciding
+from schemas.metrics import BY_HISTORY, deciding
 from schemas.setting_groups import ALL, LIKED
 from schemas.settings import Settings
 from warehouse import parquet
@@ -37,6 +37,7 @@ SCORES = pa.schema(
         pa.field("top", pa.list_(pa.int32(), TOP)),
         pa.field("squared_error", pa.float64()),
         pa.field("n_rated", pa.int64()),
+        pa.field("n_kept", pa.int64()),
         pa.field("n_seen", pa.int64(), False),
         pa.field("is_short", pa.bool_(), False),
         pa.field("is_left_out", pa.bool_()),
@@ -90,6 +91,7 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
                 for name, k, _ in RANKED_METRICS:
                     interval = mean_interval(scored.of(model, f"{name}{suffix}_at_{k}"), seed=seed)
                     rows.append(_row(model, f"{name}{suffix}", k, interval))
+            rows += _by_history(scored, model, deciding(settings.relevance, is_rated=len(stars) > 0), seed)
             rows.append(_row(model, "below_mean", TOP, mean_interval(scored.of(model, "below_mean"), seed=seed)))
             rows += _by_star(scored, model, stars)
             n = len(scored.of(model, "n_seen"))
@@ -109,6 +111,14 @@ def rows_of(scored: UserScores, settings: Settings, *, served: str, rater: str, 
         rows += _of_stars(scored, served, stars)
         rows += _cost_of_reranking(scored, served, seed)
     return [row for row in rows if row["value"] is not None]
+
+
+def _by_history(scored: UserScores, model: str, metric: str, seed: int) -> list[dict[str, Any]]:
+    """Rows of a metric for each third of the users by the length of their history; a length that ends a third belongs to the shorter one."""
+    lengths, values = scored.of(model, "n_kept"), scored.of(model, f"{metric}_at_{TOP}")
+    last = len(lengths) - 1
+    third = np.searchsorted(np.sort(lengths)[[last // 3, 2 * last // 3]], lengths)
+    return [_row(model, f"{metric}{name}", TOP, mean_interval(values[third == at], seed=seed)) for at, name in enumerate(BY_HISTORY)]
 
 
 def _by_star(scored: UserScores, model: str, stars: np.ndarray) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
             name: [] for name in ("ndcg", "ndcg_liked", "hit_rate_liked", "ndcg_rare", "below_mean", "reasons_below_mean")
         }
         hits, there = dict.fromkeys(range(6), 0), dict.fromkeys(range(6), 0)
+        lengths, of_length = [], []
         for kept, held in kept_and_held(movie_release):
             history = one_history(item_ids, *([row[c] for row in kept] for c in (1, 2, 3, 4)), low=low, high=high)
             lists = answering.lists(history, n=10, explain_n=10)
@@ -60,8 +61,10 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
             mean = (sum(ratings) + settings["bias_damping"] * mu) / (len(ratings) + settings["bias_damping"])
             liked = {row[1] for row in held if row[2] >= mean}
             found["ndcg"].append(plain.ndcg(listed, {row[1] for row in held}, 10))
+            lengths.append(len(kept))
             if liked:
                 found["ndcg_liked"].append(plain.ndcg(listed, liked, 10))
+                of_length.append((len(kept), found["ndcg_liked"][-1]))
                 found["hit_rate_liked"].append(plain.hit_rate(listed, liked, 10))
             if rare := {row[1] for row in held} & is_rare:
                 found["ndcg_rare"].append(plain.ndcg(listed, rare, 10))
@@ -73,10 +76,14 @@ def test_what_is_liked_and_what_lies_below_the_mean_is_as_its_definition_says(mo
                 there[math.floor(row[2])] += 1
                 hits[math.floor(row[2])] += row[1] in listed
         rows = {row["metric"]: row for row in manifest.metrics if (row["model"], row["protocol"]) == (model, "held_out_last")}
+        short, middle = (sorted(lengths)[third * (len(lengths) - 1) // 3] for third in (1, 2))
+        for third, (above, upto) in {"short": (0, short), "middle": (short, middle), "long": (middle, math.inf)}.items():
+            found[f"ndcg_liked_{third}"] = [ndcg for length, ndcg in of_length if above < length <= upto]
         if model != manifest.served_model:
             del found["reasons_below_mean"]
+        assert len(found["ndcg_liked"]) == sum(len(found[f"ndcg_liked_{third}"]) for third in ("short", "middle", "long"))
         for metric, values in found.items():
-            assert rows[metric]["value"] == pytest.approx(np.mean(values), abs=1e-9), (model, metric)
+            assert values and rows[metric]["value"] == pytest.approx(np.mean(values), abs=1e-9), (model, metric)
             assert rows[metric]["n_users"] == len(values) and rows[metric]["low"] <= rows[metric]["value"] <= rows[metric]["high"]
         for star, n in there.items():
             if n:
