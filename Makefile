@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
-.PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz damage sbom clean compose-check
+.PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz damage sbom clean compose-check screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -42,7 +42,7 @@ check: $(READY_TEST) ## run the tests that start no process
 	$(VENV)/bin/pytest -m check -n auto
 
 test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no release of their own
-	$(VENV)/bin/pytest -m 'not system'
+	$(VENV)/bin/pytest -m 'not system' -n 2 --dist loadfile
 
 test-all: $(READY_TEST) ## run every test
 	$(VENV)/bin/pytest
@@ -88,6 +88,9 @@ SBOM := sbom.cdx.json
 sbom: $(READY_TEST) ## write sbom.cdx.json: every package of the image, with its digests, as CycloneDX
 	PYTHONWARNINGS=ignore $(VENV)/bin/cyclonedx-py requirements requirements-airflow.lock --pyproject pyproject.toml \
 	  --output-reproducible --output-format JSON --output-file $(SBOM)
+
+screenshots: $(READY_TEST) ## take a picture of every page of what `make serve` serves, in the folder screenshots
+	$(VENV)/bin/python .ci/screenshots.py $(WAREHOUSE) screenshots
 
 compose-check: ## run docker-compose.yml for real: needs a Docker engine, and some ten minutes
 	$(PYTHON) .ci/compose_check.py

@@ -15,7 +15,7 @@ import pytest
 
 SYSTEM = {
     "playwright", "jobs.bench", "jobs.run.run", "jobs.run.run_step", "tests.conftest.build", "tests.dags.postgres", "tests.dags.running", "tests.jobs.conftest.run_steps",
-    "tests.jobs.kill_points", "tests.serving.test_fuzz", "listed", "standalone", "trained", "cluster",
+    "tests.jobs.kill_points", "tests.jobs.test_killed", "tests.serving.test_fuzz", "listed", "standalone", "trained", "cluster",
     "ml_latest_small", "online_retail",
 }  # fmt: skip
 RELEASE = {
