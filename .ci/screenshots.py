@@ -83,8 +83,7 @@ def _served(warehouse: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "serving", "--warehouse", str(warehouse), "--port", "0", "--read-only"]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # nosec B603  # our own server
     try:
-        assert server.stdout is not None
-        banner = server.stdout.readline()
+        banner = server.stdout.readline() if server.stdout else ""
         if " at " not in banner:
             raise SystemExit(f"{warehouse}: the server did not start")
         yield banner.split(" at ")[1].strip().rstrip("/")

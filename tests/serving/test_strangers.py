@@ -229,7 +229,7 @@ def test_pages_load_their_files(movies: Server) -> None:
             and "immutable" in answer.headers["cache-control"]
             and answer.headers["x-content-type-options"] == "nosniff"
         )
-    assert "cinematch.css" in shown and "<script" not in shown
+    assert "cinematch.css" in shown and "<script>" not in shown
 
 
 @pytest.mark.parametrize(("host", "status"), [
