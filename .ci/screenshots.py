@@ -50,7 +50,7 @@ def pages(url: str) -> dict[str, str]:
         with urlopen(url + path) as answer:  # nosec B310  # of the server that was just started
             return json.load(answer)["rows"]
 
-    with urlopen(f"{url}/.json") as answer:  # nosec B310  # the same server
+    with urlopen(f"{url}/") as answer:  # nosec B310  # the same server
         user = quote(str(json.load(answer)["users"][0]["user_id"]), safe="")
     item, other, *_ = (quote(str(row["item_id"]), safe="") for row in rows(f"/recommend/{user}.json"))
     releases = [row["release"] for row in rows("/releases.json")]
@@ -81,7 +81,7 @@ def pages(url: str) -> dict[str, str]:
 def _served(warehouse: Path) -> Iterator[str]:
     """Serve the warehouse on a free port until the pictures are taken."""
     command = [sys.executable, "-m", "serving", "--warehouse", str(warehouse), "--port", "0", "--read-only"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # nosec B603  # our own server
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # nosec B603  # our own server
     try:
         banner = server.stdout.readline() if server.stdout else ""
         if " at " not in banner:
