@@ -9,6 +9,9 @@ INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check --require
 AIRFLOW_HOME ?= $(CURDIR)/.airflow
 AIRFLOW_PORT ?= 8080
 
+# Tests start hundreds of Pythons; each would compile our code anew where a machine is told to keep nothing.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run check test test-all lint coverage serve airflow accuracy docs lock audit fuzz damage sbom clean compose-check screenshots
 
 help: ## list the targets
