@@ -29,14 +29,14 @@ def excluded_items(opened: OpenRelease, values: Mapping[str, Any]) -> np.ndarray
         return None
     side, is_out = opened.side, np.zeros(opened.side.n_items, bool)
     if values["genre"]:
-        is_out |= ~side.has_genre(_numbers(opened, "genre", [values["genre"]]))
+        is_out |= ~side.has_genre(genre_numbers(opened, "genre", [values["genre"]]))
     if values["any_genre"]:
-        is_out |= ~side.has_genre(_numbers(opened, "any_genre", values["any_genre"]))
+        is_out |= ~side.has_genre(genre_numbers(opened, "any_genre", values["any_genre"]))
     if values["all_genres"]:
-        wanted = _numbers(opened, "all_genres", values["all_genres"])
+        wanted = genre_numbers(opened, "all_genres", values["all_genres"])
         is_out |= side.count_genres(wanted) < len(wanted)
     if values["no_genre"]:
-        is_out |= side.has_genre(_numbers(opened, "no_genre", values["no_genre"]))
+        is_out |= side.has_genre(genre_numbers(opened, "no_genre", values["no_genre"]))
     first, last = values["year_from"], values["year_to"]
     if first is not None or last is not None:
         is_out |= ~((opened.years >= (first or -np.inf)) & (opened.years <= (last or np.inf)))
@@ -54,6 +54,6 @@ def known_genre(opened: OpenRelease, genre: str, name: str = "genre") -> str:
     return genre
 
 
-def _numbers(opened: OpenRelease, name: str, genres: Sequence[str]) -> list[int]:
+def genre_numbers(opened: OpenRelease, name: str, genres: Sequence[str]) -> list[int]:
     """Return the columns of some genres, each once."""
     return [opened.genres.index(known_genre(opened, genre, name)) for genre in dict.fromkeys(genres)]
