@@ -92,6 +92,9 @@ FILTERS = (
     Parameter("any_genre", "list", f"only items of one of these genres at least, {MORE}", ()),
     Parameter("all_genres", "list", f"only items of all of these genres, {MORE}", ()),
     Parameter("no_genre", "list", f"no item of one of these genres, {MORE}", ()),
+    Parameter("any_tag", "list", f"only items with one of these tags at least, {MORE}", ()),
+    Parameter("all_tags", "list", f"only items with all of these tags, {MORE}", ()),
+    Parameter("no_tag", "list", f"no item with one of these tags, {MORE}", ()),
     Parameter("year_from", "integer", "only items of this year or a later one", None, 1, 9999, may_be_empty=True),
     Parameter("year_to", "integer", "only items of this year or an earlier one", None, 1, 9999, may_be_empty=True),
 )
