@@ -118,6 +118,15 @@ class OpenRelease:
         return years
 
     @cached_property
+    def tags(self) -> dict[str, np.ndarray]:
+        """The item_nums (k,) of the items that have a tag, ascending, by tag. From any thread."""
+        numbers: dict[str, list[int]] = {}
+        for number, (text,) in enumerate(self.reader().execute("select tags from items order by item_id")):
+            for tag in dict.fromkeys(text.split("|")) if text else ():
+                numbers.setdefault(tag, []).append(number)
+        return {tag: np.array(of_tag, np.int64) for tag, of_tag in numbers.items()}
+
+    @cached_property
     def popularity(self) -> dict[str, np.ndarray]:
         """Arrays that the table `popular` is made of, (n_items,) each: scores, damped_means (NaN without ratings) and n_ratings."""
         return model_files.load(self.files.model("popular"))[0]

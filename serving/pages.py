@@ -120,8 +120,12 @@ def rated_texts(rated: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _rated_text(item_id: Any, rating: float | None) -> str:
-    escaped = str(item_id).replace("\\", "\\\\").replace(",", "\\,")
-    return escaped if rating is None else f"{escaped}:{rating:.12g}"
+    return escaped(str(item_id)) if rating is None else f"{escaped(str(item_id))}:{rating:.12g}"
+
+
+def escaped(text: str) -> str:
+    """A text as a part of a list that commas separate."""
+    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def playing(
@@ -130,13 +134,17 @@ def playing(
     rating: float | None = None,
     *,
     drop: Any = None,
+    genre: str | None = None,
     is_json: bool = False,
     sealed: str | None = None,
 ) -> str:
-    """The address of the playground of a release, if one was named, with one item more, or rated otherwise, or with one less."""
+    """The address of the playground of a release, if one was named, with one item more, or rated otherwise, or with one less; a genre
+    is taken in, or out where it is in."""
     kept = [(row["item_id"], row["rating"]) for row in answer["rated"] if row["item_id"] not in (item_id, drop)]
     rated = [*kept, *([(item_id, rating)] if item_id is not None else [])]
     pairs = [("rated", ",".join(_rated_text(*pair) for pair in rated))] if rated else []
+    genres = [name for name in answer["genres"] if name != genre] + ([genre] if genre and genre not in answer["genres"] else [])
+    pairs += [("genres", ",".join(map(escaped, genres)))] if genres else []
     pairs += [(name, answer[name]) for name in ("user_id", "q") if answer[name] not in (None, "")]
     pairs += [("release", sealed)] if sealed else []
     return f"/playground{'.json' if is_json else ''}{'?' if pairs else ''}{urlencode(pairs, safe=':,')}"
@@ -167,7 +175,7 @@ _ARTICLES = "The|A|An|Le|La|Les|L'|Un|Une|El|Los|Las|Una|Il|Lo|Gli|Der|Die|Das|E
 _INVERTED = re.compile(rf"(^|\()([^()]+?), ({_ARTICLES})(?=\)| \(|$)")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True)
 _FUNCTIONS = (
-    chart_of, columns, day, day_of, dots_of, id_path, interval, keyed, largest_difference, lines, lines_of, lorenz, models_of,
+    chart_of, columns, day, day_of, dots_of, escaped, id_path, interval, keyed, largest_difference, lines, lines_of, lorenz, models_of,
     moment, months, named, number, parts_of, playing, points, rated_texts, rows_of, Series, shared_of, shown_shares, sideways, sparkline,
     stacked, summands, waterfall,
 )  # fmt: skip

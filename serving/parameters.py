@@ -79,7 +79,7 @@ class Parameter:
 
 FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 N = Parameter("n", "integer", "rows to give", READY_N, 1, MAX_N)
-_MORE = "given again for each or separated by commas"
+MORE = "given again for each or separated by commas"
 GENRE = Parameter(
     "genre",
     "text",
@@ -89,16 +89,19 @@ GENRE = Parameter(
 )
 FILTERS = (
     GENRE,
-    Parameter("any_genre", "list", f"only items of one of these genres at least, {_MORE}", ()),
-    Parameter("all_genres", "list", f"only items of all of these genres, {_MORE}", ()),
-    Parameter("no_genre", "list", f"no item of one of these genres, {_MORE}", ()),
+    Parameter("any_genre", "list", f"only items of one of these genres at least, {MORE}", ()),
+    Parameter("all_genres", "list", f"only items of all of these genres, {MORE}", ()),
+    Parameter("no_genre", "list", f"no item of one of these genres, {MORE}", ()),
+    Parameter("any_tag", "list", f"only items with one of these tags at least, {MORE}", ()),
+    Parameter("all_tags", "list", f"only items with all of these tags, {MORE}", ()),
+    Parameter("no_tag", "list", f"no item with one of these tags, {MORE}", ()),
     Parameter("year_from", "integer", "only items of this year or a later one", None, 1, 9999, may_be_empty=True),
     Parameter("year_to", "integer", "only items of this year or an earlier one", None, 1, 9999, may_be_empty=True),
 )
-_IDS = f"{_MORE}; a comma or backslash within an id is written \\, or \\\\"
+_IDS = f"{MORE}; a comma or backslash within an id is written \\, or \\\\"
 EXCLUDE = Parameter("exclude", "list", f"ids of items to leave out, {_IDS}", ())
 ITEMS = Parameter("items", "list", f"ids of up to {MOST_ITEMS} items, {_IDS}", (), is_required=True)
-FIELDS = Parameter("fields", "list", f"facts of its item that each row has besides, {_MORE}", (), choices=tuple(FACTS))
+FIELDS = Parameter("fields", "list", f"facts of its item that each row has besides, {MORE}", (), choices=tuple(FACTS))
 STRICT = Parameter("strict", "flag", "1: an unknown user is a 404 and not a fallback", False)
 SHAPE = Parameter("_shape", "text", "shape of the rows, as in Datasette", "objects", choices=SHAPES)
 NL = Parameter("_nl", "flag", "1 with `_shape=array`: a row a line", False)

@@ -29,7 +29,7 @@ from serving.lookups import (
 )
 from serving.lookups.home import home
 from serving.neighbours import SOURCES
-from serving.parameters import EXCLUDE, FIELDS, FILTERS, ITEMS as SET, N, next_of, Parameter, RELEASE, SEALED, STRICT
+from serving.parameters import EXCLUDE, FIELDS, FILTERS, ITEMS as SET, MORE, N, next_of, Parameter, RELEASE, SEALED, STRICT
 from serving.route import Route
 from warehouse.keys import ITEMS, PROMOTE, RATINGS, RUN
 
@@ -49,6 +49,7 @@ RATED = Parameter(
     "items, each as `id` or, where the release has ratings, `id:rating`; the newest last, given again for each or separated by commas",
     (),
 )
+LIKED = Parameter("genres", "list", f"genres that are liked: their items come first, {MORE}", ())
 PLAYED_N = Parameter("n", "integer", "rows to give", 10, 1, 50)
 STARTING = Parameter("user_id", "text", "begin with what this user has")
 EXPLORED = Parameter("user_id", "text", "id of a user; without it users to begin with are named")
@@ -180,7 +181,7 @@ READS = (
         playground.playground,
         "The list of a history made up on the spot",
         "Played",
-        (RATED, STARTING, TITLE, PLAYED_N, SEALED),
+        (RATED, LIKED, STARTING, TITLE, PLAYED_N, SEALED),
         page="playground",
     ),
     Route(

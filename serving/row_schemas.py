@@ -12,6 +12,7 @@ from typing import Any
 from schemas.list_rows import DETAILS, FACTS, REASON, ROW, SCORED
 from schemas.tables import EXPLANATION_KINDS, IdTypes
 from serving.ids import MAX_ID
+from serving.liked_genres import MOST_GENRES
 from serving.sent import WEIGHTS
 
 Schema = dict[str, Any]
@@ -94,7 +95,7 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Played": (
         ROW,
         {
-            "user_id": "user?", "is_known": "flag", "q": "text", "rated": "any[]", "choices": "any[]", "stars": "number[]",
+            "user_id": "user?", "is_known": "flag", "q": "text", "genres": "text[]", "rated": "any[]", "choices": "any[]", "stars": "number[]",
             "unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?", **_LISTED,
         },
     ),
@@ -189,7 +190,7 @@ SOME = {
     "Run": {"release": "text?", "message": "text?", "tasks": "any"},
 }
 SOME_BESIDE = {
-    "Recommendation": {"unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
+    "Recommendation": {"genres": "text[]", "unusable": "item[]", "n_history": "integer", "min_history": "integer", "note": "text?"},
     "Contribution": {"without": "any[]"},
     "Neighbour": {"note": "text?"},
 }
@@ -266,6 +267,7 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
     visited = {"item_id": names["item_id"], **event}
     candidates = {"type": "array", "items": names["item_id"], "minItems": 1, "maxItems": batch_n}
     visits = [{"type": "array", "items": reference(name), "maxItems": batch_n} for name in ("Visited", "VisitedAt")]
+    genres = {"type": "array", "items": {"type": "string"}, "maxItems": MOST_GENRES}
     return {
         "NewRating": _strict(names | values, needed),
         "NewRatings": _one_or_more("NewRating", batch_n),
@@ -273,7 +275,12 @@ def _sent(ids: IdTypes, scale: tuple[float, float] | None, batch_n: int) -> dict
         "Pairs": _one_or_more("Pair", batch_n),
         "Visited": _strict(visited | {"rated_at": null}, ["item_id"]),
         "VisitedAt": _strict(visited | {"rated_at": at}, ["item_id", "rated_at"]),
-        "Session": _strict({"ratings": {"anyOf": visits}}, ["ratings"]),
+        "Session": {
+            "anyOf": [
+                _strict({"ratings": {"anyOf": visits}, "genres": genres}, ["ratings"]),
+                _strict({"genres": genres | {"minItems": 1}}, ["genres"]),
+            ]
+        },
         "Candidates": {
             "anyOf": [
                 _strict({"items": candidates, "user_id": names["user_id"]}, ["items", "user_id"]),

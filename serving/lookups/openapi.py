@@ -141,7 +141,7 @@ def _in_query(parameter: Parameter, opened: OpenRelease) -> dict[str, Any]:
         schema = id_schema(opened.ids, "user_id")
     if parameter.name == "genre" and 0 < len(opened.genres) <= MOST_GENRES:
         schema = schema | {"enum": list(opened.genres)}
-    if parameter.name in ("any_genre", "all_genres", "no_genre"):
+    if parameter.name in ("any_genre", "all_genres", "no_genre", "genres"):
         schema["items"] = {"type": "string", "enum": list(opened.genres)} if 0 < len(opened.genres) <= MOST_GENRES else schema["items"]
     if parameter.kind == "list" and parameter.choices:
         schema["items"] = {"type": "string", "enum": list(parameter.choices)}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.ids import asked_user, listed_items
+from serving.liked_genres import solve_liked
 from serving.lookups.items import popular_rows
 from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
 from serving.lookups.search import titles
@@ -17,7 +18,6 @@ from serving.request import Request
 from serving.response import RequestError, Response
 from serving.sent import checked_rating
 from serving.service import Service
-from serving.solve import solve
 from warehouse.overlay import apply_log, Entry
 
 MOST_RATED = 100
@@ -28,19 +28,21 @@ STARS = 10  # a finer scale has five values to choose from
 async def playground(service: Service, request: Request) -> Response:
     """The list of a history made up on the spot: `rated` names items, each with a rating where the release has ratings (`50:4.5`), the
     last as the newest. With `user_id` they stand behind what that user has. `q` finds items to rate; without it the most popular are
-    offered. Items that the release does not know are left out (`unusable`)."""
+    offered. Items that the release does not know are left out (`unusable`). `genres` names genres that are liked: their items come first,
+    as in a session."""
     opened, values, n = request.opened, request.values, request.values["n"]
-    rated = rated_of(opened, values["rated"])
+    rated, genres = rated_of(opened, values["rated"]), list(dict.fromkeys(values["genres"]))
     asked = asked_user(opened, request)
     user = None if asked is None else service.users.known_as(asked)
     seq = service.users.seq(request, opened, user)
-    encoded, source, n_known = await service.threads.run_on(opened, _solved, service, opened, user, seq, rated, n)
+    encoded, source, n_known = await service.threads.run_on(opened, _solved, service, opened, user, seq, rated, genres, n)
     q = values["q"] or ""
     offered = await titles(service, opened, q, CHOICES + len(rated)) if q else popular_rows(opened, "", 0, CHOICES + len(rated))
     response = list_response(service, Page(opened, user, user, seq, (), {}, source, None, iso(service.now()), encoded))
     response.tag = None
     response.extra |= {
         "q": q,
+        "genres": genres,
         "rated": [{"item_id": item, "title": opened.title(item), "rating": rating} for item, rating in rated.items()],
         "choices": [{name: row[name] for name in ("item_id", "title")} for row in offered if row["item_id"] not in rated][:CHOICES],
         "stars": stars(opened.manifest.rating_scale),
@@ -51,14 +53,14 @@ async def playground(service: Service, request: Request) -> Response:
 
 
 def _solved(
-    service: Service, opened: OpenRelease, user: Any, seq: int, rated: Mapping[Any, float | None], n: int
+    service: Service, opened: OpenRelease, user: Any, seq: int, rated: Mapping[Any, float | None], genres: Sequence[str], n: int
 ) -> tuple[bytes, str, int]:
     """The JSON of the list, its source, and how many items of the history the release knows."""
     held = {} if user is None else service.users.held(opened, user, seq)
     first = int(time.time()) - len(rated)
     entries = [Entry(k + 1, "", item, rating, 1.0, first + k, first + k) for k, (item, rating) in enumerate(rated.items())]
     history = apply_log(held, entries, is_implicit=not opened.has_ratings)
-    solved = solve(opened, history, n=n, explain_n=n)
+    solved = solve_liked(opened, history, genres, n=n, explain_n=n)
     return encoded_rows(opened, solved.rows, solved.reasons), source_of(solved.rows), len(opened.known(history))
 
 

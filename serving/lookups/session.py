@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from serving.filters import excluded_items
+from serving.liked_genres import solve_liked
 from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
 from serving.opened import iso, OpenRelease
 from serving.parameters import MANY_ROWS
@@ -14,7 +15,7 @@ from serving.request import Request
 from serving.response import RequestError, Response
 from serving.sent import check_fields, checked_id, checked_rating, checked_rows, checked_time, json_of
 from serving.service import Service
-from serving.solve import History, solve
+from serving.solve import History
 from warehouse.overlay import Entry, visitor_history
 
 LONG_BODY = 8 << 10
@@ -26,29 +27,45 @@ async def recommend(service: Service, request: Request) -> Response:
     moment, or none has, and then they stand in the order of time, the oldest first; where the release has no times, all are one
     moment. A row without a rating is an event: it counts for what the visitor chose, not for how they rate. Items that the
     release does not know are left out (`unusable`); with fewer than `min_history` others the list is not personal, and `note`
-    says so."""
+    says so. Beside or instead of a history `genres` names what somebody likes who has just signed up: items of one of them come first, by
+    the model where the history is long enough, then by popularity, and only behind them all others; `source` says it of each row."""
     opened, n = request.opened, request.values["n"]
     arguments = request.body, service.settings.batch_n, n, dict(request.values)
     is_long = n > MANY_ROWS or len(request.body) > LONG_BODY or len(request.values["exclude"]) > MANY_ROWS
-    encoded, source, unusable, n_known = await service.threads.made(opened, _solved, *arguments, is_long=is_long)
+    encoded, source, unusable, n_known, genres = await service.threads.made(opened, _solved, *arguments, is_long=is_long)
     response = list_response(service, Page(opened, None, None, 0, (), {}, source, None, iso(service.now()), encoded))
     response.tag = None
-    response.extra |= {"unusable": unusable, **length(opened, n_known)}
+    response.extra |= {"genres": genres, "unusable": unusable, **length(opened, n_known)}
     return response
 
 
-def _solved(opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]) -> tuple[bytes, str, list[Any], int]:
-    """The list of a body's history as JSON, its source, the items that the release does not know and how many it does."""
-    rows = history_of(opened, json_of(body), limit)
-    solved = solve(opened, rows, n=n, excluded=excluded_items(opened, values), explain_n=n)
+def _solved(
+    opened: OpenRelease, body: bytes, limit: int, n: int, values: Mapping[str, Any]
+) -> tuple[bytes, str, list[Any], int, list[str]]:
+    """The list of a body's history as JSON, its source, the items that the release does not know, how many it does, and the genres that
+    are liked."""
+    content = json_of(body)
+    genres = _liked(content)
+    rows = history_of(opened, {"ratings": [], **content} if genres else content, limit, ("genres",))
+    solved = solve_liked(opened, rows, genres, n=n, excluded=excluded_items(opened, values), explain_n=n)
     unusable = [item for item in rows if opened.number(item) is None]
-    return encoded_rows(opened, solved.rows, solved.reasons), source_of(solved.rows), unusable, len(opened.known(rows))
+    return encoded_rows(opened, solved.rows, solved.reasons), source_of(solved.rows), unusable, len(opened.known(rows)), genres
 
 
-def history_of(opened: OpenRelease, content: Any, limit: int) -> History:
-    """A body's rows, folded as a stored user's are. Raises RequestError naming the row and the field."""
-    if not (isinstance(content, dict) and set(content) == {"ratings"} and isinstance(content["ratings"], list)):
-        raise RequestError("the body: expected {ratings: [{item_id, rating, rated_at?}, ...]}")
+def _liked(content: Any) -> list[str]:
+    """The genres that a body names, each once. Raises RequestError if they are not written so."""
+    genres = content.get("genres", []) if isinstance(content, dict) else []
+    if not isinstance(genres, list) or not all(isinstance(genre, str) for genre in genres):
+        raise RequestError("genres: expected a list of names of genres, as /genres has them")
+    return list(dict.fromkeys(genres))
+
+
+def history_of(opened: OpenRelease, content: Any, limit: int, beside: Collection[str] = ()) -> History:
+    """A body's rows, folded as a stored user's are; `beside` names what may stand there too. Raises RequestError naming the row and the
+    field."""
+    if not (isinstance(content, dict) and set(content) - set(beside) == {"ratings"} and isinstance(content["ratings"], list)):
+        more = "".join(f", {name}?" for name in beside)
+        raise RequestError(f"the body: expected {{ratings: [{{item_id, rating, rated_at?}}, ...]{more}}}")
     given, now, entries, times = checked_rows(content["ratings"], limit), int(time.time()), [], []
     for place, row in enumerate(given):
         check_fields(row, place, _FIELDS)

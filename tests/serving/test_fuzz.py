@@ -28,7 +28,7 @@ TOKENS = [
     b"rowid", b"1:5,2:nan", b"ndcg@10", b"%F0%9F%8E%AC", b"%E2%80%AE", "é".encode(), b"\xff", b"current", b"latest", b"collaborative", b"on", b"select+1", b":a", b"*", b"__x__",
 ]  # fmt: skip
 NAMES = [
-    b"n", b"genre", b"any_genre", b"all_genres", b"no_genre", b"year_from", b"year_to", b"exclude", b"next", b"strict", b"q", b"a", b"b", b"source", b"reason", b"rated", b"release", b"metric", b"protocol", b"without", b"sql", b"user_id", b"_shape", b"_nl", b"_size", b"_sort", b"_sort_desc",
+    b"n", b"genre", b"any_genre", b"all_genres", b"no_genre", b"any_tag", b"all_tags", b"no_tag", b"year_from", b"year_to", b"exclude", b"next", b"strict", b"q", b"a", b"b", b"source", b"reason", b"rated", b"release", b"metric", b"protocol", b"without", b"sql", b"user_id", b"_shape", b"_nl", b"_size", b"_sort", b"_sort_desc",
     b"_facet", b"_facet_size", b"_facet_array", b"_facet_date", b"_where", b"_next", b"_labels", b"_col", b"_nocol", b"_json", b"_json_infinity", b"_trace", b"_ttl",
     b"_timelimit", b"_search", b"_search_title", b"_searchmode", b"_stream", b"_dl", b"_extra", b"_through", b"_header", b"_filter_column", b"_filter_op", b"_hide_sql",
     b"_blob_column", b"_nofacet", b"_nosuggest", b"_nocount", b"title__contains", b"year__gt", b"title__in", b"title__arraycontains", b"title__x", b"",

@@ -81,7 +81,8 @@ def test_ids_of_any_text_and_purchases_without_ratings(purchases: Server) -> Non
     assert [row["item_id"] for row in purchases.get(link).json()["rated"]] == items[:1]
     assert "Choose a few items</a>" in purchases.get("/", headers=HTML).text
     odd = [{"item_id": name, "title": None, "rating": None} for name in ("a,b", "back\\slash", "x:4", "ü & <b>")]
-    answer = {"rated": odd, "user_id": None, "q": ""}
+    answer = {"rated": odd, "genres": [], "user_id": None, "q": ""}
+    assert playing(answer | {"genres": ["a,b"]}, genre="c").endswith("&genres=a%5C,b,c")
     asked = purchases.get(playing(answer)).json()
     assert [row["item_id"] for row in asked["rated"]] == [row["item_id"] for row in odd] == asked["unusable"]
     assert "ü &amp; &lt;b&gt;" in purchases.get(playing(answer), headers=HTML).text
