@@ -100,7 +100,7 @@ MODELS: dict[str, Model] = {
             predicts_rating=True,
             needs_ratings=True,
             settings=("als_factors", "als_iterations", "als_reg", "als_engine", "als_broadcast_mib"),
-            memory=lambda size, settings: _of_factors(settings.als_factors, size),
+            memory=lambda size, settings: _of_factors(3 * settings.als_factors, size),  # with variances and covariances
             lowered_by="als_factors",
         ),
         Model(

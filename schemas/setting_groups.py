@@ -247,12 +247,12 @@ class Training:
     ials_iterations: int = _setting(10, TRAIN, "iterations of `ials`", minimum=1, maximum=200)
     ials_alpha: float = _setting(2.0, TRAIN, "confidence of an interaction of strength 1, over that of none", minimum=0)
     ials_reg: float = _setting(0.0, TRAIN, "regularisation of `ials`, times the interactions of a row; 0: chosen by validation", minimum=0)
-    als_factors: int = _setting(32, TRAIN, "factors of `als`", minimum=1, maximum=1024)
+    als_factors: int = _setting(64, TRAIN, "factors of `als`, those of all the models that it is the mean of", minimum=1, maximum=1024)
     als_iterations: int = _setting(10, TRAIN, "iterations of `als`", minimum=1, maximum=200)
-    als_reg: float = _setting(0.0, TRAIN, "regularisation of `als`, times the ratings of a row; 0: chosen by validation", minimum=0)
-    bias_damping: float = _setting(
-        5.0, TRAIN, "ratings of the overall mean that a bias is damped with, and an item's factors in `als`", minimum=0
+    als_reg: float = _setting(
+        0.0, TRAIN, "regularisation of `als` by `mllib`, times the ratings of a row; 0: 0.15; else it is learned", minimum=0
     )
+    bias_damping: float = _setting(5.0, TRAIN, "ratings of the overall mean that a bias is damped with", minimum=0)
     als_engine: str = _setting(
         "auto",
         TRAIN,

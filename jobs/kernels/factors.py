@@ -9,6 +9,11 @@ explicit (Zhou et al. 2008, ALS-WR) on ratings less mu + b_u + b_j, with b_u = s
     A = sum_S t_j y_j y_j' + reg (sum_S t_j) I,   b = sum_S t_j e_j y_j,   e_j = r_j - mu - b_u - b_j
     so the predicted rating is mu + b_u + score_i, and score_i = b_i + sum_S (y_i' A^-1 y_j) t_j e_j     [bias + contributions]
     where e_j is negative for a rating below what was to be expected: it lowers what is like item j
+explicit by variational Bayes (training.variational): y_j has variances v_j, the bias is solved with the factors, and the factors are k
+models beside each other whose mean is taken. With s = sum_S t_j y_j and d = damping + sum_S t_j,
+    b0 = sum_S t_j (r_j - mu - b_j) / d,   A = k blocks(sum_S t_j (y_j y_j' + diag v_j) + ridge - s s' / d),   e_j = r_j - mu - b0 - b_j
+    b, x and contributions as above, the predicted rating is mu + b_u + score_i with b_u = b0 - s'x / d
+    and blocks sets to 0 what is not of two factors of one model
 
 confidence, of the implicit model, is the share of the variance of item i's score that the history removes:
     P = G + reg I,   D = sum_S alpha s_j y_j y_j',   confidence_i = 1 - (y_i' (P + D)^-1 y_i) / (y_i' P^-1 y_i)
@@ -31,7 +36,7 @@ import numpy as np
 from scipy.linalg.blas import sgemm
 from scipy.linalg.lapack import dtrtrs
 
-from jobs.kernels.biases import centred
+from jobs.kernels.biases import centred, LEAST
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.normal_equations import add_rows, cholesky, solve
 from jobs.kernels.topn import FILTERED, top_n
@@ -200,10 +205,17 @@ class RatingFactors:
 
 @dataclass(frozen=True)
 class ExplicitFactors(RatingFactors):
-    """Item side of explicit ALS, which is a part of a blend too: reg, and the half-life of a history as a part, in moments."""
+    """Item side of explicit ALS, which is a part of a blend too: reg, and the half-life of a history as a part, in moments.
 
-    reg: float
+    By variational Bayes it has item_variances (n_items, f) float32, the ridge (f,) float64 of a user instead of reg, and n_blocks, of as many
+    factors each.
+    """
+
+    reg: float = 0.0
     half_life: float = math.inf
+    item_variances: np.ndarray | None = None
+    ridge: np.ndarray | None = None
+    n_blocks: int = 1
 
     @property
     def n_items(self) -> int:
@@ -258,9 +270,30 @@ class ExplicitFactors(RatingFactors):
         if len(items) == 0:
             f = self.item_factors.shape[1]
             return Posterior(np.zeros(f), np.eye(f), np.zeros(0), self.mu)
-        errors, constant = self.centred(items, ratings)
         left, f = np.broadcast_to(recency, len(items)), self.item_factors.shape[1]
+        if self.item_variances is not None:
+            return self._mean_of_blocks(items, ratings, left, self.item_variances[items])
+        errors, constant = self.centred(items, ratings)
         return _posterior(np.zeros((f, f)), self.reg * left.sum(), self.item_factors[items], left, left * errors, constant)
+
+    def _mean_of_blocks(self, items: np.ndarray, ratings: np.ndarray, left: np.ndarray, variances: np.ndarray) -> Posterior:
+        """Solve each block with the user's bias; x and the weights are such that y'x is the mean over the blocks."""
+        Y, over = self.item_factors[items].astype(np.float64), ratings - self.mu - self.item_biases[items]
+        divisor, s = max(self.damping + left.sum(), LEAST), left @ Y
+        errors = over - left @ over / divisor
+        A = -np.outer(s, s) / divisor
+        A.flat[:: len(A) + 1] += left @ variances + self.ridge
+        b = (left * errors) @ Y
+        add_rows(A.T, Y, np.sqrt(left))  # symmetric: the transpose is it in Fortran's order
+        factor = cholesky(self.n_blocks * np.where(self._is_of_block, A.T, 0.0))
+        x = solve(factor, b)
+        return Posterior(x, factor, left * errors, self.mu + float(left @ over - s @ x) / divisor)
+
+    @cached_property
+    def _is_of_block(self) -> np.ndarray:
+        """Tell which factors are of the same block, (f, f)."""
+        block = np.arange(self.item_factors.shape[1]) * self.n_blocks // max(self.item_factors.shape[1], 1)
+        return block[:, None] == block
 
 
 def _noise(item_factors: np.ndarray) -> float:

@@ -23,15 +23,8 @@ USERS_A_TASK = 20_000
 
 
 def item_factors(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equations: Equations) -> tuple[np.ndarray, str]:
-    """Item factors (n_items, f) float32 and the name of the engine that found them. Items without interactions are zero.
-
-    Setting als_engine: `fold_in` where the factors of both sides fit into als_broadcast_mib, since every task maps the whole
-    other side, else `mllib`; or the one that is named.
-    """
-    engine = data.settings.als_engine
-    if engine == "auto":
-        mib = max(data.interactions.n_users, data.n_items) * equations.n_factors * 4 / 2**20
-        engine = "fold_in" if mib <= data.settings.als_broadcast_mib or not isinstance(data.run, OnSpark) else "mllib"
+    """Item factors (n_items, f) float32 and the name of the engine that found them. Items without interactions are zero."""
+    engine = engine_of(data, equations.n_factors)
     if engine == "fold_in":
         factors = _fold_in(data, value_of, equations)
     else:
@@ -39,6 +32,16 @@ def item_factors(data: TrainingData, value_of: Callable[[Histories], np.ndarray]
     if not np.isfinite(factors).all():
         raise StepError(f"ALS diverged with {equations}: its factors are not finite; raise the regularisation")
     return factors, engine
+
+
+def engine_of(data: TrainingData, n_factors: int) -> str:
+    """Setting als_engine: `fold_in` where the factors of both sides fit into als_broadcast_mib, since every task maps the whole
+    other side, else `mllib`; or the one that is named."""
+    engine = data.settings.als_engine
+    if engine != "auto":
+        return engine
+    mib = max(data.interactions.n_users, data.n_items) * n_factors * 4 / 2**20
+    return "fold_in" if mib <= data.settings.als_broadcast_mib or not isinstance(data.run, OnSpark) else "mllib"
 
 
 def _fold_in(data: TrainingData, value_of: Callable[[Histories], np.ndarray], equations: Equations) -> np.ndarray:

@@ -46,7 +46,7 @@ def item_factors(
     """Item factors (n_items, f) float32 and the final objective. value_of gives the values (m,) of a block of whole histories:
     strengths or errors. Works in `folder`, and leaves nothing there."""
     try:
-        by_user, by_item = _sides(interactions, value_of, run, folder)
+        by_user, by_item = sides(interactions, value_of, run, folder)
         counts = np.diff(by_item.indptr)
         save_array(folder / "items.npy", initial_factors(counts, equations.n_factors, seed=equations.seed))
         loss = 0.0
@@ -64,7 +64,7 @@ def item_factors(
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """One side's rows, their columns in the other side and their values, as files."""
 
     folder: Path
@@ -81,9 +81,9 @@ class _Side:
         return indptr - indptr[0], columns, values
 
 
-def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> tuple[_Side, _Side]:
+def sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> tuple[Side, Side]:
     """Write values by user, then all of it again by item."""
-    by_user, by_item = _Side(folder / "by_user"), _Side(folder / "by_item")
+    by_user, by_item = Side(folder / "by_user"), Side(folder / "by_item")
 
     def write(_: int) -> None:
         save_array(by_user.folder / "indptr.npy", interactions.indptr)
@@ -105,7 +105,7 @@ def _sides(interactions: Interactions, value_of, run: Runner, folder: Path) -> t
     return by_user, by_item
 
 
-def _solve(side: _Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str) -> float:
+def _solve(side: Side, mine: str, others: str, equations: Equations, run: Runner, folder: Path, *, label: str) -> float:
     """Half an iteration; returns the losses of the rows of this side."""
     bounds = ranges(side.indptr, RANGES_A_WORKER * run.n_workers)
     save_array(folder / "gramian.npy", gramian(np.load(folder / f"{others}.npy", mmap_mode="r")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -35,9 +37,11 @@ def ranker(kind: str, draw: np.random.Generator, n_items: int) -> Ranker | Part:
     by_factors = ImplicitFactors(factors, gramian(factors), 4.0, 0.1, half_life=5.0)
     by_weights, long = WeightRanker(weights(draw, n_items), 5.0), WeightRanker(weights(draw, n_items))
     by_ratings = explicit(draw, n_items)
+    averaged = replace(by_ratings, item_variances=draw.random((n_items, 4), np.float32), ridge=np.array([0.5, 2.0, 1.0, 0.3]), n_blocks=2)
     rated = Blend(((1.0, by_weights), (0.5, long), (2.5, by_factors), (1.5, by_ratings)))
     blend = Blend(((1.0, by_weights), (2.5, by_factors)))
-    return {"factors": by_factors, "weights": by_weights, "blend": blend, "rated blend": rated, "explicit": by_ratings}[kind]
+    kinds = {"factors": by_factors, "weights": by_weights, "blend": blend, "rated blend": rated, "explicit": by_ratings}
+    return {**kinds, "averaged": averaged}[kind]
 
 
 def explicit(draw: np.random.Generator, n_items: int, half_life: float = 5.0) -> ExplicitFactors:
@@ -48,7 +52,7 @@ def explicit(draw: np.random.Generator, n_items: int, half_life: float = 5.0) ->
     return ExplicitFactors(factors, biases, 3.4, 5.0, 0.5, 5.0, 0.1, half_life)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "explicit"])
+@pytest.mark.parametrize("kind", [*KINDS, "explicit", "averaged"])
 @given(st.integers(0, 2**32 - 1), st.integers(6, 40), st.integers(1, 12))
 def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items: int, length: int) -> None:
     draw = np.random.default_rng(seed)
@@ -57,7 +61,7 @@ def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items:
     scores = one.scores(user, targets)
     shares = one.contributions(user, targets)
     np.testing.assert_allclose(shares.sum(axis=0) + one.biases(targets), scores, rtol=1e-9, atol=1e-9)
-    if kind == "explicit":
+    if kind in ("explicit", "averaged"):
         assert not shares[np.isnan(block.ratings)].any()
     total = np.full((2, n_items), 0.5, np.float32)
     noise = one.add_scores([user, user], -2.0, total)
@@ -66,7 +70,7 @@ def test_contributions_and_bias_sum_to_the_scores(kind: str, seed: int, n_items:
     np.testing.assert_allclose(one.all_scores(block)[0], scores, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "explicit"])
+@pytest.mark.parametrize("kind", [*KINDS, "explicit", "averaged"])
 def test_all_scores_of_a_block_are_those_of_each_user_and_the_biases_of_one_without_a_history(kind: str) -> None:
     draw = np.random.default_rng(4)
     one, block = ranker(kind, draw, 30), drawn_histories(draw, 30, [3, 0, 7])
