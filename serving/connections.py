@@ -156,6 +156,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # uvicorn reads on after each answer, so that those who wait would become more and more
         self._n_asked -= 1
         if not self._n_asked:
             self._n_bytes, self.waits_since = 0, self.loop.time()

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 
@@ -174,3 +175,33 @@ def test_repeated_words_are_searched_for_once(movies: Server) -> None:
     word = title.split()[-2] if len(title.split()) > 1 else title
     once, often = movies.rows(f"/search?q={word}&n=1000"), movies.rows("/search?q=" + "+".join([word] * 30) + "&n=1000")
     assert once == often and once
+
+
+def test_a_client_that_asks_on_and_reads_nothing_fills_no_memory(own_movies: Callable[..., tuple[Path, str]]) -> None:
+    asked = b"GET /recommend/1?n=50 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    folder, _ = own_movies()
+    with serving(folder) as server:
+        assert server.get("/recommend/1?n=50").status_code == 200
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        with ExitStack() as stack:
+            for _ in range(3):
+                wire = stack.enter_context(connected(server))
+                wire.settimeout(0.5)
+                with pytest.raises(TimeoutError):  # nobody takes any more of it
+                    for _ in range(2_000):
+                        wire.sendall(asked * 1000)
+                assert server.get("/recommend/2").status_code == 200
+            assert process.memory_info().rss - before < 100 << 20
+
+
+def test_a_write_behind_reads_that_were_asked_at_once_is_read_whole(movies: Server) -> None:
+    """Reading pauses while requests wait; the body of the last of them has to come all the same."""
+    ratings = json.dumps([{"user_id": 990_001, "item_id": 50, "rating": 4.5}] * 900).encode()
+    ask = b"GET /recommend/990001?n=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    head = b"POST /ratings HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n"
+    with connected(movies, ask * 50 + head % (movies.key.encode(), len(ratings)) + ratings[:100]) as wire:
+        time.sleep(0.2)
+        wire.sendall(ratings[100:] + ask.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        found = rest(wire)
+    assert found.count(b"HTTP/1.1 200 OK") + found.count(b"HTTP/1.1 201 Created") == 52 and found.count(b'"is_known":true') == 1
