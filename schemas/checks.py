@@ -2,7 +2,7 @@
 
 Rows of an error stop the seal, those of a warning are told. Most are derived from the declarations (bounds, choices, references); the rest state what the tables mean together.
 Keys and nulls need no check: SQLite refuses such rows when they are written (STRICT, NOT NULL, PRIMARY KEY). The named
-parameters `:low` and `:high` are the rating scale, null for implicit feedback.
+parameters `:low` and `:high` are the rating scale, null for implicit feedback; `:repeats` is the setting.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ RELATIONS: dict[str, Check] = {
         select user_id, item_id from recommendations group by user_id, item_id having count(*) > 1"""),
     "no list holds an item that its user has": Check("recommendations", """
         select r.user_id, r.item_id from recommendations r cross join ratings h
-        where h.user_id = r.user_id and h.item_id = r.item_id"""),
+        where :repeats = 'off' and h.user_id = r.user_id and h.item_id = r.item_id"""),
+    "a list of what may come again alone holds nothing that its user does not have": Check("recommendations", """
+        select r.user_id, r.item_id from recommendations r
+        where :repeats = 'only' and not exists (select 1 from ratings h where h.user_id = r.user_id and h.item_id = r.item_id)"""),
     "every user has a list": Check("recommendations", """
-        select user_id from users where n_ratings < (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0)
+        select user_id from users where :repeats != 'only'
+        and n_ratings * (:repeats = 'off') < (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0)
         and not exists (select 1 from recommendations r where r.user_id = users.user_id)"""),
     "a list is ordered by score within its source, ties by item id": Check("recommendations", """
         select b.user_id, b.rank from recommendations a join recommendations b
@@ -57,8 +61,11 @@ RELATIONS: dict[str, Check] = {
         ) where score > last_score or (score = last_score and item_id < last_item)"""),
     "no list is shorter than it could be": Check("recommendations", """
         select u.user_id from users u where (select count(*) from recommendations r where r.user_id = u.user_id)
-        < min((select max("rank") from recommendations),
-          (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0) - u.n_ratings)"""),
+        < min((select max("rank") from recommendations), case :repeats when 'only' then (
+            select count(distinct coalesce(i.same_item_id, i.item_id)) from ratings h cross join items i
+            where h.user_id = u.user_id and i.item_id = h.item_id and i.is_blocked = 0)
+          else (select count(distinct coalesce(same_item_id, item_id)) from items where is_blocked = 0)
+            - u.n_ratings * (:repeats = 'off') end)"""),
     "no list holds an item under two ids, or under another id than its user has it": Check("recommendations", """
         with listed as (
           select r.user_id, r.item_id, i.same_item_id from recommendations r cross join items i on i.item_id = r.item_id
@@ -66,7 +73,7 @@ RELATIONS: dict[str, Check] = {
         select user_id, same_item_id from listed group by user_id, same_item_id having count(*) > 1
         union all
         select l.user_id, l.same_item_id from listed l cross join items i on i.same_item_id = l.same_item_id
-        cross join ratings h on h.user_id = l.user_id and h.item_id = i.item_id"""),
+        cross join ratings h on h.user_id = l.user_id and h.item_id = i.item_id where :repeats = 'off'"""),
     "nothing that is blocked is listed": Check("items", """
         select item_id from items where is_blocked = 1 and (
           exists (select 1 from recommendations r where r.item_id = items.item_id)

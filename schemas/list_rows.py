@@ -15,7 +15,8 @@ ROW = {"rank": "integer", "item_id": "item", "title": "text", **SCORED, "reasons
 REASON = {"kind": "kind", "item_id": "item?", "title": "text?", "contribution": "number?"}
 GENRE = "genre"  # the key that a reason of this kind has besides
 VALUE = {"history": "rating", "genre": "match", "bias": "over_mean", "residual": "n", "similar_users": "mean_rating"}
-"""The key of a reason's value in `detail`, by kind; that of similar users is there besides N, how many they are."""
+"""The key of a reason's value in `detail`, by kind; that of similar users is there besides N, how many they are. A reason of kind history
+that is the listed item itself has N instead, how often the user had it."""
 N = "n"
 DETAILS = {
     "rating": "number", "over_mean": "number", GENRE: "text", "match": "number", N: "integer", "mean_rating": "number",

@@ -46,7 +46,7 @@ METRICS = {
     "miscalibration": Metric("how far the genres of a list are from those of the history", LESS),
     "miscalibration_before_finishing": Metric("the same, before diversity and calibration"),
     "overlap_with_champion": Metric("share of the promoted release's stored first ten that are in the new ones"),
-    "items_already_seen": Metric("listed items that the user has; expected 0", LESS),
+    "items_already_seen": Metric("listed items that the user has; expected 0 where nothing may come again", LESS),
     "short_lists": Metric("lists that are shorter than they could be; expected 0", LESS),
 }
 BY_STAR = {

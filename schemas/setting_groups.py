@@ -39,6 +39,7 @@ TRAIN = ("run", "train", "accuracy")
 CHOICE = ("run", "ingest", "train")  # checked before anything is read
 WATCH = ("alert", "audit")
 EVALUATE = ("run", "evaluate")
+REPEATS = OFF, ALLOW, ONLY = "off", "allow", "only"
 RELEVANCES = LIKED, ALL = "liked", "all"
 
 
@@ -230,6 +231,12 @@ class Training:
         "how much of it by the user's own mix of genres, 0 none; with `diversity` 1 at most",
         minimum=0,
         maximum=1,
+    )
+    repeats: str = _setting(
+        OFF,
+        READ,
+        "whether lists have what a user has: `off` never, `allow` where it ranks high, `only` nothing else",
+        choices=REPEATS,
     )
     relevance: str = _setting(
         LIKED,

@@ -153,7 +153,12 @@ RATINGS = Table(
         Column("rating", REAL, "the rating on the source's scale; null for implicit feedback", True),
         Column("weight", REAL, "strength of the interaction: 1, or the sum of the named column over its events", minimum=0),
         Column("rated_at", TIME, "time of the interaction, Unix seconds UTC; null where the source has none", True, minimum=0),
-        Column("is_held_out", BOOLEAN, "whether this row was kept out of training, to choose models or to evaluate"),
+        Column(
+            "is_held_out",
+            BOOLEAN,
+            "whether this row was kept out of training, to choose models or to evaluate; where items may come again, its last events",
+        ),
+        Column("n_events", INTEGER, "times that the user had the item, rows of one time being one; 1 without times"),
     ),
     references=(Reference("user_id", "users", "user_id"), Reference("item_id", "items", "item_id")),
     indexes=(("item_id",),),
@@ -166,7 +171,7 @@ RECOMMENDATIONS = Table(
     columns=(
         Column("user_id", USER_ID, "the user"),
         Column("rank", INTEGER, "position in the list, from 1", minimum=1),
-        Column("item_id", ITEM_ID, "the recommended item, never one that the user has"),
+        Column("item_id", ITEM_ID, "the recommended item; one that the user has only where `repeats` lets it come again"),
         Column("score", REAL, "orders the list; means nothing across users"),
         Column("predicted_rating", REAL, "rating the user would give, on the source's scale; null without ratings", True),
         Column(

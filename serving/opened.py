@@ -22,6 +22,7 @@ from jobs.kernels.twins import Twins
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
 from schemas.models import RANKERS
+from schemas.setting_groups import OFF
 from schemas.tables import IdTypes, READY_N
 from serving.sql_limits import bound
 from warehouse import model_files
@@ -98,6 +99,11 @@ class OpenRelease:
         return Recommender(
             self.item_ids, self.side, self.manifest.rating_scale, self.n, settings["explain_n"], settings["reasons_n"], least
         )
+
+    @cached_property
+    def repeats(self) -> str:
+        """The setting: whether lists have what their user has; OFF in a release from before it."""
+        return self.manifest.settings.get("repeats", OFF)
 
     @cached_property
     def has_ratings(self) -> bool:

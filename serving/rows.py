@@ -44,13 +44,16 @@ def listed(opened: OpenRelease, lists: kernel.Lists) -> list[Listed]:
 def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
     """The kernel's reasons of one user as rows, in the order of the list."""
     rows = []
-    targets = opened.item_ids[lists.items[lists.reason_rows]].tolist()
-    columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist())
-    for item, kind, evidence, contribution, value in zip(targets, *columns):
+    numbers = lists.items[lists.reason_rows]
+    targets = opened.item_ids[numbers].tolist()
+    is_own = (lists.kinds == reason_kinds.HISTORY) & (lists.evidence == numbers)
+    columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist(), is_own.tolist())
+    for item, kind, evidence, contribution, value, own in zip(targets, *columns):
         name, shown = reason_kinds.KINDS[kind], None
         detail: dict[str, Any] = {} if value != value else {VALUE[name]: round(value, 6)}
         if kind == reason_kinds.HISTORY:
             shown = opened.item_id(evidence)
+            detail = {N: int(value)} if own else detail
         elif kind == reason_kinds.GENRE:
             shown = opened.genres[evidence]
         elif kind == reason_kinds.SIMILAR_USERS:

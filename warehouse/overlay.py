@@ -53,12 +53,14 @@ class Entry(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A user's row of an item: one of the `ratings` table without its key; seq is 0 if the release has it so."""
+    """A user's row of an item: one of the `ratings` table without its key; seq is 0 if the release has it so. n_events: how often the user
+    had the item, rows of one time being one."""
 
     rating: float | None
     weight: float
     rated_at: int | None
     seq: int = 0
+    n_events: int = 1
 
 
 def create(path: Path, *, after: int = 0) -> sqlite3.Connection:
@@ -228,15 +230,22 @@ def put_back(connection: sqlite3.Connection, entries: Iterable[Entry]) -> int:
 
 def stored(connection: sqlite3.Connection, user_id: Any) -> dict[Any, Held]:
     """Return what a release's database holds of a user, by item, in the order of ids."""
-    rows = connection.execute("select item_id, rating, weight, rated_at from ratings where user_id = ? order by item_id", [user_id])
-    return {item: Held(rating, weight, rated_at) for item, rating, weight, rated_at in rows}
+    rows = connection.execute("select * from ratings where user_id = ? order by item_id", [user_id])
+    names = [column[0] for column in rows.description]
+    columns = [names.index(name) for name in ("item_id", "rating", "weight", "rated_at")]
+    counted = names.index("n_events") if "n_events" in names else None  # a release of an earlier version did not count
+    return {
+        item: Held(rating, weight, rated_at, 0, 1 if counted is None else row[counted])
+        for row in rows
+        for item, rating, weight, rated_at in [[row[place] for place in columns]]
+    }
 
 
 def apply_log(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit: bool) -> dict[Any, Held]:
     """Return what one user has, item to Held: the base (release or source) and, in order of arrival, what came in since.
 
     A rating counts where it is not older than the one held; for implicit feedback weights add up instead, as they do in
-    ingest. A PUT or a deletion decides over every entry before it, whatever their times say: clocks are set back, and events
+    ingest. Either is one event more, unless it is of the time of the one held. A PUT or a deletion decides over every entry before it, whatever their times say: clocks are set back, and events
     are dated ahead. Of the base it leaves what is later than itself, because a source may be younger than the entry.
     """
     held = dict(base)
@@ -252,10 +261,14 @@ def apply_log(base: Mapping[Any, Held], arrived: Iterable[Entry], *, is_implicit
         elif is_implicit:
             weight = entry.weight + (before.weight if before is not None else 0.0)
             times = [entry.rated_at] + ([before.rated_at] if before is not None and before.rated_at is not None else [])
-            held[entry.item_id] = Held(None, weight, max(times), entry.seq)
+            held[entry.item_id] = Held(None, weight, max(times), entry.seq, _n_events(before, entry))
         elif before is None or before.rated_at is None or entry.rated_at >= before.rated_at:
-            held[entry.item_id] = Held(entry.rating, entry.weight, entry.rated_at, entry.seq)
+            held[entry.item_id] = Held(entry.rating, entry.weight, entry.rated_at, entry.seq, _n_events(before, entry))
     return held
+
+
+def _n_events(before: Held | None, entry: Entry) -> int:
+    return 1 if before is None else before.n_events + (entry.rated_at != before.rated_at)
 
 
 def visitor_history(entries: Sequence[Entry], *, is_implicit: bool) -> dict[Any, Held]:

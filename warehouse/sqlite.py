@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.checks import all_checks, Check, ERROR, OF_ALL_USERS
+from schemas.setting_groups import OFF
 from warehouse import shards
 
 SAMPLED = 5  # rows of each check that are looked at
@@ -67,19 +68,26 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def failed_checks(connection: sqlite3.Connection, scale: tuple[float, float] | None) -> Mapping[str, list[tuple[Any, ...]]]:
+def failed_checks(
+    connection: sqlite3.Connection, scale: tuple[float, float] | None, repeats: str = OFF
+) -> Mapping[str, list[tuple[Any, ...]]]:
     """Name and first rows of each check of the release that found any, warnings left out; empty when all is well."""
     errors = [name for name, check in all_checks().items() if check.severity == ERROR]
-    return {found.name: found.first for found in results(connection, scale, errors) if found.n_rows}
+    return {found.name: found.first for found in results(connection, scale, errors, repeats) if found.n_rows}
 
 
-def results(connection: sqlite3.Connection, scale: tuple[float, float] | None, names: Iterable[str]) -> list[Result]:
+def results(connection: sqlite3.Connection, scale: tuple[float, float] | None, names: Iterable[str], repeats: str = OFF) -> list[Result]:
     """Run the checks of these names, one after the other."""
-    return [_run(connection, name, scale) for name in names]
+    return [_run(connection, name, scale, repeats) for name in names]
 
 
 def results_of(
-    path: Path, scale: tuple[float, float] | None, *, n_threads: int, done: Callable[[int], None] = lambda n: None
+    path: Path,
+    scale: tuple[float, float] | None,
+    *,
+    n_threads: int,
+    repeats: str = OFF,
+    done: Callable[[int], None] = lambda n: None,
 ) -> list[Result]:
     """Run every check, several at a time, each thread with a connection of its own: SQLite leaves Python alone while it scans. `done` hears of
     each check that has ended."""
@@ -88,7 +96,7 @@ def results_of(
     def work() -> None:
         with closing(open_immutable(path)) as connection:
             for name in waiting:  # shared: a thread takes the next that none has taken
-                by_check[name] = _run(connection, name, scale)
+                by_check[name] = _run(connection, name, scale, repeats)
                 done(1)
 
     with ThreadPoolExecutor(n_threads) as pool:
@@ -97,20 +105,21 @@ def results_of(
     return [by_check[name] for name in all_checks()]
 
 
-def _run(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None) -> Result:
+def _run(connection: sqlite3.Connection, name: str, scale: tuple[float, float] | None, repeats: str) -> Result:
     """Run a check; all its rows are counted only where there are many. What a check says of users holds of those of each shard alone,
     where SQLite has their keys to join by."""
     check, (low, high) = all_checks()[name], scale or (None, None)
     n, n_rows = shards.n_attached(connection), 0
+    values = {"low": low, "high": high, "repeats": repeats}
     first: list[tuple[Any, ...]] = []
     for number in range(n) if n and name not in OF_ALL_USERS else [None]:
         if number is not None:
             shards.see(connection, [number])
-        found = connection.execute(f"select * from ({check.query}) limit {SAMPLED}", {"low": low, "high": high})  # nosec B608  # schemas.checks
+        found = connection.execute(f"select * from ({check.query}) limit {SAMPLED}", values)  # nosec B608  # schemas.checks
         rows, columns = [tuple(row) for row in found], [column[0] for column in found.description]
         first += rows[: SAMPLED - len(first)]
         if len(rows) == SAMPLED:
-            counted = connection.execute(f"select count(*) from ({check.query})", {"low": low, "high": high})  # nosec B608  # schemas.checks
+            counted = connection.execute(f"select count(*) from ({check.query})", values)  # nosec B608  # schemas.checks
             n_rows += counted.fetchone()[0]
         else:
             n_rows += len(rows)

@@ -89,6 +89,7 @@ class Generated:
                     "weight": np.ones(block.has.size),
                     "rated_at": block.rated_at.ravel(),
                     "is_held_out": np.zeros(block.has.size, bool),
+                    "n_events": np.ones(block.has.size, np.int64),
                 }
             )
 

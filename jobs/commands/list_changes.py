@@ -11,6 +11,7 @@ from jobs.kernels.evaluation.changes import changes, Lists
 from jobs.kernels.recommender import Recommender
 from jobs.staging.item_side import recommender_of
 from schemas.errors import NotFound
+from schemas.setting_groups import OFF, ONLY
 from warehouse.layout import Warehouse
 from warehouse.overlay import stored
 from warehouse.release import read_manifest
@@ -36,7 +37,10 @@ def user_changes(warehouse: Warehouse, a: str, b: str, user: str, *, n: int = 10
             new_side=_top(recommenders[1], databases[0], users[0], n),
         )
         listable = [_items(database.execute("select item_id from items where is_blocked = 0")) for database in databases]
-        all_changes = changes(lists, rated=(has[0], has[1]), listable=(listable[0], listable[1]))
+        repeats = [manifest.settings.get("repeats", OFF) for manifest in manifests]
+        rated = [items if one == OFF else set() for items, one in zip(has, repeats)]
+        listable = [items & own if one == ONLY else items for items, own, one in zip(listable, has, repeats)]
+        all_changes = changes(lists, rated=(rated[0], rated[1]), listable=(listable[0], listable[1]))
         return [change._asdict() | {"title": _title(databases, change.item_id)} for change in all_changes]
 
 

@@ -13,6 +13,7 @@ from jobs.commands.arguments import add_command, settings_of
 from jobs.commands.release_reports import compared, listing, shown
 from schemas.errors import ReleaseError, SettingError, UsageError
 from schemas.manifest import is_digested, Manifest
+from schemas.setting_groups import OFF
 from schemas.settings import resolve, Settings
 from warehouse import archive, forgotten, promotion, pruning, release as releases, sealing, servable, signature
 from warehouse.layout import Release, Warehouse
@@ -135,7 +136,7 @@ def _verify(parsed: argparse.Namespace, warehouse: Warehouse, settings: Settings
         )
     servable.check(release, manifest)
     connection = open_immutable(release.database)
-    failed = failed_checks(connection, manifest.rating_scale)
+    failed = failed_checks(connection, manifest.rating_scale, manifest.settings.get("repeats", OFF))
     for name, rows in failed.items():
         print(f"check failed: {name}: {rows}")
     saved = resolve({}, {}, recorded=manifest.settings, folder=release.folder)

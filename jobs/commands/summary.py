@@ -156,6 +156,9 @@ def reason_text(kind: str, evidence_id: str | None, contribution: float | None, 
     """One reason as a person would say it."""
     more = json.loads(detail) if detail else {}
     share = "" if contribution is None else f"{contribution:+.3f}  "
+    if kind == "history" and "n" in more:
+        times = "once" if more["n"] == 1 else f"{more['n']} times"
+        return f"{share}had {times} before"
     if kind == "history":
         rated = f", rated {more['rating']:g}" if "rating" in more else ""
         return f"{share}because of {title}{rated}"

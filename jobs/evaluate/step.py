@@ -48,7 +48,7 @@ from jobs.staging.record import Facts, facts, record, served_model, Step
 from jobs.train.item_tables import load_items
 from schemas.derive import arrow_schema
 from schemas.models import RANKERS, RATER
-from schemas.setting_groups import ALL, LIKED
+from schemas.setting_groups import ALL, LIKED, OFF, ONLY
 from schemas.settings import Settings
 from schemas.tables import METRICS
 from warehouse import parquet
@@ -149,8 +149,7 @@ class _Scorer:
         owners = lists.owners
         is_first = np.arange(len(owners)) - lists.indptr[owners] < TOP
         seen = metrics.hit_table(top, kept.indptr, kept.items, side.n_items)
-        listable = np.setdiff1d(np.arange(side.n_items), side.blocked)
-        possible = np.minimum(DEPTH, len(side.twins.once(listable)) - np.diff(kept.indptr))
+        possible = np.minimum(DEPTH, self._n_listable(side, kept))
         return (
             _blank(model, len(kept))
             | columns
@@ -163,6 +162,14 @@ class _Scorer:
                 "is_short": np.diff(lists.indptr) < possible,
             }
         )
+
+    def _n_listable(self, side: ItemSide, kept: Histories) -> np.ndarray:
+        """Count the items that each user's list may have at least, (u,)."""
+        if side.repeats == ONLY:
+            left = (np.setdiff1d(kept.user(k).items, side.blocked) for k in range(len(kept)))
+            return np.array([len(side.twins.once(items)) for items in left], np.int64)
+        n = len(side.twins.once(np.setdiff1d(np.arange(side.n_items), side.blocked)))
+        return n - (np.diff(kept.indptr) if side.repeats == OFF else np.zeros(len(kept), np.int64))
 
     def _by_star(self, top: np.ndarray, held: Histories, n_items: int) -> dict[str, Any]:
         """Count the held-out rows of each star, and those that the first ten have; nothing without ratings."""

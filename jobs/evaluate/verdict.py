@@ -21,6 +21,7 @@ from jobs.evaluate.user_scores import CHAMPION, none_if_nan, UserScores
 from jobs.evaluate.verdict_words import Measure, said
 from jobs.kernels.evaluation.bootstrap import Interval, mean_interval
 from schemas.metrics import deciding
+from schemas.setting_groups import OFF
 from schemas.settings import Settings
 
 PROMOTE, HOLD_BACK = "promote", "hold back"
@@ -57,7 +58,8 @@ def judge(scored: UserScores, settings: Settings, *, served: str, rater: str, ri
         measures += _rmse(scored, settings, rater, left_out)
         measures += _spread(scored, settings, served) if enough else []
         measures += [*_churn(scored, settings, rival), *_champion_then(scored, settings, rival, left_out)]
-    measures += [_none(name, scored.of(served, column)) for name, column in (("items already seen", "n_seen"), ("short lists", "is_short"))]
+    never = (("short lists", "is_short"), *((("items already seen", "n_seen"),) if settings.repeats == OFF else ()))
+    measures += [_none(name, scored.of(served, column)) for name, column in never]
     n_left_out = int(left_out.sum()) if left_out is not None else 0
     of_all = _ndcg_of(scored, settings, served)
     n_held_out = int((~np.isnan(of_all)).sum())

@@ -64,7 +64,7 @@ class Online:
             rows.setdefault(key, []).append(Entry(row["seq"], *key, row["rating"], row["weight"], row["rated_at"], *kind))
         is_met = pa.array([key in rows for key in zip(base["user_id"].to_pylist(), base["item_id"].to_pylist())], pa.bool_())
         for row in base.filter(is_met).to_pylist():
-            held[row["user_id"], row["item_id"]] = Held(row["rating"], row["weight"], row["rated_at"])
+            held[row["user_id"], row["item_id"]] = Held(row["rating"], row["weight"], row["rated_at"], 0, row["n_events"])
         merged = [merged_row for key, entries in rows.items() for merged_row in self._one(key, held.get(key), entries)]
         whole = pa.concat_tables([base.filter(pc.invert(is_met)), pa.Table.from_pylist(merged, schema=base.schema)])
         return whole.sort_by([("user_id", "ascending"), ("item_id", "ascending")])
@@ -82,6 +82,7 @@ class Online:
                 "weight": held.weight,
                 "rated_at": held.rated_at,
                 "seq": entries[-1].seq,
+                "n_events": held.n_events,
             }
         ]
 

@@ -34,6 +34,7 @@ from jobs.spark.session import spark_session
 from jobs.spark.tasks import collect
 from jobs.staging.record import Step
 from schemas.errors import SettingError, SourceError, StepError
+from schemas.setting_groups import OFF
 from schemas.settings import Settings
 from warehouse import forgotten, hidden, online, parquet
 from warehouse.identity import last_archived
@@ -89,6 +90,11 @@ def ingest(running: Step, warehouse: Warehouse) -> None:
         log.info("ingest: read as: %s %s", name.replace("_", " "), words)
     if len(arrived):
         read.take_online(arrived)
+    if settings.repeats != OFF and read.last_at is None:
+        raise SourceError(
+            f"repeats: {settings.repeats} needs the time of each interaction, to tell one event of a pair from another; {source.name} has none: "
+            "name its column (--columns rated_at=...), or leave repeats off"
+        )
     ids = read.id_types(source, catalogue)
     items = numbered_items(catalogue, read.item_ids(), ids)
     first = first_of_same(items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ class History(NamedTuple):
     strengths: np.ndarray
     ratings: np.ndarray
     moments: np.ndarray
+    counts: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -40,7 +41,8 @@ class Histories(NamedTuple):
 
     indptr (u + 1,) int64, items (m,) int32 item_num, strengths (m,) float64 > 0 for the implicit models, ratings (m,)
     float64, NaN if there is none, moments (m,) int64: which of the user's moments a row belongs to, counted from 0; rows of
-    one timestamp are one moment, since the order inside it says nothing. Two users, the first with item 3 and later item 5,
+    one timestamp are one moment, since the order inside it says nothing; counts (m,) int64: how often the user had the item, None
+    where nobody asks for that. Two users, the first with item 3 and later item 5,
     the second with item 3: indptr [0, 2, 3], items [3, 5, 3], moments [0, 1, 0].
     """
 
@@ -49,31 +51,39 @@ class Histories(NamedTuple):
     strengths: np.ndarray
     ratings: np.ndarray
     moments: np.ndarray
+    counts: np.ndarray | None = None
 
     def __len__(self) -> int:  # number of users, not of fields
         return len(self.indptr) - 1
 
     def user(self, k: int) -> History:
         rows = slice(self.indptr[k], self.indptr[k + 1])
-        return History(self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
+        return History(*self._columns(rows))
 
     def block(self, start: int, stop: int) -> Histories:
         """Users start..stop, as views of the same arrays."""
         rows = slice(self.indptr[start], self.indptr[stop])
         indptr = self.indptr[start : stop + 1] - self.indptr[start]
-        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
+        return Histories(indptr, *self._columns(rows))
 
     def select(self, keep: np.ndarray) -> Histories:
         """Return the users with only the rows where keep (m,) is true."""
         before = np.concatenate([[0], np.cumsum(keep)])
-        return Histories(before[self.indptr], self.items[keep], self.strengths[keep], self.ratings[keep], self.moments[keep])
+        return Histories(before[self.indptr], *self._columns(keep))
 
     def take(self, users: np.ndarray) -> Histories:
         """Only these users (k,), by position, in the order given."""
         lengths = np.diff(self.indptr)[users]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = places(indptr) + np.repeat(self.indptr[users], lengths)
-        return Histories(indptr, self.items[rows], self.strengths[rows], self.ratings[rows], self.moments[rows])
+        return Histories(indptr, *self._columns(rows))
+
+    def _columns(self, rows: slice | np.ndarray) -> Iterator[Any]:
+        return (None if column is None else column[rows] for column in self[1:])
+
+    def emptied(self) -> Histories:
+        """Return as many users who have nothing."""
+        return self.select(np.zeros(len(self.items), bool))
 
     def renumbered(self, numbers: np.ndarray) -> Histories:
         """Return the users with item numbers[i] for item i.
@@ -86,7 +96,8 @@ class Histories(NamedTuple):
         """
         known = self.select(numbers[self.items] >= 0)
         items = numbers[known.items].astype(np.int32)
-        return Histories(known.indptr, items, known.strengths, known.ratings, moments_of(known.moments, owners(known.indptr)))
+        moments = moments_of(known.moments, owners(known.indptr))
+        return Histories(known.indptr, items, known.strengths, known.ratings, moments, known.counts)
 
     def recency(self, half_life: float) -> np.ndarray:
         """Return what each row of every user still counts, (m,)."""
@@ -111,7 +122,9 @@ def concatenated(blocks: Sequence[Histories]) -> Histories:
     """Put the users of several blocks one block after another."""
     before = np.cumsum([0] + [len(block.items) for block in blocks])
     indptr = np.concatenate([[0], *(block.indptr[1:] + start for block, start in zip(blocks, before))]).astype(np.int64)
-    return Histories(indptr, *(np.concatenate([block[column] for block in blocks]) for column in range(1, 5)))
+    columns: Iterator[Any] = zip(*(block[1:] for block in blocks))
+    joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in columns]
+    return Histories(indptr, *joined)
 
 
 def moments_of(times: np.ndarray, user_of: np.ndarray) -> np.ndarray:
@@ -147,19 +160,22 @@ def one_history(
     *,
     low: float | None,
     high: float | None,
+    counts: Sequence[int] | None = None,
 ) -> Histories:
     """One user's rows, as a database gives them, as Histories of one user.
 
-    item_ids (n_items,) in ascending order; ids, ratings and times (None if there is none) and weights one a row, in any
+    item_ids (n_items,) in ascending order; ids, ratings and times (None if there is none), weights and counts one a row, in any
     order. A row whose item is not among item_ids is left out: the item side knows nothing of it.
     """
     wanted = np.asarray(ids, item_ids.dtype if item_ids.dtype.kind != "U" else None)
     if len(wanted) == 0 or len(item_ids) == 0:
-        return Histories(np.array([0, 0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+        nothing = np.zeros(0, np.int64)
+        return Histories(np.array([0, 0]), np.zeros(0, np.int32), np.zeros(0), np.zeros(0), nothing, None if counts is None else nothing)
     numbers = np.searchsorted(item_ids, wanted)
     rows = np.flatnonzero(item_ids[np.minimum(numbers, len(item_ids) - 1)] == wanted)
     rows = rows[np.argsort(numbers[rows], kind="stable")]
     given = np.array([np.nan if rating is None else rating for rating in ratings], float)[rows]
     moments = moments_of(np.array([0 if time is None else time for time in times], np.int64)[rows], np.zeros(len(rows), np.int64))
     strengths = strength(given, np.array(weights, float)[rows], low=low, high=high)
-    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, moments)
+    counted = None if counts is None else np.array(counts, np.int64)[rows]
+    return Histories(np.array([0, len(rows)]), numbers[rows].astype(np.int32), strengths, given, moments, counted)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
 from jobs.kernels.histories import Histories
-from jobs.kernels.rankers import Blend, Part, Ranker, WeightRanker
+from jobs.kernels.rankers import Blend, OwnFrequency, Part, Ranker, WeightRanker
 from jobs.kernels.relevance import damped_means, is_liked
 from jobs.kernels.reranking import Reranking
 from jobs.kernels.spans import owners
@@ -23,6 +23,9 @@ from jobs.kernels.weights import ItemWeights
 
 GENRE_DEPTH = 2000
 FACTORS = ("ials", "als")
+OWN = "repeats"  # the term of a blend that is the user's own frequency
+BESIDE = (*FACTORS, OWN)  # terms of a blend that are no item-by-item matrix
+OFF, ALLOW, ONLY = "off", "allow", "only"  # whether a list has what its user has
 LONG = "_long"  # what the name of a blend's term ends in where it is the second of its model, with the longer memory
 
 
@@ -34,7 +37,8 @@ class ItemSide:
     orders the fallback, genres (n_items, n_genres) has a 1 for each genre of an item. others (or None) are users to find those of
     similar taste among, for reasons alone;
     blocked (b,) item_nums are in no list, reranking (or None) has the last word on a list's order, and of twins a list names one. mu is the overall mean rating,
-    NaN without ratings, and damping how many of it a user's own mean is damped with.
+    NaN without ratings, and damping how many of it a user's own mean is damped with. repeats: OFF leaves out of a list what its user
+    has, ALLOW does not, and with ONLY nothing else is in it.
     """
 
     ranker: Ranker
@@ -48,11 +52,16 @@ class ItemSide:
     mu: float = math.nan
     damping: float = 0.0
     twins: Twins = field(default_factory=Twins)
+    repeats: str = OFF
     _by_genres: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_items(self) -> int:
         return len(self.popularity)
+
+    def left_out(self, histories: Histories) -> Histories:
+        """Return users with what their lists leave out because they have it."""
+        return self.twins.has(histories) if self.repeats == OFF else histories.emptied()
 
     def means(self, histories: Histories) -> np.ndarray:
         """Return the users' own damped means, (u,)."""
@@ -86,6 +95,7 @@ class ItemSide:
 
 
 Side = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+Beside = ImplicitFactors | ExplicitFactors | OwnFrequency
 
 
 def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
@@ -101,7 +111,8 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
     ones = np.ones(len(items["genre_indices"]), np.float32)
     factors = _fields(ImplicitFactors, sides["ials"]) if "ials" in sides else None
     rater = _fields(ExplicitFactors, sides["als"]) if "als" in sides else None
-    beside = {"ials": factors, "als": rater}
+    own = _fields(OwnFrequency, sides[served]) if "own_weights" in sides[served][0] else None
+    beside = {"ials": factors, "als": rater, OWN: own}
     ranker: Ranker = factors if served == "ials" and factors else _weighing(sides[served], beside)
     return ItemSide(
         ranker,
@@ -115,6 +126,7 @@ def assemble(sides: Mapping[str, Side], *, served: str) -> ItemSide:
         means.get("mu", math.nan),
         means.get("damping", 0.0),
         Twins(items["first"]) if "first" in items else Twins(),
+        names.get("repeats", OFF),
     )
 
 
@@ -145,24 +157,24 @@ def _fields(kind: type, side: Side) -> Any:
     return kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})
 
 
-def _weighing(side: Side, factors: Mapping[str, ImplicitFactors | ExplicitFactors | None]) -> Ranker:
-    """Return an item-by-item model, with the factor models beside it that it has a weight for."""
+def _weighing(side: Side, beside: Mapping[str, Beside | None]) -> Ranker:
+    """Return an item-by-item model, with the other parts beside it that it has a weight for."""
     parts: list[tuple[float, Part]] = [(1.0, WeightRanker(matrix, half_life)) for matrix, half_life in matrices_of(*side)]
-    for name, weight, half_life in factors_of(side[1]):
-        parts.append((weight, replace(cast(ImplicitFactors | ExplicitFactors, factors[name]), half_life=half_life)))
+    for name, weight, half_life in terms_beside(side[1]):
+        parts.append((weight, replace(cast(Beside, beside[name]), half_life=half_life)))
     return Blend(tuple(parts)) if len(parts) > 1 else cast(Ranker, parts[0][1])
 
 
 def matrices_of(arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> list[tuple[ItemWeights, float]]:
     """Return the matrices of an item-by-item model or a blend, each with the half-life of the history that it scores, the shorter first."""
     terms = parameters.get("half_lives", {})
-    half_lives = sorted({at for term, at in terms.items() if part_of(term) not in FACTORS}) or [parameters["half_life"]]
+    half_lives = sorted({at for term, at in terms.items() if part_of(term) not in BESIDE}) or [parameters["half_life"]]
     names = ("indptr", "indices", "data")
     return [(ItemWeights(*(arrays[f"{name}{k or ''}"] for name in names)), at) for k, at in enumerate(half_lives)]
 
 
-def factors_of(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Return the factor models in a blend: model, weight, half-life.
+def terms_beside(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return the terms of a blend that are no item-by-item matrix: name, weight, half-life.
 
     In releases from before each part had a half-life of its own, ials has that of all.
     """
@@ -170,7 +182,7 @@ def factors_of(parameters: Mapping[str, Any]) -> list[tuple[str, float, float]]:
         weight = parameters.get("ials_weight", 0.0)
         return [("ials", weight, parameters["half_life"])] if weight else []
     terms = [(part_of(term), weight, parameters["half_lives"][term]) for term, weight in parameters["weights"].items()]
-    return [term for term in terms if term[0] in FACTORS]
+    return [term for term in terms if term[0] in BESIDE]
 
 
 def part_of(term: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.kernels import reasons, spans
 from jobs.kernels.histories import Histories, History
-from jobs.kernels.item_side import ItemSide
+from jobs.kernels.item_side import ItemSide, OFF, ONLY
 from jobs.kernels.reasons import RANKED, Ranking
 from jobs.kernels.reranking import POOL, rerank
 from jobs.kernels.weights import blocks_of
@@ -34,7 +34,7 @@ class Lists(NamedTuple):
     there was none). Reason j belongs to list row reason_rows[j] and
     stands at reason_positions[j] (from 1); kinds int8 (HISTORY, GENRE, BIAS, RESIDUAL, SIMILAR_USERS), evidence int64
     (item_num, genre number, how many similar users, or -1), contributions float64 (NaN if it is not part of the sum), and
-    values float64: the rating (HISTORY), the cosine of the item's genres with the history's (GENRE), how much better than the mean
+    values float64: the rating (HISTORY), or how often the user had it where it is the item itself, the cosine of the item's genres with the history's (GENRE), how much better than the mean
     everybody rates the item (BIAS of a RANKED row), the number of history items that it sums (RESIDUAL), the mean rating of the
     similar users (SIMILAR_USERS).
     """
@@ -96,8 +96,8 @@ def recommend(
 ) -> Lists:
     """Compute the list of each history, with its reasons.
 
-    No item of a user's history is in their list, under any id, nor a blocked one, nor one of excluded. Of twins a list has the one that
-    ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
+    No item of a user's history is in their list, under any id, unless the side lets it come again; nor a blocked one, nor one of excluded.
+    Of twins a list has the one that ranks best. A history shorter than min_history gets popular items of its favourite genres, then of all. Ties go to the lower item_num.
 
     Parameters
     ----------
@@ -135,12 +135,15 @@ def _lists(
     blocks = []
     for span in _blocks(histories, side.n_items):
         block = histories.block(span.start, span.stop)
-        users, has = fold_block(block), side.twins.has(block)
+        users, out = fold_block(block), side.left_out(block)
         known = np.array([k for k, user in enumerate(users) if user is not None], np.int64)
-        of_known = side.ranker.candidates(has.take(known), [users[k] for k in known], reach, unrankable) if len(known) else []
+        if side.repeats == ONLY:
+            of_known = [np.setdiff1d(block.user(k).items, unrankable) for k in known]
+        else:
+            of_known = side.ranker.candidates(out.take(known), [users[k] for k in known], reach, unrankable) if len(known) else []
         candidates = dict(zip(known.tolist(), of_known))
         rankings = [
-            _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([has.user(k).items, excluded]))
+            _rank(side, user, candidates.get(k), block.user(k), n, np.concatenate([out.user(k).items, excluded]))
             for k, user in enumerate(users)
         ]
         blocks.append(lists_of(side, block, users, rankings, explain_n=explain_n, reasons_n=reasons_n))
@@ -154,8 +157,9 @@ def _blocks(histories: Histories, n_items: int) -> Iterator[slice]:
 
 
 def fold_in(side: ItemSide, history: History, min_history: int) -> Any:
-    """Fold a history in; None if it is too short to rank by."""
-    return None if history.n < max(min_history, 1) else side.ranker.fold_in(history)
+    """Fold a history in; None if it is too short to rank by. What may come again can be told of any history that is not empty."""
+    least = max(min_history, 1) if side.repeats == OFF else 1
+    return None if history.n < least else side.ranker.fold_in(history)
 
 
 def lists_of(
@@ -250,7 +254,11 @@ def _ranked(side: ItemSide, user: Any, candidates: np.ndarray, history: History,
 
 
 def fallback(side: ItemSide, history: np.ndarray, n: int, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Popular items of the history's favourite genres, then of all: item_num (<= n,) and tiers."""
+    """Popular items of the history's favourite genres, then of all, or those of the history alone: item_num (<= n,) and tiers."""
+    if side.repeats == ONLY:
+        own = np.setdiff1d(history, excluded)
+        own = _once(side, own[np.lexsort((own, -side.popularity[own]))])[:n]
+        return own.astype(np.int32), np.full(len(own), POPULAR, np.int8)
     counts = np.bincount(reasons.genres_of(side.genres, history)[1], minlength=side.genres.shape[1])
     favourites = tuple(int(g) for g in np.lexsort((np.arange(len(counts)), -counts))[:FAVOURITES] if counts[g] > 0)
     liked = side.popular_in(favourites) if favourites else np.zeros(0, np.int32)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.kernels.histories import Histories, History
 from jobs.kernels.selection import near_best
+from jobs.kernels.spans import owners
 from jobs.kernels.weights import ItemWeights, Terms
 
 FLOAT32_NOISE = 1e-6  # relative: a few sums in float32
@@ -62,12 +63,31 @@ class Ranker(Part, Protocol):
         """item_nums that can be among the n best of each user, neither in the history nor in excluded (m,)."""
 
 
-@dataclass(frozen=True)
-class WeightRanker:
-    """An item-by-item model as a Ranker.
+class ByTerms:
+    """What a Ranker does whose user is the terms of all sums over the history."""
 
-    The weight of a history row is its strength times its recency, and a user is the terms of all sums over the history.
-    """
+    def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
+        """All that reach the n-th best score; items that the history says nothing of are not among them."""
+        return [near_best(_left(user.all_scores(), histories.user(k).items, excluded), n) for k, user in enumerate(users)]
+
+    def add_scores(self, users: list[Terms], factor: float, total: np.ndarray) -> np.ndarray:
+        for row, user in zip(total, users):
+            row += factor * user.all_scores()
+        return np.zeros(len(users))
+
+    def biases(self, targets: np.ndarray) -> np.ndarray:
+        return np.zeros(len(targets))
+
+    def scores(self, user: Terms, targets: np.ndarray) -> np.ndarray:
+        return user.scores(targets)
+
+    def contributions(self, user: Terms, targets: np.ndarray) -> np.ndarray:
+        return user.contributions(targets)
+
+
+@dataclass(frozen=True)
+class WeightRanker(ByTerms):
+    """An item-by-item model as a Ranker. The weight of a history row is its strength times its recency."""
 
     matrix: ItemWeights
     half_life: float = math.inf
@@ -91,23 +111,39 @@ class WeightRanker:
         rows = histories.weighted(self.n_items, self.half_life)
         return np.asarray((rows @ self.matrix.rows(0, self.n_items)).todense(), np.float32)
 
-    def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
-        """All that reach the n-th best score; items that the history says nothing of are not among them."""
-        return [near_best(_left(user.all_scores(), histories.user(k).items, excluded), n) for k, user in enumerate(users)]
 
-    def add_scores(self, users: list[Terms], factor: float, total: np.ndarray) -> np.ndarray:
-        for row, user in zip(total, users):
-            row += factor * user.all_scores()
-        return np.zeros(len(users))
+@dataclass(frozen=True)
+class OwnFrequency(ByTerms):
+    """What a user had often and lately may come again: a diagonal, which scores the items of a history alone.
 
-    def biases(self, targets: np.ndarray) -> np.ndarray:
-        return np.zeros(len(targets))
+        score_j = n_j t_j w_j        n_j how often, t_j = 0.5 ** (moments since / half_life), w_j own_weights
 
-    def scores(self, user: Terms, targets: np.ndarray) -> np.ndarray:
-        return user.scores(targets)
+    own_weights (n_items,) float64 tell which items people come back to; where histories have no counts every row counts once.
+    """
 
-    def contributions(self, user: Terms, targets: np.ndarray) -> np.ndarray:
-        return user.contributions(targets)
+    own_weights: np.ndarray
+    half_life: float = math.inf
+
+    @property
+    def n_items(self) -> int:
+        return len(self.own_weights)
+
+    @cached_property
+    def untrained(self) -> np.ndarray:
+        return np.flatnonzero(self.own_weights == 0)
+
+    def fold_in(self, history: History) -> Terms:
+        values = self._values(history.items, history.counts, history.recency(self.half_life))
+        return Terms(np.ones(history.n, np.int64), history.items, values, self.n_items)
+
+    def all_scores(self, histories: Histories) -> np.ndarray:
+        scores = np.zeros((len(histories), self.n_items), np.float32)
+        values = self._values(histories.items, histories.counts, histories.recency(self.half_life))
+        scores[owners(histories.indptr), histories.items] = values
+        return scores
+
+    def _values(self, items: np.ndarray, counts: np.ndarray | None, recency: np.ndarray) -> np.ndarray:
+        return (1.0 if counts is None else counts) * recency * np.asarray(self.own_weights)[items]
 
 
 @dataclass(frozen=True)

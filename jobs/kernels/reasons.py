@@ -47,7 +47,7 @@ def explain(
     """Reasons of the rows of one user's ranking, without genres, as parts to be `joined`: rows counted from the list's first.
 
     A ranked item gets the strongest contributions of those history rows that the user liked, is_liked (n,), and that raise its
-    score, the best first; then its bias, where it has one, and the residual, the sum of all others. With is_whole the others follow
+    score, the best first (of the item itself with how often the user had it); then its bias, where it has one, and the residual, the sum of all others. With is_whole the others follow
     one by one, if reasons_n holds the whole history. A popular item has its popularity for a bias. over_mean (n_items,) tells how
     much better than the mean everybody rates an item.
     """
@@ -65,7 +65,10 @@ def explain(
             top = order.argmax(axis=1)  # the first of equals
             rows = np.flatnonzero(order[np.arange(len(ranked)), top] > -np.inf)
             at = rows, top[rows]
-            parts.append((ranked[rows], position, HISTORY, history.items[at[1]], shares[at], history.ratings[at[1]]))
+            evidence, values = history.items[at[1]], history.ratings[at[1]]
+            if history.counts is not None:
+                values = np.where(evidence == targets[rows], history.counts[at[1]], values)
+            parts.append((ranked[rows], position, HISTORY, evidence, shares[at], values))
             order[at], is_left[at] = -np.inf, False
         biases, last = ranker.biases(targets), history.n + 1
         rows = np.flatnonzero(biases)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jobs.kernels.histories import Histories, one_history, strength
-from jobs.kernels.item_side import ItemSide
+from jobs.kernels.item_side import ItemSide, OFF
 from jobs.kernels.lists import fold_in, Lists, popular_lists, recommend
 from jobs.kernels.pairs import ranking_of, score_items
 from jobs.kernels.reasons import Ranking
@@ -48,11 +48,14 @@ class Recommender:
 
         Parameters
         ----------
-        rows : (rating, weight, time, ...) by item id, None for what is not there; an item that the side does not know is left out
+        rows : (rating, weight, time, number, how often) by item id, None for what is not there; how often is asked for where items may
+            come again; an item that the side does not know is left out
         """
         low, high = self.scale or (None, None)
-        ratings, weights, times = list(zip(*rows.values()))[:3] or [()] * 3
-        return one_history(self.item_ids, list(rows), ratings, weights, times, low=low, high=high)
+        columns = list(zip(*rows.values())) or [()] * 5
+        ratings, weights, times = columns[:3]
+        counts = None if self.side.repeats == OFF else columns[4]
+        return one_history(self.item_ids, list(rows), ratings, weights, times, low=low, high=high, counts=counts)
 
     def reread(self, histories: Histories) -> Histories:
         """Return histories of these items as ratings of this scale count."""
@@ -60,7 +63,7 @@ class Recommender:
             return histories
         low, high = self.scale
         strengths = strength(histories.ratings, histories.strengths, low=low, high=high)
-        return Histories(histories.indptr, histories.items, strengths, histories.ratings, histories.moments)
+        return Histories(histories.indptr, histories.items, strengths, histories.ratings, histories.moments, histories.counts)
 
     def lists(
         self, histories: Histories, *, n: int | None = None, explain_n: int | None = None, excluded: np.ndarray | None = None

@@ -2,7 +2,8 @@
 
 Every part is linear in the history, so the sum is too: item-by-item parts of one half-life become one matrix, ials and als stay factor
 models beside it, and a score still splits exactly over the history. Each part is first divided by the spread of its scores, so
-that weights compare. als, which knows what a rating says, is what keeps films off a list that their user would not like.
+that weights compare. als, which knows what a rating says, is what keeps films off a list that their user would not like. Where items may come again the user's
+own frequency is a part too.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.kernels.factors import ExplicitFactors, ImplicitFactors
-from jobs.kernels.item_side import part_of
-from jobs.kernels.rankers import WeightRanker
+from jobs.kernels.item_side import OWN, part_of
+from jobs.kernels.rankers import OwnFrequency, WeightRanker
+from jobs.kernels.training.repeats import own_weights
 from jobs.kernels.weights import combined, ItemWeights
 from jobs.models import als, ials
 from jobs.models.base.blending import named, Pool, SAMPLE_USERS, search_weights, spread_of, Term, Weights
@@ -22,19 +24,20 @@ from jobs.models.base.judge import judge_of
 from jobs.models.base.scoring import by_part
 from jobs.models.base.search import DEFAULT_HALF_LIFE
 from schemas.models import FOREVER, MODELS, RATER
+from schemas.setting_groups import OFF
 from warehouse import model_files
 
 _PARTS = MODELS["hybrid"].parts
 _OF_FACTORS = {"ials": ials.factors_of, RATER: als.rater}
 ITEM_BY_ITEM = tuple(name for name in _PARTS if name not in _OF_FACTORS)
-Part = ItemWeights | ImplicitFactors | ExplicitFactors
+Part = ItemWeights | ImplicitFactors | ExplicitFactors | OwnFrequency
 
 
 def fit(data: TrainingData) -> ModelArrays:
     """A search over the weights and the half-life of each part, by nDCG@10; ties to the longer half-life and the simpler blend."""
     parts = parts_of(data)
     ranking = [name for name in parts if name != RATER]
-    if not ranking:
+    if not set(ranking) - {OWN}:
         raise ValueError(f"nothing to blend: none of {', '.join(_PARTS)} was trained")
     sample, judge = data.interactions.some(SAMPLE_USERS), judge_of(data, rater=parts.get(RATER))
     if data.chosen:
@@ -52,7 +55,7 @@ def fit(data: TrainingData) -> ModelArrays:
 
 
 def parts_of(data: TrainingData) -> dict[str, Part]:
-    """The item sides that were fitted before, the item-by-item ones first."""
+    """The item sides that were fitted before, the item-by-item ones first, and the user's own frequency last."""
     parts: dict[str, Part] = {}
     for name in ITEM_BY_ITEM:
         if model_files.exists(data.sides / name):
@@ -60,6 +63,9 @@ def parts_of(data: TrainingData) -> dict[str, Part]:
     for name, part in _OF_FACTORS.items():
         if model_files.exists(data.sides / name):
             parts[name] = part(ModelArrays(*model_files.load(data.sides / name)))
+    rows = data.interactions
+    if data.settings.repeats != OFF and rows.counts is not None:
+        parts[OWN] = OwnFrequency(own_weights(rows.items, rows.counts, data.n_items))
     return parts
 
 
@@ -72,11 +78,13 @@ def scorer_of(parts: Mapping[str, Part], term: Term) -> Scorer:
 def _side(data: TrainingData, parts: Mapping[str, Part], shares: Weights, weights: Weights, learned: dict[str, Any]) -> ModelArrays:
     """A matrix for each half-life of the item-by-item terms, one that is empty where there are none."""
     half_lives = sorted({at for name, at in weights if name in ITEM_BY_ITEM}) or [FOREVER]  # the order of matrices_of
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, half_life in enumerate(half_lives):
         terms = [(weight, parts[name]) for (name, at), weight in weights.items() if name in ITEM_BY_ITEM and at == half_life]
         whole = combined(terms, data.n_items, data.weights_keep)
         arrays |= {f"{name}{number or ''}": getattr(whole, name) for name in ("indptr", "indices", "data")}
+    if OWN in {name for name, _ in weights}:
+        arrays["own_weights"] = parts[OWN].own_weights
     terms = named(weights)
     return ModelArrays(
         arrays,

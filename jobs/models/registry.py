@@ -66,7 +66,8 @@ def recommender_of(name: str, side: ModelArrays, data: TrainingData, *, n: int) 
     parts = {part: model_files.load(data.sides / part) for part in FACTORS if model_files.exists(data.sides / part)}
     genres, liked = data.genres.tocsr(), popular.fit(data)
     of_items = {"item_ids": np.arange(data.n_items), "genre_indices": genres.indices, "genre_indptr": genres.indptr}
-    of_release = {"items": (of_items, {"genres": range(genres.shape[1])}), "popular": (liked.arrays, liked.parameters)}
+    names = {"genres": range(genres.shape[1]), "repeats": data.settings.repeats}
+    of_release = {"items": (of_items, names), "popular": (liked.arrays, liked.parameters)}
     whole = assemble(parts | of_release | {name: (side.arrays, side.parameters)}, served=name)
     lists_alone = replace(whole, factors=None, rater=None)
     return Recommender(

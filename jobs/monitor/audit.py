@@ -14,6 +14,7 @@ from jobs.monitor.findings import Findings
 from jobs.privacy import erasure
 from schemas.errors import ReleaseError
 from schemas.manifest import Manifest
+from schemas.setting_groups import OFF
 from schemas.settings import Settings
 from warehouse import catalog, release as releases, signature
 from warehouse.findings import Finding, keep
@@ -70,5 +71,5 @@ def _integrity(asked: Findings, release: Release, manifest: Manifest, trusted: s
         asked.say("failed_checks", "error", None, 0, "the database is damaged, so its checks were not run")
         return
     with closing(open_immutable(release.database)) as connection:
-        failed = failed_checks(connection, manifest.rating_scale)
+        failed = failed_checks(connection, manifest.rating_scale, manifest.settings.get("repeats", OFF))
     asked.say("failed_checks", "error" if failed else "ok", len(failed), 0, "; ".join(failed) or "no check finds a row")

@@ -131,7 +131,7 @@ class _Names:
                 "kind": pa.array(reasons.KINDS).take(pa.array(kinds)),
                 "evidence_id": self._evidence(kinds, evidence),
                 "contribution": _nullable(lists.contributions[order]),
-                "detail": _details(kinds, evidence, values),
+                "detail": _details(kinds, evidence, values, is_own=(kinds == reasons.HISTORY) & (evidence == items[order])),
             }
         )
 
@@ -142,16 +142,16 @@ class _Names:
         return pc.coalesce(named(reasons.HISTORY, self._item_ids), named(reasons.GENRE, pa.array(self._genres, pa.string())))
 
 
-def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray) -> pa.Array:
-    """{"rating": 4.5} for a rated item, {"match": 0.83} for a genre, {"over_mean": 0.4} for a bias (nothing for popularity),
+def _details(kinds: np.ndarray, evidence: np.ndarray, values: np.ndarray, *, is_own: np.ndarray) -> pa.Array:
+    """{"rating": 4.5} for a rated item, {"n": 5} for how often the user had the item itself, {"match": 0.83} for a genre, {"over_mean": 0.4} for a bias (nothing for popularity),
     {"n": 57} for the items that a residual sums,
     {"n": 12, "mean_rating": 4.1} for the similar users who have the item."""
     texts = pa.array(np.round(values, 6)).cast(pa.string())
     whole = pa.array(np.nan_to_num(values).astype(np.int64)).cast(pa.string())
-    shown = pc.if_else(pa.array(kinds == reasons.RESIDUAL), whole, texts)
-    keys = [f'"{VALUE[kind]}": ' for kind in reasons.KINDS]
+    shown = pc.if_else(pa.array((kinds == reasons.RESIDUAL) | is_own), whole, texts)
+    keys = [f'"{VALUE[kind]}": ' for kind in reasons.KINDS] + [f'"{N}": ']
     keys = [key if kind == reasons.SIMILAR_USERS else "{" + key for kind, key in enumerate(keys)]
-    names = pa.array(keys).take(pa.array(kinds))
+    names = pa.array(keys).take(pa.array(np.where(is_own, len(reasons.KINDS), kinds)))
     joined = pc.binary_join_element_wise(names, shown, "}", "")
     entries = pc.if_else(pa.array(np.isnan(values)), pa.scalar(None, pa.string()), joined)
     counted = pc.binary_join_element_wise(f'{{"{N}": ', pa.array(evidence).cast(pa.string()), "")

@@ -59,7 +59,7 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
         json.dumps(datasette_metadata(canned_queries(), facts_of_release.ids), indent=1) + "\n", encoding="utf-8"
     )
     contracts.write(release, facts_of_release.ids)
-    _check(warehouse, release, facts_of_release)
+    _check(warehouse, release, facts_of_release, settings.repeats)
     connection = open_immutable(release.database)
     compared = parity.parity(
         release, connection, settings, facts_of_release.rating_scale, served=served_model(release), n_users=settings.parity_users
@@ -78,11 +78,12 @@ def seal(running: Step, warehouse: Warehouse) -> Release:
     return sealed
 
 
-def _check(warehouse: Warehouse, release: Release, facts_of_release: Facts) -> None:
+def _check(warehouse: Warehouse, release: Release, facts_of_release: Facts, repeats: str) -> None:
     """Run every check, and keep what each says as a row of the release. Raises CheckError if one that must hold does not; then the
     findings of `catalog.db` name it, since the release may be gone tomorrow."""
     with Progress("checking", total=len(all_checks()), unit="checks") as progress:
-        results = results_of(release.database, facts_of_release.rating_scale, n_threads=processors(), done=progress.add)
+        scale = facts_of_release.rating_scale
+        results = results_of(release.database, scale, n_threads=processors(), repeats=repeats, done=progress.add)
     rows = sorted((result.row() for result in results), key=lambda row: row["name"].encode())
     parquet.write(release.table("checks"), [pa.Table.from_pylist(rows)], arrow_schema(CHECKS, facts_of_release.ids))
     fill(release.database, CHECKS, rows)

@@ -16,34 +16,48 @@ from warehouse import parquet
 from warehouse.layout import Release
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+CUT = "cut"  # the folder of the parts' cut rows, where items may come again
+_COLUMNS = ["user_id", "item_num", "rating", "weight", "moment", "split"]
 
 
 class Part(NamedTuple):
-    """Users of one part in order of id, their histories, and the split that each row is in."""
+    """Users of one part in order of id, their histories, the same cut into what is held out and what is left, and the split that each row of
+    the cut is in. Where items may come again a pair can be in two rows of the cut, with its earlier and its later events."""
 
     user_ids: pa.Array
     histories: Histories
+    cut: Histories
     splits: np.ndarray
 
     def held_out_users(self, split: int) -> np.ndarray:
         """Positions (u,) of the users with rows in a split."""
-        return np.flatnonzero(np.bincount(owners(self.histories.indptr), self.splits == split, len(self.histories)))
+        return np.flatnonzero(np.bincount(owners(self.cut.indptr), self.splits == split, len(self.cut)))
 
     def held_out(self, split: int) -> tuple[Histories, Histories]:
         """These users: what is left of their histories to fold in, and what was kept out."""
-        users, rows = self.held_out_users(split), self.histories
+        users, rows = self.held_out_users(split), self.cut
         return rows.select(self.splits == TRAIN).take(users), rows.select(self.splits == split).take(users)
 
 
 def read_part(release: Release, number: int, facts: Facts) -> Part:
-    rows = parquet.read(parquet.part(release.work / "ratings", number), ["user_id", "item_num", "rating", "weight", "moment", "split"])
-    users = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64())
-    indptr = np.concatenate([[0], users.run_ends.to_numpy()]).astype(np.int64)
+    rows = parquet.read(parquet.part(release.work / "ratings", number), _COLUMNS)
+    user_ids = pc.run_end_encode(rows["user_id"].combine_chunks(), run_end_type=pa.int64()).values
+    cut = parquet.part(release.work / CUT, number)
+    if not cut.exists():
+        histories = _histories(rows, user_ids, facts)
+        return Part(user_ids, histories, histories, rows["split"].to_numpy())
+    rows_of_cut = parquet.read(cut, [*_COLUMNS, "n_events"])
+    rows = rows.append_column("n_events", parquet.read(parquet.part(release.work / "ratings", number), ["n_events"])["n_events"])
+    return Part(user_ids, _histories(rows, user_ids, facts), _histories(rows_of_cut, user_ids, facts), rows_of_cut["split"].to_numpy())
+
+
+def _histories(rows: pa.Table, user_ids: pa.Array, facts: Facts) -> Histories:
+    user_of = pc.index_in(rows["user_id"], value_set=user_ids).to_numpy()
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(user_of, minlength=len(user_ids)))]).astype(np.int64)
     ratings = rows["rating"].fill_null(np.nan).to_numpy()
-    weights = rows["weight"].to_numpy()
-    strengths = strength(ratings, weights, low=facts.low, high=facts.high)
-    histories = Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["moment"].to_numpy())
-    return Part(users.values, histories, rows["split"].to_numpy())
+    strengths = strength(ratings, rows["weight"].to_numpy(), low=facts.low, high=facts.high)
+    counts = rows["n_events"].to_numpy() if "n_events" in rows.column_names else None
+    return Histories(indptr, rows["item_num"].to_numpy(), strengths, ratings, rows["moment"].to_numpy(), counts)
 
 
 def genre_matrix(items: pa.Table, genres: list[str]) -> csr_matrix:

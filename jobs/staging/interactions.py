@@ -25,22 +25,27 @@ TYPES: Mapping[str, type] = {
 }
 
 
+COUNTS = "counts"  # there where items may come again
+
+
 class Interactions:
     """Rows of users as in Histories, with n_items; the arrays are in memory or mapped from a folder."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], n_items: int, folder: Path | None = None) -> None:
         self.indptr, self.items, self.strengths, self.ratings, self.moments = (arrays[name] for name in TYPES)
+        self.counts = arrays.get(COUNTS)
         self.n_items = n_items
         self._folder = folder
 
     @classmethod
     def open(cls, folder: Path, n_items: int) -> Interactions:
-        return cls({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TYPES}, n_items, folder)
+        there = [name for name in (*TYPES, COUNTS) if (folder / f"{name}.npy").exists()]
+        return cls({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in there}, n_items, folder)
 
     def __reduce__(self):
         """To a task goes the folder, not the rows."""
         if self._folder is None:
-            return Interactions, ({name: getattr(self, name) for name in TYPES}, self.n_items)
+            return Interactions, ({name: getattr(self, name) for name in (*TYPES, COUNTS)}, self.n_items)
         return Interactions.open, (self._folder, self.n_items)
 
     @property
@@ -64,6 +69,7 @@ class Interactions:
             self.strengths[rows].astype(np.float64),
             self.ratings[rows].astype(np.float64),
             self.moments[rows].astype(np.int64),
+            None if self.counts is None else self.counts[rows].astype(np.int64),
         )
 
     def some(self, n: int) -> Histories:
@@ -78,7 +84,7 @@ class Interactions:
 
 def write_part(folder: Path, number: int, histories: Histories) -> None:
     """The rows of one part, whose users come after those of the part before; parts may be written at once and again."""
-    for name, kind in TYPES.items():
+    for name, kind in (TYPES | ({} if histories.counts is None else {COUNTS: np.int32})).items():
         values = np.diff(histories.indptr) if name == "indptr" else getattr(histories, name)
         save_array(_part(folder, name, number), values.astype(kind))
 

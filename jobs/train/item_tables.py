@@ -14,6 +14,7 @@ from jobs.kernels.twins import Twins
 from jobs.spark.tasks import collect, map_parts
 from jobs.staging.record import Facts
 from schemas.derive import arrow_schema
+from schemas.setting_groups import OFF
 from schemas.settings import Settings
 from schemas.tables import POPULAR, SIMILAR_ITEMS
 from warehouse import model_files, parquet
@@ -27,8 +28,8 @@ def genre_names(release: Release) -> list[str]:
 
 
 def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: Settings) -> None:
-    """Write what every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, and
-    how a list is re-ranked."""
+    """Write what every list needs to know of the items: their ids in order of item_num, their genres, which of them are blocked, how
+    a list is re-ranked, and whether it has what its user has."""
     ids = items["item_id"].to_numpy()
     ids = ids.astype(str) if ids.dtype == object else ids
     model_files.save(
@@ -40,7 +41,8 @@ def items_side(release: Release, items: pa.Table, genres: csr_matrix, settings: 
             "blocked": blocked(release),
             "first": _first(release),
         },
-        {"genres": genre_names(release), "diversity": settings.diversity, "calibration": settings.calibration},
+        {"genres": genre_names(release), "diversity": settings.diversity, "calibration": settings.calibration}
+        | ({} if settings.repeats == OFF else {"repeats": settings.repeats}),
     )
 
 

@@ -17,7 +17,7 @@ from jobs.staging.item_side import recommender
 from jobs.train.validation_doubt import doubt
 from schemas.errors import StepError
 from schemas.models import RANKERS
-from schemas.setting_groups import AUTO
+from schemas.setting_groups import ALLOW, AUTO, OFF, ONLY
 from schemas.settings import Settings
 from warehouse.atomic import save_array
 from warehouse.layout import Release
@@ -82,7 +82,8 @@ def validated(release: Release, names: list[str], data: TrainingData) -> Validat
             )
         below = np.zeros(len(validation.kept)) if means is None else np.nan_to_num(values[-1])
         tried[name] = Tried(values[len(relevant) - 1], below)
-    n_held, n_open = np.diff(validation.held.indptr), n_items - np.diff(validation.kept.indptr)
+    n_held, n_own = np.diff(validation.held.indptr), np.diff(validation.kept.indptr)
+    n_open = {OFF: n_items - n_own, ALLOW: np.full(len(n_own), n_items), ONLY: n_own}[settings.repeats]
     return Validated(
         rows, tried, doubt({name: values[0] for name, values in values_of.items()}, metrics.chance_ndcg(n_open, n_held, K), settings)
     )

@@ -13,7 +13,7 @@ from jobs.models.base.contract import TrainingData, Validation
 from jobs.spark.task_pool import OnSpark
 from jobs.staging import interactions
 from jobs.staging.file_locks import locked
-from jobs.staging.histories import genre_matrix, read_part, TRAIN, VALIDATION
+from jobs.staging.histories import CUT, genre_matrix, read_part, TRAIN, VALIDATION
 from jobs.staging.interactions import Interactions
 from jobs.staging.record import Facts
 from jobs.train.item_tables import genre_names
@@ -31,7 +31,7 @@ def training_data(release: Release, facts: Facts, settings: Settings, run: OnSpa
     folder = release.work / "interactions"
     with locked(release.work / "interactions.lock"):
         if not folder.exists():
-            _write_interactions(folder, release, facts, run)
+            _write_interactions(folder, release, facts, run, has_counts=bool(parquet.parts(release.work / CUT)))
     return TrainingData(
         interactions=Interactions.open(folder, len(items)),
         items=items,
@@ -47,13 +47,13 @@ def training_data(release: Release, facts: Facts, settings: Settings, run: OnSpa
     )
 
 
-def _write_interactions(folder: Path, release: Release, facts: Facts, run: OnSpark) -> None:
+def _write_interactions(folder: Path, release: Release, facts: Facts, run: OnSpark, *, has_counts: bool) -> None:
     """Written aside and renamed, so that they are whole where they are."""
-    aside, names = folder.with_name("interactions.tmp"), list(interactions.TYPES)
+    aside, names = folder.with_name("interactions.tmp"), [*interactions.TYPES, *([interactions.COUNTS] if has_counts else [])]
 
     def write(number: int) -> None:
         part = read_part(release, number, facts)
-        interactions.write_part(aside, number, part.histories.select(part.splits == TRAIN))
+        interactions.write_part(aside, number, part.cut.select(part.splits == TRAIN))
 
     def join(number: int) -> None:
         interactions.join_parts(aside, names[number], facts.n_parts)

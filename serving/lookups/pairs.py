@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from schemas.errors import NotFound
+from schemas.setting_groups import OFF
 from serving.ids import known_item, path_id
 from serving.lookups.recommend import unchanged
 from serving.opened import iso, OpenRelease
@@ -18,6 +19,7 @@ from serving.solve import History, solve, solve_pairs, Solved
 from serving.stored import encoded_reason
 
 MOST_WITHOUT = 5
+_HAS = "select 1 from ratings where user_id = ? and item_id = ?"
 _PAIR = """select r.rank, r.item_id, r.score, r.predicted_rating, r.confidence, r.source from recommendations r
 where r.user_id = ? and r.item_id = ?"""
 _PAIR_REASONS = """select kind, evidence_id, contribution, detail from explanations
@@ -76,7 +78,8 @@ def _why_of(service: Service, request: Request) -> Response | Awaitable[Response
 def _stored(service: Service, request: Request, user: Any, entry: Listed, reasons: list[tuple[Any, ...]]) -> Response:
     texts = [f'{{"position":{at},{encoded_reason(request.opened, *reason)}' for at, reason in enumerate(reasons, 1)]
     residual = sum(contribution for kind, _, contribution, _ in reasons if kind == "residual")
-    response = _why(service, request, user, 0, entry, residual, is_stored=True, is_rated=False, rated_as=None)
+    is_rated = request.opened.repeats != OFF and request.opened.of_user(user).execute(_HAS, (user, entry.item_id)).fetchone() is not None
+    response = _why(service, request, user, 0, entry, residual, is_stored=True, is_rated=is_rated, rated_as=None)
     response.encoded = f"[{','.join(texts)}]".encode()
     return response
 
@@ -167,7 +170,7 @@ async def predict(service: Service, request: Request) -> Response:
 
 
 def _has(opened: OpenRelease, item: Any, solved: Solved) -> dict[str, Any]:
-    """Whether the user has the item, and the other id under which they have it; either keeps it out of their list."""
+    """Whether the user has the item, and the other id under which they have it; either keeps it out of their list, unless it may come again."""
     others = opened.same([item]) - {item}
     return {"is_rated": item in solved.has, "rated_as": min(others & solved.has, default=None)}
 

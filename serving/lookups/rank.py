@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import NotFound
+from schemas.setting_groups import OFF, ONLY
 from serving.ids import expected, sent_id
 from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
 from serving.lookups.session import history_of, length, LONG_BODY
@@ -21,7 +22,8 @@ _IS_BLOCKED = "select is_blocked from items where item_id = ?"
 
 async def rank(service: Service, request: Request) -> Response:
     """Put `items` into the order that a user's list would have them in: of `user_id`, or of a visitor's `ratings` as /recommend/session
-    takes them. What the user has already, under any id, and what no list may hold is left out (`excluded`), and what the release does
+    takes them. What the user has already, under any id, and what no list may hold is left out (`excluded`), where `repeats` is `only` what
+    the user does not have, and what the release does
     not know (`unusable`). An item that the model knows nothing about stands behind the others, by its popularity."""
     opened, body, limit = request.opened, request.body, service.settings.batch_n
     threads, is_long = service.threads, len(request.body) > LONG_BODY
@@ -73,8 +75,11 @@ def _ranked(opened: OpenRelease, history: History, items: Sequence[Any]) -> tupl
     history are known."""
     known = opened.known(items)
     unusable = [item for item in items if opened.number(item) is None]
-    left_out = opened.same(history) | opened.hidden
-    excluded = [item for item in known if item in left_out or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]]
+    left_out = opened.hidden if opened.repeats != OFF else opened.same(history) | opened.hidden
+    wanted = set(history if opened.repeats == ONLY else known)
+    excluded = [
+        item for item in known if item in left_out or item not in wanted or opened.reader().execute(_IS_BLOCKED, [item]).fetchone()[0]
+    ]
     left = [item for item in known if item not in set(excluded)]
     solved = solve_pairs(opened, history, left) if left else None
     rows = (

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from schemas.errors import NotFound
+from schemas.setting_groups import OFF
 from serving.filters import excluded_items, is_filtered
 from serving.ids import path_id
 from serving.opened import iso, OpenRelease
@@ -135,7 +136,7 @@ async def _solved(
     computed_at = iso(service.now()) if seq or filtered else None
     since = service.users.seq(request, opened, user) if request.values["next"] else None
     # what the user got since the first page is in that list still, and may not be shown
-    now_has = frozenset() if since is None else opened.same(service.users.items_since(user, seq, since))
+    now_has = frozenset() if since is None or opened.repeats != OFF else opened.same(service.users.items_since(user, seq, since))
     if n > MANY_ROWS or len(request.values["exclude"]) > MANY_ROWS:
         history = await service.threads.run_on(opened, service.users.held, opened, user, seq)
         arguments = history, wanted, dict(request.values), after, n, now_has

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from schemas.setting_groups import OFF
 from serving.filters import excluded_items
 from serving.liked_genres import solve_liked
 from serving.lookups.recommend import encoded_rows, list_response, Page, source_of
@@ -87,6 +88,6 @@ def history_of(opened: OpenRelease, content: Any, limit: int, beside: Collection
 
 def length(opened: OpenRelease, n: int) -> dict[str, Any]:
     """Return how long the history is and has to be, and a sentence if it is too short."""
-    least = max(opened.manifest.settings["min_history"], 1)
+    least = max(opened.manifest.settings["min_history"], 1) if opened.repeats == OFF else 1
     note = f"{n} of the items are known here, and a list of one's own takes {least} (min_history): these are popular items"
     return {"n_history": n, "min_history": least, "note": note if n < least else None}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.checks import all_checks, ERROR, RELATIONS, WARNING, WARNINGS
+from schemas.setting_groups import OFF, ONLY
 from schemas.tables import Column, Reference, Table, TABLES
 from tests.conftest import Built
 from warehouse.sqlite import CUT, failed_checks, open_immutable, results, SAMPLED
@@ -20,6 +21,7 @@ LISTED = "(select item_id from item_lists order by item_id limit 1)"
 RATED = "(item_id, rating) = (select item_id, rating from item_ratings order by item_id, rating limit 1)"
 FIRST = f"user_id = {USER} and rank = 1"
 
+ONLY_OWN = "a list of what may come again alone holds nothing that its user does not have"
 PLANTS: dict[str, list[str]] = {
     "ranks of a list run from 1 without gaps": [
         f"update recommendations set rank = 1000 where user_id = {USER} and rank = 3",
@@ -33,6 +35,7 @@ PLANTS: dict[str, list[str]] = {
     "no list holds an item that its user has": [
         f"update recommendations set item_id = (select item_id from ratings where user_id = {USER} limit 1) where {FIRST}",
     ],
+    ONLY_OWN: [f"update recommendations set score = score where {FIRST}"],  # of a release whose lists have what their users do not have
     "no list holds an item under two ids, or under another id than its user has it": [
         f"update items set same_item_id = {ITEM} where item_id in (select item_id from recommendations where user_id = {USER} limit 2)",
         f"""update items set same_item_id = {ITEM} where item_id in (select item_id from recommendations where user_id = {USER} limit 1)
@@ -161,7 +164,8 @@ def test_every_check_finds_what_was_planted_for_it(release: tuple[Built, sqlite3
         connection.execute("begin")
         if connection.execute(statement).rowcount:
             n_planted += 1
-            assert name in failed_checks(connection, built.manifest.rating_scale), statement
+            repeats = ONLY if name == ONLY_OWN else OFF
+            assert name in failed_checks(connection, built.manifest.rating_scale, repeats), statement
         connection.execute("rollback")
     assert n_planted > 0.8 * len(CASES)
 
@@ -208,5 +212,7 @@ def test_a_user_who_has_every_item_needs_no_list() -> None:
     connection.executescript("""
         create table users (user_id, n_ratings); create table items (item_id, is_blocked, same_item_id); create table recommendations (user_id);
         insert into items values (1, 0, null), (2, 0, 2), (3, 1, null), (4, 0, 2); insert into users values ('has both', 2), ('has one', 1);""")
-    assert connection.execute(RELATIONS["every user has a list"].query).fetchall() == [("has one",)]
+    query = RELATIONS["every user has a list"].query
+    for repeats, without in (("off", ["has one"]), ("allow", ["has both", "has one"]), ("only", [])):
+        assert connection.execute(query, {"repeats": repeats}).fetchall() == [(user,) for user in without]
     connection.close()

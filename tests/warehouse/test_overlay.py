@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from schemas.errors import ReleaseError
 from warehouse import overlay
-from warehouse.overlay import apply_log, Entry, Held, is_behind, removal
+from warehouse.overlay import apply_log, Entry, Held, is_behind, removal, stored
 
 ITEMS = st.integers(1, 4)
 TIMES = st.integers(0, 50)
@@ -200,3 +201,16 @@ def test_what_is_new_is_read_without_what_was_there(tmp_path: Path) -> None:
             assert overlay.append(connection, Entry(0, user, seq, 3.0, 1.0, seq, seq)) == seq
         assert overlay.last_by_user(connection, after=1) == {7: 3, 8: 2}
     assert plan == ["SEARCH ratings USING INTEGER PRIMARY KEY (rowid>?)"]
+
+
+def test_events_of_an_item_are_counted_once_a_time_and_from_one_in_a_release_that_did_not_count() -> None:
+    entries = [Entry(k, 7, 1, None, 1.0, at, at) for k, at in enumerate((10, 10, 12), 1)]
+    assert apply_log({}, entries, is_implicit=True)[1].n_events == 2
+    assert apply_log({1: Held(None, 5.0, 9, 0, 4)}, entries, is_implicit=True)[1].n_events == 6
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table ratings (user_id, item_id, rating, weight, rated_at, is_held_out)")
+        connection.execute("insert into ratings values (7, 1, null, 2.0, 9, 0)")
+        assert stored(connection, 7) == {1: Held(None, 2.0, 9)}
+        connection.execute("alter table ratings add column n_events")
+        connection.execute("update ratings set n_events = 3")
+        assert stored(connection, 7) == {1: Held(None, 2.0, 9, 0, 3)}

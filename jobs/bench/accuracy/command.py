@@ -29,7 +29,8 @@ def add_to(actions) -> None:
         "--protocol",
         default="last_fraction",
         metavar="NAME",
-        help="last_fraction (each user's last rows), global_time, leave_one_out, random_ratio, kfold, "
+        help="last_fraction (each user's last rows), global_time, leave_one_out, next_basket (each user's last moment, with what they "
+        "had before), random_ratio, kfold, "
         "strong_generalization or given (a cut in two files) (default: last_fraction)",
     )
     for name, kind, metavar, description in OPTIONS:

@@ -12,7 +12,7 @@ import os
 import subprocess  # nosec B404  # each call says by itself what it runs
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse import save_npz
 
-from jobs.bench.accuracy.cuts import cuts, Cutting
+from jobs.bench.accuracy.cuts import cuts, Cutting, NEXT_BASKET
 from jobs.bench.accuracy.data import Dataset, read
 from jobs.bench.accuracy.figures import behind, figures, Values
+from jobs.bench.accuracy.lists import OWN_MOST_FREQUENT
 from jobs.bench.accuracy.published import opened
 from jobs.ingest.step import TOLERANCE
 from jobs.machine.progress import Progress
 from jobs.models.content import features
 from jobs.sources.open import open_source
 from jobs.spark.session import ONE_THREAD
-from schemas.errors import SettingError, StepError
+from schemas.errors import SettingError, StepError, UsageError
 from schemas.models import MODELS, RATER
-from schemas.setting_groups import ALL
+from schemas.setting_groups import ALL, ALLOW, OFF
 from schemas.settings import Settings
 from warehouse.layout import Warehouse
 
@@ -43,6 +44,10 @@ SHOWN = ("ndcg", "ndcg_liked", "ndcg_rare", "below_mean", "hit_rate", "recall", 
 def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: bool) -> list[dict[str, Any]]:
     """A row of figures for each model, the best nDCG first. Raises SettingError for a model nobody knows."""
     names = _names(models)
+    if cutting.protocol == NEXT_BASKET:
+        settings = replace(settings, repeats=ALLOW if settings.repeats == OFF else settings.repeats)
+    elif settings.repeats != OFF:
+        raise UsageError(f"repeats: {settings.repeats} means nothing to {cutting.protocol}; it belongs to {NEXT_BASKET}")
     latest = datetime.now(UTC) + TOLERANCE
     with tempfile.TemporaryDirectory(prefix="cinematch-bench-") as name:
         folder = Path(name)
@@ -51,8 +56,10 @@ def measure(settings: Settings, *, cutting: Cutting, models: str, k: int, tune: 
             data = read(source, settings, tested=tested)
         else:
             source = open_source(settings, raw=Warehouse(Path(settings.warehouse)).raw, latest=latest)
-            data = read(source, settings)
+            data = read(source, settings, are_events=cutting.protocol == NEXT_BASKET)
         sizes = _lay_out(folder, data, settings, cutting, k, tune)
+        if cutting.protocol == NEXT_BASKET:
+            names.append(OWN_MOST_FREQUENT)
         outcomes = _all(folder, _needed(names, data), n_cuts=cutting.n_cuts)
         values = {name: _values(folder, name) for name in names if outcomes[name]["status"] == "trained"}
     common = {"source": source.name, **cutting.options(), "k": k, "seed": cutting.seed, "tuned": tune, **sizes}
@@ -96,15 +103,21 @@ def _names(models: str) -> list[str]:
     return names
 
 
+def _parts_of(name: str) -> tuple[str, ...]:
+    return () if name == OWN_MOST_FREQUENT else MODELS[name].parts
+
+
 def _needed(names: list[str], data: Dataset) -> dict[str, str]:
     """The models to fit, parts before what is made of them, and what predicts the ratings of lists before all; each with the reason
     why it cannot be, or ''."""
-    parts = {part for name in names for part in MODELS[name].parts}
+    parts = {part for name in names for part in _parts_of(name)}
     reasons = {}
     for name, model in MODELS.items():
         if name in names or name in parts:
             rates_nothing = model.needs_ratings and data.rating_scale is None
             reasons[name] = "the source has no ratings" if rates_nothing else ""
+    if OWN_MOST_FREQUENT in names:
+        reasons[OWN_MOST_FREQUENT] = ""
     return {name: reasons[name] for name in sorted(reasons, key=lambda name: name != RATER)}
 
 
@@ -170,7 +183,7 @@ def _rows(
         if name in measured:
             row |= measured[name] | behind(values[name], values[order[0]], ndcg, seed=seed)
             row |= {key: outcomes[name][key] for key in ("tune_s", "fit_s", "score_s", "peak_mib")}
-            parts = [outcomes[part] for part in MODELS[name].parts if outcomes[part]["status"] == "trained"]
+            parts = [outcomes[part] for part in _parts_of(name) if outcomes[part]["status"] == "trained"]
             row["fit_with_parts_s"] = round(row["fit_s"] + sum(part["fit_s"] for part in parts), 3)
             row |= {f"chosen_{key}": value for key, value in _flat(outcomes[name]["parameters"]).items()}
         rows.append(row)

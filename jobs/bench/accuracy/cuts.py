@@ -16,6 +16,7 @@ from jobs.kernels.evaluation.protocols import (
     kfold,
     last_fraction,
     leave_one_out,
+    next_basket,
     Protocol,
     random_ratio,
     Rows,
@@ -26,9 +27,10 @@ from jobs.kernels.evaluation.protocols import (
 from schemas.errors import UsageError
 
 GIVEN = "given"
-PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", "random_ratio", "kfold", "strong_generalization", GIVEN)
+NEXT_BASKET = "next_basket"
+PROTOCOLS = ("last_fraction", "global_time", "leave_one_out", NEXT_BASKET, "random_ratio", "kfold", "strong_generalization", GIVEN)
 FRACTIONS = {"last_fraction": 0.2, "global_time": 0.2, "random_ratio": 0.25, "strong_generalization": 0.2}
-NEED_TIMES = ("last_fraction", "global_time", "leave_one_out")
+NEED_TIMES = ("last_fraction", "global_time", "leave_one_out", NEXT_BASKET)
 LATER = 0.9  # of the users whose tested rows come last, from which on a given cut is one in time
 VALIDATED = 0.1  # of the training rows, to tune on, where rows are drawn: what is left has to be nearly as many as in the end
 HELD_SHARE = 0.1  # strong generalisation: users tested, of all; as many again to tune on
@@ -98,6 +100,7 @@ class Cutting:
             "global_time": {"fraction": self.tested, "min_items": self.min_items or 1},
             "leave_one_out": {"negatives": self.negatives or "99"},
             "random_ratio": {"fraction": self.tested, "stratify": self.stratify},
+            NEXT_BASKET: {},
             "kfold": {"folds": self.n_cuts},
             "strong_generalization": {
                 "fraction": self.tested,
@@ -191,6 +194,8 @@ def _protocols(cutting: Cutting, rows: Rows, fold: int) -> tuple[partial, Protoc
         case "global_time":
             protocol = partial(global_time, quantile=1 - tested, min_history=least or 1)
             return protocol, protocol
+        case "next_basket":
+            return partial(next_basket), next_basket
         case "leave_one_out":
             n = None if cutting.negatives == "all" else int(cutting.negatives or 99)
             return tuple(partial(leave_one_out, seed=s, n_negatives=n) for s in (seed, seed + 1))

@@ -30,7 +30,7 @@ from warehouse import parquet
 
 @dataclass(frozen=True)
 class Dataset:
-    """rows: each pair of user and item once, users and items numbered in the order of their ids; strengths (m,); items: the
+    """rows: each pair of user and item once, or where are_events each of their times, users and items numbered in the order of their ids; strengths (m,); items: the
     items table without its counts, in order of item_num; the source's scale, and how many rows it had and refused; is_tested (m,)
     bool: what a given cut tests, None if there is none."""
 
@@ -42,6 +42,7 @@ class Dataset:
     n_read: int
     n_refused: int
     is_tested: np.ndarray | None = None
+    are_events: bool = False
 
     @property
     def n_users(self) -> int:
@@ -52,12 +53,21 @@ class Dataset:
         return len(self.items)
 
     def histories(self, keep: np.ndarray) -> Histories:
-        """All users with the rows where keep (m,) is true; moments are counted over those rows alone."""
+        """All users with the rows where keep (m,) is true; moments are counted over those rows alone. Of a pair with several events the
+        last stands, with how many they are, and for implicit feedback with the sum of their weights."""
         order = np.flatnonzero(keep)
-        order = order[np.lexsort((self.rows.items[order], self.rows.users[order]))]
+        order = order[np.lexsort((self.rows.times[order], self.rows.items[order], self.rows.users[order]))]
+        counts, strengths = None, self.strengths[order]
+        if self.are_events and len(order):
+            pairs = self.rows.users[order] * self.n_items + self.rows.items[order]
+            first = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1]))
+            last = np.append(first[1:], len(order)) - 1
+            counts = last - first + 1
+            strengths = strengths[last] if self.rating_scale else np.log2(1 + np.add.reduceat(np.exp2(strengths) - 1, first))
+            order = order[last]
         users, items, ratings, times, _ = (column[order] for column in self.rows)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=self.n_users))]).astype(np.int64)
-        return Histories(indptr, items.astype(np.int32), self.strengths[order], ratings, moments_of(times, users))
+        return Histories(indptr, items.astype(np.int32), strengths, ratings, moments_of(times, users), counts)
 
     def save(self, folder: Path) -> None:
         """Write files that other processes map."""
@@ -65,7 +75,8 @@ class Dataset:
         for name, column in (*self.rows._asdict().items(), ("strengths", self.strengths)):
             np.save(folder / f"{name}.npy", column)
         parquet.write(folder / "items.parquet", [self.items], self.items.schema)
-        facts = {"rating_scale": self.rating_scale, "has_times": self.has_times, "n_read": self.n_read, "n_refused": self.n_refused}
+        names = ("rating_scale", "has_times", "n_read", "n_refused", "are_events")
+        facts = {name: getattr(self, name) for name in names}
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
@@ -88,7 +99,7 @@ class Dataset:
         """Return the training data of the rows of train (m,), and nothing of the others."""
         rows = self.histories(train)
         kinds = {"strengths": np.float32, "ratings": np.float32, "moments": np.int32}
-        arrays = {name: column.astype(kinds.get(name, column.dtype)) for name, column in rows._asdict().items()}
+        arrays = {name: column.astype(kinds.get(name, column.dtype)) for name, column in rows._asdict().items() if column is not None}
         names = sorted(set(pc.list_flatten(pc.split_pattern(self.items["genres"].combine_chunks(), "|")).to_pylist()) - {""})
         return TrainingData(
             interactions=Interactions(arrays, self.n_items),
@@ -106,9 +117,9 @@ class Dataset:
         )
 
 
-def read(source: Source, settings: Settings, *, tested: Source | None = None) -> Dataset:
+def read(source: Source, settings: Settings, *, tested: Source | None = None, are_events: bool = False) -> Dataset:
     """Read a source through the same checks as ingest. The latest row of a pair counts, and stands where that row stands;
-    the weights of implicit feedback add up. `tested` has rows that a given cut tests; a pair that the source has too is trained on.
+    the weights of implicit feedback add up. With are_events that holds of each time of a pair. `tested` has rows that a given cut tests; a pair that the source has too is trained on.
     Raises SourceError if too little is usable."""
     tables, n_read, n_of = [], 0, []
     with Progress(f"read {source.name}", unit="rows") as progress:
@@ -145,7 +156,9 @@ def read(source: Source, settings: Settings, *, tested: Source | None = None) ->
     if tested is not None:
         is_tested = np.arange(len(pairs)) >= n_of[0]
         is_tested &= ~np.isin(pairs, pairs[~is_tested])
-    kept, weights = _latest(pairs, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None)
+    moments, at = np.unique(times, return_inverse=True)
+    groups = pairs * len(moments) + at if are_events else pairs
+    kept, weights = _latest(groups, times, ratings, whole["weight"].to_numpy(), is_implicit=source.rating_scale is None)
     drawn = draws.of_pairs(
         draws.of_ids(user_ids, settings.seed)[user_of[kept]], draws.of_ids(items["item_id"], settings.seed)[item_of[kept]]
     )
@@ -159,6 +172,7 @@ def read(source: Source, settings: Settings, *, tested: Source | None = None) ->
         n_read,
         n_read - n_accepted,
         None if is_tested is None else is_tested[kept],
+        are_events,
     )
 
 

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix, load_npz
 from jobs.bench.accuracy.cuts import Cut
 from jobs.bench.accuracy.data import Dataset
 from jobs.bench.accuracy.figures import Items, of_liked, of_lists, of_ratings, over_cuts, RECALL_DEPTH, Values
-from jobs.bench.accuracy.lists import lister
+from jobs.bench.accuracy.lists import lister, OWN_MOST_FREQUENT
 from jobs.kernels.evaluation.protocols import Split
 from jobs.kernels.histories import Histories
 from jobs.kernels.relevance import damped_means
@@ -87,7 +87,7 @@ def _inner(bench: Bench, cut: Cut, folder: Path) -> TrainingData:
 
 
 def _fit(name: str, data: TrainingData) -> tuple[TrainingData, ModelArrays]:
-    side = code_of(name).fit(data)
+    side = code_of("popular" if name == OWN_MOST_FREQUENT else name).fit(data)
     model_files.save(data.sides / name, side.arrays, side.parameters)
     return data, side
 
@@ -138,6 +138,8 @@ def _predicted(rater: Rater | None, kept: Histories, lists: np.ndarray) -> np.nd
 
 def _rater(name: str, side: ModelArrays, data: TrainingData) -> Rater | None:
     """Return the rater: the model itself, or for what is served the rater that would stand beside it."""
+    if name == OWN_MOST_FREQUENT:
+        return None
     if MODELS[name].predicts_rating:
         return rater_of(name, side)
     return _rater_of_lists(data) if RATER in MODELS[name].parts else None

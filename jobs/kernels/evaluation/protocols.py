@@ -1,10 +1,12 @@
 """Protocols of evaluation, defined here and nowhere else: how rows are held out and what is ranked.
 
 A protocol is a function from rows to a Split. What is drawn is drawn from the seed alone. Times are compared within a user,
-and rows of one moment are in the order of their draws, so where a row stands in its file cuts no moment. Every protocol expects a pair of user and item once.
+and rows of one moment are in the order of their draws, so where a row stands in its file cuts no moment. Every protocol but next_basket, whose rows are events, expects a pair of user and item once.
 
     last_fraction          each user's last rows in time                        temporal user split, Meng et al. 2020
     global_time            what came after one moment                           temporal global split, Meng et al. 2020
+    next_basket            each user's last moment, items had before too        next basket, Li et al. 2023: A next basket
+                                                                                recommendation reality check
     leave_one_out          each user's last row against drawn negatives         He et al. 2017
     random_ratio           rows at random, also within each item or user        recommenders-team: python_random_split,
                                                                                 python_stratified_split
@@ -48,7 +50,7 @@ class Split(NamedTuple):
     """The result of a protocol on m rows.
 
     train (m,) bool: what models are fitted to. history (m,) bool: what the tested users' lists are computed from, and what
-    is left out of them; the same as train unless whole users are held out. test (m,) bool: what should be found, none of it
+    is left out of them; the same as train unless whole users are held out. test (m,) bool: what should be found, none of these rows
     in train or history. A row may be in none of them. users (u,): who is tested, ascending. candidates (u, c): the items that
     are ranked for each of them, ascending, so that no place gives the answer away, and -1 where a row is shorter; None: all
     items but those of the user's own history.
@@ -82,6 +84,15 @@ def global_time(rows: Rows, *, quantile: float = 0.8, min_history: int = 1) -> S
     train = rows.times <= np.quantile(rows.times, quantile, method="lower")
     n_history = np.bincount(rows.users[train], minlength=rows.users.max() + 1)[rows.users]
     return _split(rows, train=train, test=~train & (n_history >= min_history))
+
+
+def next_basket(rows: Rows) -> Split:
+    """Test the last moment of each user who has two or more, whole, from all that the user had before; a pair may be on both sides."""
+    n_users = int(rows.users.max(initial=-1)) + 1
+    first, last = np.full(n_users, np.inf), np.full(n_users, -np.inf)
+    np.minimum.at(first, rows.users, rows.times)
+    np.maximum.at(last, rows.users, rows.times)
+    return _split(rows, test=(rows.times == last[rows.users]) & (first < last)[rows.users])
 
 
 def leave_one_out(rows: Rows, *, seed: int, n_negatives: int | None = 99) -> Split:

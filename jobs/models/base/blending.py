@@ -19,7 +19,7 @@ from jobs.kernels.item_side import LONG
 from jobs.kernels.selection import top
 from jobs.kernels.spans import owners
 from jobs.models.base.contract import Scorer
-from jobs.models.base.judge import DEPTH, Judge, preferred, Tried, without_own
+from jobs.models.base.judge import DEPTH, Judge, listable, preferred, Tried
 from jobs.models.base.search import HALF_LIVES, next_half_life, over_half_lives
 
 NOMINATED = 100
@@ -46,7 +46,7 @@ class Pool:
         self.names, self.half_life, self._scorer_at, self._judge, self._sample = tuple(names), half_life, scorer_at, judge, sample
         self.half_lives = (half_life,) if half_life else HALF_LIVES
         nominating = [scorer_at((name, at)) for name in self.names for at in ((half_life,) if half_life else NOMINATING)]
-        blocks = [self._block(nominating, *block) for block in judge.blocks()]
+        blocks = [self._block(nominating, judge.repeats, *block) for block in judge.blocks()]
         width = max(columns.shape[1] for columns, _, _ in blocks)
 
         def joined(arrays: Iterable[np.ndarray], fill: int) -> np.ndarray:
@@ -61,13 +61,13 @@ class Pool:
 
     @staticmethod
     def _block(
-        nominating: list[Scorer], users: slice, kept: Histories, held: Histories, candidates: np.ndarray | None
+        nominating: list[Scorer], repeats: str, users: slice, kept: Histories, held: Histories, candidates: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The columns (v, w) item_num of some users, -1 where there are fewer, whether a list may have the item, and whether it is
         relevant."""
         tops, is_known, columns = [], None, candidates
         for score in nominating:
-            scores = without_own(score(kept), kept)
+            scores = listable(score(kept), kept, repeats)
             tops.append(top(scores, NOMINATED))
             is_known = scores > -np.inf if is_known is None else is_known | (scores > -np.inf)
         if columns is None:

@@ -23,7 +23,7 @@ from jobs.machine.progress import Progress
 from jobs.models.base.contract import Scorer, TrainingData, Validation
 from jobs.models.base.disliked import by_biases, Disliked
 from jobs.models.base.scoring import predicted, Rater
-from schemas.setting_groups import ALL
+from schemas.setting_groups import ALL, OFF, ONLY
 
 DEPTH = 10
 NEAR = 0.1  # of the best's nDCG, at most: the standard error over a few dozen users is a third of it
@@ -75,6 +75,7 @@ class Judge:
         means: np.ndarray | None = None,
         rater: ExplicitFactors | None = None,
         most_users: int = MOST_USERS,
+        repeats: str = OFF,
     ) -> None:
         n = len(validation.kept)
         users = np.unique(np.linspace(0, n - 1, min(n, most_users)).astype(np.int64))
@@ -82,7 +83,7 @@ class Judge:
         self.relevant = self.held if means is None else self.held.select(is_liked(self.held, means[users]))
         self.candidates = None if validation.candidates is None else validation.candidates[users]
         self.disliked = None if rater is None or means is None else Disliked(rater, self.kept, means[users])
-        self.n_items = n_items
+        self.n_items, self.repeats = n_items, repeats
         self._progress = Progress("search on validation users", unit="settings tried")
 
     def __len__(self) -> int:
@@ -117,7 +118,7 @@ class Judge:
             of_block = []
             for scores in scores_of(kept):
                 if candidates is None:
-                    lists = top(without_own(scores, kept), DEPTH)
+                    lists = top(listable(scores, kept, self.repeats), DEPTH)
                 else:
                     lists = best_among(of_candidates(scores, candidates), candidates, held.indptr, held.items, DEPTH)
                 below = np.zeros(len(kept)) if self.disliked is None else self.disliked.shares(lists, users)
@@ -142,7 +143,7 @@ def judge_of(data: TrainingData, *, rater: ExplicitFactors | None = None, most_u
     means = means_of(data, validation.kept)
     if means is not None and rater is None:
         rater = by_biases(data.n_ratings, data.rating_sum, data.rating_scale, data.settings.bias_damping)
-    return Judge(validation, data.n_items, means=means, rater=rater, most_users=most_users)
+    return Judge(validation, data.n_items, means=means, rater=rater, most_users=most_users, repeats=data.settings.repeats)
 
 
 def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
@@ -152,7 +153,13 @@ def means_of(data: TrainingData, histories: Histories) -> np.ndarray | None:
     return damped_means(histories, data.mean_rating, data.settings.bias_damping)
 
 
-def without_own(scores: np.ndarray, kept: Histories) -> np.ndarray:
-    """Set scores (u, n_items), in place, to -inf for what the users have."""
-    scores[owners(kept.indptr), kept.items] = -np.inf
+def listable(scores: np.ndarray, kept: Histories, repeats: str) -> np.ndarray:
+    """Set scores (u, n_items), in place, to -inf for what no list of the users may have: what they have, or with ONLY all else."""
+    own = owners(kept.indptr), kept.items
+    if repeats == ONLY:
+        left = scores[own]
+        scores[:] = -np.inf
+        scores[own] = left
+    elif repeats == OFF:
+        scores[own] = -np.inf
     return scores

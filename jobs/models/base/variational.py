@@ -52,16 +52,17 @@ class ItemMoments(NamedTuple):
 
 def item_moments(data: TrainingData, mu: float, biases: np.ndarray, model: Averaged) -> ItemMoments:
     """Fit to the ratings less mu, from biases (n_items,) of the items; few rows in one task."""
-    if len(data.interactions) > ONE_TASK:
-        return fitted(data.interactions, mu, biases, model, data.run, data.scratch / "als")
+    interactions, folder = data.interactions, data.scratch  # a task cannot take along the session that `data` holds
+    if len(interactions) > ONE_TASK:
+        return fitted(interactions, mu, biases, model, data.run, folder / "als")
 
     def whole(_: int) -> None:
-        found = fitted(data.interactions, mu, biases, model, InProcess(), data.scratch / "als")
+        found = fitted(interactions, mu, biases, model, InProcess(), folder / "als")
         for name, array in found._asdict().items():
-            save_array(data.scratch / "moments" / f"{name}.npy", array)
+            save_array(folder / "moments" / f"{name}.npy", array)
 
     data.run.each(1, whole, label="als: users and items in turn")
-    return ItemMoments(*(np.load(data.scratch / "moments" / f"{name}.npy") for name in ItemMoments._fields))
+    return ItemMoments(*(np.load(folder / "moments" / f"{name}.npy") for name in ItemMoments._fields))
 
 
 def fitted(interactions: Interactions, mu: float, biases: np.ndarray, model: Averaged, run: Runner, folder: Path) -> ItemMoments:

@@ -35,6 +35,7 @@ BASE = pa.schema(
         ("seq", pa.int64()),
     ]
 )
+COUNTED = BASE.append(pa.field("n_events", pa.int64()))
 
 
 def write(warehouse: Warehouse, entries: list[Entry]) -> None:
@@ -97,7 +98,7 @@ def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, 
     columns = [[entry.seq, str(entry.user_id), str(entry.item_id), *entry[3:]] for entry in entries]
     parquet.write(path, [pa.table([list(c) for c in zip(*columns)], schema=SCHEMA)] if columns else [], SCHEMA)
     rows = pa.Table.from_pylist(
-        [{"user_id": u, "item_id": i, "seq": 0, **one._asdict()} for (u, i), one in sorted(held.items())], schema=BASE
+        [{"user_id": u, "item_id": i, "seq": 0, **one._asdict()} for (u, i), one in sorted(held.items())], schema=COUNTED
     )
     came = pa.Table.from_pylist(
         [{name: getattr(e, name) for name in BASE.names} for e in sorted(entries, key=lambda e: (e.user_id, e.item_id, e.seq))],
@@ -108,8 +109,8 @@ def test_a_part_is_folded_as_the_server_folds_each_user(tmp_path_factory, base, 
     for user in range(3):
         mine = {item: one for (owner, item), one in held.items() if owner == user}
         after = apply_log(mine, [entry for entry in entries if entry.user_id == user], is_implicit=is_implicit)
-        expected += [(user, item, one.rating, one.weight, one.rated_at) for item, one in sorted(after.items())]
-    assert [tuple(row[name] for name in ("user_id", "item_id", "rating", "weight", "rated_at")) for row in found] == expected
+        expected += [(user, item, one.rating, one.weight, one.rated_at, one.n_events) for item, one in sorted(after.items())]
+    assert [tuple(row[name] for name in ("user_id", "item_id", "rating", "weight", "rated_at", "n_events")) for row in found] == expected
 
 
 def histories_now(built: Built, users: list) -> dict:

@@ -107,7 +107,7 @@ def test_the_order_of_a_history_does_not_matter(world: World, random) -> None:
     random.shuffle(order)
     straight, shuffled = (
         listed(world, histories=history),
-        listed(world, histories=Histories(history.indptr, *(column[order] for column in history[1:]))),
+        listed(world, histories=Histories(history.indptr, *(column[order] for column in history[1:5]))),
     )
     np.testing.assert_array_equal(straight.items, shuffled.items)
     for name in ("scores", "predicted", "confidence"):

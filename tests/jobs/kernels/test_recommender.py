@@ -56,7 +56,7 @@ def test_a_history_is_read_by_ids_on_the_scale_and_unknown_items_are_left_out(wo
     rows = {30: (4.5, 1.0, 7, "more"), 10: (None, 1.0, None, ""), 5: (5.0, 1.0, 9, "")}
     found = recommender.history(rows)
     expected = one_history(recommender.item_ids, [30, 10, 5], [4.5, None, 5.0], [1.0] * 3, [7, None, 9], low=LOW, high=HIGH)
-    assert found.items.tolist() == [1, 3] and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found, expected))
+    assert found.items.tolist() == [1, 3] and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found[:5], expected[:5]))
     assert len(recommender.history({})) == 1 and len(recommender.history({}).items) == 0
 
 

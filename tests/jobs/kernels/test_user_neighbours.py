@@ -102,6 +102,7 @@ def test_similar_users_are_those_of_the_latest_rows_where_older_ones_fade() -> N
 
 
 def test_details_of_similar_users_are_json() -> None:
-    kinds = np.array([SIMILAR_USERS, SIMILAR_USERS, HISTORY, RESIDUAL])
-    found = _details(kinds, np.array([12, 3, 7, -1]), np.array([4.25, np.nan, 3.5, 9.0])).to_pylist()
-    assert list(map(json.loads, found)) == [{"n": 12, "mean_rating": 4.25}, {"n": 3}, {"rating": 3.5}, {"n": 9}]
+    kinds = np.array([SIMILAR_USERS, SIMILAR_USERS, HISTORY, RESIDUAL, HISTORY])
+    is_own = np.array([False, False, False, False, True])
+    found = _details(kinds, np.array([12, 3, 7, -1, 8]), np.array([4.25, np.nan, 3.5, 9.0, 5.0]), is_own=is_own).to_pylist()
+    assert list(map(json.loads, found)) == [{"n": 12, "mean_rating": 4.25}, {"n": 3}, {"rating": 3.5}, {"n": 9}, {"n": 5}]

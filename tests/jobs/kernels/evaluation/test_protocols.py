@@ -323,3 +323,12 @@ def test_no_rows_make_an_empty_split(name: str) -> None:
     nothing = np.zeros(0, int)
     split = PROTOCOLS[name](Rows(nothing, nothing, nothing.astype(float), nothing, nothing), 1)
     assert len(split.train) == len(split.test) == len(split.users) == 0
+
+
+def test_next_basket_tests_the_last_moment_whole_with_what_was_had_before() -> None:
+    """User 0 has items 5, 6 at 1 and 5, 7 at 2; user 1 has one moment and is not tested. Inside training the one before is the last."""
+    rows = Rows(np.array([0, 0, 0, 0, 1, 1]), np.array([5, 6, 7, 5, 5, 6]), np.full(6, np.nan), np.array([1, 1, 2, 2, 9, 9]), np.arange(6))
+    split = protocols.next_basket(rows)
+    assert split.test.tolist() == [False, False, True, True, False, False] and split.users.tolist() == [0]
+    assert (split.train == ~split.test).all() and split.candidates is None
+    assert not protocols.next_basket(rows.select(split.train)).test.any()
