@@ -11,6 +11,7 @@ import numpy as np
 from jobs.kernels import lists as kernel, reasons as reason_kinds
 from schemas import list_rows
 from schemas.list_rows import GENRE, N, VALUE
+from schemas.setting_groups import OFF
 from serving.opened import OpenRelease
 
 
@@ -46,7 +47,7 @@ def reasons(opened: OpenRelease, lists: kernel.Lists) -> list[Reason]:
     rows = []
     numbers = lists.items[lists.reason_rows]
     targets = opened.item_ids[numbers].tolist()
-    is_own = (lists.kinds == reason_kinds.HISTORY) & (lists.evidence == numbers)
+    is_own = (lists.kinds == reason_kinds.HISTORY) & (lists.evidence == numbers) & (opened.repeats != OFF)
     columns = (lists.kinds.tolist(), lists.evidence.tolist(), _nulls(lists.contributions), lists.values.tolist(), is_own.tolist())
     for item, kind, evidence, contribution, value, own in zip(targets, *columns):
         name, shown = reason_kinds.KINDS[kind], None

@@ -86,6 +86,19 @@ def test_why_of_a_pair_that_is_not_stored_is_by_the_same_kernel(movies: Server) 
     assert sum(part["contribution"] or 0 for part in every["rows"]) == pytest.approx(why["score"], rel=1e-5)
 
 
+@pytest.mark.parametrize(("server", "user"), [("movies", "1"), ("purchases", "Zürich #0")])
+def test_why_of_what_the_user_has_says_how_they_rated_it_and_not_how_often_they_had_it(
+    server: str, user: str, request: pytest.FixtureRequest
+) -> None:
+    asked: Server = request.getfixturevalue(server)
+    had = asked.rows(f"/ratings/{quote(user, safe='')}")
+    assert had
+    for held in had:
+        found = asked.rows(f"/why/{quote(user, safe='')}/{quote(str(held['item_id']), safe='')}?n=1000")
+        own = [reason for reason in found if reason["kind"] == "history" and reason["item_id"] == held["item_id"]]
+        assert all("n" not in reason and reason.get("rating") == held["rating"] for reason in own)
+
+
 def test_why_stored_and_why_computed_agree(movies: Server) -> None:
     first = movies.rows("/recommend/4?n=1")[0]
     stored = movies.get(f"/why/4/{first['item_id']}").json()

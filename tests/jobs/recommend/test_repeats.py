@@ -19,6 +19,7 @@ from schemas.setting_groups import ALLOW, ONLY
 from serving.opened import OpenRelease
 from serving.solve import solve, solve_pairs, stored_history
 from tests.conftest import build, Built
+from tests.serving.conftest import serving
 from warehouse.overlay import apply_log, Entry, Held
 from warehouse.sqlite import open_immutable
 
@@ -137,6 +138,27 @@ def test_another_purchase_raises_the_score(opened: OpenRelease) -> None:
     assert more[item].n_events == history[item].n_events + (history[item].rated_at != later) if item in history else True
     before, after = (solve_pairs(opened, rows, [item]).rows[0].score for rows in (history, more))
     assert after > before
+
+
+def test_a_server_answers_by_what_may_come_again(built: Built, database: sqlite3.Connection) -> None:
+    is_only = built.manifest.settings["repeats"] == ONLY
+    with serving(built.warehouse.folder) as server:
+        for user in range(0, N_USERS, 13):
+            stored = [row[0] for row in database.execute("select item_id from recommendations where user_id = ? order by rank", [user])]
+            times = dict(database.execute("select item_id, n_events from ratings where user_id = ?", [user]).fetchall())
+            assert [row["item_id"] for row in server.rows(f"/recommend/{user}")] == stored
+            ranked = server.client.post("/rank", json={"user_id": user, "items": list(range(N_ITEMS))}).json()
+            assert [row["item_id"] for row in ranked["rows"]][: len(stored)] == stored
+            assert set(ranked["excluded"]) == ({*range(N_ITEMS)} - {*times} if is_only else set())
+            explored = server.rows(f"/explore?user_id={user}&n=10")
+            assert [item["item_id"] for item in explored[0]["items"]] == stored
+            for item in stored:
+                own = [row for row in server.rows(f"/why/{user}/{item}") if row["kind"] == "history" and row["item_id"] == item]
+                assert [row["n"] for row in own] == ([times[item]] if own else []) and (item in times or not own)
+            page = server.get(f"/recommend/{user}", headers={"accept": "text/html"}).text
+            assert f"had {times[stored[0]]} times before" in page or times[stored[0]] == 1
+        session = server.client.post("/recommend/session", json={"ratings": [{"item_id": 7}, {"item_id": 9}]}).json()
+        assert {row["item_id"] for row in session["rows"]} <= {7, 9} if is_only else 7 in [row["item_id"] for row in session["rows"]]
 
 
 def test_python_gives_the_list_of_the_server(built: Built, opened: OpenRelease) -> None:
