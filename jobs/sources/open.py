@@ -43,6 +43,7 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         raise UsageError("source movielens: expected path, a folder or zip, or dataset, such as ml-latest-small, to download")
     if not settings.path:
         raise UsageError("source table: expected path, of CSV, JSON lines, Parquet or a database with interactions")
+    _check_files(settings)
     file: File | Database
     written = _written(settings)
     if is_database(settings.path):
@@ -66,6 +67,17 @@ def _opened(settings: Settings, *, raw: Path, latest: datetime) -> Source:
         date_format="" if settings.date_format == AUTO else settings.date_format,
         decimal="" if settings.decimal == AUTO else settings.decimal,
     )
+
+
+def _check_files(settings: Settings) -> None:
+    """Raise SettingError where one file is to be read as two things: each of its lines would be taken for a repetition of another."""
+    named = {name: Path(value) for name in ("path", "items", "users") if (value := getattr(settings, name)) and Path(value).exists()}
+    for name, other in (("items", "path"), ("users", "path"), ("users", "items")):
+        if name in named and other in named and named[name].samefile(named[other]):
+            raise SettingError(
+                f"{name}: {named[name]} is the file of {other} too; expected a file of its own, a row for each of its {name}. Titles and genres that stand "
+                "beside the interactions are named among columns: --columns title=...,genres=..."
+            )
 
 
 def _written(settings: Settings) -> Written:

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from jobs.sources import Batch, Catalogue, QUARANTINE_SCHEMA
+from jobs.sources.open import open_source
 from jobs.sources.table import open_table, Table
 from schemas.errors import SettingError, SourceError
+from schemas.settings import resolve
 from tests.conftest import DATA
 
 LATEST = datetime(2026, 11, 21, tzinfo=UTC)
@@ -694,3 +696,13 @@ def test_thousands_and_points_are_no_decimal_commas(tmp_path: Path) -> None:
         assert "decimals" not in source.read_as
         refused = [row["reason"] for row in all_of(source)[1]]
         assert refused == [f"weight '{value}' is not a number" for value in values if not value.replace(".", "").isdigit()]
+
+
+@pytest.mark.parametrize("twice", ["items", "users"])
+def test_one_file_is_not_read_as_two_things(twice: str, tmp_path: Path) -> None:
+    path, link = tmp_path / "x.csv", tmp_path / "link.csv"
+    path.write_text("user_id,item_id,title\n1,7,Mug\n1,7,Mug\n")
+    link.symlink_to(path)
+    named = resolve({"source": "table", "path": str(path), twice: str(link)}, {}, folder=tmp_path)
+    with pytest.raises(SettingError, match=rf"{twice}: {link} is the file of path too.*--columns title="):
+        open_source(named, raw=tmp_path, latest=LATEST)
