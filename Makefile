@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 WAREHOUSE ?= data
+WORKERS ?= 2
 READY := $(VENV)/.ready
 READY_AIRFLOW := $(VENV)/.ready-airflow
 READY_TEST := $(VENV)/.ready-test
@@ -44,8 +45,8 @@ airflow: $(READY_AIRFLOW) ## start Airflow with the DAGs; prints where, and how 
 check: $(READY_TEST) ## run the tests that start no process
 	$(VENV)/bin/pytest -m check -n auto
 
-test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no release of their own
-	$(VENV)/bin/pytest -m 'not system' -n 2 --dist loadfile
+test: $(READY_TEST) ## run the tests that need no Airflow, no cluster and no release of their own, in two processes: WORKERS=2
+	$(VENV)/bin/pytest -m 'not system' -n $(WORKERS) --dist loadfile
 
 test-all: $(READY_TEST) ## run every test
 	$(VENV)/bin/pytest

@@ -137,7 +137,10 @@ def test_while_the_copy_is_made_tables_are_not_there_and_lookups_go_on(own_movie
     folder, key = own_movies()
     forgotten.add(Warehouse(folder), USER)
     with inside(folder, key) as server:
-        assert server.ask("GET", b"/cinematch/users.json?_size=1").status == 200
+        until = time.monotonic() + 30
+        while (reply := server.ask("GET", b"/cinematch/users.json?_size=1")).status == 503 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert reply.status == 200
         (apart,) = server._app.datasettes._by_release.values()
         making = Path(apart._folder) / MAKING
         assert not making.exists()

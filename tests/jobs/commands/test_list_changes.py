@@ -55,7 +55,7 @@ def test_a_copy_changes_nothing(pair) -> None:
 
 def test_an_item_that_was_rated_meanwhile_is_the_cause_of_its_going(pair) -> None:
     user, top = user_and_list(pair[0])
-    in_second(pair, "insert into ratings values (?, ?, 3.0, 1.0, 1, 0)", user, top[2])
+    in_second(pair, "insert into ratings values (?, ?, 3.0, 1.0, 1, 0, 1)", user, top[2])
     found = changed(pair, user)
     went = [row for row in found if row["item_id"] == top[2]]
     assert [(row["rank_before"], row["rank_now"], row["cause"]) for row in went] == [(3, None, "already rated")]
@@ -107,7 +107,7 @@ def test_somebody_whom_neither_release_knows_is_not_found(pair) -> None:
 
 def test_the_command_says_what_came_and_went(pair, capsys: pytest.CaptureFixture[str]) -> None:
     user, top = user_and_list(pair[0])
-    in_second(pair, "insert into ratings values (?, ?, 3.0, 1.0, 1, 0)", user, top[0])
+    in_second(pair, "insert into ratings values (?, ?, 3.0, 1.0, 1, 0, 1)", user, top[0])
     words = ["releases", "compare", pair[0].release_id, SECOND, "--user", str(user), "--warehouse", str(pair[0].warehouse.folder)]
     assert main(words) == 0
     shown = capsys.readouterr().out
