@@ -52,7 +52,8 @@ def test_a_file_with_its_guesses_first_rows_and_what_would_be_refused(tmp_path: 
 def test_the_encoding_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes("user_id;item_id;title;genres\nMüller;Tür;Vase Grün;Möbel\n".encode("latin-1"))
-    shown = inspected(capsys, str(path), "--items", str(path))
+    (tmp_path / "items.csv").write_bytes(path.read_bytes())
+    shown = inspected(capsys, str(path), "--items", str(tmp_path / "items.csv"))
     for name in ("file", "items_file"):
         assert f"{name} cp1252 (it is not UTF-8), fields delimited by ';'".split() in [line.split() for line in shown.splitlines()]
     assert "0 of the first 1 rows would be refused" in shown and "Müller" in shown
