@@ -151,7 +151,7 @@ def playing(
 
 
 def summands(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the score of a listed row is the sum of: its reasons that are shares, and all else together; none if it has no reasons."""
+    """Return the shares that the score of a listed row is the sum of: its reasons that are shares, and all else together; none if it has no reasons."""
     rest = [] if row["residual"] is None else [{"kind": "residual", "contribution": row["residual"]}]
     return [reason for reason in [*row["reasons"], *rest] if reason["contribution"] is not None]
 

@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 def parts_of(models: list[dict[str, Any]], name: str) -> list[Part]:
-    """What a model is blended from, the heaviest first; none for a model that is no blend."""
+    """Return the parts that a model is blended from, the heaviest first; none for a model that is no blend."""
     parameters: dict[str, Any] = next((json.loads(row["parameters"] or "{}") for row in models if row["model"] == name), {})
     shares, half_lives = parameters.get("shares", {}), parameters.get("half_lives", {})
     whole = sum(shares.values()) or 1.0

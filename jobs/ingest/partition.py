@@ -113,7 +113,7 @@ class PartWriter:
         )
 
     def _one_a_pair(self, rows: pa.Table) -> pa.Table:
-        """What users have in the end of events sorted by user, item, sequence number and time, with how many events a pair has."""
+        """Return what users have in the end of events sorted by user, item, sequence number and time, with how many events a pair has."""
         is_online = pc.greater(rows["seq"], 0)
         return self._online.applied(self._latest(rows.filter(pc.invert(is_online))), rows.filter(is_online))
 

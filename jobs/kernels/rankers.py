@@ -64,7 +64,7 @@ class Ranker(Part, Protocol):
 
 
 class ByTerms:
-    """What a Ranker does whose user is the terms of all sums over the history."""
+    """The scores and contributions of a Ranker whose user is the terms of all sums over the history."""
 
     def candidates(self, histories: Histories, users: list[Terms], n: int, excluded: np.ndarray) -> list[np.ndarray]:
         """All that reach the n-th best score; items that the history says nothing of are not among them."""
@@ -114,7 +114,7 @@ class WeightRanker(ByTerms):
 
 @dataclass(frozen=True)
 class OwnFrequency(ByTerms):
-    """What a user had often and lately may come again: a diagonal, which scores the items of a history alone.
+    """The user's own frequency, by which what they had often and lately comes again: a diagonal, which scores the items of a history alone.
 
         score_j = n_j t_j w_j        n_j how often, t_j = 0.5 ** (moments since / half_life), w_j own_weights
 

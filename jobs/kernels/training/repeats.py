@@ -1,4 +1,4 @@
-"""Which items people come back to: what a history's own items are weighed by where they may come again."""
+"""Weights of a history's own items where they may come again: the share of an item's users who came back to it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ ROWS = 256  # solved at a time
 
 
 class Moments(NamedTuple):
-    """What is believed of one side; a row without entries is 0.
+    """Means and variances that are believed of one side; a row without entries is 0.
 
     Factors (r, f) float32 and biases (r,) float64, the factors' variances and their covariances with the bias, (r, f) float32.
     """

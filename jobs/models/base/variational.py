@@ -42,7 +42,7 @@ class Averaged:
 
 
 class ItemMoments(NamedTuple):
-    """What is kept of a fit: factors (n_items, f) and biases (n_items,) of the items, variances of their factors, and the ridge of a user's, (f,)."""
+    """The arrays that a fit leaves: factors (n_items, f) and biases (n_items,) of the items, variances of their factors, and the ridge of a user's, (f,)."""
 
     item_factors: np.ndarray
     item_biases: np.ndarray
